@@ -1,0 +1,71 @@
+"""An embedded, append-only, event-sourced store.
+
+Every transaction is one fsynced batch in a write-ahead log; projections fold the events into
+ordered tables in memory, which answer reads; checkpoints compact the log. The engine knows
+nothing of any domain: a user writes a `Projection` and opens an `EventStore` with it.
+"""
+
+from eventstore.codec import Event, Metadata
+from eventstore.compaction import CompactionReport
+from eventstore.errors import (
+    BatchTooLargeError,
+    CompactedError,
+    CorruptionError,
+    EventStoreError,
+    FormatVersionError,
+    InvalidEventError,
+    NotAStoreError,
+    ProjectionError,
+    ReadOnlyStoreError,
+    ReceiptError,
+    StorageFullError,
+    StoreClosedError,
+    StoreFailedError,
+    StoreLockedError,
+    TransactionClosedError,
+    UnsupportedPlatformError,
+    WriterBusyError,
+)
+from eventstore.history import Batch
+from eventstore.options import Retention, StoreOptions
+from eventstore.projection import Projection, ReadableTable, TableSpec, WritableTable
+from eventstore.recovery import RecoveryReport, TornTail, Verdict
+from eventstore.store import EventStore
+from eventstore.transaction import ReadTransaction, Receipt, WriteTransaction
+
+__all__ = [
+    "Batch",
+    "BatchTooLargeError",
+    "CompactedError",
+    "CompactionReport",
+    "CorruptionError",
+    "Event",
+    "EventStore",
+    "EventStoreError",
+    "FormatVersionError",
+    "InvalidEventError",
+    "Metadata",
+    "NotAStoreError",
+    "Projection",
+    "ProjectionError",
+    "ReadOnlyStoreError",
+    "ReadTransaction",
+    "ReadableTable",
+    "Receipt",
+    "ReceiptError",
+    "RecoveryReport",
+    "Retention",
+    "StorageFullError",
+    "StoreClosedError",
+    "StoreFailedError",
+    "StoreLockedError",
+    "StoreOptions",
+    "TableSpec",
+    "TornTail",
+    "TransactionClosedError",
+    "UnsupportedPlatformError",
+    "Verdict",
+    "WritableTable",
+    "WriteTransaction",
+    "WriterBusyError",
+]

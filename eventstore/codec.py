@@ -1,0 +1,155 @@
+"""Events, metadata, keys and values to bytes and back: the only importer of msgpack.
+
+Events are packed with *strict* types: exactly None, bool, int, float, str, bytes, list and dict.
+So what a transaction applied is what a replay will apply: nothing comes back as another type.
+Rows of checkpoints may hold tuples, which come back as tuples.
+
+Limits: the packer refuses nesting over 511 levels and the unpacker over 1,024, so that what was
+packed can be unpacked; every length is bounded by the length of the input, and that by the
+batch cap of the log.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import msgpack
+
+from eventstore.errors import InvalidEventError
+
+Plain = Any
+"""A value of None, bool, int, float, str, bytes, and lists, tuples and dicts of these."""
+
+
+class DecodeError(Exception):
+    """Bytes that are not what the codec writes, although their checksum holds."""
+
+
+class Metadata(NamedTuple):
+    """Who and why: the metadata of a transaction, each part optional."""
+
+    actor: str | None = None
+    reason: str | None = None
+    request_id: str | None = None
+
+
+class Event(NamedTuple):
+    """An immutable fact of the domain.
+
+    Attributes:
+        type: a stable tag, kept in the log for ever.
+        data: the fact, of plain types; not to be changed once emitted.
+        version: schema version of `data`.
+    """
+
+    type: str
+    data: Plain
+    version: int = 1
+
+
+_EMPTY_METADATA: bytes = msgpack.packb([None, None, None])
+_BATCH_PREFIX: bytes = msgpack.Packer().pack_array_header(2)
+
+
+def encode_event(event: Event) -> bytes:
+    """Pack one event.
+
+    Raises:
+        InvalidEventError: it holds a type, a number or a text that msgpack can't keep exactly.
+    """
+    try:
+        packed: bytes = msgpack.packb([event.type, event.version, event.data], strict_types=True)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InvalidEventError(
+            f"event {event.type!r} can't be logged: {error}; use None, bool, int (64 bits), float, "
+            "str, bytes, list and dict, and nothing derived from them"
+        ) from error
+    return packed
+
+
+def encode_batch(metadata: Metadata, events: list[bytes]) -> bytes:
+    """Pack a batch of events that `encode_event` has packed.
+
+    Raises:
+        InvalidEventError: a part of the metadata is not a text.
+    """
+    try:
+        packed = (
+            msgpack.packb(list(metadata), strict_types=True) if any(metadata) else _EMPTY_METADATA
+        )
+    except (TypeError, ValueError) as error:
+        raise InvalidEventError(f"metadata {metadata} can't be logged: {error}") from error
+    header: bytes = msgpack.Packer().pack_array_header(len(events))
+    return b"".join((_BATCH_PREFIX, packed, header, *events))
+
+
+def decode_batch(payload: bytes | memoryview) -> tuple[Metadata, tuple[Event, ...]]:
+    """Unpack a batch.
+
+    Raises:
+        DecodeError: the payload is not a batch.
+    """
+    try:
+        metadata, packed_events = unpack(payload)
+        events = tuple(
+            Event(event_type, data, version) for event_type, version, data in packed_events
+        )
+        decoded = Metadata(*metadata)
+    except (ValueError, TypeError) as error:
+        raise DecodeError(f"the payload is not a batch of events: {error}") from error
+    if not all(type(event.type) is str and type(event.version) is int for event in events):
+        raise DecodeError("the payload holds an event without a type or a version")
+    return decoded, events
+
+
+def pack(value: Plain) -> bytes:
+    """Pack a key, a value or a list of them; tuples are kept as tuples by `unpack_rows`."""
+    packed: bytes = msgpack.packb(value)
+    return packed
+
+
+def unpack(packed: bytes | memoryview) -> Plain:
+    """Unpack a value with arrays as lists.
+
+    Raises:
+        DecodeError: the bytes are not one value.
+    """
+    return _unpack(packed, use_list=True)
+
+
+def unpack_row(packed: bytes | memoryview) -> Plain:
+    """Unpack a key or a value of a row, with arrays as tuples.
+
+    Raises:
+        DecodeError: the bytes are not one value.
+    """
+    return _unpack(packed, use_list=False)
+
+
+def unpack_keys(packed: bytes | memoryview) -> list[Any]:
+    """Unpack the keys of a chunk of rows, arrays inside them as tuples.
+
+    Raises:
+        DecodeError: the bytes are not an array.
+    """
+    keys = _unpack(packed, use_list=False)
+    if type(keys) is not tuple:
+        raise DecodeError("the keys of a chunk are not an array")
+    return list(keys)
+
+
+def _unpack(packed: bytes | memoryview, *, use_list: bool) -> Plain:
+    limit = len(packed)
+    try:
+        return msgpack.unpackb(
+            packed,
+            use_list=use_list,
+            strict_map_key=False,
+            max_str_len=limit,
+            max_bin_len=limit,
+            max_array_len=limit,
+            max_map_len=limit,
+            max_ext_len=0,
+        )
+    except (ValueError, TypeError, msgpack.UnpackException, RecursionError) as error:
+        raise DecodeError(f"not valid msgpack: {error}") from error

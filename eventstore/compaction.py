@@ -1,0 +1,285 @@
+"""Compaction: what checkpoints supersede is archived or dropped, and nothing else.
+
+`plan` is a pure function over names; `compact` carries the plan out, one idempotent step after
+the other, so that it can be cut at any point and started again.
+
+Always kept: the newest two checkpoints, and every segment with a batch after the older of them.
+So one bad checkpoint costs time, not data. The order for a segment: read and verify it, write the
+compressed copy to a temporary file, sync, rename, sync the directory, read the copy back, and
+only then remove the segment. What is dropped is dropped by whole segments, oldest first; the
+digest of the chain at the cut stays in the header of the first segment that is left.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, NamedTuple
+
+from eventstore import format as layout
+from eventstore.checkpoint import load_checkpoint
+from eventstore.errors import CorruptionError, StorageFullError
+from eventstore.filesystem import is_full, join, write_file
+from eventstore.log.reader import SegmentScanner, read_segment_header, start_of
+from eventstore.log.segments import (
+    SegmentSource,
+    compress,
+    list_archived,
+    list_segments,
+    list_sources,
+    open_source,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from eventstore.filesystem import FileSystem
+    from eventstore.options import Retention
+
+_CHECKPOINTS_KEPT = 2
+_NS_PER_SECOND = 1_000_000_000
+_RECORDS_BETWEEN_PAUSES = 64
+
+
+class Plan(NamedTuple):
+    """What may go.
+
+    Attributes:
+        checkpoints: revisions of checkpoints to remove.
+        segments: first revisions of superseded segments, oldest first.
+    """
+
+    checkpoints: tuple[int, ...]
+    segments: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CompactionReport:
+    """What a compaction did.
+
+    Attributes:
+        archived: segments moved into the archive.
+        dropped: segments removed for good, by retention.
+        checkpoints_removed: older checkpoints removed.
+        freed_bytes: how much less the store takes; negative if it takes more.
+    """
+
+    archived: int = 0
+    dropped: int = 0
+    checkpoints_removed: int = 0
+    freed_bytes: int = 0
+
+
+def plan(checkpoints: Sequence[int], segments: Sequence[int]) -> Plan:
+    """Return what checkpoints supersede. Pure.
+
+    Args:
+        checkpoints: revisions of the valid checkpoints, ascending.
+        segments: first revisions of the segments in the log, ascending; the last is active.
+    """
+    kept = checkpoints[-_CHECKPOINTS_KEPT:]
+    superseded: list[int] = []
+    if len(kept) == _CHECKPOINTS_KEPT:
+        for first, following in pairwise(segments):
+            if following - 1 > kept[0]:
+                break
+            superseded.append(first)
+    return Plan(tuple(checkpoints[:-_CHECKPOINTS_KEPT]), tuple(superseded))
+
+
+def compact(
+    file_system: FileSystem,
+    path: str,
+    retention: Retention,
+    pause: Callable[[], object] = lambda: None,
+) -> CompactionReport:
+    """Archive or drop what is superseded.
+
+    The caller is the holder of the store's lock, and runs one compaction at a time.
+
+    Raises:
+        CorruptionError: a segment to be archived is damaged; it and all later ones stay.
+        StorageFullError: no space for a compressed copy; the segment stays.
+    """
+    return _Compaction(file_system, path, retention, pause).run()
+
+
+class _Compaction:
+    def __init__(
+        self,
+        file_system: FileSystem,
+        path: str,
+        retention: Retention,
+        pause: Callable[[], object],
+    ) -> None:
+        self._file_system = file_system
+        self._path = path
+        self._wal_path = join(path, layout.WAL_NAME)
+        self._archive_path = join(path, layout.ARCHIVE_NAME)
+        self._checkpoints_path = join(path, layout.CHECKPOINTS_NAME)
+        self._retention = retention
+        self._pause = pause
+
+    def run(self) -> CompactionReport:
+        before_bytes = self._size_bytes()
+        checkpoints = self._checkpoint_revisions()
+        segments = list_segments(self._file_system, self._path)
+        going = plan(checkpoints, [source.first_revision for source in segments])
+        self._remove_checkpoints(going.checkpoints)
+        if not self._retention.archive and (going.segments or self._archived()):
+            self._verify_checkpoints(checkpoints[-_CHECKPOINTS_KEPT:])
+        archived = dropped = 0
+        for source, following in pairwise(segments):
+            if source.first_revision not in going.segments:
+                break
+            if self._retention.archive:
+                self._archive(source, following)
+                archived += 1
+            else:
+                dropped += 1
+            self._file_system.remove(source.path)
+            self._file_system.sync_directory(self._wal_path)
+        dropped += self._drop_archived(checkpoints)
+        return CompactionReport(
+            archived=archived,
+            dropped=dropped,
+            checkpoints_removed=len(going.checkpoints),
+            freed_bytes=before_bytes - self._size_bytes(),
+        )
+
+    def _checkpoint_revisions(self) -> list[int]:
+        names = self._file_system.list_directory(self._checkpoints_path)
+        revisions = (layout.parse_checkpoint_name(name) for name in names)
+        return sorted(revision for revision in revisions if revision is not None)
+
+    def _remove_checkpoints(self, revisions: Sequence[int]) -> None:
+        for revision in revisions:
+            path = join(self._checkpoints_path, layout.checkpoint_name(revision))
+            self._file_system.remove(path)
+        if revisions:
+            self._file_system.sync_directory(self._checkpoints_path)
+
+    def _verify_checkpoints(self, revisions: Sequence[int]) -> None:
+        """Read both once more: what is dropped now could not be replayed again."""
+        for revision in revisions:
+            path = join(self._checkpoints_path, layout.checkpoint_name(revision))
+            load_checkpoint(self._file_system, path)
+            self._pause()
+
+    def _archive(self, source: SegmentSource, following: SegmentSource) -> None:
+        data = self._verified_content(source, following)
+        target = join(self._archive_path, layout.archive_name(source.first_revision))
+        temporary = target + layout.TEMPORARY_SUFFIX
+        if self._file_system.exists(temporary):
+            self._file_system.remove(temporary)
+        try:
+            write_file(self._file_system, temporary, compress(data))
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                self._file_system.remove(temporary)
+            if is_full(error):
+                raise StorageFullError(
+                    f"{temporary}: no space to archive a segment; nothing was lost: free some "
+                    "space and compact again"
+                ) from error
+            raise
+        self._file_system.rename(temporary, target)
+        self._file_system.sync_directory(self._archive_path)
+        copy = open_source(
+            self._file_system, SegmentSource(source.first_revision, target, is_archived=True)
+        )
+        if copy.read(0, copy.size_bytes()) != data:
+            raise CorruptionError(target, 0, "the archived copy differs from the segment")
+
+    def _verified_content(self, source: SegmentSource, following: SegmentSource) -> bytes:
+        """Return a sealed segment up to the end of its records, all of them verified."""
+        next_file = self._file_system.open(following.path)
+        try:
+            next_header = read_segment_header(next_file)
+        finally:
+            next_file.close()
+        file = self._file_system.open(source.path)
+        try:
+            header = read_segment_header(file)
+            scanner = SegmentScanner(file, header, start_of(header))
+            for number, _ in enumerate(scanner):
+                if number % _RECORDS_BETWEEN_PAUSES == 0:
+                    self._pause()
+            end = scanner.position
+            if (end.offset_bytes, end.digest) != (
+                next_header.predecessor_bytes,
+                next_header.predecessor_digest,
+            ):
+                problem = scanner.end.problem if scanner.end else None
+                raise CorruptionError(
+                    source.path,
+                    end.offset_bytes,
+                    problem or "the segment does not end where the next one continues it",
+                )
+            return file.read(0, end.offset_bytes)
+        finally:
+            file.close()
+
+    def _archived(self) -> list[SegmentSource]:
+        return list_archived(self._file_system, self._path)
+
+    def _drop_archived(self, checkpoints: Sequence[int]) -> int:
+        """Drop archived segments that are past a limit, oldest first."""
+        archived = self._archived()
+        sources = list_sources(self._file_system, self._path)
+        kept = [source.path for source in self._kept(archived, sources)]
+        dropped = [source for source in archived if source.path not in kept]
+        if dropped:
+            self._verify_checkpoints(checkpoints[-_CHECKPOINTS_KEPT:])
+        for source in dropped:
+            self._file_system.remove(source.path)
+            self._file_system.sync_directory(self._archive_path)
+        return len(dropped)
+
+    def _kept(
+        self, archived: list[SegmentSource], sources: list[SegmentSource]
+    ) -> list[SegmentSource]:
+        """Return the newest archived segments that are within every limit."""
+        kept: list[SegmentSource] = []
+        kept_bytes = 0
+        newest_revision = sources[-1].first_revision if sources else 0
+        following = {source.first_revision: after for source, after in pairwise(sources)}
+        for source in reversed(archived):
+            kept_bytes += self._file_system.size_bytes(source.path)
+            after = following[source.first_revision]
+            if not self._within_limits(after, newest_revision, kept_bytes):
+                break
+            kept.append(source)
+        return kept
+
+    def _within_limits(
+        self, following: SegmentSource, newest_revision: int, kept_bytes: int
+    ) -> bool:
+        limits = self._retention
+        if not limits.archive:
+            return False
+        if limits.size_bytes is not None and kept_bytes > limits.size_bytes:
+            return False
+        last_revision = following.first_revision - 1
+        if limits.revisions is not None and last_revision <= newest_revision - limits.revisions:
+            return False
+        if limits.age_seconds is None:
+            return True
+        # The next segment was started when this one's last batch was the newest.
+        file = open_source(self._file_system, following)
+        try:
+            sealed_ns = read_segment_header(file).created_ns
+        finally:
+            file.close()
+        return time.time_ns() - sealed_ns <= limits.age_seconds * _NS_PER_SECOND
+
+    def _size_bytes(self) -> int:
+        directories = (self._wal_path, self._archive_path, self._checkpoints_path)
+        total = 0
+        for directory in directories:
+            for name in self._file_system.list_directory(directory):
+                with contextlib.suppress(FileNotFoundError):
+                    total += self._file_system.size_bytes(join(directory, name))
+        return total

@@ -1,0 +1,120 @@
+"""Every error of the engine.
+
+A message says what happened, where, and what to do next. An operation that raises one of these
+has changed nothing, unless the class says otherwise.
+"""
+
+from __future__ import annotations
+
+
+class EventStoreError(Exception):
+    """Base of every error that the engine raises on its own account."""
+
+
+class CorruptionError(EventStoreError):
+    """Bytes on disk are damaged where an acknowledged batch, or its digest, must be.
+
+    Not one byte of the store was changed.
+
+    Attributes:
+        path: the damaged file, or the directory where a file is missing.
+        offset_bytes: where in the file the damage starts.
+        reason: what is wrong there.
+    """
+
+    def __init__(self, path: str, offset_bytes: int, reason: str) -> None:
+        super().__init__(
+            f"{path}: damaged at byte {offset_bytes}: {reason}; nothing was changed: "
+            "keep a copy of the store and run `snapledger check` on it"
+        )
+        self.path = path
+        self.offset_bytes = offset_bytes
+        self.reason = reason
+
+
+class FormatVersionError(EventStoreError):
+    """A file has a format version that this release can't read; nothing was touched."""
+
+    def __init__(self, path: str, found_version: int, known_version: int) -> None:
+        super().__init__(
+            f"{path}: format version {found_version} is newer than {known_version}, the newest "
+            "that this release reads; open the store with the release that wrote it or a later one"
+        )
+        self.path = path
+        self.found_version = found_version
+        self.known_version = known_version
+
+
+class NotAStoreError(EventStoreError):
+    """There is no store at the path, and none may be made there."""
+
+
+class StoreLockedError(EventStoreError):
+    """Another handle holds the store; the message names the process."""
+
+
+class WriterBusyError(StoreLockedError):
+    """Another transaction holds the writer lock; the message names it."""
+
+
+class StoreFailedError(EventStoreError):
+    """An earlier write or sync of this handle failed, so it acknowledges nothing more.
+
+    Reads go on with the durable state. Reopening the store recovers every acknowledged batch;
+    whether the batch that met the failure is among them is only known then.
+    """
+
+
+class StoreClosedError(EventStoreError):
+    """The store was closed, or the process forked since it was opened."""
+
+
+class StorageFullError(EventStoreError):
+    """No space for the next segment, checkpoint or archive file.
+
+    Nothing was acknowledged and the handle stays usable; free some space and try again.
+    """
+
+
+class TransactionClosedError(EventStoreError):
+    """The transaction has been committed or rolled back."""
+
+
+class ReadOnlyStoreError(EventStoreError):
+    """A write was asked of a store or a transaction that is open for reading only."""
+
+
+class CompactedError(EventStoreError):
+    """The batches asked for are no longer kept.
+
+    Attributes:
+        oldest_revision: the first revision that can still be read.
+    """
+
+    def __init__(self, asked_revision: int, oldest_revision: int) -> None:
+        super().__init__(
+            f"revision {asked_revision} is no longer kept: retention has dropped it; "
+            f"the oldest one left is {oldest_revision}"
+        )
+        self.asked_revision = asked_revision
+        self.oldest_revision = oldest_revision
+
+
+class InvalidEventError(EventStoreError, ValueError):
+    """An event holds something that the log can't keep and give back unchanged."""
+
+
+class BatchTooLargeError(EventStoreError):
+    """The events of one transaction take more bytes than one batch may."""
+
+
+class ProjectionError(EventStoreError):
+    """The projections given do not fit together, or do not fit what the store holds."""
+
+
+class ReceiptError(EventStoreError):
+    """A receipt does not match the store's history."""
+
+
+class UnsupportedPlatformError(EventStoreError):
+    """This operating system has no sync that is known to reach stable storage."""

@@ -1,0 +1,374 @@
+"""The embedded log: a directory of segments, checkpoints and archive, held by one lock.
+
+It composes recovery, the writer, checkpoints and compaction, and owns what they share: the lock,
+the `durable` file, the spare segment and the thread that prepares it. It never sees an event.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from eventstore import format as layout
+from eventstore.checkpoint import (
+    Checkpoint,
+    CheckpointContent,
+    load_checkpoint,
+    write_checkpoint,
+)
+from eventstore.compaction import CompactionReport, compact
+from eventstore.errors import (
+    CorruptionError,
+    StorageFullError,
+    StoreFailedError,
+    StoreLockedError,
+)
+from eventstore.filesystem import FileLock, FileSystem, join
+from eventstore.log.cursor import RecordCursor
+from eventstore.log.seam import Head
+from eventstore.log.segments import list_archived, list_segments, list_sources
+from eventstore.log.spare import SpareKeeper
+from eventstore.log.writer import LogWriter, Segment, Ticket
+from eventstore.recovery import (
+    RecoveryReport,
+    decide,
+    execute,
+    make_root,
+    require_store,
+)
+from eventstore.survey import Replay, survey_store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from eventstore.log.reader import Position, Record
+    from eventstore.log.seam import Appended
+    from eventstore.options import StoreOptions
+
+_LOCK_POLL_SECONDS = 0.02
+_PREPARE_PAUSE_SECONDS = 0.002
+
+_logger = logging.getLogger("eventstore")
+
+
+class FileLog:
+    """A log in a directory of this machine; see `eventstore.log.seam.Log`."""
+
+    def __init__(
+        self,
+        file_system: FileSystem,
+        path: str,
+        options: StoreOptions,
+        lock: FileLock,
+        recovered: tuple[Segment, Position, RecoveryReport],
+    ) -> None:
+        """Use `open_file_log`."""
+        segment, end, self.recovery = recovered
+        self.store_id = segment.header.store_id
+        self._file_system = file_system
+        self._path = path
+        self._options = options
+        self._lock = lock
+        self._durable_block = file_system.share(
+            join(path, layout.DURABLE_NAME), layout.DURABLE_BYTES, writable=True
+        )
+        self._durable_block.store(layout.pack_durable(self.store_id, end.revision))
+        wal_path = join(path, layout.WAL_NAME)
+        self._spares = SpareKeeper(file_system, wal_path, options.segment_bytes)
+        self._preparer = _Preparer(self._spares)
+        self._writer = LogWriter(
+            file_system,
+            wal_path,
+            segment,
+            end,
+            self._durable_block,
+            self._spares,
+            batch_bytes_max=options.batch_bytes_max,
+            on_space_needed=self._preparer.request,
+        )
+        self._closed = False
+
+    @property
+    def head(self) -> Head:
+        """The last batch appended."""
+        return Head(*self._writer.position)
+
+    @property
+    def durable_revision(self) -> int:
+        """The highest revision that is known to be on stable storage."""
+        return self._writer.durable_revision
+
+    @property
+    def appended_bytes(self) -> int:
+        """How much was appended through this handle."""
+        return self._writer.appended_bytes
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What ended this handle's writing, if anything has."""
+        return self._writer.failure
+
+    def append(
+        self, payload: bytes, *, expected_revision: int, frees_space: Callable[[], bool]
+    ) -> Ticket:
+        """Give a batch the expected revision and queue it; it is not durable yet."""
+        if expected_revision != self._writer.last_revision + 1:
+            raise StoreFailedError(
+                f"{self._path}: revision {expected_revision} was expected, but the log is at "
+                f"{self._writer.last_revision}: another writer has come in between; reopen"
+            )
+        return self._writer.append(payload, frees_space=frees_space)
+
+    def make_durable(self, appended: Appended) -> None:
+        """Return once a batch that the caller has appended is durable."""
+        if not isinstance(appended, Ticket):
+            raise TypeError("the batch was not appended to this log")
+        self._writer.make_durable(appended)
+
+    def abandon(self, error: BaseException) -> None:
+        """Fail the handle: an interrupt left an appended batch that nobody makes durable."""
+        self._writer.abandon(error)
+
+    def wait_until_durable(self, revision: int) -> None:
+        """Return once a batch that some thread is making durable is so."""
+        self._writer.wait_until_durable(revision)
+
+    def read(self, first_revision: int, last_revision: int) -> Iterator[Record]:
+        """Yield durable records."""
+        cursor = RecordCursor(self._file_system, self._path, first_revision)
+        try:
+            yield from cursor.read(min(last_revision, self.durable_revision))
+        finally:
+            cursor.close()
+
+    def oldest_revision(self) -> int:
+        """Return the first revision that can still be read."""
+        return list_sources(self._file_system, self._path)[0].first_revision
+
+    def checkpoint_before(self, revision: int) -> Checkpoint | None:
+        """Return the newest valid checkpoint at or before a revision."""
+        return newest_checkpoint(self._file_system, self._path, self.store_id, revision)
+
+    def save_checkpoint(self, content: CheckpointContent, pause: Callable[[], object]) -> None:
+        """Store a checkpoint durably, and verify it.
+
+        On a full disk the space prepared for the next segment is given up for it.
+        """
+        directory = join(self._path, layout.CHECKPOINTS_NAME)
+        self._durable_block.sync()
+        self._with_spare_space(
+            lambda: write_checkpoint(self._file_system, directory, content, pause)
+        )
+
+    def compact(self, pause: Callable[[], object]) -> CompactionReport:
+        """Archive or drop what checkpoints supersede."""
+        report: list[CompactionReport] = []
+        self._with_spare_space(
+            lambda: report.append(
+                compact(self._file_system, self._path, self._options.retention, pause)
+            )
+        )
+        return report[0]
+
+    def stats(self) -> dict[str, Any]:
+        """Return sizes and counts."""
+        head = self.head
+        return {
+            "path": self._path,
+            "store_id": self.store_id.hex(),
+            "revision": head.revision,
+            "durable_revision": self.durable_revision,
+            "oldest_revision": self.oldest_revision(),
+            "digest": head.digest.hex(),
+            "spare_ready": self._spares.ready,
+            "prepare_error": self._preparer.error,
+            **disk_usage(self._file_system, self._path),
+        }
+
+    def close(self) -> None:
+        """Release everything; does nothing the second time."""
+        if self._closed:
+            return
+        self._closed = True
+        self._preparer.close()
+        self._writer.close()
+        self._spares.close()
+        self._durable_block.sync()
+        self._durable_block.close()
+        self._lock.release()
+
+    def abandon_after_fork(self) -> None:
+        """Give up the lock's descriptor, which would hold the lock while the child lives."""
+        self._closed = True
+        self._lock.release()
+
+    def _with_spare_space(self, write: Callable[[], object]) -> None:
+        """Run something that needs space; if there is none, once more without the spare."""
+        try:
+            write()
+        except StorageFullError:
+            if not self._spares.ready:
+                raise
+            self._spares.discard()
+            write()
+
+
+def open_file_log(
+    file_system: FileSystem,
+    path: str,
+    options: StoreOptions,
+    replay: Replay,
+    *,
+    lock_timeout_seconds: float | None,
+) -> FileLog:
+    """Lock, recover and open the log in a directory, or make one there.
+
+    Args:
+        file_system: where.
+        path: of the store.
+        options: of the store.
+        replay: given the checkpoint, returns what takes each record after it.
+        lock_timeout_seconds: how long to wait for another process; None not at all.
+
+    Raises:
+        NotAStoreError: something else is at the path.
+        StoreLockedError: another process, or another handle of this one, holds the store.
+        CorruptionError: the store is damaged; not one byte was changed.
+        FormatVersionError: the store has a newer format; not one byte was changed.
+        StorageFullError: no space to make the store.
+    """
+    require_store(file_system, path, may_create=True)
+    make_root(file_system, path)
+    lock = _acquire_lock(file_system, path, lock_timeout_seconds)
+    try:
+        survey = survey_store(file_system, path, replay)
+        decision = decide(survey)
+        recovered = execute(file_system, survey, decision, options)
+        log = FileLog(file_system, path, options, lock, recovered)
+    except BaseException:
+        lock.release()
+        raise
+    report = log.recovery
+    if report.torn_tail or report.damaged_checkpoints:
+        _logger.warning("%s: recovered: %s", path, report)
+    return log
+
+
+def newest_checkpoint(
+    file_system: FileSystem, path: str, store_id: bytes, revision: int
+) -> Checkpoint | None:
+    """Return the newest valid checkpoint of a store at or before a revision."""
+    directory = join(path, layout.CHECKPOINTS_NAME)
+    for name in reversed(file_system.list_directory(directory)):
+        found = layout.parse_checkpoint_name(name)
+        if found is None or found > revision:
+            continue
+        try:
+            checkpoint = load_checkpoint(file_system, join(directory, name))
+        except (CorruptionError, FileNotFoundError):
+            continue
+        if checkpoint.store_id == store_id and checkpoint.revision == found:
+            return checkpoint
+    return None
+
+
+def disk_usage(file_system: FileSystem, path: str) -> dict[str, int]:
+    """Return how many files of each kind a store has, and their bytes."""
+    usage: dict[str, int] = {}
+    sources = {
+        "segment": list_segments(file_system, path),
+        "archive": list_archived(file_system, path),
+    }
+    for kind, found in sources.items():
+        usage[f"{kind}_count"] = len(found)
+        usage[f"{kind}_bytes"] = sum(file_system.size_bytes(source.path) for source in found)
+    directory = join(path, layout.CHECKPOINTS_NAME)
+    names = [
+        name
+        for name in file_system.list_directory(directory)
+        if layout.parse_checkpoint_name(name) is not None
+    ]
+    usage["checkpoint_count"] = len(names)
+    usage["checkpoint_bytes"] = sum(file_system.size_bytes(join(directory, name)) for name in names)
+    return usage
+
+
+def _acquire_lock(file_system: FileSystem, path: str, timeout_seconds: float | None) -> FileLock:
+    deadline = time.monotonic() + (timeout_seconds or 0.0)
+    while True:
+        lock = file_system.lock(join(path, layout.LOCK_NAME), _describe_holder)
+        if not isinstance(lock, bytes):
+            return lock
+        if time.monotonic() >= deadline:
+            raise StoreLockedError(
+                f"{path}: the store is held by {_holder_text(lock)}; stop it, wait for it, or "
+                "open with read_only=True"
+            )
+        time.sleep(_LOCK_POLL_SECONDS)
+
+
+def _describe_holder() -> bytes:
+    holder = {
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "since": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+    return json.dumps(holder).encode() + b"\n"
+
+
+def _holder_text(description: bytes) -> str:
+    try:
+        holder = json.loads(description)
+        return f"process {holder['pid']} on {holder['host']} since {holder['since']}"
+    except (ValueError, KeyError, TypeError):
+        return "another process, which has not written its name yet"
+
+
+class _Preparer:
+    """The thread that makes the next segment when it is asked to; it starts when first asked."""
+
+    def __init__(self, spares: SpareKeeper) -> None:
+        self._spares = spares
+        self._wanted = threading.Event()
+        self._closing = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.error: str | None = None
+
+    def request(self) -> None:
+        """Ask for a spare; returns at once."""
+        if self._thread is None:
+            self._thread = threading.Thread(
+                target=self._run, name="eventstore-prepare", daemon=True
+            )
+            self._thread.start()
+        self._wanted.set()
+
+    def close(self) -> None:
+        """End the thread, and wait for it."""
+        self._closing.set()
+        self._wanted.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            self._wanted.wait()
+            self._wanted.clear()
+            if self._closing.is_set():
+                return
+            try:
+                self._spares.prepare(self._pause)
+                self.error = None
+            except (StorageFullError, OSError) as error:
+                # Commits go on in the segment that is left; the roll that needs one will raise.
+                if self.error is None:
+                    _logger.warning("the next segment can't be prepared: %s", error)
+                self.error = str(error)
+
+    def _pause(self) -> None:
+        self._closing.wait(_PREPARE_PAUSE_SECONDS)

@@ -1,0 +1,440 @@
+"""The file system seam, and the local file system behind it.
+
+`FileSystem` and `File` are all that the engine asks of a medium, so that a simulated one can
+take their place. This is the only module that calls the operating system for files.
+
+What the local one promises:
+- a file is never opened through a symbolic link, is closed on exec, and never takes the
+  descriptors 0 to 2, so that a stray print can't land in the log;
+- directories are made 0700 and files 0600 whatever the umask;
+- `File.sync` reaches stable storage: fdatasync on Linux, F_FULLFSYNC on macOS.
+
+Errors are the operating system's `OSError`; what they mean is decided above. Reads and writes
+are whole or raise: short transfers are continued here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import mmap
+import os
+import stat
+import sys
+from typing import TYPE_CHECKING, Protocol
+
+from eventstore.errors import UnsupportedPlatformError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_DIRECTORY_MODE = 0o700
+_FILE_MODE = 0o600
+_FIRST_FREE_DESCRIPTOR = 3
+_WINDOW_BYTES = 1024 * 1024
+_OPEN_FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW
+
+
+class File(Protocol):
+    """An open file, addressed by offset."""
+
+    path: str
+
+    def read(self, offset_bytes: int, size_bytes: int) -> bytes:
+        """Return the bytes there; fewer only where the file ends."""
+
+    def write(self, offset_bytes: int, data: bytes | memoryview) -> None:
+        """Write all of the data there, or raise."""
+
+    def truncate(self, size_bytes: int) -> None:
+        """Cut the file, or extend it with zeros."""
+
+    def size_bytes(self) -> int:
+        """Return the file's length."""
+
+    def sync(self) -> None:
+        """Return once content and length are on stable storage."""
+
+    def close(self) -> None:
+        """Release the file; does nothing the second time."""
+
+
+class SharedBlock(Protocol):
+    """A few bytes of a file that all processes with the file open see change at once."""
+
+    def load(self) -> bytes:
+        """Return the bytes."""
+
+    def store(self, data: bytes) -> None:
+        """Replace the bytes."""
+
+    def sync(self) -> None:
+        """Return once the bytes are on stable storage."""
+
+    def close(self) -> None:
+        """Release the file; does nothing the second time."""
+
+
+class FileLock(Protocol):
+    """An exclusive lock between processes, and between handles of one process."""
+
+    def release(self) -> None:
+        """Let the next one have it; does nothing the second time."""
+
+
+class FileSystem(Protocol):
+    """What the engine needs of a file system; paths are absolute."""
+
+    def create(self, path: str) -> File:
+        """Make a new empty file, open for reading and writing; raise if there is one."""
+
+    def open(self, path: str, *, writable: bool = False) -> File:
+        """Open a regular file that is there."""
+
+    def exists(self, path: str) -> bool:
+        """Say whether there is anything at the path, a dangling link included."""
+
+    def is_directory(self, path: str) -> bool:
+        """Say whether a directory, and not a link to one, is at the path."""
+
+    def size_bytes(self, path: str) -> int:
+        """Return the length of the file at the path."""
+
+    def list_directory(self, path: str) -> list[str]:
+        """Return the sorted names in a directory."""
+
+    def make_directory(self, path: str) -> None:
+        """Make a directory; its parent must be there."""
+
+    def rename(self, source: str, target: str) -> None:
+        """Give a file another name, replacing what had it."""
+
+    def remove(self, path: str) -> None:
+        """Remove a file."""
+
+    def sync_directory(self, path: str) -> None:
+        """Return once the names in a directory are on stable storage."""
+
+    def share(self, path: str, size_bytes: int, *, writable: bool) -> SharedBlock:
+        """Map the start of a file that is at least that long."""
+
+    def lock(self, path: str, describe: Callable[[], bytes]) -> FileLock | bytes:
+        """Try to lock a file, made if need be, and write a description of the holder into it.
+
+        Returns:
+            the lock, or the description that its present holder wrote.
+        """
+
+    def call_in_forked_child(self, callback: Callable[[], None]) -> None:
+        """Have a callback run in every child that this process forks."""
+
+
+def join(*parts: str) -> str:
+    """Join parts of a path."""
+    return os.path.join(*parts)
+
+
+def parent(path: str) -> str:
+    """Return the path of the directory that holds another path."""
+    return os.path.dirname(path)
+
+
+def absolute(path: str | os.PathLike[str]) -> str:
+    """Return a path as an absolute one, so that a later chdir does not move the store."""
+    return os.path.abspath(os.fspath(path))
+
+
+def write_file(file_system: FileSystem, path: str, data: bytes) -> None:
+    """Make a file with a content, synced; its name is durable once the directory is synced."""
+    file = file_system.create(path)
+    try:
+        file.write(0, data)
+        file.sync()
+    finally:
+        file.close()
+
+
+def read_file(file_system: FileSystem, path: str) -> bytes:
+    """Return the content of a file."""
+    file = file_system.open(path)
+    try:
+        return file.read(0, file.size_bytes())
+    finally:
+        file.close()
+
+
+def is_full(error: OSError) -> bool:
+    """Say whether an error means that there is no space, or no quota, left."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+class Window:
+    """A file read through one read-ahead buffer."""
+
+    __slots__ = ("_buffer", "_file", "_start_bytes")
+
+    def __init__(self, file: File) -> None:
+        self._file = file
+        self._start_bytes = 0
+        self._buffer = b""
+
+    def read(self, offset_bytes: int, size_bytes: int) -> bytes:
+        """Return the bytes there; fewer only where the file ends."""
+        start = offset_bytes - self._start_bytes
+        if start < 0 or start + size_bytes > len(self._buffer):
+            self._buffer = self._file.read(offset_bytes, max(size_bytes, _WINDOW_BYTES))
+            self._start_bytes, start = offset_bytes, 0
+        return self._buffer[start : start + size_bytes]
+
+    def is_zero_from(self, offset_bytes: int) -> bool:
+        """Say whether the file holds nothing but zeros from an offset on."""
+        while data := self.read(offset_bytes, _WINDOW_BYTES):
+            if data.count(0) != len(data):
+                return False
+            offset_bytes += len(data)
+        return True
+
+
+def local_file_system() -> FileSystem:
+    """Return the file system of this machine.
+
+    Raises:
+        UnsupportedPlatformError: no sync of this platform is known to reach stable storage.
+    """
+    if not (sys.platform.startswith("linux") or sys.platform == "darwin"):
+        raise UnsupportedPlatformError(
+            f"no durable sync is known for {sys.platform}: use Linux or macOS"
+        )
+    return LocalFileSystem()
+
+
+if sys.platform == "darwin":  # pragma: no cover
+
+    def _sync_descriptor(descriptor: int) -> None:
+        # fsync on macOS stops at the drive's cache (Apple's fsync(2) says so).
+        fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+
+else:
+
+    def _sync_descriptor(descriptor: int) -> None:
+        os.fdatasync(descriptor)
+
+
+def _open_descriptor(path: str, flags: int) -> int:
+    descriptor = os.open(path, flags | _OPEN_FLAGS, _FILE_MODE)
+    if descriptor >= _FIRST_FREE_DESCRIPTOR:
+        return descriptor
+    try:
+        return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE_DESCRIPTOR)
+    finally:
+        os.close(descriptor)
+
+
+class LocalFile:
+    """A regular file of the operating system."""
+
+    __slots__ = ("_descriptor", "path")
+
+    def __init__(self, path: str, descriptor: int) -> None:
+        self.path = path
+        self._descriptor = descriptor
+
+    def read(self, offset_bytes: int, size_bytes: int) -> bytes:
+        """Return the bytes there; fewer only where the file ends."""
+        data = os.pread(self._descriptor, size_bytes, offset_bytes)
+        if len(data) == size_bytes or not data:
+            return data
+        parts = [data]
+        done_bytes = len(data)
+        while done_bytes < size_bytes and data:
+            data = os.pread(self._descriptor, size_bytes - done_bytes, offset_bytes + done_bytes)
+            parts.append(data)
+            done_bytes += len(data)
+        return b"".join(parts)
+
+    def write(self, offset_bytes: int, data: bytes | memoryview) -> None:
+        """Write all of the data there, or raise."""
+        written = os.pwrite(self._descriptor, data, offset_bytes)
+        while written < len(data):
+            rest = memoryview(data)[written:]
+            more = os.pwrite(self._descriptor, rest, offset_bytes + written)
+            if more == 0:
+                raise OSError(errno.EIO, "the file takes no more bytes", self.path)
+            written += more
+
+    def truncate(self, size_bytes: int) -> None:
+        """Cut the file, or extend it with zeros."""
+        os.ftruncate(self._descriptor, size_bytes)
+
+    def size_bytes(self) -> int:
+        """Return the file's length."""
+        return os.fstat(self._descriptor).st_size
+
+    def sync(self) -> None:
+        """Return once content and length are on stable storage."""
+        _sync_descriptor(self._descriptor)
+
+    def close(self) -> None:
+        """Release the file; does nothing the second time."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+class LocalSharedBlock:
+    """The mapped start of a file.
+
+    A store of one slice into a mapping is a plain memory copy: a reader in another process may
+    catch it half done, which the checksum in the block shows.
+    """
+
+    __slots__ = ("_mapping", "_size_bytes")
+
+    def __init__(self, mapping: mmap.mmap, size_bytes: int) -> None:
+        self._mapping = mapping
+        self._size_bytes = size_bytes
+
+    def load(self) -> bytes:
+        """Return the bytes."""
+        return self._mapping[: self._size_bytes]
+
+    def store(self, data: bytes) -> None:
+        """Replace the bytes."""
+        self._mapping[: self._size_bytes] = data
+
+    def sync(self) -> None:
+        """Return once the bytes are on stable storage."""
+        self._mapping.flush()
+
+    def close(self) -> None:
+        """Release the file; does nothing the second time."""
+        self._mapping.close()
+
+
+class LocalFileLock:
+    """A flock held on an open file."""
+
+    __slots__ = ("_descriptor",)
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def release(self) -> None:
+        """Let the next one have it; does nothing the second time."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+class LocalFileSystem:
+    """The file system of the operating system."""
+
+    def create(self, path: str) -> File:
+        """Make a new empty file, open for reading and writing; raise if there is one."""
+        descriptor = _open_descriptor(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+        # A umask can only take permissions away from the mode given to open.
+        os.fchmod(descriptor, _FILE_MODE)
+        return LocalFile(path, descriptor)
+
+    def open(self, path: str, *, writable: bool = False) -> File:
+        """Open a regular file that is there."""
+        # Without O_NONBLOCK, a pipe in the place of a file would block the open for ever.
+        mode = os.O_RDWR if writable else os.O_RDONLY
+        descriptor = _open_descriptor(path, mode | os.O_NONBLOCK)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise OSError(errno.EINVAL, "not a regular file", path)
+        return LocalFile(path, descriptor)
+
+    def exists(self, path: str) -> bool:
+        """Say whether there is anything at the path, a dangling link included."""
+        return os.path.lexists(path)
+
+    def is_directory(self, path: str) -> bool:
+        """Say whether a directory, and not a link to one, is at the path."""
+        try:
+            return stat.S_ISDIR(os.lstat(path).st_mode)
+        except FileNotFoundError:
+            return False
+
+    def size_bytes(self, path: str) -> int:
+        """Return the length of the file at the path."""
+        return os.lstat(path).st_size
+
+    def list_directory(self, path: str) -> list[str]:
+        """Return the sorted names in a directory."""
+        return sorted(os.listdir(path))
+
+    def make_directory(self, path: str) -> None:
+        """Make a directory; its parent must be there."""
+        os.mkdir(path, _DIRECTORY_MODE)
+        os.chmod(path, _DIRECTORY_MODE)
+
+    def rename(self, source: str, target: str) -> None:
+        """Give a file another name, replacing what had it."""
+        os.rename(source, target)
+
+    def remove(self, path: str) -> None:
+        """Remove a file."""
+        os.unlink(path)
+
+    def sync_directory(self, path: str) -> None:
+        """Return once the names in a directory are on stable storage."""
+        descriptor = _open_descriptor(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def share(self, path: str, size_bytes: int, *, writable: bool) -> SharedBlock:
+        """Map the start of a file that is at least that long."""
+        file = _open_descriptor(path, os.O_RDWR if writable else os.O_RDONLY)
+        try:
+            access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
+            return LocalSharedBlock(mmap.mmap(file, size_bytes, access=access), size_bytes)
+        finally:
+            os.close(file)
+
+    def lock(self, path: str, describe: Callable[[], bytes]) -> FileLock | bytes:
+        """Try to lock a file, made if need be, and write a description of the holder into it.
+
+        Returns:
+            the lock, or the description that its present holder wrote.
+        """
+        descriptor = _open_descriptor(path, os.O_RDWR | os.O_CREAT)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(descriptor, 4096, 0)
+            os.close(descriptor)
+            return holder
+        except BaseException:
+            os.close(descriptor)
+            raise
+        lock = LocalFileLock(descriptor)
+        try:
+            self._check_still_named(path, descriptor)
+            os.fchmod(descriptor, _FILE_MODE)
+            description = describe()
+            os.pwrite(descriptor, description, 0)
+            os.ftruncate(descriptor, len(description))
+        except BaseException:
+            lock.release()
+            raise
+        return lock
+
+    @staticmethod
+    def _check_still_named(path: str, descriptor: int) -> None:
+        """Raise unless the locked file is the one that the path names.
+
+        Someone who deletes or replaces the lock file would let a second writer lock the new one.
+        """
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.lstat(path), os.fstat(descriptor)):
+                return
+        raise OSError(errno.ESTALE, "the lock file was replaced while it was being locked", path)
+
+    def call_in_forked_child(self, callback: Callable[[], None]) -> None:
+        """Have a callback run in every child that this process forks."""
+        os.register_at_fork(after_in_child=callback)

@@ -1,0 +1,273 @@
+"""The follower's log: another process's store, read without its lock.
+
+A follower never repairs and never writes. It shows batches up to the revision in the `durable`
+file, which the writer updates after each sync, so nothing that a crash could take back. When the
+writer compacts, the cursor finds the segment in the archive; when retention has dropped what the
+follower has not read yet, it starts again from the newest checkpoint. A log that shrank or
+forked since the last look is refused.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from eventstore import format as layout
+from eventstore.errors import CompactedError, CorruptionError, NotAStoreError, ReadOnlyStoreError
+from eventstore.file_log import disk_usage, newest_checkpoint
+from eventstore.filesystem import FileSystem, SharedBlock, join
+from eventstore.history import replay_record, stale_projections, start_state
+from eventstore.log.cursor import RecordCursor
+from eventstore.log.seam import Head
+from eventstore.log.segments import list_sources
+from eventstore.recovery import RecoveryReport, Verdict, require_store
+from eventstore.survey import read_durable_bound, survey_store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from eventstore.checkpoint import Checkpoint, CheckpointContent
+    from eventstore.compaction import CompactionReport
+    from eventstore.log.reader import Record
+    from eventstore.log.seam import Appended
+    from eventstore.projection import Projection
+    from eventstore.state import State
+    from eventstore.survey import Survey
+
+_ATTEMPTS = 5
+_RETRY_SECONDS = 0.05
+
+
+class FollowerLog:
+    """The reading half of `eventstore.log.seam.Log`, and the state that follows it.
+
+    Attributes:
+        state: as of the last `refresh`.
+        recovery: what the open found.
+    """
+
+    appended_bytes = 0
+    failure = None
+
+    def __init__(
+        self, file_system: FileSystem, path: str, projections: Sequence[Projection]
+    ) -> None:
+        """Open a store for following.
+
+        Raises:
+            NotAStoreError: there is no store.
+            CorruptionError: what the writer had acknowledged is damaged.
+            FormatVersionError: the store has a newer format.
+        """
+        require_store(file_system, path, may_create=False)
+        self._file_system = file_system
+        self._path = path
+        self._projections = projections
+        self._lock = threading.Lock()
+        self._block = self._map_durable()
+        self.state, self.store_id, self.recovery = self._load()
+        self._cursor = self._new_cursor()
+
+    @property
+    def head(self) -> Head:
+        """The last batch seen."""
+        node = self.state.durable
+        return Head(node.revision, node.digest, node.time_ns)
+
+    @property
+    def durable_revision(self) -> int:
+        """The highest revision that the writer says is on stable storage."""
+        return max(self._bound(), self.state.durable.revision)
+
+    def refresh(self) -> State:
+        """Return the state with everything that is durable by now.
+
+        Raises:
+            CorruptionError: the log is damaged, or shrank or forked since the last look.
+        """
+        bound = self._bound()
+        if bound == self.state.durable.revision:
+            return self.state
+        with self._lock:
+            if bound > self.state.durable.revision:
+                self._catch_up(bound)
+            elif bound:
+                self._require_same_history()
+        return self.state
+
+    def read(self, first_revision: int, last_revision: int) -> Iterator[Record]:
+        """Yield durable records."""
+        cursor = RecordCursor(self._file_system, self._path, first_revision)
+        try:
+            yield from cursor.read(min(last_revision, self.durable_revision))
+        finally:
+            cursor.close()
+
+    def oldest_revision(self) -> int:
+        """Return the first revision that can still be read."""
+        return list_sources(self._file_system, self._path)[0].first_revision
+
+    def checkpoint_before(self, revision: int) -> Checkpoint | None:
+        """Return the newest valid checkpoint at or before a revision."""
+        return newest_checkpoint(self._file_system, self._path, self.store_id, revision)
+
+    def stats(self) -> dict[str, Any]:
+        """Return sizes and counts."""
+        head = self.head
+        return {
+            "path": self._path,
+            "store_id": self.store_id.hex(),
+            "revision": head.revision,
+            "durable_revision": self.durable_revision,
+            "oldest_revision": self.oldest_revision(),
+            "digest": head.digest.hex(),
+            **disk_usage(self._file_system, self._path),
+        }
+
+    def close(self) -> None:
+        """Release the files."""
+        self._cursor.close()
+        if self._block is not None:
+            self._block.close()
+
+    def abandon_after_fork(self) -> None:
+        """Do nothing: a follower holds no lock."""
+
+    def append(
+        self, payload: bytes, *, expected_revision: int, frees_space: Callable[[], bool]
+    ) -> Appended:
+        """Refuse."""
+        raise _read_only(self._path)
+
+    def make_durable(self, appended: Appended) -> None:
+        """Refuse."""
+        raise _read_only(self._path)
+
+    def abandon(self, error: BaseException) -> None:
+        """Refuse."""
+        raise _read_only(self._path)
+
+    def wait_until_durable(self, revision: int) -> None:
+        """Refuse."""
+        raise _read_only(self._path)
+
+    def save_checkpoint(self, content: CheckpointContent, pause: Callable[[], object]) -> None:
+        """Refuse."""
+        raise _read_only(self._path)
+
+    def compact(self, pause: Callable[[], object]) -> CompactionReport:
+        """Refuse."""
+        raise _read_only(self._path)
+
+    def _map_durable(self) -> SharedBlock | None:
+        path = join(self._path, layout.DURABLE_NAME)
+        try:
+            return self._file_system.share(path, layout.DURABLE_BYTES, writable=False)
+        except (OSError, ValueError):
+            return None  # half made, or cut short: then only what the log itself proves is shown
+
+    def _bound(self) -> int:
+        if self._block is None:
+            return 0
+        for _ in range(_ATTEMPTS):
+            revision = layout.unpack_durable(self._block.load(), self.store_id)
+            if revision is not None:
+                return revision
+        return 0
+
+    def _load(self) -> tuple[State, bytes, RecoveryReport]:
+        """Load the state; again if the writer's compaction came in between."""
+        for attempt in range(_ATTEMPTS):
+            try:
+                return self._load_once()
+            except (FileNotFoundError, CorruptionError):
+                if attempt == _ATTEMPTS - 1:
+                    raise
+                time.sleep(_RETRY_SECONDS)
+        raise AssertionError("unreachable")
+
+    def _load_once(self) -> tuple[State, bytes, RecoveryReport]:
+        bound = read_durable_bound(self._file_system, self._path, None)
+        if not bound:
+            bound = self._proven_revision()
+        state: list[State] = []
+
+        def replay(checkpoint: Checkpoint | None) -> Callable[[Record], None]:
+            if stale_projections(self._projections, checkpoint):
+                raise ReadOnlyStoreError(
+                    f"{self._path}: the projections given are not those, or not the versions, "
+                    "of the newest checkpoint; open the store for writing to rebuild them"
+                )
+            state.append(start_state(self._projections, checkpoint))
+            return lambda record: replay_record(state[0], record)
+
+        survey = survey_store(self._file_system, self._path, replay, last_revision=bound)
+        if survey.problem is not None:
+            raise survey.problem
+        if survey.tail is None:
+            raise NotAStoreError(f"{self._path}: the store is still being made; try again")
+        revision = state[0].durable.revision
+        if revision < bound:
+            raise CorruptionError(
+                survey.tail.source.path,
+                survey.tail.end.position.offset_bytes,
+                f"the log ends after revision {revision}, but {bound} had been acknowledged",
+            )
+        return state[0], survey.tail.header.store_id, _report(survey, revision)
+
+    def _proven_revision(self) -> int:
+        """Return the highest revision that the log itself proves to have been acknowledged."""
+        claims = [0]
+        survey = survey_store(
+            self._file_system,
+            self._path,
+            lambda _: lambda record: claims.append(record.durable_revision),
+        )
+        tail_claim = survey.tail.durable_claim if survey.tail else 0
+        return max(*claims, survey.durable_bound, tail_claim)
+
+    def _new_cursor(self) -> RecordCursor:
+        node = self.state.durable
+        return RecordCursor(self._file_system, self._path, node.revision + 1, node.digest or None)
+
+    def _catch_up(self, bound: int) -> None:
+        try:
+            for record in self._cursor.read(bound):
+                replay_record(self.state, record)
+        except CompactedError:
+            self._cursor.close()
+            self.state, _, self.recovery = self._load()
+            self._cursor = self._new_cursor()
+
+    def _require_same_history(self) -> None:
+        """Check that the last batch seen is still there, although `durable` is behind it.
+
+        After a power loss the `durable` file may be old, and nothing is wrong.
+        """
+        node = self.state.durable
+        cursor = RecordCursor(self._file_system, self._path, node.revision)
+        try:
+            digests = [record.digest for record in cursor.read(node.revision)]
+        finally:
+            cursor.close()
+        if digests != [node.digest]:
+            raise CorruptionError(
+                self._path, 0, "the log holds another history than when it was last read"
+            )
+
+
+def _read_only(path: str) -> ReadOnlyStoreError:
+    return ReadOnlyStoreError(
+        f"{path}: the store is open for reading only; open it without read_only to write"
+    )
+
+
+def _report(survey: Survey, revision: int) -> RecoveryReport:
+    return RecoveryReport(
+        verdict=Verdict.CLEAN,
+        revision=revision,
+        checkpoint_revision=survey.checkpoint.revision if survey.checkpoint else 0,
+        replayed_batches=survey.replayed_batches,
+        damaged_checkpoints=survey.damaged_checkpoints,
+    )

@@ -1,0 +1,500 @@
+"""The bytes on disk: constants, structs, checksums and file names.
+
+No other module packs, unpacks or measures a structure of the format, and none builds or parses
+a file name. Everything here is a pure function of its arguments. FORMAT.md describes the same
+layout in prose, with a worked example that a test reads back.
+
+Integers are little-endian. Every checksum is CRC-32 (zlib's); those of records are seeded with
+the store id, so that a record of another store never passes for one of this store.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import struct
+from typing import NamedTuple
+from zlib import crc32
+
+FORMAT_VERSION = 1
+"""The version written, and the newest one read."""
+
+STORE_ID_BYTES = 16
+DIGEST_BYTES = 32
+
+LOCK_NAME = "LOCK"
+WAL_NAME = "wal"
+CHECKPOINTS_NAME = "checkpoints"
+ARCHIVE_NAME = "archive"
+TORN_NAME = "torn"
+DURABLE_NAME = "durable"
+TEMPORARY_SUFFIX = ".tmp"
+DIRECTORY_NAMES = (WAL_NAME, CHECKPOINTS_NAME, ARCHIVE_NAME, TORN_NAME)
+
+BATCH_BYTES_DEFAULT = 16 * 1024 * 1024
+"""The cap on an encoded batch unless the options say otherwise."""
+
+_SEGMENT_NAME = re.compile(r"([0-9]{20})\.log")
+_CHECKPOINT_NAME = re.compile(r"([0-9]{20})\.ckpt")
+_ARCHIVE_NAME = re.compile(r"([0-9]{20})\.log\.gz")
+
+_SEGMENT_MAGIC = b"EVSTWAL\0"
+_SEGMENT_HEADER = struct.Struct("<8sII16sQQQ32s")
+SEGMENT_HEADER_BYTES = 512
+"""One sector, so that a torn write of the first record can't reach the header."""
+
+_RECORD_DIGESTED = struct.Struct("<IIQQQ")
+_RECORD_HEADER = struct.Struct("<IIQQQ32sII")
+RECORD_HEADER_BYTES = 72
+RECORD_ALIGNMENT_BYTES = 8
+
+_DURABLE = struct.Struct("<8sI16sQI")
+_DURABLE_MAGIC = b"EVSTDUR\0"
+DURABLE_BYTES = 40
+
+_CHECKPOINT_MAGIC = b"EVSTCKP\0"
+_CHECKPOINT_HEADER = struct.Struct("<8sII16sQQ32s")
+CHECKPOINT_HEADER_BYTES_MIN = _CHECKPOINT_HEADER.size + 4
+CHECKPOINT_HEADER_BYTES_MAX = 1024 * 1024
+_CHUNK_HEADER = struct.Struct("<IIIIII")
+CHUNK_HEADER_BYTES = 24
+_FOOTER_MAGIC = b"EVSTCKF\0"
+_FOOTER = struct.Struct("<8sIIQ32s")
+_ROW_COUNT = struct.Struct("<Q")
+
+_UINT32 = struct.Struct("<I")
+
+if (
+    _RECORD_HEADER.size != RECORD_HEADER_BYTES
+    or _DURABLE.size != DURABLE_BYTES
+    or _CHUNK_HEADER.size != CHUNK_HEADER_BYTES
+    or _SEGMENT_HEADER.size + _UINT32.size > SEGMENT_HEADER_BYTES
+):  # pragma: no cover
+    raise ImportError("the structs of the on-disk format have the wrong sizes")
+
+
+class MalformedError(Exception):
+    """Bytes that are not what the format says; the caller knows the path and what it means."""
+
+    def __init__(self, offset_bytes: int, reason: str) -> None:
+        super().__init__(f"at byte {offset_bytes}: {reason}")
+        self.offset_bytes = offset_bytes
+        self.reason = reason
+
+
+class NewerVersionError(Exception):
+    """A well-formed header of a format version that is newer than `FORMAT_VERSION`."""
+
+    def __init__(self, found_version: int) -> None:
+        super().__init__(f"format version {found_version}")
+        self.found_version = found_version
+
+
+class SegmentHeader(NamedTuple):
+    """The first sector of a segment.
+
+    Attributes:
+        store_id: 16 random bytes, drawn when the store was made.
+        first_revision: revision of the segment's first record.
+        predecessor_digest: chain digest of revision `first_revision - 1`.
+        predecessor_bytes: where the records of the preceding segment end; 0 for the first one.
+        batch_bytes_max: the cap on payloads that writer and reader of this segment keep.
+        created_ns: when the segment came into use.
+    """
+
+    store_id: bytes
+    first_revision: int
+    predecessor_digest: bytes
+    predecessor_bytes: int
+    batch_bytes_max: int
+    created_ns: int
+
+
+class RecordHeader(NamedTuple):
+    """The fixed part of a record, its checksum already verified.
+
+    Attributes:
+        payload_bytes: length of the payload, without padding.
+        payload_crc: checksum of the payload.
+        revision: of the batch.
+        time_ns: nanoseconds since the epoch, never less than the record before.
+        durable_revision: the highest revision known to be durable when this was framed.
+        digest: chain digest of the batch.
+    """
+
+    payload_bytes: int
+    payload_crc: int
+    revision: int
+    time_ns: int
+    durable_revision: int
+    digest: bytes
+
+
+class CheckpointHeader(NamedTuple):
+    """The first block of a checkpoint.
+
+    Attributes:
+        store_id: of the store.
+        revision: that the rows are the state at.
+        time_ns: of that revision's batch; 0 at revision 0.
+        digest: chain digest at that revision.
+        manifest: what the tables are, packed.
+    """
+
+    store_id: bytes
+    revision: int
+    time_ns: int
+    digest: bytes
+    manifest: bytes
+
+
+class ChunkHeader(NamedTuple):
+    """What stands before a chunk of rows: the lengths of its four parts.
+
+    The parts are the packed first key, all keys packed as one array, for each row the 32-bit end
+    of its value, and the packed values.
+    """
+
+    table: int
+    row_count: int
+    first_key_bytes: int
+    keys_bytes: int
+    values_bytes: int
+    crc: int
+
+    @property
+    def body_bytes(self) -> int:
+        """Length of the four parts together."""
+        ends_bytes = _UINT32.size * self.row_count
+        return self.first_key_bytes + self.keys_bytes + ends_bytes + self.values_bytes
+
+
+class CheckpointFooter(NamedTuple):
+    """The last block of a checkpoint.
+
+    Attributes:
+        chunk_count: of the file.
+        digest: SHA-256 of all bytes before the footer.
+        row_counts: of each table.
+    """
+
+    chunk_count: int
+    digest: bytes
+    row_counts: tuple[int, ...]
+
+
+def segment_name(first_revision: int) -> str:
+    """Return the file name of the segment that starts with a revision."""
+    return f"{first_revision:020d}.log"
+
+
+def checkpoint_name(revision: int) -> str:
+    """Return the file name of the checkpoint at a revision."""
+    return f"{revision:020d}.ckpt"
+
+
+def archive_name(first_revision: int) -> str:
+    """Return the file name of the archived segment that starts with a revision."""
+    return f"{first_revision:020d}.log.gz"
+
+
+def spare_name(number: int) -> str:
+    """Return the temporary name of a preallocated file that is no segment yet."""
+    return f"spare-{number}{TEMPORARY_SUFFIX}"
+
+
+def torn_name(revision: int, offset_bytes: int) -> str:
+    """Return the file name for bytes cut where a record of `revision` would have started."""
+    return f"{revision:020d}-{offset_bytes}.torn"
+
+
+def parse_segment_name(name: str) -> int | None:
+    """Return the first revision that a segment's name states; None for another name."""
+    match = _SEGMENT_NAME.fullmatch(name)
+    return int(match[1]) if match else None
+
+
+def parse_checkpoint_name(name: str) -> int | None:
+    """Return the revision that a checkpoint's name states; None for another name."""
+    match = _CHECKPOINT_NAME.fullmatch(name)
+    return int(match[1]) if match else None
+
+
+def parse_archive_name(name: str) -> int | None:
+    """Return the first revision that an archive file's name states; None for another name."""
+    match = _ARCHIVE_NAME.fullmatch(name)
+    return int(match[1]) if match else None
+
+
+def record_seed(store_id: bytes) -> int:
+    """Return the seed of the checksums in the records of a store."""
+    return crc32(store_id)
+
+
+def genesis_digest(store_id: bytes) -> bytes:
+    """Return the chain digest of revision 0, the store without a batch."""
+    return hashlib.sha256(b"eventstore genesis\0" + store_id).digest()
+
+
+def pack_segment_header(header: SegmentHeader) -> bytes:
+    """Return the first `SEGMENT_HEADER_BYTES` of a segment."""
+    fields = _SEGMENT_HEADER.pack(
+        _SEGMENT_MAGIC,
+        FORMAT_VERSION,
+        header.batch_bytes_max,
+        header.store_id,
+        header.first_revision,
+        header.predecessor_bytes,
+        header.created_ns,
+        header.predecessor_digest,
+    )
+    return seal_block(fields, SEGMENT_HEADER_BYTES)
+
+
+def unpack_segment_header(block: bytes) -> SegmentHeader:
+    """Return the header in the first sector of a segment.
+
+    Raises:
+        MalformedError: the bytes are not a segment header.
+        NewerVersionError: they are one of a newer format.
+    """
+    check_block(block, SEGMENT_HEADER_BYTES, _SEGMENT_MAGIC, "segment header")
+    (_, _, batch_bytes_max, store_id, first_revision, predecessor_bytes, created_ns, digest) = (
+        _SEGMENT_HEADER.unpack_from(block)
+    )
+    return SegmentHeader(
+        store_id, first_revision, digest, predecessor_bytes, batch_bytes_max, created_ns
+    )
+
+
+def seal_block(fields: bytes, block_bytes: int) -> bytes:
+    """Pad fields with zeros to a block that ends in the checksum of all before it."""
+    body = fields.ljust(block_bytes - _UINT32.size, b"\0")
+    return body + _UINT32.pack(crc32(body))
+
+
+def check_block(block: bytes, block_bytes: int, magic: bytes, what: str) -> None:
+    """Check magic, checksum and version of a block made by `seal_block`.
+
+    The version is the 4 bytes after the magic. It is believed only under a good checksum, so
+    that a flipped bit is not mistaken for a newer release.
+
+    Raises:
+        MalformedError: it is not such a block.
+        NewerVersionError: it is one of a newer format.
+    """
+    if len(block) != block_bytes:
+        raise MalformedError(0, f"{what} is cut short: {len(block)} of {block_bytes} bytes")
+    if block[: len(magic)] != magic:
+        raise MalformedError(0, f"{what} does not start with its magic number")
+    (crc,) = _UINT32.unpack_from(block, block_bytes - _UINT32.size)
+    if crc32(memoryview(block)[: -_UINT32.size]) != crc:
+        raise MalformedError(0, f"{what} fails its checksum")
+    (version,) = _UINT32.unpack_from(block, len(magic))
+    if version != FORMAT_VERSION:
+        raise NewerVersionError(version)
+
+
+def padded_bytes(payload_bytes: int) -> int:
+    """Return the length of a payload with its padding."""
+    return (payload_bytes + RECORD_ALIGNMENT_BYTES - 1) & -RECORD_ALIGNMENT_BYTES
+
+
+def record_bytes(payload_bytes: int) -> int:
+    """Return the length of a whole record with a payload of that length."""
+    return RECORD_HEADER_BYTES + padded_bytes(payload_bytes)
+
+
+def chain_digest(previous: bytes, digested: bytes, payload: bytes | memoryview) -> bytes:
+    """Return the digest of a batch: SHA-256 of the one before it, header fields and payload."""
+    digest = hashlib.sha256(previous)
+    digest.update(digested)
+    digest.update(payload)
+    return digest.digest()
+
+
+def frame_record(
+    payload: bytes,
+    *,
+    revision: int,
+    time_ns: int,
+    durable_revision: int,
+    previous_digest: bytes,
+    seed: int,
+) -> tuple[bytes, bytes]:
+    """Frame an encoded batch.
+
+    Returns:
+        the record, padded, and the batch's chain digest.
+    """
+    digested = _RECORD_DIGESTED.pack(
+        len(payload), crc32(payload, seed), revision, time_ns, durable_revision
+    )
+    digest = chain_digest(previous_digest, digested, payload)
+    unsealed = digested + digest + b"\0\0\0\0"
+    header = unsealed + _UINT32.pack(crc32(unsealed, seed))
+    return (header + payload).ljust(record_bytes(len(payload)), b"\0"), digest
+
+
+def unpack_record_header(block: bytes | memoryview, seed: int) -> RecordHeader | None:
+    """Return the record header in `RECORD_HEADER_BYTES` bytes, or None if it is not valid.
+
+    No length is believed, and nothing allocated, before this has said that the header is whole.
+    """
+    payload_bytes, payload_crc, revision, time_ns, durable_revision, digest, zero, crc = (
+        _RECORD_HEADER.unpack(block)
+    )
+    if crc32(block[: -_UINT32.size], seed) != crc or zero or not payload_bytes:
+        return None
+    return RecordHeader(payload_bytes, payload_crc, revision, time_ns, durable_revision, digest)
+
+
+def peek_payload_bytes(window: bytes, offset_bytes: int) -> int:
+    """Return the length field of what may be a record header; not to be relied on."""
+    length: int = _UINT32.unpack_from(window, offset_bytes)[0]
+    return length
+
+
+def record_digest(header: RecordHeader, payload: bytes | memoryview, previous: bytes) -> bytes:
+    """Return the digest that a record must state, given the one before it."""
+    digested = _RECORD_DIGESTED.pack(
+        header.payload_bytes,
+        header.payload_crc,
+        header.revision,
+        header.time_ns,
+        header.durable_revision,
+    )
+    return chain_digest(previous, digested, payload)
+
+
+def pack_checkpoint_header(header: CheckpointHeader) -> bytes:
+    """Return the first block of a checkpoint; its length stands in it."""
+    block_bytes = CHECKPOINT_HEADER_BYTES_MIN + len(header.manifest)
+    if block_bytes > CHECKPOINT_HEADER_BYTES_MAX:
+        raise ValueError("the names of the tables do not fit into a checkpoint header")
+    fields = _CHECKPOINT_HEADER.pack(
+        _CHECKPOINT_MAGIC,
+        FORMAT_VERSION,
+        block_bytes,
+        header.store_id,
+        header.revision,
+        header.time_ns,
+        header.digest,
+    )
+    return seal_block(fields + header.manifest, block_bytes)
+
+
+def checkpoint_header_bytes(start: bytes) -> int:
+    """Return the length of the header block that starts with these bytes.
+
+    Raises:
+        MalformedError: no checkpoint starts like this.
+    """
+    if len(start) < CHECKPOINT_HEADER_BYTES_MIN or not start.startswith(_CHECKPOINT_MAGIC):
+        raise MalformedError(0, "the checkpoint does not start with its magic number")
+    block_bytes = int(_CHECKPOINT_HEADER.unpack_from(start)[2])
+    if not CHECKPOINT_HEADER_BYTES_MIN <= block_bytes <= CHECKPOINT_HEADER_BYTES_MAX:
+        raise MalformedError(12, f"the checkpoint header can't be {block_bytes} bytes long")
+    return block_bytes
+
+
+def unpack_checkpoint_header(block: bytes) -> CheckpointHeader:
+    """Return the header in the first block of a checkpoint.
+
+    Raises:
+        MalformedError: the bytes are not a checkpoint header.
+        NewerVersionError: they are one of a newer format.
+    """
+    check_block(block, len(block), _CHECKPOINT_MAGIC, "checkpoint header")
+    _, _, _, store_id, revision, time_ns, digest = _CHECKPOINT_HEADER.unpack_from(block)
+    manifest = block[_CHECKPOINT_HEADER.size : -_UINT32.size]
+    return CheckpointHeader(store_id, revision, time_ns, digest, manifest)
+
+
+def pack_chunk(
+    table: int, row_count: int, parts: tuple[bytes, bytes, bytes, bytes], seed: int
+) -> bytes:
+    """Return a chunk: its header and its four parts."""
+    first_key, keys, _, values = parts
+    body = b"".join(parts)
+    lengths = _CHUNK_HEADER.pack(table, row_count, len(first_key), len(keys), len(values), 0)
+    unsealed = lengths[: -_UINT32.size]
+    return unsealed + _UINT32.pack(crc32(body, crc32(unsealed, seed))) + body
+
+
+def unpack_chunk_header(block: bytes) -> ChunkHeader:
+    """Return the header in `CHUNK_HEADER_BYTES` bytes; only `split_chunk` says if it is right."""
+    return ChunkHeader(*_CHUNK_HEADER.unpack(block))
+
+
+def split_chunk(
+    header: ChunkHeader, block: bytes, body: bytes, seed: int
+) -> tuple[bytes, bytes, bytes, bytes]:
+    """Check a chunk and return its four parts.
+
+    Raises:
+        MalformedError: its checksum does not hold.
+    """
+    if crc32(body, crc32(block[: -_UINT32.size], seed)) != header.crc:
+        raise MalformedError(0, "a chunk of rows fails its checksum")
+    keys_end = header.first_key_bytes + header.keys_bytes
+    ends_end = keys_end + _UINT32.size * header.row_count
+    return (
+        body[: header.first_key_bytes],
+        body[header.first_key_bytes : keys_end],
+        body[keys_end:ends_end],
+        body[ends_end:],
+    )
+
+
+def footer_bytes(table_count: int) -> int:
+    """Return the length of the footer of a checkpoint with that many tables."""
+    return _FOOTER.size + _ROW_COUNT.size * table_count + _UINT32.size
+
+
+def pack_footer(footer: CheckpointFooter) -> bytes:
+    """Return the last block of a checkpoint."""
+    counts = b"".join(_ROW_COUNT.pack(count) for count in footer.row_counts)
+    fields = _FOOTER.pack(
+        _FOOTER_MAGIC, FORMAT_VERSION, len(footer.row_counts), footer.chunk_count, footer.digest
+    )
+    return seal_block(fields + counts, footer_bytes(len(footer.row_counts)))
+
+
+def unpack_footer(block: bytes, table_count: int) -> CheckpointFooter:
+    """Return the footer in the last block of a checkpoint.
+
+    Raises:
+        MalformedError: the bytes are not the footer of a checkpoint with that many tables.
+        NewerVersionError: they are one of a newer format.
+    """
+    check_block(block, footer_bytes(table_count), _FOOTER_MAGIC, "checkpoint footer")
+    _, _, counted, chunk_count, digest = _FOOTER.unpack_from(block)
+    if counted != table_count:
+        raise MalformedError(0, f"the footer counts {counted} tables, the header {table_count}")
+    counts = block[_FOOTER.size : -_UINT32.size]
+    row_counts = tuple(int(count) for (count,) in _ROW_COUNT.iter_unpack(counts))
+    return CheckpointFooter(chunk_count, digest, row_counts)
+
+
+def pack_durable(store_id: bytes, durable_revision: int) -> bytes:
+    """Return the content of the `durable` file."""
+    fields = _DURABLE.pack(_DURABLE_MAGIC, FORMAT_VERSION, store_id, durable_revision, 0)
+    return fields[: -_UINT32.size] + _UINT32.pack(crc32(fields[: -_UINT32.size]))
+
+
+def unpack_durable(block: bytes, store_id: bytes | None) -> int | None:
+    """Return the durable revision that the file states; None if it can't be relied on.
+
+    With None for the store id, the file of any store will do. The file is a lower bound that may
+    be lost or torn by a crash, so that damage in it says nothing about the log.
+    """
+    if len(block) < DURABLE_BYTES:
+        return None
+    magic, version, found_id, revision, crc = _DURABLE.unpack_from(block)
+    sound = crc32(block[: DURABLE_BYTES - _UINT32.size]) == crc
+    if not sound or magic != _DURABLE_MAGIC or version != FORMAT_VERSION:
+        return None
+    if store_id is not None and found_id != store_id:
+        return None
+    return int(revision)

@@ -1,0 +1,113 @@
+"""The seam between the engine and a log.
+
+The engine needs little of a log: append a batch at an expected revision, make it durable, read
+from a revision on, store and fetch checkpoints. The file log (`eventstore.file_log`) is the
+embedded default. A log replicated by an existing distributed engine can stand in its place: the
+expected revision is then what fences off a writer that has lost its turn.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from eventstore.checkpoint import Checkpoint, CheckpointContent
+    from eventstore.compaction import CompactionReport
+    from eventstore.log.reader import Record
+    from eventstore.recovery import RecoveryReport
+
+
+class Head(NamedTuple):
+    """The last batch appended: its revision, chain digest and time; all of them may be pending."""
+
+    revision: int
+    digest: bytes
+    time_ns: int
+
+
+class Appended(Protocol):
+    """A batch that was appended and is on its way to stable storage."""
+
+    @property
+    def revision(self) -> int:
+        """Given to the batch."""
+
+    @property
+    def digest(self) -> bytes:
+        """Chain digest of the batch."""
+
+    @property
+    def time_ns(self) -> int:
+        """Time of the batch."""
+
+
+class Log(Protocol):
+    """Where batches and checkpoints are kept.
+
+    `append` is called by one thread at a time, everything else by any. All errors are those of
+    `eventstore.errors`.
+    """
+
+    @property
+    def store_id(self) -> bytes:
+        """16 bytes, drawn when the store was made."""
+
+    @property
+    def recovery(self) -> RecoveryReport:
+        """What opening the log found and did."""
+
+    @property
+    def head(self) -> Head:
+        """The last batch appended."""
+
+    @property
+    def durable_revision(self) -> int:
+        """The highest revision that is known to be on stable storage."""
+
+    @property
+    def appended_bytes(self) -> int:
+        """How much was appended through this handle."""
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What ended this handle's writing, if anything has."""
+
+    def append(
+        self, payload: bytes, *, expected_revision: int, frees_space: Callable[[], bool]
+    ) -> Appended:
+        """Give a batch the expected revision and queue it; it is not durable yet."""
+
+    def make_durable(self, appended: Appended) -> None:
+        """Return once a batch that the caller has appended is durable."""
+
+    def abandon(self, error: BaseException) -> None:
+        """Fail the handle: an interrupt left an appended batch that nobody makes durable."""
+
+    def wait_until_durable(self, revision: int) -> None:
+        """Return once a batch that some thread is making durable is so."""
+
+    def read(self, first_revision: int, last_revision: int) -> Iterator[Record]:
+        """Yield durable records."""
+
+    def oldest_revision(self) -> int:
+        """Return the first revision that can still be read."""
+
+    def checkpoint_before(self, revision: int) -> Checkpoint | None:
+        """Return the newest valid checkpoint at or before a revision."""
+
+    def save_checkpoint(self, content: CheckpointContent, pause: Callable[[], object]) -> None:
+        """Store a checkpoint durably, and verify it."""
+
+    def compact(self, pause: Callable[[], object]) -> CompactionReport:
+        """Archive or drop what checkpoints supersede."""
+
+    def stats(self) -> Mapping[str, Any]:
+        """Return sizes and counts."""
+
+    def abandon_after_fork(self) -> None:
+        """Give up what must not be shared with the parent process, without any I/O."""
+
+    def close(self) -> None:
+        """Release everything; does nothing the second time."""

@@ -1,0 +1,136 @@
+"""Which segments a store has, in the log and in the archive, and how to open either.
+
+An archived segment is the same bytes up to the end of its records, compressed with gzip, so that
+the standard tools can read it. It is opened as a file in memory, and everything above reads it
+with the same scanner.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING, NamedTuple
+
+from eventstore import format as layout
+from eventstore.errors import CorruptionError
+from eventstore.filesystem import join, read_file
+
+if TYPE_CHECKING:
+    from eventstore.filesystem import File, FileSystem
+
+_GZIP_WINDOW_BITS = 31
+_COMPRESSION_LEVEL = 6
+_SEGMENT_BYTES_MAX = 1024 * 1024 * 1024 + 64 * 1024
+"""No segment is longer: the highest batch cap, one header and one record header."""
+
+
+class SegmentSource(NamedTuple):
+    """Where a segment can be read.
+
+    Attributes:
+        first_revision: as its name states.
+        path: of the file.
+        is_archived: whether it is compressed.
+    """
+
+    first_revision: int
+    path: str
+    is_archived: bool
+
+
+class MemoryFile:
+    """Bytes as a read-only file."""
+
+    __slots__ = ("_data", "path")
+
+    def __init__(self, path: str, data: bytes) -> None:
+        self.path = path
+        self._data = data
+
+    def read(self, offset_bytes: int, size_bytes: int) -> bytes:
+        """Return the bytes there; fewer only where the file ends."""
+        return self._data[offset_bytes : offset_bytes + size_bytes]
+
+    def size_bytes(self) -> int:
+        """Return the file's length."""
+        return len(self._data)
+
+    def write(self, offset_bytes: int, data: bytes | memoryview) -> None:
+        """Refuse: an archived segment never changes."""
+        raise TypeError(f"{self.path}: an archived segment is never written")
+
+    def truncate(self, size_bytes: int) -> None:
+        """Refuse: an archived segment never changes."""
+        raise TypeError(f"{self.path}: an archived segment is never cut")
+
+    def sync(self) -> None:
+        """Do nothing: there is nothing to write."""
+
+    def close(self) -> None:
+        """Do nothing: the memory is freed with the object."""
+
+
+def list_segments(file_system: FileSystem, store_path: str) -> list[SegmentSource]:
+    """Return the segments in the log directory, in order."""
+    directory = join(store_path, layout.WAL_NAME)
+    return [
+        SegmentSource(first_revision, join(directory, name), is_archived=False)
+        for name in _names(file_system, directory)
+        if (first_revision := layout.parse_segment_name(name)) is not None
+    ]
+
+
+def list_archived(file_system: FileSystem, store_path: str) -> list[SegmentSource]:
+    """Return the archived segments, in order."""
+    directory = join(store_path, layout.ARCHIVE_NAME)
+    return [
+        SegmentSource(first_revision, join(directory, name), is_archived=True)
+        for name in _names(file_system, directory)
+        if (first_revision := layout.parse_archive_name(name)) is not None
+    ]
+
+
+def list_sources(file_system: FileSystem, store_path: str) -> list[SegmentSource]:
+    """Return every segment of archive and log, in order, each once.
+
+    A segment that is in both, because compaction was cut short, is read from the log.
+    """
+    # Archive first: compaction moves segments the other way, so none is missed in between.
+    sources = {source.first_revision: source for source in list_archived(file_system, store_path)}
+    for source in list_segments(file_system, store_path):
+        sources[source.first_revision] = source
+    return [sources[first_revision] for first_revision in sorted(sources)]
+
+
+def open_source(file_system: FileSystem, source: SegmentSource) -> File:
+    """Open a segment for reading, wherever it is.
+
+    Raises:
+        CorruptionError: it is archived and can't be decompressed.
+        FileNotFoundError: it was moved or dropped since it was listed.
+    """
+    if not source.is_archived:
+        return file_system.open(source.path)
+    return MemoryFile(source.path, _decompressed(source.path, read_file(file_system, source.path)))
+
+
+def compress(data: bytes) -> bytes:
+    """Return bytes as an archive file holds them."""
+    compressor = zlib.compressobj(_COMPRESSION_LEVEL, zlib.DEFLATED, _GZIP_WINDOW_BITS)
+    return compressor.compress(data) + compressor.flush()
+
+
+def _decompressed(path: str, data: bytes) -> bytes:
+    decompressor = zlib.decompressobj(_GZIP_WINDOW_BITS)
+    try:
+        content = decompressor.decompress(data, _SEGMENT_BYTES_MAX)
+    except zlib.error as error:
+        raise CorruptionError(
+            path, 0, f"the archive file can't be decompressed: {error}"
+        ) from error
+    if not decompressor.eof or decompressor.unused_data:
+        raise CorruptionError(path, 0, "the archive file is not one whole gzip stream")
+    return content
+
+
+def _names(file_system: FileSystem, directory: str) -> list[str]:
+    return file_system.list_directory(directory) if file_system.is_directory(directory) else []

@@ -1,0 +1,85 @@
+"""Background maintenance: checkpoints by policy, and the compaction that follows each.
+
+One thread, which looks once a second, so that commits do nothing for it. It yields to commits: a
+thread that runs Python code for long makes others wait for the interpreter (5 ms at a time), so
+it sleeps a little after each slice of work. An error is logged, kept for `stats`, and raised by
+the next explicit checkpoint or compaction; the thread goes on and tries again.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_LOOK_SECONDS = 1.0
+_PAUSE_SECONDS = 0.0002
+
+_logger = logging.getLogger("eventstore")
+
+
+class MaintenanceStopped(BaseException):
+    """Ends work in progress at its next pause, because the store is being closed."""
+
+
+class Maintenance:
+    """Runs one job when it is due, in a thread of its own."""
+
+    def __init__(self, is_due: Callable[[], bool], job: Callable[[], object]) -> None:
+        self._is_due = is_due
+        self._job = job
+        self._closing = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._error: BaseException | None = None
+
+    @property
+    def error(self) -> BaseException | None:
+        """What the last run met, until an explicit call has raised it."""
+        return self._error
+
+    @property
+    def closing(self) -> threading.Event:
+        """Set when the store is being closed."""
+        return self._closing
+
+    def start(self) -> None:
+        """Start the thread unless it runs."""
+        if self._thread is None:
+            self._thread = threading.Thread(
+                target=self._run, name="eventstore-maintenance", daemon=True
+            )
+            self._thread.start()
+
+    def pause(self) -> None:
+        """Leave the processor to others for a moment; called between slices of work."""
+        time.sleep(_PAUSE_SECONDS)
+        if self._closing.is_set() and threading.current_thread() is self._thread:
+            raise MaintenanceStopped
+
+    def raise_error(self) -> None:
+        """Raise what the background has met since the last call, once."""
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+
+    def close(self) -> None:
+        """End the thread, and wait for it."""
+        self._closing.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        while not self._closing.wait(_LOOK_SECONDS):
+            try:
+                if self._is_due():
+                    self._job()
+                    self._error = None
+            except MaintenanceStopped:
+                return
+            except Exception as error:
+                _logger.exception("background maintenance failed; it will be tried again")
+                self._error = error

@@ -1,0 +1,77 @@
+"""The options of a store: sizes, the maintenance policy and retention."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from eventstore.format import BATCH_BYTES_DEFAULT
+
+_MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retention:
+    """What becomes of sealed segments that the older of the two newest checkpoints supersedes.
+
+    They are compressed into the archive, and dropped from it once they pass *any* limit that is
+    given; with no limit, never. What is dropped is dropped by whole segments, oldest first.
+
+    Attributes:
+        age_seconds: keep segments whose last batch is younger than this.
+        size_bytes: keep the newest archive files that fit into this.
+        revisions: keep segments that hold any of this many newest revisions.
+        archive: False drops superseded segments at once; the limits are then not used.
+    """
+
+    age_seconds: float | None = None
+    size_bytes: int | None = None
+    revisions: int | None = None
+    archive: bool = True
+
+    def __post_init__(self) -> None:
+        limits = (self.age_seconds, self.size_bytes, self.revisions)
+        if any(limit is not None and limit < 0 for limit in limits):
+            raise ValueError(f"a retention limit can't be negative: {self}")
+
+    @classmethod
+    def keep_all(cls) -> Retention:
+        """Keep everything: the default, since an audit store forgets nothing unless told."""
+        return cls()
+
+    @classmethod
+    def none(cls) -> Retention:
+        """Keep nothing beyond what recovery needs."""
+        return cls(archive=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreOptions:
+    """How a store is laid out and looked after. Each may differ from one open to the next.
+
+    Attributes:
+        segment_bytes: size of a preallocated segment; a batch that needs more gets more.
+        batch_bytes_max: the largest encoded batch, 16 MiB by default, at most 1 GiB. Binds
+            writer and reader: it stands in the header of every segment written under it.
+        checkpoint_after_bytes: write a checkpoint once this much log lies behind the newest.
+        checkpoint_after_batches: the same, counted in batches.
+        background: whether checkpoints and compaction run by that policy. The next segment is
+            prepared in the background either way.
+        retention: what becomes of superseded segments.
+    """
+
+    segment_bytes: int = 16 * _MIB
+    batch_bytes_max: int = BATCH_BYTES_DEFAULT
+    checkpoint_after_bytes: int = 64 * _MIB
+    checkpoint_after_batches: int = 100_000
+    background: bool = True
+    retention: Retention = field(default_factory=Retention)
+
+    def __post_init__(self) -> None:
+        if self.segment_bytes < 4096:
+            raise ValueError(f"segment_bytes must be at least 4096, not {self.segment_bytes}")
+        if not 1024 <= self.batch_bytes_max <= 1024 * _MIB:
+            raise ValueError(
+                f"batch_bytes_max must be from 1 KiB to 1 GiB, not {self.batch_bytes_max}"
+            )
+        if self.checkpoint_after_bytes < 1 or self.checkpoint_after_batches < 1:
+            raise ValueError("checkpoint_after_bytes and checkpoint_after_batches start at 1")

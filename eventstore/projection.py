@@ -1,0 +1,105 @@
+"""What a user writes to plug a domain into the store: a pure fold of events into tables.
+
+A projection states its tables and says how each event changes them. It must be *pure*: the same
+events give the same tables, today and in a replay in ten years. So no clock, no randomness and no
+I/O in `apply`; ids and times are part of the event. Every projection sees every event and ignores
+those it does not know, so that several can live in one store.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from eventstore.codec import Event, Plain
+
+D = TypeVar("D")
+
+
+def _unchanged(value: Any) -> Any:
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class TableSpec:
+    """One table of a projection.
+
+    Keys are of one type that sorts: str, int, bytes, or tuples of these. Values are immutable and
+    anything but `bytes`, which the engine uses for values that are still packed.
+
+    Attributes:
+        name: unique in the store.
+        encode: value → plain data for a checkpoint (None, bool, int, float, str, bytes, and
+            tuples, lists or dicts of these).
+        decode: the reverse; arrays arrive as tuples.
+    """
+
+    name: str
+    encode: Callable[[Any], Plain] = _unchanged
+    decode: Callable[[Plain], Any] = _unchanged
+
+
+class ReadableTable(Protocol):
+    """An ordered map from key to immutable value, as one transaction sees it."""
+
+    @overload
+    def get(self, key: Any) -> Any: ...
+    @overload
+    def get(self, key: Any, default: D) -> Any | D: ...
+    def get(self, key: Any, default: Any = None) -> Any:
+        """Return the value of a key, or the default. O(1)."""
+
+    def __getitem__(self, key: Any) -> Any: ...
+    def __contains__(self, key: Any) -> bool: ...
+
+    def items(self, start: Any = None, stop: Any = None) -> Iterator[tuple[Any, Any]]:
+        """Yield (key, value) in key order, from `start` on and before `stop`.
+
+        What is changed while the iteration goes on may or may not be seen by the transaction
+        that changes it; others never see it. O(log n) to start.
+        """
+
+
+class WritableTable(ReadableTable, Protocol):
+    """A table as `Projection.apply` gets it."""
+
+    def put(self, key: Any, value: Any) -> None:
+        """Set the value of a key. O(log n)."""
+
+    def delete(self, key: Any) -> None:
+        """Remove a key that is there; KeyError if it is not. O(log n)."""
+
+
+class Projection(ABC):
+    """A pure fold of events into tables.
+
+    Attributes:
+        name: stable, unique in the store.
+        version: raise it when `apply` or the tables change; the store then rebuilds this
+            projection from the log when it is next opened.
+        tables: the specifications of its tables.
+    """
+
+    name: str
+    version: int
+    tables: Sequence[TableSpec]
+
+    @abstractmethod
+    def apply(self, event: Event, tables: Mapping[str, WritableTable]) -> None:
+        """Fold one event into this projection's tables, by name.
+
+        Raise nothing for an event that a transaction has emitted: whoever emits checks first.
+        If this raises all the same, the event is undone and the error reaches the emitter.
+        """
+
+    def check(self, tables: Mapping[str, ReadableTable]) -> None:
+        """Check every invariant of the tables; O(n), for tests and `verify`.
+
+        Raises:
+            AssertionError: one does not hold.
+        """
+        _ = tables

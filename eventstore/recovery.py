@@ -1,0 +1,302 @@
+"""Recovery: decide what a survey means, then carry it out.
+
+`decide` is a pure function; its cases are the table in FORMAT.md, "Recovery". `execute` carries a
+decision out and can be cut at any point: every step leaves a store that the same procedure
+recovers in the same way.
+
+The line between a torn tail and corruption: bytes that are no valid record may be cut if no
+acknowledged batch can be in them. A batch is acknowledged only after a sync, and what had been
+synced is told by the `durable` file, by checkpoints and by every record written later. If any of
+these reaches the revision of the invalid record, its batch had been acknowledged: the store is
+refused, and not one byte changed.
+"""
+
+from __future__ import annotations
+
+import enum
+import secrets
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from eventstore import format as layout
+from eventstore.errors import CorruptionError, NotAStoreError
+from eventstore.filesystem import join, parent, write_file
+from eventstore.log.reader import Position, start_of
+from eventstore.log.spare import preallocate
+from eventstore.log.writer import Segment
+from eventstore.survey import DAMAGED_SUFFIX
+
+if TYPE_CHECKING:
+    from eventstore.filesystem import File, FileSystem
+    from eventstore.options import StoreOptions
+    from eventstore.survey import Survey, Tail
+
+_ROOT_NAMES = frozenset(
+    (
+        layout.LOCK_NAME,
+        layout.DURABLE_NAME,
+        layout.DURABLE_NAME + layout.TEMPORARY_SUFFIX,
+        *layout.DIRECTORY_NAMES,
+    )
+)
+
+
+class Verdict(enum.Enum):
+    """What an open found."""
+
+    NEW = "new"
+    CLEAN = "clean"
+    TORN_TAIL = "torn tail"
+
+
+class Decision(NamedTuple):
+    """What a survey means.
+
+    Attributes:
+        verdict: the case.
+        end: where the log goes on; None for a new store.
+    """
+
+    verdict: Verdict
+    end: Position | None
+
+
+@dataclass(frozen=True, slots=True)
+class TornTail:
+    """A tail that was cut.
+
+    Attributes:
+        revision: that its first record would have had.
+        offset_bytes: where in the segment it began.
+        size_bytes: how much was cut.
+        reason: why its first record was not valid.
+        saved_path: where the bytes were copied before they were cut.
+    """
+
+    revision: int
+    offset_bytes: int
+    size_bytes: int
+    reason: str
+    saved_path: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveryReport:
+    """What the last open found and did.
+
+    Attributes:
+        verdict: new, clean or torn tail.
+        revision: of the last batch recovered.
+        checkpoint_revision: where the replay started; 0 without a checkpoint.
+        replayed_batches: how many batches were replayed from there.
+        torn_tail: what was cut, if anything was.
+        damaged_checkpoints: checkpoints that could not be used and were set aside.
+        removed_files: leftovers of interrupted writes.
+    """
+
+    verdict: Verdict
+    revision: int = 0
+    checkpoint_revision: int = 0
+    replayed_batches: int = 0
+    torn_tail: TornTail | None = None
+    damaged_checkpoints: tuple[str, ...] = ()
+    removed_files: tuple[str, ...] = ()
+
+
+def require_store(file_system: FileSystem, path: str, *, may_create: bool) -> None:
+    """Check that a store is at the path, or may be made there.
+
+    Raises:
+        NotAStoreError: a file is there, a directory of something else, or nothing although
+            something must be.
+    """
+    if not file_system.exists(path):
+        if may_create:
+            return
+        raise NotAStoreError(f"{path}: there is no store; check the path")
+    if not file_system.is_directory(path):
+        raise NotAStoreError(f"{path}: not a directory (a link is not followed), so no store")
+    names = file_system.list_directory(path)
+    strangers = [name for name in names if name not in _ROOT_NAMES]
+    if strangers:
+        raise NotAStoreError(
+            f"{path}: not a store: the directory holds {strangers[0]!r}; give the path of a "
+            "store, of an empty directory or of nothing"
+        )
+    if layout.WAL_NAME not in names and not may_create:
+        raise NotAStoreError(f"{path}: the directory holds no store")
+    for name in layout.DIRECTORY_NAMES:
+        directory = join(path, name)
+        if file_system.exists(directory) and not file_system.is_directory(directory):
+            raise NotAStoreError(f"{directory}: must be a directory, and not a link to one")
+
+
+def decide(survey: Survey) -> Decision:
+    """Return what a survey means. Pure.
+
+    Raises:
+        CorruptionError: the store is damaged where an acknowledged batch is or was.
+    """
+    if survey.problem is not None:
+        raise survey.problem
+    tail = survey.tail
+    if tail is None:
+        if survey.durable_bound or survey.damaged_checkpoints:
+            raise CorruptionError(
+                join(survey.path, layout.WAL_NAME), 0, "all segments of the log are missing"
+            )
+        return Decision(Verdict.NEW, None)
+    end, problem = tail.end
+    acknowledged = max(survey.durable_bound, tail.durable_claim)
+    if acknowledged > end.revision:
+        raise CorruptionError(
+            tail.source.path,
+            end.offset_bytes,
+            f"{problem or 'the log ends'} after revision {end.revision}, but revision "
+            f"{acknowledged} had been acknowledged",
+        )
+    return Decision(Verdict.CLEAN if problem is None else Verdict.TORN_TAIL, end)
+
+
+def execute(
+    file_system: FileSystem, survey: Survey, decision: Decision, options: StoreOptions
+) -> tuple[Segment, Position, RecoveryReport]:
+    """Carry out a decision, as the holder of the lock.
+
+    Returns:
+        the active segment, where it goes on, and what was done. All that the survey has read
+        is on stable storage now.
+    """
+    path = survey.path
+    _make_subdirectories(file_system, path)
+    removed = _remove_temporaries(file_system, path)
+    _set_damaged_checkpoints_aside(file_system, survey)
+    torn = None
+    if survey.tail is None or decision.end is None:
+        segment = _create_first_segment(file_system, path, options)
+        end = start_of(segment.header)
+    else:
+        end = decision.end
+        file = _open_active(file_system, survey.tail)
+        if decision.verdict is Verdict.TORN_TAIL:
+            torn = _cut_tail(file_system, path, survey.tail, file)
+        segment = Segment(file, survey.tail.header, file.size_bytes(), is_named=True)
+        # What was read may be in the page cache only: a process can die between write and sync.
+        file.sync()
+        file_system.sync_directory(join(path, layout.WAL_NAME))
+    _ensure_durable_file(file_system, path, segment.header.store_id, end.revision)
+    report = RecoveryReport(
+        verdict=decision.verdict,
+        revision=end.revision,
+        checkpoint_revision=survey.checkpoint.revision if survey.checkpoint else 0,
+        replayed_batches=survey.replayed_batches,
+        torn_tail=torn,
+        damaged_checkpoints=survey.damaged_checkpoints,
+        removed_files=removed,
+    )
+    return segment, end, report
+
+
+def make_root(file_system: FileSystem, path: str) -> None:
+    """Make the store's own directory and those above it, as far as they are missing."""
+    missing = []
+    directory = path
+    while not file_system.exists(directory):
+        missing.append(directory)
+        directory = parent(directory)
+    for directory in reversed(missing):
+        file_system.make_directory(directory)
+        file_system.sync_directory(parent(directory))
+
+
+def _make_subdirectories(file_system: FileSystem, path: str) -> None:
+    missing = [name for name in layout.DIRECTORY_NAMES if not file_system.exists(join(path, name))]
+    for name in missing:
+        file_system.make_directory(join(path, name))
+    if missing:
+        file_system.sync_directory(path)
+
+
+def _remove_temporaries(file_system: FileSystem, path: str) -> tuple[str, ...]:
+    removed = []
+    for directory in (path, *(join(path, name) for name in layout.DIRECTORY_NAMES)):
+        for name in file_system.list_directory(directory):
+            if name.endswith(layout.TEMPORARY_SUFFIX):
+                file_system.remove(join(directory, name))
+                removed.append(join(directory, name))
+    return tuple(removed)
+
+
+def _set_damaged_checkpoints_aside(file_system: FileSystem, survey: Survey) -> None:
+    """Rename them, so that they are neither used nor counted among the two that are kept."""
+    for path in survey.damaged_checkpoints:
+        file_system.rename(path, path + DAMAGED_SUFFIX)
+    if survey.damaged_checkpoints:
+        file_system.sync_directory(join(survey.path, layout.CHECKPOINTS_NAME))
+
+
+def _create_first_segment(file_system: FileSystem, path: str, options: StoreOptions) -> Segment:
+    """Make the first segment; the store is there once its name is."""
+    store_id = secrets.token_bytes(layout.STORE_ID_BYTES)
+    header = layout.SegmentHeader(
+        store_id=store_id,
+        first_revision=1,
+        predecessor_digest=layout.genesis_digest(store_id),
+        predecessor_bytes=0,
+        batch_bytes_max=options.batch_bytes_max,
+        created_ns=time.time_ns(),
+    )
+    directory = join(path, layout.WAL_NAME)
+    spare = preallocate(file_system, join(directory, layout.spare_name(0)), options.segment_bytes)
+    spare.file.write(0, layout.pack_segment_header(header))
+    spare.file.sync()
+    name = join(directory, layout.segment_name(1))
+    file_system.rename(spare.file.path, name)
+    file_system.sync_directory(directory)
+    spare.file.path = name
+    return Segment(spare.file, header, spare.size_bytes, is_named=True)
+
+
+def _open_active(file_system: FileSystem, tail: Tail) -> File:
+    if tail.source.is_archived:
+        raise CorruptionError(
+            parent(tail.source.path), 0, "the log is missing; only its archived part is left"
+        )
+    return file_system.open(tail.source.path, writable=True)
+
+
+def _cut_tail(file_system: FileSystem, path: str, tail: Tail, file: File) -> TornTail:
+    """Copy the invalid bytes aside, then zero them.
+
+    The copy is durable before the first byte is zeroed. If this is cut short, what is left of
+    the tail is found and cut again.
+    """
+    offset_bytes = tail.end.position.offset_bytes
+    revision = tail.end.position.revision + 1
+    data = file.read(offset_bytes, file.size_bytes() - offset_bytes).rstrip(b"\0")
+    directory = join(path, layout.TORN_NAME)
+    saved_path = join(directory, layout.torn_name(revision, offset_bytes))
+    while file_system.exists(saved_path):
+        saved_path += "+"
+    temporary = saved_path + layout.TEMPORARY_SUFFIX
+    write_file(file_system, temporary, data)
+    file_system.rename(temporary, saved_path)
+    file_system.sync_directory(directory)
+    file.write(offset_bytes, bytes(len(data)))
+    file.sync()
+    return TornTail(revision, offset_bytes, len(data), tail.end.problem or "", saved_path)
+
+
+def _ensure_durable_file(
+    file_system: FileSystem, path: str, store_id: bytes, revision: int
+) -> None:
+    durable_path = join(path, layout.DURABLE_NAME)
+    if file_system.exists(durable_path) and (
+        file_system.size_bytes(durable_path) == layout.DURABLE_BYTES
+    ):
+        return
+    temporary = durable_path + layout.TEMPORARY_SUFFIX
+    write_file(file_system, temporary, layout.pack_durable(store_id, revision))
+    file_system.rename(temporary, durable_path)
+    file_system.sync_directory(path)

@@ -1,0 +1,466 @@
+"""Tables and versions: one mechanism for isolation, rollback and checkpoints.
+
+The writer changes tables in place. Versions form a forward chain of nodes, one for each batch.
+Before a key is changed, its value is put into the *newest* node's undo map, unless the map holds
+the key already: so the undo map of a node tells, for every key changed since, what it was at that
+node. A reader holds the node that was durable when it began. To read a key it takes the table's
+value first and walks the chain second: the first undo map that holds the key has the value as it
+was, and if none does, the value just taken stands. The writer does the two in the other order
+(undo first, table second), so that a reader needs no lock.
+
+- *Rollback* puts the values back and leaves the undo map alone: what it says of its node stays
+  true, and a reader may have taken an uncommitted value an instant before.
+- *Commit* links a new node. Nodes behind all readers are freed by reference counting.
+- A long-lived reader folds the undo maps it has passed into one of its own, so that its reads
+  stay O(1) in the number of commits since, and the nodes it has passed can be freed.
+- Ordered scans take short slices under the table's lock, which excludes the writer for some
+  microseconds, and then correct each slice by the undo maps in the same way.
+
+A table is a SortedDict of changed rows over the packed rows of the checkpoint that it was loaded
+from. Invariants: a key is at most once in each; a TOMBSTONE stands only over a packed row; a
+value of type `bytes` is packed and means the same as when unpacked.
+"""
+
+from __future__ import annotations
+
+import threading
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from sortedcontainers import SortedDict
+
+from eventstore.codec import pack, unpack_row
+from eventstore.errors import ProjectionError
+from eventstore.packed import ABSENT, PackedRows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from eventstore.codec import Event
+    from eventstore.projection import Projection, TableSpec
+
+_FIRST_SLICE_ROWS = 16
+_SLICE_ROWS_MAX = 256
+_MISSING = object()
+
+
+class _Tombstone:
+    def __repr__(self) -> str:
+        return "TOMBSTONE"
+
+
+TOMBSTONE = _Tombstone()
+"""In a table's changed rows: the packed row under it is deleted."""
+
+
+class Node:
+    """A version: the state after one batch, as far as it is not the newest any more.
+
+    Attributes:
+        revision: of the batch.
+        digest: its chain digest.
+        time_ns: its time.
+        undo: for each table, what keys that were changed later held at this version.
+        next: the version after it; None for the newest.
+    """
+
+    __slots__ = ("digest", "next", "revision", "time_ns", "undo")
+
+    def __init__(self, revision: int, digest: bytes, time_ns: int) -> None:
+        self.revision = revision
+        self.digest = digest
+        self.time_ns = time_ns
+        self.undo: dict[Table, dict[Any, Any]] = {}
+        self.next: Node | None = None
+
+
+class Table:
+    """An ordered map, changed by one writer at a time and read as it is now.
+
+    This is the face that the writer, `Projection.apply` and write transactions see. Readers of
+    older versions go through a `View`.
+    """
+
+    __slots__ = ("_decode", "_encode", "_lock", "_packed", "_rows", "_state", "name")
+
+    def __init__(self, spec: TableSpec, state: State, packed: PackedRows | None) -> None:
+        self.name = spec.name
+        self._encode = spec.encode
+        self._decode = spec.decode
+        self._state = state
+        self._packed = packed
+        self._rows: SortedDict[Any, Any] = SortedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        """Return the value of a key as it is now, or the default. O(1)."""
+        value = self.raw(key)
+        if value is ABSENT:
+            return default
+        return self.unpacked(key, value) if type(value) is bytes else value
+
+    def __getitem__(self, key: Any) -> Any:
+        value = self.get(key, ABSENT)
+        if value is ABSENT:
+            raise KeyError(key)
+        return value
+
+    def __contains__(self, key: Any) -> bool:
+        return self.raw(key) is not ABSENT
+
+    def items(self, start: Any = None, stop: Any = None) -> Iterator[tuple[Any, Any]]:
+        """Yield (key, value) as they are now, in key order, from `start` on and before `stop`."""
+        limit, inclusive, more = _FIRST_SLICE_ROWS, True, True
+        while more:
+            rows, last, more = self.slice(start, stop, limit, inclusive=inclusive)
+            for key, value in rows:
+                yield key, self.decoded(value)
+            start, inclusive, limit = last, False, min(4 * limit, _SLICE_ROWS_MAX)
+
+    def put(self, key: Any, value: Any) -> None:
+        """Set the value of a key. O(log n).
+
+        Raises:
+            TypeError: the value is of type `bytes`, or the key does not sort among the others.
+        """
+        if type(value) is bytes:
+            raise TypeError(f"table {self.name!r}: a value can't be bytes: wrap it in a tuple")
+        with self._lock:
+            self._state.remember(self, key, self.raw(key))
+            self._rows[key] = value
+
+    def delete(self, key: Any) -> None:
+        """Remove a key that is there; KeyError if it is not. O(log n)."""
+        with self._lock:
+            old = self.raw(key)
+            if old is ABSENT:
+                raise KeyError(key)
+            self._state.remember(self, key, old)
+            self._discard(key)
+
+    def restore(self, key: Any, old: Any) -> None:
+        """Put back what a key held before a change; for rollback only."""
+        with self._lock:
+            if old is ABSENT:
+                self._discard(key)
+            else:
+                self._rows[key] = old
+
+    def raw(self, key: Any) -> Any:
+        """Return the value of a key as it is kept, perhaps packed; ABSENT if there is none."""
+        value = self._rows.get(key, ABSENT)
+        if value is ABSENT and self._packed is not None:
+            return self._packed.get(key)
+        return ABSENT if value is TOMBSTONE else value
+
+    def unpacked(self, key: Any, packed: bytes) -> Any:
+        """Decode a value and keep it decoded, unless the row has been changed since or is busy."""
+        value = self._decode(unpack_row(packed))
+        if self._lock.acquire(blocking=False):
+            try:
+                current = self._rows.get(key, ABSENT)
+                if current is packed or (current is ABSENT and self._packed is not None):
+                    self._rows[key] = value
+            finally:
+                self._lock.release()
+        return value
+
+    def packed(self, value: Any) -> bytes:
+        """Return a value as checkpoints hold it."""
+        return value if type(value) is bytes else pack(self._encode(value))
+
+    def slice(
+        self, start: Any, stop: Any, limit: int, *, inclusive: bool
+    ) -> tuple[list[tuple[Any, Any]], Any, bool]:
+        """Return the first rows of a range as they are kept, perhaps packed.
+
+        Returns:
+            the rows; the last key looked at; whether there may be more after it.
+        """
+        with self._lock:
+            keys = list(islice(self._rows.irange(start, stop, (inclusive, False)), limit))
+            changed = [(key, self._rows[key]) for key in keys]
+        if self._packed is None:
+            return changed, keys[-1] if keys else start, len(keys) == limit
+        packed = self._packed.slice(start, stop, limit, inclusive=inclusive)
+        return _merged(changed, packed, start, limit)
+
+    def take_rows(self, other: Table) -> None:
+        """Take over the rows of another table of the same specification; before any reader."""
+        self._packed, self._rows = other._packed, other._rows
+
+    def row_count(self) -> int:
+        """Return the number of rows as they are now. O(changed rows)."""
+        packed = self._packed
+        if packed is None:
+            return len(self._rows)
+        with self._lock:
+            rows = list(self._rows.items())
+        added = sum(1 for key, value in rows if packed.get(key) is ABSENT)
+        deleted = sum(1 for _, value in rows if value is TOMBSTONE)
+        return packed.row_count + added - deleted
+
+    def check(self) -> None:
+        """Check every invariant of the table; O(n), for tests and `verify`.
+
+        Raises:
+            AssertionError: one does not hold.
+        """
+        self._rows._check()  # type: ignore[attr-defined]  # sortedcontainers' own invariants
+        if self._packed is not None:
+            self._packed.check()
+        for key, value in self._rows.items():
+            over_packed = self._packed is not None and self._packed.get(key) is not ABSENT
+            if value is TOMBSTONE and not over_packed:
+                raise AssertionError(f"table {self.name!r}: a tombstone over nothing at {key!r}")
+
+    def _discard(self, key: Any) -> None:
+        if self._packed is not None and self._packed.get(key) is not ABSENT:
+            self._rows[key] = TOMBSTONE
+        else:
+            del self._rows[key]
+
+    def decoded(self, value: Any) -> Any:
+        """Return a value that may be packed, decoded but not kept so: for scans."""
+        return self._decode(unpack_row(value)) if type(value) is bytes else value
+
+
+def _merged(
+    changed: list[tuple[Any, Any]], packed: list[tuple[Any, bytes]], start: Any, limit: int
+) -> tuple[list[tuple[Any, Any]], Any, bool]:
+    """Lay changed rows over packed ones, up to where both slices are complete."""
+    full = [rows[-1][0] for rows in (changed, packed) if len(rows) == limit]
+    merged: dict[Any, Any] = dict(packed)
+    merged.update(changed)
+    keys = sorted(merged)
+    if full:
+        bound = min(full)
+        keys = [key for key in keys if not bound < key]
+    rows = [(key, merged[key]) for key in keys if merged[key] is not TOMBSTONE]
+    return rows, keys[-1] if keys else start, bool(full)
+
+
+class View:
+    """A reader's place in the chain: all tables as they were at one version.
+
+    Reading from several threads at once is safe. Reads are O(1), scans O(log n) to start.
+    """
+
+    __slots__ = ("_merged", "_node")
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._merged: dict[Table, SortedDict[Any, Any]] | None = None
+
+    def get(self, table: Table, key: Any, default: Any = None) -> Any:
+        """Return the value of a key as it was at this version, or the default."""
+        value = table.raw(key)
+        node = self._node
+        if node.next is not None or self._merged is not None:
+            value = self._older(table, key, value)
+        elif node.undo:
+            undo = node.undo.get(table)
+            if undo is not None:
+                value = undo.get(key, value)
+        if type(value) is bytes:
+            return table.unpacked(key, value)
+        return default if value is ABSENT else value
+
+    def items(self, table: Table, start: Any = None, stop: Any = None) -> Iterator[tuple[Any, Any]]:
+        """Yield (key, value) as they were, in key order, from `start` on and before `stop`."""
+        for key, value in self.raw_items(table, start, stop):
+            yield key, table.decoded(value)
+
+    def raw_items(
+        self, table: Table, start: Any = None, stop: Any = None
+    ) -> Iterator[tuple[Any, Any]]:
+        """Yield (key, value) as `items` does, but the values as they are kept, perhaps packed."""
+        limit, inclusive, more = _FIRST_SLICE_ROWS, True, True
+        while more:
+            rows, last, more = table.slice(start, stop, limit, inclusive=inclusive)
+            yield from self._corrected(table, rows, start, last if more else stop, inclusive, more)
+            start, inclusive, limit = last, False, min(4 * limit, _SLICE_ROWS_MAX)
+
+    def _older(self, table: Table, key: Any, value: Any) -> Any:
+        node = self._advance()
+        merged = self._merged.get(table) if self._merged is not None else None
+        if merged is not None:
+            old = merged.get(key, _MISSING)
+            if old is not _MISSING:
+                return old
+        undo = node.undo.get(table)
+        return value if undo is None else undo.get(key, value)
+
+    def _advance(self) -> Node:
+        """Fold the undo maps of all versions but the newest into this view's own.
+
+        A node with a successor changes no more. Where a key is in several, the oldest holds.
+        """
+        node = self._node
+        while node.next is not None:
+            if self._merged is None:
+                self._merged = {}
+            for table, undo in node.undo.items():
+                merged = self._merged.setdefault(table, SortedDict())
+                for key, old in undo.items():
+                    merged.setdefault(key, old)
+            node = node.next
+        self._node = node
+        return node
+
+    def _corrected(
+        self,
+        table: Table,
+        rows: list[tuple[Any, Any]],
+        start: Any,
+        stop: Any,
+        inclusive: bool,
+        stop_inclusive: bool,
+    ) -> Iterable[tuple[Any, Any]]:
+        """Return a slice of rows as they were at this version."""
+        node = self._advance()
+        older: dict[Any, Any] = {}
+        undo = node.undo.get(table)
+        if undo:
+            # A copy made in one step, because the writer may be adding to the map.
+            older = {
+                key: old
+                for key, old in list(undo.items())
+                if _within(key, start, stop, inclusive, stop_inclusive)
+            }
+        merged = self._merged.get(table) if self._merged is not None else None
+        if merged:
+            for key in merged.irange(start, stop, (inclusive, stop_inclusive)):
+                older[key] = merged[key]
+        if not older:
+            return rows
+        corrected = dict(rows)
+        corrected.update(older)
+        return [(key, corrected[key]) for key in sorted(corrected) if corrected[key] is not ABSENT]
+
+
+def _within(key: Any, start: Any, stop: Any, inclusive: bool, stop_inclusive: bool) -> bool:
+    if start is not None and not (start < key or (inclusive and start == key)):
+        return False
+    return stop is None or key < stop or (stop_inclusive and key == stop)
+
+
+class State:
+    """All tables of a store, the chain of versions, and the projections that change them.
+
+    One thread at a time calls the methods that change something; the store sees to that.
+
+    Attributes:
+        tables: every table by name.
+        newest: the last node of the chain: what the next batch builds on.
+        durable: the node that readers begin at.
+    """
+
+    def __init__(
+        self,
+        projections: Iterable[Projection],
+        start: Node,
+        packed: dict[str, PackedRows] | None = None,
+    ) -> None:
+        """Start with the tables of a checkpoint, or with empty ones.
+
+        Args:
+            projections: that the tables belong to.
+            start: the version that `packed` holds.
+            packed: the rows of each table, by its name.
+        """
+        self._projections: list[tuple[Projection, dict[str, Table]]] = []
+        self.tables: dict[str, Table] = {}
+        for projection in projections:
+            own = {
+                spec.name: Table(spec, self, (packed or {}).get(spec.name))
+                for spec in projection.tables
+            }
+            self.tables.update(own)
+            self._projections.append((projection, own))
+        self.newest = self.durable = start
+        # What one event has changed so far: None while none is being applied.
+        self._journal: list[tuple[Table, Any, Any]] | None = None
+        # What the events since `begin` have changed.
+        self._changes: list[tuple[Table, Any, Any]] = []
+        self._publishing = threading.Lock()
+
+    def apply(self, event: Event) -> None:
+        """Fold an event into all tables on top of the newest version; on an error, undo it."""
+        journal = self._journal = []
+        try:
+            for projection, tables in self._projections:
+                projection.apply(event, tables)
+        except BaseException:
+            self._undo(journal)
+            raise
+        finally:
+            self._journal = None
+        self._changes.extend(journal)
+
+    def begin(self) -> None:
+        """Start to remember changes for `commit` or `rollback`."""
+        self._changes = []
+
+    def rows_added(self) -> int:
+        """Return how many more rows there are since `begin`: negative if more were deleted."""
+        first_olds: dict[tuple[int, Any], tuple[Table, Any]] = {}
+        for table, key, old in self._changes:
+            first_olds.setdefault((id(table), key), (table, old))
+        return sum(
+            (table.raw(key) is not ABSENT) - (old is not ABSENT)
+            for (_, key), (table, old) in first_olds.items()
+        )
+
+    def commit(self, revision: int, digest: bytes, time_ns: int) -> Node:
+        """Make the changes since `begin` a version; it is published once it is durable."""
+        self._changes = []
+        node = Node(revision, digest, time_ns)
+        self.newest.next = node
+        self.newest = node
+        return node
+
+    def rollback(self) -> None:
+        """Take the changes since `begin` back."""
+        changes, self._changes = self._changes, []
+        self._undo(changes)
+
+    def adopt(self, rebuilt: State) -> None:
+        """Take over all tables of another state at the same revision; before any reader."""
+        for name, table in rebuilt.tables.items():
+            self.tables[name].take_rows(table)
+
+    def publish(self, node: Node) -> None:
+        """Let readers begin at a version, which is durable, unless they are further already."""
+        with self._publishing:
+            if node.revision > self.durable.revision:
+                self.durable = node
+
+    def remember(self, table: Table, key: Any, old: Any) -> None:
+        """Keep what a key holds before it is changed, for readers and for rollback."""
+        journal = self._journal
+        if journal is None:
+            raise ProjectionError(
+                f"table {table.name!r} was changed outside Projection.apply: emit an event"
+            )
+        undo = self.newest.undo.get(table)
+        if undo is None:
+            undo = self.newest.undo[table] = {}
+        undo.setdefault(key, old)
+        journal.append((table, key, old))
+
+    def check(self) -> None:
+        """Check every invariant of tables and projections; O(n).
+
+        Raises:
+            AssertionError: one does not hold.
+        """
+        for table in self.tables.values():
+            table.check()
+        for projection, tables in self._projections:
+            projection.check(tables)
+
+    @staticmethod
+    def _undo(journal: list[tuple[Table, Any, Any]]) -> None:
+        for table, key, old in reversed(journal):
+            table.restore(key, old)

@@ -1,0 +1,557 @@
+"""The store: open, transactions, checkpoint, compaction, the past, close.
+
+`EventStore` ties a log (`eventstore.log.seam.Log`) to a state (`eventstore.state.State`). Opened
+for writing it is the only writer, between processes and within one; opened with `read_only` it
+follows another process's writer.
+
+Being killed is a legal way to stop: nothing depends on `close`.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+
+from eventstore import history
+from eventstore.checkpoint import CheckpointContent, TableManifest
+from eventstore.codec import Metadata
+from eventstore.errors import (
+    CompactedError,
+    ProjectionError,
+    ReadOnlyStoreError,
+    ReceiptError,
+    StoreClosedError,
+    WriterBusyError,
+)
+from eventstore.file_log import open_file_log
+from eventstore.filesystem import absolute, local_file_system
+from eventstore.follower import FollowerLog
+from eventstore.log.cursor import RecordCursor
+from eventstore.maintenance import Maintenance
+from eventstore.options import StoreOptions
+from eventstore.state import State, View
+from eventstore.transaction import ReadTransaction, Receipt, WriteTransaction
+from eventstore.writer_lock import WriterLock
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from datetime import datetime
+    from types import TracebackType
+    from typing import Self
+
+    from eventstore.checkpoint import Checkpoint
+    from eventstore.compaction import CompactionReport
+    from eventstore.filesystem import FileSystem
+    from eventstore.history import Batch
+    from eventstore.log.reader import Record
+    from eventstore.log.seam import Log
+    from eventstore.projection import Projection
+    from eventstore.recovery import RecoveryReport
+
+R = TypeVar("R", bound=ReadTransaction)
+W = TypeVar("W", bound=WriteTransaction)
+
+_WATCH_POLL_SECONDS = 0.02
+
+
+class EventStore:
+    """A durable log of events and the tables that projections fold them into."""
+
+    def __init__(
+        self,
+        path: str,
+        log: Log,
+        state: State,
+        projections: Sequence[Projection],
+        options: StoreOptions,
+        *,
+        checkpointed_revision: int = 0,
+    ) -> None:
+        """Use `EventStore.open`."""
+        self.path = path
+        self._log = log
+        self._state = state
+        self._follower = log if isinstance(log, FollowerLog) else None
+        self._projections = projections
+        self._options = options
+        self._writer_lock = WriterLock()
+        self._closed: str | None = None
+        self._maintaining = threading.Lock()
+        self._checkpointed_revision = checkpointed_revision
+        self._checkpointed_bytes = 0
+        self._maintenance = Maintenance(self._is_checkpoint_due, self._checkpoint_and_compact)
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        projections: Iterable[Projection],
+        *,
+        read_only: bool = False,
+        lock_timeout: float | None = None,
+        options: StoreOptions | None = None,
+        file_system: FileSystem | None = None,
+    ) -> EventStore:
+        """Open a store, or make one where there is nothing, and recover it.
+
+        Args:
+            path: a directory; a missing one is made, with those above it.
+            projections: what the events are folded into.
+            read_only: follow the store of another process: no lock, no repair, no write.
+            lock_timeout: seconds to wait for another process to let go; None not at all.
+            options: sizes, policy and retention.
+            file_system: where; the machine's own unless given.
+
+        Raises:
+            NotAStoreError: something else is at the path; or nothing, with `read_only`.
+            StoreLockedError: another process, or another handle of this one, holds the store.
+            CorruptionError: the store is damaged; not one byte was changed.
+            FormatVersionError: the store has a newer format; not one byte was changed.
+            StorageFullError: no space to make the store.
+            ProjectionError: the projections do not fit together, or one must be rebuilt and its
+                events are no longer kept.
+            UnsupportedPlatformError: no durable sync is known for this platform.
+        """
+        known = _checked(projections)
+        directory = absolute(path)
+        medium = file_system or local_file_system()
+        if read_only:
+            follower = FollowerLog(medium, directory, known)
+            return cls(directory, follower, follower.state, known, options or StoreOptions())
+        loading = _Loading(medium, directory, known)
+        log = open_file_log(
+            medium,
+            directory,
+            options or StoreOptions(),
+            loading.start,
+            lock_timeout_seconds=lock_timeout,
+        )
+        store = cls(
+            directory,
+            log,
+            loading.state,
+            known,
+            options or StoreOptions(),
+            checkpointed_revision=loading.checkpointed_revision,
+        )
+        _give_up_after_fork(medium, store)
+        return store
+
+    @property
+    def recovery(self) -> RecoveryReport:
+        """What opening found and did."""
+        return self._log.recovery
+
+    @property
+    def store_id(self) -> bytes:
+        """16 bytes, drawn when the store was made."""
+        return self._log.store_id
+
+    @overload
+    def transaction(
+        self,
+        writable: Literal[False] = False,
+        *,
+        actor: str | None = None,
+        reason: str | None = None,
+        request_id: str | None = None,
+        timeout: float | None = None,
+    ) -> ReadTransaction: ...
+    @overload
+    def transaction(
+        self,
+        writable: Literal[True],
+        *,
+        actor: str | None = None,
+        reason: str | None = None,
+        request_id: str | None = None,
+        timeout: float | None = None,
+    ) -> WriteTransaction: ...
+    def transaction(
+        self,
+        writable: bool = False,
+        *,
+        actor: str | None = None,
+        reason: str | None = None,
+        request_id: str | None = None,
+        timeout: float | None = None,
+    ) -> ReadTransaction | WriteTransaction:
+        """Begin a transaction: a context manager that commits on success and else rolls back.
+
+        Args:
+            writable: whether it may emit events; it then holds the writer lock until it ends.
+            actor: who, for the batch's metadata.
+            reason: why.
+            request_id: on behalf of which request.
+            timeout: seconds to wait for the writer lock; None for ever.
+
+        Raises:
+            WriterBusyError: the time is over, or this thread has a write transaction already.
+            StoreFailedError: an earlier write or sync failed.
+            StoreClosedError: the store is closed.
+            ReadOnlyStoreError: `writable` on a store opened with `read_only`.
+        """
+        if not writable:
+            return self.begin_read(ReadTransaction)
+        return self.begin_write(WriteTransaction, Metadata(actor, reason, request_id), timeout)
+
+    def begin_read(self, transaction_type: type[R]) -> R:
+        """Begin a read transaction of a domain's own type.
+
+        Raises:
+            StoreClosedError: the store is closed.
+            CorruptionError: a follower found the log damaged, or another than before.
+        """
+        if self._closed is not None:
+            raise StoreClosedError(self._closed)
+        if self._follower is not None:
+            self._state = self._follower.refresh()
+        state = self._state
+        return transaction_type(state.tables, state.durable)
+
+    def begin_write(
+        self, transaction_type: type[W], metadata: Metadata, timeout: float | None = None
+    ) -> W:
+        """Begin a write transaction of a domain's own type; raises as `transaction` does."""
+        self._require_open()
+        self._require_writable()
+        self._writer_lock.acquire(metadata, timeout)
+        try:
+            self._require_open()
+            if self._log.failure is not None:
+                # The log has the words for it.
+                self._log.wait_until_durable(self._log.head.revision + 1)
+            if self._options.background:
+                self._maintenance.start()
+            return transaction_type(self._state, self._log, self._writer_lock, metadata)
+        except BaseException:
+            self._writer_lock.release()
+            raise
+
+    def checkpoint(self) -> int:
+        """Write a checkpoint of the durable state, while transactions go on.
+
+        Returns:
+            its revision; nothing is written if the newest checkpoint has that already.
+
+        Raises:
+            StorageFullError: no space for it.
+            Exception: what background maintenance has met since the last call.
+        """
+        self._require_open()
+        self._require_writable()
+        self._maintenance.raise_error()
+        with self._maintaining:
+            return self._write_checkpoint()
+
+    def compact(self) -> CompactionReport:
+        """Write a checkpoint, then archive or drop what checkpoints supersede, by retention.
+
+        Raises:
+            CorruptionError: a segment to be archived is damaged.
+            StorageFullError: no space for the checkpoint or for a compressed copy.
+            Exception: what background maintenance has met since the last call.
+        """
+        self._require_open()
+        self._require_writable()
+        self._maintenance.raise_error()
+        with self._maintaining:
+            self._write_checkpoint()
+            return self._log.compact(self._maintenance.pause)
+
+    def at(
+        self, revision: int | None = None, *, time: datetime | int | None = None
+    ) -> ReadTransaction:
+        """Return a read transaction on the state as it was at a durable revision or at a time.
+
+        O(batches between a checkpoint and then). A time is an aware datetime, or nanoseconds.
+
+        Raises:
+            CompactedError: the batches that are needed are no longer kept.
+            ValueError: not one of revision and time was given, or the revision is not reached.
+        """
+        state = self.state_at(revision, time=time)
+        return ReadTransaction(state.tables, state.durable)
+
+    def begin_read_at(
+        self,
+        transaction_type: type[R],
+        revision: int | None = None,
+        *,
+        time: datetime | int | None = None,
+    ) -> R:
+        """Begin a read transaction of a domain's own type on the past; raises as `at` does."""
+        state = self.state_at(revision, time=time)
+        return transaction_type(state.tables, state.durable)
+
+    def state_at(self, revision: int | None, *, time: datetime | int | None) -> State:
+        """Return the state as it was; raises as `at` does."""
+        self._require_open()
+        if (revision is None) == (time is None):
+            raise ValueError("give one of revision and time")
+        if revision is None and time is not None:
+            revision = history.revision_at(self._log, history.time_to_ns(time))
+        durable = self._log.durable_revision
+        if revision is None or not 0 <= revision <= durable:
+            raise ValueError(f"revision {revision} is not there: the store is at {durable}")
+        return history.state_at(self._log, self._projections, revision)
+
+    def batches(self, from_revision: int = 1, to_revision: int | None = None) -> Iterator[Batch]:
+        """Yield durable batches in order, from archive and log alike.
+
+        Args:
+            from_revision: the first.
+            to_revision: the last; None for the newest at the time of the call.
+
+        Raises:
+            CompactedError: the first ones are no longer kept.
+            CorruptionError: a batch is damaged.
+        """
+        self._require_open()
+        durable = self._log.durable_revision
+        last = durable if to_revision is None else min(to_revision, durable)
+        return history.batches(self._log, from_revision, last)
+
+    def watch(
+        self, from_revision: int | None = None, *, timeout: float | None = None
+    ) -> Iterator[Batch]:
+        """Yield committed batches as they become durable, without gaps, until the store closes.
+
+        Args:
+            from_revision: the first; None for the next one to be committed.
+            timeout: end after this many seconds without a batch; None to wait for ever.
+
+        Raises:
+            CompactedError: the start is no longer kept.
+        """
+        self._require_open()
+        first = self._log.durable_revision + 1 if from_revision is None else from_revision
+        oldest = self._log.oldest_revision()
+        if first < oldest:
+            raise CompactedError(first, oldest)
+        return self._watch(first, timeout)
+
+    def oldest_revision(self) -> int:
+        """Return the first revision whose batch can still be read."""
+        self._require_open()
+        return self._log.oldest_revision()
+
+    def check_receipt(self, receipt: Receipt) -> Batch:
+        """Return the batch that a receipt was given for.
+
+        Raises:
+            ReceiptError: it was not given by this store, or the history is another one.
+            CompactedError: the batch is no longer kept.
+        """
+        self._require_open()
+        if receipt.store_id != self.store_id:
+            raise ReceiptError("the receipt was given by another store")
+        durable = self._log.durable_revision
+        if not 1 <= receipt.revision <= durable:
+            raise ReceiptError(
+                f"revision {receipt.revision} is not there: the store is at {durable}"
+            )
+        [batch] = history.batches(self._log, receipt.revision, receipt.revision)
+        if batch.digest != receipt.digest:
+            raise ReceiptError(f"revision {receipt.revision} has another digest than the receipt")
+        return batch
+
+    def check(self) -> None:
+        """Check every invariant of all tables and projections in memory; O(n).
+
+        Raises:
+            AssertionError: one does not hold.
+        """
+        self._require_open()
+        self._state.check()
+
+    def stats(self) -> Mapping[str, Any]:
+        """Return sizes, counts and the state of background work."""
+        self._require_open()
+        error = self._maintenance.error
+        return {
+            **self._log.stats(),
+            "rows": {name: table.row_count() for name, table in self._state.tables.items()},
+            "checkpoint_revision": self._checkpointed_revision,
+            "failed": str(self._log.failure) if self._log.failure else None,
+            "background_error": str(error) if error else None,
+        }
+
+    def close(self) -> None:
+        """End background work and let go of the store; does nothing the second time.
+
+        Waits for the write transaction that is running, if there is one.
+
+        Raises:
+            WriterBusyError: this very thread has a write transaction that has not ended.
+        """
+        if self._closed is not None:
+            return
+        if self._follower is None:
+            self._writer_lock.acquire(None)
+        self._closed = f"{self.path}: the store was closed: open it again"
+        try:
+            self._maintenance.close()
+            self._log.close()
+        finally:
+            if self._follower is None:
+                self._writer_lock.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            self.close()
+        except WriterBusyError:
+            # The transaction that this thread left open would only hide the error on its way.
+            if error is None:
+                raise
+
+    def give_up_after_fork(self) -> None:
+        """Make this handle unusable in the child of a fork, which shares files with its parent."""
+        if self._closed is None:
+            self._closed = (
+                f"{self.path}: this process was forked from the one that opened the store: open "
+                "it in the child, after the parent has closed it"
+            )
+            self._log.abandon_after_fork()
+
+    def _require_open(self) -> None:
+        if self._closed is not None:
+            raise StoreClosedError(self._closed)
+
+    def _require_writable(self) -> None:
+        if self._follower is not None:
+            raise ReadOnlyStoreError(
+                f"{self.path}: the store is open for reading only: open it without read_only"
+            )
+
+    def _watch(self, first_revision: int, timeout: float | None) -> Iterator[Batch]:
+        next_revision = first_revision
+        idle_seconds = 0.0
+        closing = self._maintenance.closing
+        while not closing.is_set():
+            durable = self._log.durable_revision
+            if durable >= next_revision:
+                idle_seconds = 0.0
+                for record in self._log.read(next_revision, durable):
+                    next_revision = record.revision + 1
+                    yield history.decode_record(record)
+                    if closing.is_set():
+                        return
+            elif timeout is not None and idle_seconds >= timeout:
+                return
+            else:
+                closing.wait(_WATCH_POLL_SECONDS)
+                idle_seconds += _WATCH_POLL_SECONDS
+
+    def _is_checkpoint_due(self) -> bool:
+        batches = self._log.durable_revision - self._checkpointed_revision
+        written = self._log.appended_bytes - self._checkpointed_bytes
+        return batches > 0 and (
+            batches >= self._options.checkpoint_after_batches
+            or written >= self._options.checkpoint_after_bytes
+        )
+
+    def _checkpoint_and_compact(self) -> None:
+        with self._maintaining:
+            self._write_checkpoint()
+            self._log.compact(self._maintenance.pause)
+
+    def _write_checkpoint(self) -> int:
+        """Write a checkpoint of the durable state as a long read."""
+        node = self._state.durable
+        written = self._log.appended_bytes
+        if node.revision == self._checkpointed_revision:
+            return node.revision
+        view = View(node)
+        tables = tuple(
+            (
+                TableManifest(projection.name, projection.version, spec.name),
+                self._packed_rows(view, spec.name),
+            )
+            for projection in self._projections
+            for spec in projection.tables
+        )
+        self._log.save_checkpoint(
+            CheckpointContent(self.store_id, node.revision, node.time_ns, node.digest, tables),
+            self._maintenance.pause,
+        )
+        self._checkpointed_revision = node.revision
+        self._checkpointed_bytes = written
+        return node.revision
+
+    def _packed_rows(self, view: View, name: str) -> Iterator[tuple[Any, bytes]]:
+        table = self._state.tables[name]
+        for key, value in view.raw_items(table):
+            yield key, table.packed(value)
+
+
+class _Loading:
+    """Builds the state while the log is being recovered."""
+
+    def __init__(
+        self, file_system: FileSystem, path: str, projections: Sequence[Projection]
+    ) -> None:
+        self._file_system = file_system
+        self._path = path
+        self._projections = projections
+        self.state = history.start_state(projections, None)
+        self.checkpointed_revision = 0
+
+    def start(self, checkpoint: Checkpoint | None) -> Callable[[Record], None]:
+        """Take the checkpoint, rebuild what it does not hold, and return the replay."""
+        self.state = history.start_state(self._projections, checkpoint)
+        stale = history.stale_projections(self._projections, checkpoint)
+        if checkpoint is not None and stale:
+            self._rebuild(stale, checkpoint)
+        elif checkpoint is not None:
+            self.checkpointed_revision = checkpoint.revision
+        return lambda record: history.replay_record(self.state, record)
+
+    def _rebuild(self, stale: list[Projection], checkpoint: Checkpoint) -> None:
+        """Fold the log up to the checkpoint into the projections that it does not hold."""
+        rebuilt = history.start_state(stale, None)
+        cursor = RecordCursor(self._file_system, self._path, 1)
+        try:
+            for record in cursor.read(checkpoint.revision):
+                history.replay_record(rebuilt, record)
+        except CompactedError as error:
+            names = ", ".join(f"{projection.name!r}" for projection in stale)
+            raise ProjectionError(
+                f"{self._path}: the newest checkpoint does not hold projection {names} in this "
+                f"version, and it can't be rebuilt: {error}"
+            ) from error
+        finally:
+            cursor.close()
+        self.state.adopt(rebuilt)
+
+
+def _checked(projections: Iterable[Projection]) -> tuple[Projection, ...]:
+    known = tuple(projections)
+    names = [projection.name for projection in known]
+    tables = [spec.name for projection in known for spec in projection.tables]
+    for kind, found in (("projections", names), ("tables", tables)):
+        twice = sorted({name for name in found if found.count(name) > 1})
+        if twice:
+            raise ProjectionError(f"two {kind} of the store have the name {twice[0]!r}")
+    return known
+
+
+def _give_up_after_fork(file_system: FileSystem, store: EventStore) -> None:
+    reference = weakref.ref(store)
+
+    def give_up() -> None:
+        forked = reference()
+        if forked is not None:
+            forked.give_up_after_fork()
+
+    file_system.call_in_forked_child(give_up)

@@ -1,0 +1,350 @@
+"""Read and write transactions.
+
+A read transaction sees the state that was durable when it began, until it ends, whatever is
+committed meanwhile. It takes no lock and blocks no one; it may be used from several threads.
+
+A write transaction holds the store's writer lock from begin to end. What it emits is applied to
+the tables at once, so it reads its own writes, and others see nothing of it. It belongs to the
+thread that began it. Commit returns when the batch is durable. Nobody leaves a write transaction
+knowing what a crash could still take back: rollback, and a commit without events, return when
+the newest revision that the transaction could read is durable.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from eventstore.codec import Event, Metadata, encode_batch, encode_event
+from eventstore.errors import (
+    ProjectionError,
+    ReadOnlyStoreError,
+    StoreFailedError,
+    TransactionClosedError,
+)
+from eventstore.state import State, Table, View
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+    from typing import Self
+
+    from eventstore.log.seam import Log
+    from eventstore.projection import ReadableTable
+    from eventstore.state import Node
+
+
+class Receipt(NamedTuple):
+    """Proof of a commit, to be kept and checked later (`EventStore.check_receipt`).
+
+    Attributes:
+        store_id: 16 bytes.
+        revision: of the batch.
+        digest: chain digest of the batch: it binds all of the history up to it.
+    """
+
+    store_id: bytes
+    revision: int
+    digest: bytes
+
+    def __str__(self) -> str:
+        return f"{self.store_id.hex()}:{self.revision}:{self.digest.hex()}"
+
+    @classmethod
+    def parse(cls, text: str) -> Receipt:
+        """Return the receipt that `str` of it gives.
+
+        Raises:
+            ValueError: the text is none.
+        """
+        store_id, revision, digest = text.split(":")
+        return cls(bytes.fromhex(store_id), int(revision), bytes.fromhex(digest))
+
+
+class WriterLock(Protocol):
+    """What a write transaction must do with the store's writer lock."""
+
+    def release(self) -> None:
+        """Let the next writer begin."""
+
+
+def _closed() -> TransactionClosedError:
+    return TransactionClosedError(
+        "the transaction has been committed or rolled back: begin another one"
+    )
+
+
+class _TableAt:
+    """A table as a read transaction sees it."""
+
+    __slots__ = ("_name", "_transaction")
+
+    def __init__(self, transaction: ReadTransaction, name: str) -> None:
+        self._transaction = transaction
+        self._name = name
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        return self._transaction.get(self._name, key, default)
+
+    def __getitem__(self, key: Any) -> Any:
+        value = self._transaction.get(self._name, key, _ABSENT)
+        if value is _ABSENT:
+            raise KeyError(key)
+        return value
+
+    def __contains__(self, key: Any) -> bool:
+        return self._transaction.get(self._name, key, _ABSENT) is not _ABSENT
+
+    def items(self, start: Any = None, stop: Any = None) -> Iterator[tuple[Any, Any]]:
+        return self._transaction.items(self._name, start, stop)
+
+
+_ABSENT = object()
+
+
+class ReadTransaction:
+    """A state that does not change while it is looked at.
+
+    A subclass may add the reads of a domain; `EventStore.begin_read` makes it.
+    """
+
+    __slots__ = ("_revision", "_tables", "_view")
+
+    def __init__(self, tables: dict[str, Table], node: Node) -> None:
+        self._tables = tables
+        self._view: View | None = View(node)
+        self._revision = node.revision
+
+    @property
+    def revision(self) -> int:
+        """The revision whose state this transaction sees."""
+        return self._revision
+
+    def get(self, table: str, key: Any, default: Any = None) -> Any:
+        """Return the value of a key in a table, or the default. O(1).
+
+        Raises:
+            TransactionClosedError: the transaction has ended.
+        """
+        view = self._view
+        if view is None:
+            raise _closed()
+        return view.get(self._tables[table], key, default)
+
+    def items(self, table: str, start: Any = None, stop: Any = None) -> Iterator[tuple[Any, Any]]:
+        """Yield (key, value) of a table in key order, from `start` on and before `stop`.
+
+        Raises:
+            TransactionClosedError: the transaction has ended.
+        """
+        view = self._view
+        if view is None:
+            raise _closed()
+        return view.items(self._tables[table], start, stop)
+
+    def table(self, name: str) -> ReadableTable:
+        """Return a table by name.
+
+        Raises:
+            ProjectionError: no projection of the store has such a table.
+        """
+        return _TableAt(self, _known(self._tables, name).name)
+
+    def rollback(self) -> None:
+        """End the transaction; does nothing the second time."""
+        self._view = None
+
+    def commit(self) -> Receipt:
+        """Refuse: there is nothing to commit.
+
+        Raises:
+            ReadOnlyStoreError: always.
+        """
+        raise ReadOnlyStoreError("a read transaction can't be committed: roll it back, or leave it")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._view = None
+
+
+class WriteTransaction:
+    """A transaction that may emit events.
+
+    A subclass may add the operations of a domain; `EventStore.begin_write` makes it.
+    """
+
+    __slots__ = (
+        "_base_revision",
+        "_events",
+        "_events_bytes",
+        "_is_open",
+        "_lock",
+        "_log",
+        "_metadata",
+        "_state",
+        "receipt",
+    )
+
+    def __init__(self, state: State, log: Log, lock: WriterLock, metadata: Metadata) -> None:
+        """Begin, as the holder of the lock; it is released when the transaction ends."""
+        self._state = state
+        self._log = log
+        self._lock = lock
+        self._metadata = metadata
+        self._base_revision = state.newest.revision
+        self._events: list[bytes] = []
+        self._is_open = True
+        self.receipt: Receipt | None = None
+        state.begin()
+
+    @property
+    def revision(self) -> int:
+        """The revision that this transaction builds on."""
+        return self._base_revision
+
+    def get(self, table: str, key: Any, default: Any = None) -> Any:
+        """Return the value of a key in a table, own writes included, or the default. O(1).
+
+        Raises:
+            TransactionClosedError: the transaction has ended.
+        """
+        if not self._is_open:
+            raise _closed()
+        return self._state.tables[table].get(key, default)
+
+    def items(self, table: str, start: Any = None, stop: Any = None) -> Iterator[tuple[Any, Any]]:
+        """Yield (key, value) of a table in key order, from `start` on and before `stop`.
+
+        Rows that this transaction changes while it iterates may be seen either way.
+
+        Raises:
+            TransactionClosedError: the transaction has ended, also while iterating.
+        """
+        if not self._is_open:
+            raise _closed()
+        return self._items(table, start, stop)
+
+    def table(self, name: str) -> ReadableTable:
+        """Return a table by name.
+
+        Raises:
+            ProjectionError: no projection of the store has such a table.
+            TransactionClosedError: the transaction has ended.
+        """
+        if not self._is_open:
+            raise _closed()
+        return _known(self._state.tables, name)
+
+    def emit(self, event: Event) -> None:
+        """Apply an event to all tables and make it part of the batch.
+
+        Raises:
+            InvalidEventError: it can't be logged; nothing was applied.
+            TransactionClosedError: the transaction has ended.
+            Exception: what a projection's `apply` raised; the event was undone.
+        """
+        if not self._is_open:
+            raise _closed()
+        packed = encode_event(event)
+        self._state.apply(event)
+        self._events.append(packed)
+
+    def commit(self) -> Receipt | None:
+        """Make the batch durable.
+
+        Returns:
+            the receipt; None if there was no event, so that nothing was written.
+
+        Raises:
+            BatchTooLargeError, StorageFullError: rolled back; the store stays usable.
+            StoreFailedError: the log can't be written; the transaction is rolled back, or it is
+                unknown until the store is reopened whether its batch is there.
+            TransactionClosedError: the transaction has ended.
+
+        An interrupt (KeyboardInterrupt) while the batch is on its way fails the handle, because
+        whoever waits for the same sync can't be told what became of theirs.
+
+        Durability: survives power loss once this returns.
+        """
+        if not self._is_open:
+            raise _closed()
+        if not self._events:
+            self.rollback()
+            return None
+        try:
+            payload = encode_batch(self._metadata, self._events)
+            ticket = self._log.append(
+                payload,
+                expected_revision=self._base_revision + 1,
+                frees_space=lambda: self._state.rows_added() < 0,
+            )
+            node = self._state.commit(ticket.revision, ticket.digest, ticket.time_ns)
+            self._is_open = False
+        except BaseException as error:
+            if self._log.head.revision != self._base_revision:
+                self._log.abandon(error)
+            self._end_without_commit()
+            raise
+        try:
+            self._lock.release()
+            self._log.make_durable(ticket)
+        except StoreFailedError:
+            raise
+        except BaseException as error:
+            self._log.abandon(error)
+            raise
+        self._state.publish(node)
+        self.receipt = Receipt(self._log.store_id, ticket.revision, ticket.digest)
+        return self.receipt
+
+    def rollback(self) -> None:
+        """Take everything back; does nothing when the transaction has ended.
+
+        Raises:
+            StoreFailedError: a batch that this transaction could read did not become durable.
+        """
+        if not self._is_open:
+            return
+        self._end_without_commit()
+        self._log.wait_until_durable(self._base_revision)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error_type is None and self._is_open:
+            self.commit()
+        else:
+            self.rollback()
+
+    def _end_without_commit(self) -> None:
+        self._is_open = False
+        try:
+            self._state.rollback()
+        finally:
+            self._lock.release()
+
+    def _items(self, table: str, start: Any, stop: Any) -> Iterator[tuple[Any, Any]]:
+        for item in self._state.tables[table].items(start, stop):
+            if not self._is_open:
+                raise _closed()
+            yield item
+
+
+def _known(tables: dict[str, Table], name: str) -> Table:
+    try:
+        return tables[name]
+    except KeyError:
+        known = ", ".join(sorted(tables))
+        raise ProjectionError(f"no table {name!r} in this store: it has {known}") from None

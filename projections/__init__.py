@@ -1,0 +1,1 @@
+"""Projections: folds of events into tables, built on the public names of `eventstore`."""

@@ -1,0 +1,375 @@
+r"""containerd's filter language: what a walk is asked for, parsed into predicates on `Info`.
+
+    filter    := "" | selector ("," selector)*
+    selector  := path [operator value]
+    path      := field ("." field)*
+    field     := quoted | [A-Za-z0-9_]+
+    operator  := "==" | "!=" | "~="
+    value     := quoted | visible characters but ",", the first none of . = ! ~ / |
+    quoted    := a Go string in "…"; after ~= also in /…/ or |…|
+
+All selectors of a filter must match; of several filters any. The empty filter matches
+everything. A selector without operator asks whether the field is there. White space may stand
+before a field, an operator and a value, but not at the end of a selector. A single quote is a
+character like others. Recorded runs of containerd decide these corners and those below;
+`tests/test_filters.py` replays them.
+
+Fields are `name`, `parent`, `kind` and `labels.KEY`, where KEY is the rest of the path joined
+by dots; behind the other three a rest is ignored. `resolve_field` is the one place that knows
+this. A field that isn't there counts as "" for `!=` and `~=`, and never equals anything: not
+even "".
+
+Values are byte strings in Go, and the escapes `\xHH` and `\NNN` can make them invalid UTF-8.
+Such a byte becomes a lone surrogate here (as the error handler `surrogateescape` makes it), so
+the value differs from every name and label, which are valid Unicode, as it does in Go.
+
+Regular expressions are unanchored and linear in the text; one that doesn't parse matches nothing.
+`regexps.py` has their limits and the differences from Go's.
+
+Parsing and matching are linear in their input. Filters and selectors are immutable values that
+any number of threads may use.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import re
+import unicodedata
+from operator import attrgetter
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, assert_never
+
+from projections.snapshots.errors import InvalidArgumentError
+from projections.snapshots.regexps import compile_search
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from projections.snapshots.model import Info
+
+Predicate: TypeAlias = "Callable[[Info], bool]"
+Reader: TypeAlias = "Callable[[Info], str | None]"
+
+_SHOWN_CHARACTERS_MAX = 200
+
+
+class Column(enum.Enum):
+    """The part of an `Info` that a field refers to."""
+
+    NAME = "name"
+    PARENT = "parent"
+    KIND = "kind"
+    LABEL = "labels"
+
+
+class Reference(NamedTuple):
+    """What a field refers to: a column, and in `Column.LABEL` the label's key (else "")."""
+
+    column: Column
+    label: str = ""
+
+
+class Operator(enum.Enum):
+    """How a selector compares; the values are as a filter writes them."""
+
+    PRESENT = ""
+    EQUAL = "=="
+    NOT_EQUAL = "!="
+    MATCHES = "~="
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Selector:
+    """One condition on one field.
+
+    Attributes:
+        field: the path, not empty; `resolve_field` says what it refers to.
+        operator: how the field is compared.
+        value: what it is compared with, unquoted; "" with `Operator.PRESENT`.
+        matches: whether an `Info` meets the condition.
+
+    Raises:
+        InvalidArgumentError: the regular expression is beyond the limits of `regexps.py`.
+    """
+
+    field: tuple[str, ...]
+    operator: Operator
+    value: str = ""
+    matches: Predicate = dataclasses.field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "matches", _selector_predicate(self))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Filter:
+    """Conditions that must all be met; without any, everything matches.
+
+    Attributes:
+        selectors: the conditions, in the order of the text.
+        matches: whether an `Info` meets them all.
+    """
+
+    selectors: tuple[Selector, ...]
+    matches: Predicate = dataclasses.field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        predicates = tuple(selector.matches for selector in self.selectors)
+        object.__setattr__(self, "matches", _all_of(predicates))
+
+
+def parse_filters(*filters: str) -> Predicate:
+    """Return a predicate that is true where any of the filters matches.
+
+    Without filters it is always true.
+
+    Raises:
+        InvalidArgumentError: a filter doesn't parse; names it, the position (in characters,
+            from 0) and what was expected there.
+    """
+    return _any_of(tuple(parse_filter(text).matches for text in filters or ("",)))
+
+
+def parse_filter(text: str) -> Filter:
+    """Parse one filter.
+
+    Raises:
+        InvalidArgumentError: as `parse_filters`.
+    """
+    return _Parser(text).parse() if text else Filter(())
+
+
+def resolve_field(path: tuple[str, ...]) -> Reference | None:
+    """Return what a field refers to, None for a field that no snapshot has."""
+    try:
+        column = Column(path[0])
+    except ValueError:
+        return None
+    return Reference(column, ".".join(path[1:]) if column is Column.LABEL else "")
+
+
+def field_reader(path: tuple[str, ...]) -> Reader:
+    """Return a function that gives the field's text in an `Info`, None where it isn't there."""
+    reference = resolve_field(path)
+    if reference is None:
+        return lambda info: None
+    if reference.column is Column.LABEL:
+        label = reference.label
+        return lambda info: info.labels.get(label)
+    return attrgetter(reference.column.value)
+
+
+# Predicates. They are closures because a walk calls one a snapshot: what depends on the filter
+# alone is decided here, once.
+
+
+def _all_of(predicates: tuple[Predicate, ...]) -> Predicate:
+    if len(predicates) == 1:
+        return predicates[0]
+
+    def matches(info: Info) -> bool:
+        for predicate in predicates:  # noqa: SIM110 - a generator would take twice as long
+            if not predicate(info):
+                return False
+        return True
+
+    return matches
+
+
+def _any_of(predicates: tuple[Predicate, ...]) -> Predicate:
+    if len(predicates) == 1:
+        return predicates[0]
+
+    def matches(info: Info) -> bool:
+        for predicate in predicates:  # noqa: SIM110 - as above
+            if predicate(info):
+                return True
+        return False
+
+    return matches
+
+
+def _selector_predicate(selector: Selector) -> Predicate:
+    read, value = field_reader(selector.field), selector.value
+    match selector.operator:
+        case Operator.PRESENT:
+            return lambda info: read(info) is not None
+        case Operator.EQUAL:
+            return lambda info: read(info) == value
+        case Operator.NOT_EQUAL:
+            return lambda info: (read(info) or "") != value
+        case Operator.MATCHES:
+            search = compile_search(value)
+            return lambda info: search(read(info) or "")
+        case _:
+            assert_never(selector.operator)
+
+
+# The parser.
+
+_SPACES = re.compile("[\t\n\v\f\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]*")
+_FIELD = re.compile("[A-Za-z0-9_]+")
+_OPERATOR = re.compile("[=!~]=(?![=!~])")
+_NEVER_IN_A_FILTER = re.compile("[\0\ufffd\ud800-\udfff]")
+_UNQUOTED = {quote: re.compile(rf"[^\\\n{quote}]*") for quote in '"/|'}
+_ESCAPE = re.compile(
+    r"""\\(?: (?P<octal> [0-7]{3})
+            | x (?P<byte> [0-9A-Fa-f]{2})
+            | u (?P<rune> [0-9A-Fa-f]{4})
+            | U (?P<long_rune> [0-9A-Fa-f]{8})
+            | (?P<letter> .) )""",
+    re.VERBOSE,
+)
+_ESCAPED_LETTERS = {
+    "a": b"\a",
+    "b": b"\b",
+    "f": b"\f",
+    "n": b"\n",
+    "r": b"\r",
+    "t": b"\t",
+    "v": b"\v",
+    "\\": b"\\",
+}
+_VALUE_CATEGORIES = frozenset("LMNPS")
+"""First letters of the Unicode categories that an unquoted value is made of, as Go's IsGraphic."""
+
+
+class _Parser:
+    """Recursive descent over one filter that isn't empty; each method consumes what it names."""
+
+    __slots__ = ("_position", "_text")
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._position = 0
+
+    def parse(self) -> Filter:
+        if bad := _NEVER_IN_A_FILTER.search(self._text):
+            raise self._expected("valid UTF-8 without NUL and U+FFFD", bad.start())
+        selectors = [self._selector()]
+        while self._position < len(self._text):
+            if self._peek() != ",":
+                raise self._expected('"," or the end')
+            self._position += 1
+            selectors.append(self._selector())
+        return Filter(tuple(selectors))
+
+    def _selector(self) -> Selector:
+        path = self._path()
+        if self._peek() in ("", ","):
+            return Selector(path, Operator.PRESENT)
+        operator = self._operator()
+        self._scan(_SPACES)
+        start = self._position
+        value = self._value(operator)
+        try:
+            return Selector(path, operator, value)
+        except InvalidArgumentError as error:
+            raise self._error(str(error), start) from None
+
+    def _path(self) -> tuple[str, ...]:
+        fields = [self._field()]
+        while self._peek() == ".":
+            self._position += 1
+            fields.append(self._field())
+        return tuple(fields)
+
+    def _field(self) -> str:
+        self._scan(_SPACES)
+        if self._peek() == '"':
+            return self._quoted()
+        if not (field := self._scan(_FIELD)):
+            raise self._expected('a field: letters, digits and "_", or a string in "…"')
+        return field
+
+    def _operator(self) -> Operator:
+        self._scan(_SPACES)
+        if not (operator := self._scan(_OPERATOR)):
+            raise self._expected("an operator: ==, != or ~=")
+        return Operator(operator)
+
+    def _value(self, operator: Operator) -> str:
+        start = self._position
+        quotes = '"/|' if operator is Operator.MATCHES else '"'
+        first = self._peek()
+        if first and first in quotes:
+            return self._quoted()
+        if not first or first in ".,=!~/|":
+            raise self._expected(f"a value, or a string in one of the quotes {quotes}")
+        self._position += 1  # containerd looks at the others only
+        while _is_value_character(self._peek()):
+            self._position += 1
+        return self._text[start : self._position]
+
+    def _quoted(self) -> str:
+        start = self._position
+        quote = self._peek()
+        self._position += 1
+        value = bytearray(self._scan(_UNQUOTED[quote]).encode())
+        while self._peek() != quote:
+            if self._peek() != "\\":
+                raise self._expected(f"a closing {quote} on the line of the opening one", start)
+            value += self._escape(quote)
+            value += self._scan(_UNQUOTED[quote]).encode()
+        self._position += 1
+        return value.decode(errors="surrogateescape")
+
+    def _escape(self, quote: str) -> bytes:
+        escape = _ESCAPE.match(self._text, self._position)
+        unescaped = _unescape(escape, quote) if escape else None
+        if escape is None or unescaped is None:
+            raise self._expected(rf"an escape of Go's strings, or \{quote}")
+        self._position = escape.end()
+        return unescaped
+
+    def _peek(self) -> str:
+        """Return the next character, "" at the end."""
+        return self._text[self._position : self._position + 1]
+
+    def _scan(self, pattern: re.Pattern[str]) -> str:
+        """Consume and return what the pattern matches here, "" where it doesn't."""
+        found = pattern.match(self._text, self._position)
+        if found is None:
+            return ""
+        self._position = found.end()
+        return found[0]
+
+    def _expected(self, expected: str, position: int | None = None) -> InvalidArgumentError:
+        if position is None:
+            position = self._position
+        found = self._text[position : position + 1]
+        return self._error(
+            f"expected {expected}, found {ascii(found) if found else 'the end'}", position
+        )
+
+    def _error(self, what: str, position: int) -> InvalidArgumentError:
+        shown = repr(self._text[:_SHOWN_CHARACTERS_MAX])
+        if len(self._text) > _SHOWN_CHARACTERS_MAX:
+            shown += "…"
+        return InvalidArgumentError(f"filter {shown}, position {position}: {what}")
+
+
+def _is_value_character(character: str) -> bool:
+    return character not in ("", ",") and unicodedata.category(character)[0] in _VALUE_CATEGORIES
+
+
+def _unescape(escape: re.Match[str], quote: str) -> bytes | None:
+    """Return the bytes that an escape stands for, None if Go refuses it."""
+    octal, byte, rune, long_rune, letter = escape.groups()
+    if octal:
+        return bytes([code]) if (code := int(octal, 8)) <= 0xFF else None
+    if byte:
+        return bytes.fromhex(byte)
+    if rune or long_rune:
+        return _encode_rune(int(rune or long_rune, 16))
+    return quote.encode() if letter == quote else _ESCAPED_LETTERS.get(letter)
+
+
+def _encode_rune(code: int) -> bytes | None:
+    r"""Return the UTF-8 that containerd makes of \u and \U, None if it refuses the number."""
+    if 0xD800 <= code <= 0xDFFF:
+        return "\ufffd".encode()
+    if code <= 0x10FFFF:
+        return chr(code).encode()
+    # Its rune is an int32: these are negative there, pass for ASCII, and keep their low byte.
+    return bytes([code & 0xFF]) if code >= 0x80000000 else None
