@@ -32,6 +32,7 @@ from eventstore.projection import Projection, ReadableTable, TableSpec, Writable
 from eventstore.recovery import RecoveryReport, TornTail, Verdict
 from eventstore.store import EventStore
 from eventstore.transaction import ReadTransaction, Receipt, WriteTransaction
+from eventstore.verify import Problem, VerifyReport, verify_store
 
 __all__ = [
     "Batch",
@@ -46,6 +47,7 @@ __all__ = [
     "InvalidEventError",
     "Metadata",
     "NotAStoreError",
+    "Problem",
     "Projection",
     "ProjectionError",
     "ReadOnlyStoreError",
@@ -65,7 +67,9 @@ __all__ = [
     "TransactionClosedError",
     "UnsupportedPlatformError",
     "Verdict",
+    "VerifyReport",
     "WritableTable",
     "WriteTransaction",
     "WriterBusyError",
+    "verify_store",
 ]

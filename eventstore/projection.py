@@ -20,8 +20,13 @@ if TYPE_CHECKING:
 D = TypeVar("D")
 
 
-def _unchanged(value: Any) -> Any:
+def _encode_unchanged(value: Any) -> Plain:
     return value
+
+
+def _decode_unchanged(key: Any, plain: Plain) -> Any:
+    _ = key
+    return plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +40,13 @@ class TableSpec:
         name: unique in the store.
         encode: value → plain data for a checkpoint (None, bool, int, float, str, bytes, and
             tuples, lists or dicts of these).
-        decode: the reverse; arrays arrive as tuples.
+        decode: key and plain data → value; arrays arrive as tuples. It gets the key so that
+            values that know their key need not be stored with it.
     """
 
     name: str
-    encode: Callable[[Any], Plain] = _unchanged
-    decode: Callable[[Plain], Any] = _unchanged
+    encode: Callable[[Any], Plain] = _encode_unchanged
+    decode: Callable[[Any, Plain], Any] = _decode_unchanged
 
 
 class ReadableTable(Protocol):

@@ -114,7 +114,7 @@ class Table:
         while more:
             rows, last, more = self.slice(start, stop, limit, inclusive=inclusive)
             for key, value in rows:
-                yield key, self.decoded(value)
+                yield key, self.decoded(key, value)
             start, inclusive, limit = last, False, min(4 * limit, _SLICE_ROWS_MAX)
 
     def put(self, key: Any, value: Any) -> None:
@@ -155,7 +155,7 @@ class Table:
 
     def unpacked(self, key: Any, packed: bytes) -> Any:
         """Decode a value and keep it decoded, unless the row has been changed since or is busy."""
-        value = self._decode(unpack_row(packed))
+        value = self._decode(key, unpack_row(packed))
         if self._lock.acquire(blocking=False):
             try:
                 current = self._rows.get(key, ABSENT)
@@ -220,9 +220,9 @@ class Table:
         else:
             del self._rows[key]
 
-    def decoded(self, value: Any) -> Any:
+    def decoded(self, key: Any, value: Any) -> Any:
         """Return a value that may be packed, decoded but not kept so: for scans."""
-        return self._decode(unpack_row(value)) if type(value) is bytes else value
+        return self._decode(key, unpack_row(value)) if type(value) is bytes else value
 
 
 def _merged(
@@ -269,7 +269,7 @@ class View:
     def items(self, table: Table, start: Any = None, stop: Any = None) -> Iterator[tuple[Any, Any]]:
         """Yield (key, value) as they were, in key order, from `start` on and before `stop`."""
         for key, value in self.raw_items(table, start, stop):
-            yield key, table.decoded(value)
+            yield key, table.decoded(key, value)
 
     def raw_items(
         self, table: Table, start: Any = None, stop: Any = None

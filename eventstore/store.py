@@ -32,6 +32,7 @@ from eventstore.maintenance import Maintenance
 from eventstore.options import StoreOptions
 from eventstore.state import State, View
 from eventstore.transaction import ReadTransaction, Receipt, WriteTransaction
+from eventstore.verify import VerifyReport, verify_store
 from eventstore.writer_lock import WriterLock
 
 if TYPE_CHECKING:
@@ -67,10 +68,12 @@ class EventStore:
         projections: Sequence[Projection],
         options: StoreOptions,
         *,
+        file_system: FileSystem,
         checkpointed_revision: int = 0,
     ) -> None:
         """Use `EventStore.open`."""
         self.path = path
+        self._file_system = file_system
         self._log = log
         self._state = state
         self._follower = log if isinstance(log, FollowerLog) else None
@@ -119,7 +122,14 @@ class EventStore:
         medium = file_system or local_file_system()
         if read_only:
             follower = FollowerLog(medium, directory, known)
-            return cls(directory, follower, follower.state, known, options or StoreOptions())
+            return cls(
+                directory,
+                follower,
+                follower.state,
+                known,
+                options or StoreOptions(),
+                file_system=medium,
+            )
         loading = _Loading(medium, directory, known)
         log = open_file_log(
             medium,
@@ -134,6 +144,7 @@ class EventStore:
             loading.state,
             known,
             options or StoreOptions(),
+            file_system=medium,
             checkpointed_revision=loading.checkpointed_revision,
         )
         _give_up_after_fork(medium, store)
@@ -366,6 +377,13 @@ class EventStore:
         """
         self._require_open()
         self._state.check()
+
+    def verify(self, *, quick: bool = False) -> VerifyReport:
+        """Read and verify what is on disk, beside running transactions; see `verify_store`."""
+        self._require_open()
+        return verify_store(
+            self.path, self._projections, quick=quick, file_system=self._file_system
+        )
 
     def stats(self) -> Mapping[str, Any]:
         """Return sizes, counts and the state of background work."""

@@ -227,7 +227,7 @@ class _Surveyor:
         if header.first_revision != source.first_revision:
             problem = f"the header states first revision {header.first_revision}"
         elif self._tail is not None:
-            problem = _discontinuity(self._tail, header)
+            problem = discontinuity(self._tail, header)
         else:
             problem = _detachment(self._checkpoint, header)
         if problem:
@@ -241,7 +241,7 @@ class _Surveyor:
         )
 
 
-def _discontinuity(previous: Tail, header: layout.SegmentHeader) -> str | None:
+def discontinuity(previous: Tail, header: layout.SegmentHeader) -> str | None:
     """Say why a segment does not continue the one before it."""
     end = previous.end.position
     if header.store_id != previous.header.store_id:

@@ -1,0 +1,38 @@
+"""The metadata store that snapshot drivers embed: containerd's snapshot storage, with history.
+
+`MetaStore` keeps names, states, parentage, labels and usage of snapshots in an event store, so
+that every change stays known: who made it, when and why. `projections.snapshots.storage` has
+containerd's functions on the current transaction.
+"""
+
+from projections.snapshots.errors import (
+    AlreadyExistsError,
+    FailedPreconditionError,
+    InvalidArgumentError,
+    NotFoundError,
+    NoTransactionError,
+    SnapshotError,
+)
+from projections.snapshots.filters import parse_filters
+from projections.snapshots.metastore import HistoryEntry, MetaStore
+from projections.snapshots.model import Info, Kind, Snapshot, Usage
+from projections.snapshots.projection import SnapshotsProjection
+from projections.snapshots.transaction import SnapshotTransaction
+
+__all__ = [
+    "AlreadyExistsError",
+    "FailedPreconditionError",
+    "HistoryEntry",
+    "Info",
+    "InvalidArgumentError",
+    "Kind",
+    "MetaStore",
+    "NoTransactionError",
+    "NotFoundError",
+    "Snapshot",
+    "SnapshotError",
+    "SnapshotTransaction",
+    "SnapshotsProjection",
+    "Usage",
+    "parse_filters",
+]

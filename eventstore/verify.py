@@ -1,0 +1,329 @@
+"""Verify a store: read it all, change nothing, say everything that is wrong.
+
+Works without the lock, beside a running writer: it judges only what was durable when it started.
+*Quick* reads headers, the tail of the log and the checkpoints by their checksums. *Full* reads
+every byte: every record and its place in the digest chain, from the oldest archived segment to
+the tail, the SHA-256 of each checkpoint, and it replays the log and compares the tables with
+those in each checkpoint.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+from eventstore import format as layout
+from eventstore.checkpoint import Checkpoint, load_checkpoint, verify_checkpoint
+from eventstore.codec import unpack_row
+from eventstore.errors import CorruptionError, ProjectionError
+from eventstore.filesystem import absolute, join, local_file_system
+from eventstore.history import replay_record, stale_projections, start_state
+from eventstore.log.reader import (
+    Record,
+    SegmentScanner,
+    highest_durable_claim,
+    read_segment_header,
+    start_of,
+)
+from eventstore.log.segments import SegmentSource, list_sources, open_source
+from eventstore.recovery import require_store
+from eventstore.state import View
+from eventstore.survey import Tail, discontinuity, read_durable_bound
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Sequence
+
+    from eventstore.filesystem import File, FileSystem
+    from eventstore.projection import Projection
+    from eventstore.state import State
+
+_ATTEMPTS = 5
+
+
+class Problem(NamedTuple):
+    """Something that is wrong.
+
+    Attributes:
+        path: of the file.
+        offset_bytes: where in it.
+        reason: what is wrong there.
+    """
+
+    path: str
+    offset_bytes: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport:
+    """What a verification found.
+
+    Attributes:
+        is_full: whether every byte was read.
+        problems: everything that is wrong; empty for a sound store.
+        notes: what is unusual but legal, such as a torn tail that the next open will cut.
+        segment_count: segments read, archived ones included.
+        batch_count: batches read.
+        checkpoint_count: checkpoints read.
+        replayed_checkpoints: checkpoints that a replay of the log was found equal to.
+        revision: of the last batch read.
+    """
+
+    is_full: bool
+    problems: tuple[Problem, ...]
+    notes: tuple[str, ...]
+    segment_count: int
+    batch_count: int
+    checkpoint_count: int
+    replayed_checkpoints: int
+    revision: int
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.problems
+
+
+def verify_store(
+    path: str | os.PathLike[str],
+    projections: Sequence[Projection],
+    *,
+    quick: bool = False,
+    on_batch: Callable[[int], object] = lambda revision: None,
+    file_system: FileSystem | None = None,
+) -> VerifyReport:
+    """Verify the store at a path.
+
+    Args:
+        path: of the store.
+        projections: to replay the log with, for the comparison with the checkpoints.
+        quick: leave out what takes long.
+        on_batch: called with each revision that was read, for progress.
+        file_system: where; the machine's own unless given.
+
+    Raises:
+        NotAStoreError: there is no store.
+        FormatVersionError: a file has a newer format.
+    """
+    medium = file_system or local_file_system()
+    directory = absolute(path)
+    require_store(medium, directory, may_create=False)
+    for attempt in range(_ATTEMPTS):
+        try:
+            return _Verification(medium, directory, projections, on_batch, quick=quick).run()
+        except FileNotFoundError:
+            # A running writer's compaction has moved a file between listing and opening it.
+            if attempt == _ATTEMPTS - 1:
+                raise
+    raise AssertionError("unreachable")
+
+
+@dataclass
+class _Verification:
+    file_system: FileSystem
+    path: str
+    projections: Sequence[Projection]
+    on_batch: Callable[[int], object]
+    quick: bool = field(kw_only=True)
+
+    def __post_init__(self) -> None:
+        self.problems: list[Problem] = []
+        self.notes: list[str] = []
+        self.batch_count = 0
+        self.replayed_checkpoints = 0
+        self.tail: Tail | None = None
+        self.state: State | None = None
+        self.checkpoints: dict[int, Checkpoint] = {}
+
+    def run(self) -> VerifyReport:
+        sources = list_sources(self.file_system, self.path)
+        bound = read_durable_bound(self.file_system, self.path, self._store_id(sources))
+        checkpoint_count = self._read_checkpoints()
+        if not self.quick:
+            self._choose_start(sources)
+        for source in sources[-1:] if self.quick else sources:
+            if not self._read_segment(source, is_last=source is sources[-1]):
+                break
+        self._judge_tail(bound)
+        revision = self.tail.end.position.revision if self.tail else 0
+        return VerifyReport(
+            is_full=not self.quick,
+            problems=tuple(self.problems),
+            notes=tuple(self.notes),
+            segment_count=len(sources),
+            batch_count=self.batch_count,
+            checkpoint_count=checkpoint_count,
+            replayed_checkpoints=self.replayed_checkpoints,
+            revision=revision,
+        )
+
+    def _store_id(self, sources: list[SegmentSource]) -> bytes | None:
+        if not sources:
+            return None
+        try:
+            file = open_source(self.file_system, sources[-1])
+            try:
+                return read_segment_header(file).store_id
+            finally:
+                file.close()
+        except CorruptionError:
+            return None  # reported when the segment is read
+
+    def _read_checkpoints(self) -> int:
+        directory = join(self.path, layout.CHECKPOINTS_NAME)
+        read = load_checkpoint if self.quick else verify_checkpoint
+        count = 0
+        for name in self.file_system.list_directory(directory):
+            revision = layout.parse_checkpoint_name(name)
+            if revision is None:
+                continue
+            count += 1
+            path = join(directory, name)
+            try:
+                checkpoint = read(self.file_system, path)
+                if checkpoint.revision != revision:
+                    raise CorruptionError(path, 0, f"the header states {checkpoint.revision}")
+            except CorruptionError as error:
+                self._add(error)
+            else:
+                self.checkpoints[revision] = checkpoint
+        return count
+
+    def _choose_start(self, sources: list[SegmentSource]) -> None:
+        """Begin the replay at the first batch, or at the oldest checkpoint that can be used."""
+        if sources and sources[0].first_revision == 1:
+            self.state = start_state(self.projections, None)
+            return
+        for checkpoint in self.checkpoints.values():
+            if not stale_projections(self.projections, checkpoint):
+                self.state = start_state(self.projections, checkpoint)
+                return
+
+    def _read_segment(self, source: SegmentSource, *, is_last: bool) -> bool:
+        try:
+            file = open_source(self.file_system, source)
+            try:
+                self._scan(source, file, is_last=is_last)
+            finally:
+                file.close()
+        except CorruptionError as error:
+            self._add(error)
+            return False
+        return True
+
+    def _scan(self, source: SegmentSource, file: File, *, is_last: bool) -> None:
+        header = read_segment_header(file)
+        self._check_link(source, header)
+        scanner = SegmentScanner(file, header, start_of(header))
+        self._compare_digest(source, 0, header.first_revision - 1, header.predecessor_digest)
+        for record in scanner:
+            self.batch_count += 1
+            self._replay(record)
+            self._compare_digest(source, record.offset_bytes, record.revision, record.digest)
+            self.on_batch(record.revision)
+        end = scanner.end
+        if end is None:
+            raise AssertionError("a scan has ended without saying how")
+        claim = 0
+        if end.problem is not None:
+            if not is_last:
+                raise CorruptionError(
+                    source.path, end.position.offset_bytes, f"in a sealed segment, {end.problem}"
+                )
+            claim = highest_durable_claim(file, header, end.position)
+        self.tail = Tail(source, header, end, claim)
+
+    def _check_link(self, source: SegmentSource, header: layout.SegmentHeader) -> None:
+        problem = None
+        if header.first_revision != source.first_revision:
+            problem = f"the header states first revision {header.first_revision}"
+        elif self.tail is not None:
+            problem = discontinuity(self.tail, header)
+        elif header.first_revision == 1 and (
+            header.predecessor_digest != layout.genesis_digest(header.store_id)
+        ):
+            problem = "the first segment does not start the digest chain of its store"
+        if problem:
+            raise CorruptionError(source.path, 0, problem)
+
+    def _replay(self, record: Record) -> None:
+        if self.state is None or record.revision <= self.state.durable.revision:
+            return
+        try:
+            replay_record(self.state, record)
+        except ProjectionError as error:
+            self.state = None
+            self.problems.append(Problem(self.path, record.offset_bytes, str(error)))
+
+    def _compare_digest(
+        self, source: SegmentSource, offset_bytes: int, revision: int, digest: bytes
+    ) -> None:
+        checkpoint = self.checkpoints.get(revision)
+        if checkpoint is None:
+            return
+        if checkpoint.digest != digest:
+            raise CorruptionError(
+                source.path, offset_bytes, "the checkpoint was made from another history"
+            )
+        self._compare_rows(checkpoint)
+
+    def _compare_rows(self, checkpoint: Checkpoint) -> None:
+        """Compare the replayed tables with those in a checkpoint."""
+        state = self.state
+        if (
+            state is None
+            or state.durable.revision != checkpoint.revision
+            or stale_projections(self.projections, checkpoint)
+        ):
+            return
+        view = View(state.durable)
+        for manifest, rows in checkpoint.tables:
+            table = state.tables.get(manifest.table)
+            if table is None:
+                continue
+            replayed = {key: table.packed(value) for key, value in view.raw_items(table)}
+            held = dict(rows.slice(None, None, rows.row_count + 1, inclusive=True))
+            differing = [
+                key
+                for key in replayed.keys() | held.keys()
+                if key not in held
+                or key not in replayed
+                or unpack_row(held[key]) != unpack_row(replayed[key])
+            ]
+            if differing:
+                path = join(self.path, layout.CHECKPOINTS_NAME)
+                self.problems.append(
+                    Problem(
+                        join(path, layout.checkpoint_name(checkpoint.revision)),
+                        0,
+                        f"table {manifest.table!r} differs from the replayed log in "
+                        f"{len(differing)} rows, {min(differing)!r} for one",
+                    )
+                )
+        self.replayed_checkpoints += 1
+
+    def _judge_tail(self, bound: int) -> None:
+        if self.tail is None:
+            if not self.problems:
+                path = join(self.path, layout.WAL_NAME)
+                self.problems.append(Problem(path, 0, "all segments of the log are missing"))
+            return
+        if self.problems:
+            return  # where the scan ended early, there is no tail to judge
+        end, problem = self.tail.end
+        acknowledged = max(bound, self.tail.durable_claim, *self.checkpoints, 0)
+        if acknowledged > end.revision:
+            reason = (
+                f"{problem or 'the log ends'} after revision {end.revision}, but revision "
+                f"{acknowledged} had been acknowledged"
+            )
+            self.problems.append(Problem(self.tail.source.path, end.offset_bytes, reason))
+        elif problem is not None:
+            self.notes.append(
+                f"{self.tail.source.path}: torn tail at byte {end.offset_bytes} ({problem}): no "
+                "acknowledged batch is in it; the next open cuts it and keeps a copy"
+            )
+
+    def _add(self, error: CorruptionError) -> None:
+        self.problems.append(Problem(error.path, error.offset_bytes, error.reason))

@@ -1,0 +1,96 @@
+"""The events of the snapshot domain: what they are called and what they hold.
+
+They stay readable for ever: a tag is never given another meaning, and a change of `data` gets a
+new schema version, which `apply` must then tell apart. Every event of a snapshot carries its id,
+so that its history can be followed through renames. Labels hold no empty values: a label set to
+"" is removed before the event is made.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from eventstore import Event
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from projections.snapshots.model import Info, Kind, Usage
+
+CREATED = "snapshot.created"
+COMMITTED = "snapshot.committed"
+UPDATED = "snapshot.updated"
+REMOVED = "snapshot.removed"
+IMPORTED = "snapshot.imported"
+ID_COUNTER_IMPORTED = "snapshot.id-counter-imported"
+
+
+def created(
+    *, id_number: int, kind: Kind, key: str, parent: str, labels: Mapping[str, str], time_ns: int
+) -> Event:
+    """Return the event of an active snapshot or view being created."""
+    data = {
+        "id": id_number,
+        "kind": kind.value,
+        "key": key,
+        "parent": parent,
+        "labels": dict(labels),
+        "time_ns": time_ns,
+    }
+    return Event(CREATED, data)
+
+
+def committed(
+    *,
+    id_number: int,
+    key: str,
+    name: str,
+    parent: str,
+    labels: Mapping[str, str],
+    usage: Usage,
+    time_ns: int,
+) -> Event:
+    """Return the event of an active snapshot being committed under a name."""
+    data = {
+        "id": id_number,
+        "key": key,
+        "name": name,
+        "parent": parent,
+        "labels": dict(labels),
+        "inodes": usage.inodes,
+        "size": usage.size,
+        "time_ns": time_ns,
+    }
+    return Event(COMMITTED, data)
+
+
+def updated(*, id_number: int, name: str, labels: Mapping[str, str], time_ns: int) -> Event:
+    """Return the event of a snapshot's labels being replaced by others."""
+    data = {"id": id_number, "name": name, "labels": dict(labels), "time_ns": time_ns}
+    return Event(UPDATED, data)
+
+
+def removed(*, id_number: int, key: str) -> Event:
+    """Return the event of a snapshot being removed."""
+    return Event(REMOVED, {"id": id_number, "key": key})
+
+
+def imported(*, id_number: int, info: Info, usage: Usage) -> Event:
+    """Return the event of a snapshot being taken over from another store, as it is there."""
+    data = {
+        "id": id_number,
+        "kind": info.kind.value,
+        "name": info.name,
+        "parent": info.parent,
+        "labels": dict(info.labels),
+        "inodes": usage.inodes,
+        "size": usage.size,
+        "created_ns": info.created_ns,
+        "updated_ns": info.updated_ns,
+    }
+    return Event(IMPORTED, data)
+
+
+def id_counter_imported(last_id: int) -> Event:
+    """Return the event of the id counter being taken over from another store."""
+    return Event(ID_COUNTER_IMPORTED, {"last_id": last_id})

@@ -1,0 +1,252 @@
+"""The metadata store of a snapshot driver: an `EventStore` with the snapshots projection."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from eventstore import EventStore, Metadata
+from projections.snapshots import events
+from projections.snapshots.errors import NoTransactionError
+from projections.snapshots.projection import SNAPSHOTS, SnapshotsProjection
+from projections.snapshots.transaction import (
+    SnapshotReadTransaction,
+    SnapshotTransaction,
+    SnapshotWriteTransaction,
+)
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator, Mapping
+    from datetime import datetime
+    from types import TracebackType
+    from typing import Self
+
+    from eventstore import (
+        Batch,
+        CompactionReport,
+        Event,
+        Receipt,
+        RecoveryReport,
+        StoreOptions,
+        VerifyReport,
+    )
+
+_current: ContextVar[SnapshotTransaction] = ContextVar("snapledger_transaction")
+
+
+class HistoryEntry(NamedTuple):
+    """One change of a snapshot.
+
+    Attributes:
+        revision: of the batch.
+        time: of the batch, UTC.
+        metadata: who and why.
+        id: of the snapshot.
+        event: what happened; its types are in `projections.snapshots.events`.
+    """
+
+    revision: int
+    time: datetime
+    metadata: Metadata
+    id: str
+    event: Event
+
+
+class MetaStore:
+    """Names, states, parentage, labels and usage of snapshots, with their whole history."""
+
+    def __init__(self, store: EventStore) -> None:
+        """Use `MetaStore.open`."""
+        self._store = store
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        read_only: bool = False,
+        lock_timeout: float | None = None,
+        options: StoreOptions | None = None,
+    ) -> MetaStore:
+        """Open a metadata store, or make one where there is nothing; see `EventStore.open`."""
+        return cls(
+            EventStore.open(
+                path,
+                [SnapshotsProjection()],
+                read_only=read_only,
+                lock_timeout=lock_timeout,
+                options=options,
+            )
+        )
+
+    @property
+    def path(self) -> str:
+        """The directory of the store."""
+        return self._store.path
+
+    @property
+    def recovery(self) -> RecoveryReport:
+        """What opening found and did."""
+        return self._store.recovery
+
+    @property
+    def event_store(self) -> EventStore:
+        """The generic half: batches, receipts, past states of tables."""
+        return self._store
+
+    def transaction(
+        self,
+        writable: bool = False,
+        *,
+        actor: str | None = None,
+        reason: str | None = None,
+        request_id: str | None = None,
+        timeout: float | None = None,
+    ) -> SnapshotTransaction:
+        """Begin a transaction: a context manager that commits on success and else rolls back.
+
+        Args:
+            writable: whether it may change anything; it then holds the writer lock.
+            actor: who, for the history.
+            reason: why.
+            request_id: on behalf of which request.
+            timeout: seconds to wait for the writer lock; None for ever.
+
+        Raises:
+            WriterBusyError: the time is over, or this thread has a write transaction already.
+            StoreFailedError: an earlier write or sync failed.
+            StoreClosedError: the store is closed.
+            ReadOnlyStoreError: `writable` on a store opened with `read_only`.
+        """
+        if not writable:
+            return self._store.begin_read(SnapshotReadTransaction)
+        metadata = Metadata(actor, reason, request_id)
+        return self._store.begin_write(SnapshotWriteTransaction, metadata, timeout)
+
+    @contextmanager
+    def transaction_context(
+        self,
+        writable: bool = False,
+        *,
+        actor: str | None = None,
+        reason: str | None = None,
+        request_id: str | None = None,
+        timeout: float | None = None,
+    ) -> Iterator[SnapshotTransaction]:
+        """Begin a transaction as `transaction` does, and make it the current one.
+
+        The functions of `projections.snapshots.storage` work on the current transaction of their
+        `contextvars` context, until it ends.
+        """
+        with self.transaction(
+            writable, actor=actor, reason=reason, request_id=request_id, timeout=timeout
+        ) as transaction:
+            token = _current.set(transaction)
+            try:
+                yield transaction
+            finally:
+                _current.reset(token)
+
+    def at(
+        self, revision: int | None = None, *, time: datetime | int | None = None
+    ) -> SnapshotTransaction:
+        """Return a read transaction on the snapshots as they were; see `EventStore.at`."""
+        return self._store.begin_read_at(SnapshotReadTransaction, revision, time=time)
+
+    def history(self, key: str) -> Iterator[HistoryEntry]:
+        """Yield every change of the snapshots that ever had a key or name, oldest first.
+
+        A snapshot is followed through its renames, by its id. Reads the whole log.
+        """
+        ids = self._ids_of(key)
+        for batch in self._store.batches(self._store.oldest_revision()):
+            for event in batch.events:
+                if _id_in(event) in ids:
+                    yield HistoryEntry(
+                        batch.revision, batch.time, batch.metadata, str(_id_in(event)), event
+                    )
+
+    def watch(
+        self, from_revision: int | None = None, *, timeout: float | None = None
+    ) -> Iterator[Batch]:
+        """Yield committed batches as they become durable; see `EventStore.watch`."""
+        return self._store.watch(from_revision, timeout=timeout)
+
+    def check_receipt(self, receipt: Receipt) -> Batch:
+        """Return the batch that a receipt was given for; see `EventStore.check_receipt`."""
+        return self._store.check_receipt(receipt)
+
+    def checkpoint(self) -> int:
+        """Write a checkpoint; see `EventStore.checkpoint`."""
+        return self._store.checkpoint()
+
+    def compact(self) -> CompactionReport:
+        """Write a checkpoint and archive what it supersedes; see `EventStore.compact`."""
+        return self._store.compact()
+
+    def verify(self) -> VerifyReport:
+        """Read and verify every byte of the store; see `eventstore.verify_store`."""
+        return self._store.verify()
+
+    def check(self) -> None:
+        """Check every invariant of the tables in memory; see `EventStore.check`."""
+        self._store.check()
+
+    def stats(self) -> Mapping[str, Any]:
+        """Return sizes, counts and the state of background work."""
+        return self._store.stats()
+
+    def close(self) -> None:
+        """End background work and let go of the store; see `EventStore.close`."""
+        self._store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._store.__exit__(error_type, error, traceback)
+
+    def _ids_of(self, key: str) -> set[int]:
+        """Return the ids of all snapshots that have or ever had a key."""
+        ids = {
+            int(event.data["id"])
+            for batch in self._store.batches(self._store.oldest_revision())
+            for event in batch.events
+            if event.type in _SNAPSHOT_EVENTS
+            and key in (event.data.get("key"), event.data.get("name"))
+        }
+        with self.transaction() as transaction:
+            row = transaction.get(SNAPSHOTS, key)
+        if row is not None:
+            ids.add(int(row[0]))
+        return ids
+
+
+def current_transaction() -> SnapshotTransaction:
+    """Return the transaction that `MetaStore.transaction_context` has made the current one.
+
+    Raises:
+        NoTransactionError: there is none.
+    """
+    try:
+        return _current.get()
+    except LookupError:
+        raise NoTransactionError(
+            "no transaction in context: call this inside `with store.transaction_context():`"
+        ) from None
+
+
+def _id_in(event: Event) -> int | None:
+    return event.data.get("id") if event.type in _SNAPSHOT_EVENTS else None
+
+
+_SNAPSHOT_EVENTS = frozenset(
+    (events.CREATED, events.COMMITTED, events.UPDATED, events.REMOVED, events.IMPORTED)
+)

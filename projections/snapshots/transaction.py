@@ -1,0 +1,355 @@
+"""The operations on snapshots, in a transaction.
+
+An operation checks everything before it emits its event, so one that fails changes nothing, and
+the transaction goes on. The order of the checks is containerd's: it decides which error a caller
+sees when several things are wrong.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from eventstore import ReadOnlyStoreError, ReadTransaction, WriteTransaction
+from projections.snapshots import events
+from projections.snapshots.errors import (
+    AlreadyExistsError,
+    FailedPreconditionError,
+    InvalidArgumentError,
+    NotFoundError,
+)
+from projections.snapshots.model import Info, Kind, Snapshot, Usage
+from projections.snapshots.projection import (
+    BY_PARENT,
+    COUNTERS,
+    LAST_ID,
+    SNAPSHOTS,
+    Row,
+    index_range,
+)
+from projections.snapshots.validation import check_key, checked_labels, checked_usage
+from projections.snapshots.walk import walk
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from types import TracebackType
+    from typing import Self
+
+    from eventstore import Receipt
+
+_LABELS_PATH = "labels"
+_LABEL_PATH_PREFIX = "labels."
+
+
+class SnapshotTransaction:
+    """All operations on snapshots; begun by `MetaStore.transaction`.
+
+    The reads are here. In a read transaction the writes raise `ReadOnlyStoreError`.
+    """
+
+    __slots__ = ()
+
+    receipt: Receipt | None
+
+    def get_info(self, key: str) -> tuple[str, Info, Usage]:
+        """Return id, info and usage of a snapshot; the usage is zero until it is committed. O(1).
+
+        Raises:
+            NotFoundError: no snapshot has this key or name.
+        """
+        row: Row | None = self.get(SNAPSHOTS, key)
+        if row is None:
+            raise _not_found(key)
+        return row
+
+    def get_snapshot(self, key: str) -> Snapshot:
+        """Return an active snapshot or view with the ids of all its ancestors. O(ancestors).
+
+        Raises:
+            NotFoundError: no snapshot has this key.
+            FailedPreconditionError: the snapshot is committed.
+        """
+        snapshot_id, info, _ = self.get_info(key)
+        if info.kind is Kind.COMMITTED:
+            raise FailedPreconditionError(
+                f"snapshot {key!r} is committed: only an active snapshot or a view can be mounted"
+            )
+        return Snapshot(info.kind, snapshot_id, self._ancestor_ids(info.parent))
+
+    def walk_info(self, *filters: str) -> Iterator[Info]:
+        """Yield the infos of all snapshots that match any filter, in byte order of their names.
+
+        Without filters, all of them. A filter that asks for equality on name, parent, kind or a
+        label visits only the snapshots that an index gives for it.
+
+        Raises:
+            InvalidArgumentError: at the call, not at the first step: a filter can't be parsed.
+        """
+        return walk(self, filters)
+
+    def id_map(self) -> dict[str, str]:
+        """Return the key or name of every snapshot by its id. O(n)."""
+        return {snapshot_id: name for name, (snapshot_id, _, _) in self.items(SNAPSHOTS)}
+
+    def create_snapshot(
+        self, kind: Kind, key: str, parent: str = "", labels: Mapping[str, str] | None = None
+    ) -> Snapshot:
+        """Create an active snapshot or a view.
+
+        Args:
+            kind: `Kind.ACTIVE` or `Kind.VIEW`.
+            key: to refer to it by.
+            parent: name of a committed snapshot; "" for a base snapshot.
+            labels: those with the value "" are left out.
+
+        Raises:
+            InvalidArgumentError: the kind is another, the parent is not committed, or the key or
+                a label can't be.
+            NotFoundError: there is no such parent.
+            AlreadyExistsError: the key is taken.
+            ReadOnlyStoreError: the transaction is not writable.
+        """
+        _refuse_write()
+
+    def commit_active(
+        self,
+        key: str,
+        name: str,
+        usage: Usage,
+        labels: Mapping[str, str] | None = None,
+        parent: str = "",
+    ) -> str:
+        """Commit an active snapshot under a name; its key is free then.
+
+        Args:
+            key: of the active snapshot.
+            name: that it gets.
+            usage: what it takes.
+            labels: that it has from now on; none given, none left.
+            parent: may be given if the snapshot has none yet; then it gets this one.
+
+        Returns:
+            the id, which does not change.
+
+        Raises:
+            AlreadyExistsError: the name is taken.
+            NotFoundError: no snapshot has the key, or there is no such parent.
+            FailedPreconditionError: the snapshot is not active, or the parent not committed.
+            InvalidArgumentError: the snapshot has another parent or would be its own; or the
+                name, the usage or a label can't be.
+            ReadOnlyStoreError: the transaction is not writable.
+        """
+        _refuse_write()
+
+    def update_info(self, name: str, labels: Mapping[str, str] | None, *fieldpaths: str) -> Info:
+        """Change the labels of a snapshot.
+
+        Args:
+            name: its name or key.
+            labels: the new labels; one with the value "" is removed.
+            fieldpaths: what to change: "labels" (all, the default), "labels.KEY" (one).
+
+        Raises:
+            NotFoundError: no snapshot has the name.
+            InvalidArgumentError: a field path is another, or a label can't be.
+            ReadOnlyStoreError: the transaction is not writable.
+        """
+        _refuse_write()
+
+    def remove(self, key: str) -> tuple[str, Kind]:
+        """Remove a snapshot and return its id and kind.
+
+        Raises:
+            NotFoundError: no snapshot has this key or name.
+            FailedPreconditionError: it has children.
+            ReadOnlyStoreError: the transaction is not writable.
+        """
+        _refuse_write()
+
+    def _ancestor_ids(self, parent: str) -> tuple[str, ...]:
+        ids = []
+        while parent:
+            row: Row = self.get(SNAPSHOTS, parent)
+            ids.append(row[0])
+            parent = row[1].parent
+        return tuple(ids)
+
+    # What the transactions of the engine, which the subclasses also are, provide.
+
+    def get(self, table: str, key: Any, default: Any = None) -> Any:
+        """Return the value of a key in a table, or the default."""
+        raise NotImplementedError
+
+    def items(self, table: str, start: Any = None, stop: Any = None) -> Iterator[tuple[Any, Any]]:
+        """Yield (key, value) of a table in key order, from `start` on and before `stop`."""
+        raise NotImplementedError
+
+    @property
+    def revision(self) -> int:
+        """The revision whose state the transaction sees or builds on."""
+        raise NotImplementedError
+
+    def commit(self) -> Receipt | None:
+        """Make the batch durable; see `eventstore.WriteTransaction.commit`."""
+        raise NotImplementedError
+
+    def rollback(self) -> None:
+        """Take everything back, or end a read transaction."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        raise NotImplementedError
+
+    def __exit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        raise NotImplementedError
+
+
+class SnapshotReadTransaction(ReadTransaction, SnapshotTransaction):
+    """A read transaction on snapshots."""
+
+    __slots__ = ()
+
+    receipt = None
+
+
+class SnapshotWriteTransaction(WriteTransaction, SnapshotTransaction):
+    """A write transaction on snapshots."""
+
+    __slots__ = ()
+
+    def create_snapshot(
+        self, kind: Kind, key: str, parent: str = "", labels: Mapping[str, str] | None = None
+    ) -> Snapshot:
+        """See `SnapshotTransaction.create_snapshot`."""
+        if kind not in (Kind.ACTIVE, Kind.VIEW):
+            raise InvalidArgumentError(
+                f"a snapshot of kind {kind!s} can't be created: only active ones and views can; "
+                "commit an active one to get a committed one"
+            )
+        if parent:
+            self._require_parent(parent, InvalidArgumentError)
+        self._require_free(key)
+        check_key(key, "key")
+        kept = checked_labels(labels)
+        id_number = self.get(COUNTERS, LAST_ID, 0) + 1
+        self.emit(
+            events.created(
+                id_number=id_number,
+                kind=Kind(kind),
+                key=key,
+                parent=parent,
+                labels=kept,
+                time_ns=time.time_ns(),
+            )
+        )
+        return Snapshot(Kind(kind), str(id_number), self._ancestor_ids(parent))
+
+    def commit_active(
+        self,
+        key: str,
+        name: str,
+        usage: Usage,
+        labels: Mapping[str, str] | None = None,
+        parent: str = "",
+    ) -> str:
+        """See `SnapshotTransaction.commit_active`."""
+        self._require_free(name)
+        snapshot_id, info, _ = self.get_info(key)
+        if info.kind is not Kind.ACTIVE:
+            raise FailedPreconditionError(
+                f"snapshot {key!r} is {info.kind}: only an active snapshot can be committed"
+            )
+        if parent and info.parent and parent != info.parent:
+            raise InvalidArgumentError(
+                f"snapshot {key!r} has parent {info.parent!r}: it can't be given {parent!r}"
+            )
+        if parent == name and name:
+            raise InvalidArgumentError(f"snapshot {name!r} can't be its own parent")
+        if parent == key:
+            # The commit frees the key, so containerd, too, finds no such parent.
+            raise NotFoundError(f"parent snapshot {parent!r} is the one being committed")
+        if parent and not info.parent:
+            self._require_parent(parent, FailedPreconditionError)
+        check_key(name, "name")
+        kept, checked = checked_labels(labels), checked_usage(usage)
+        self.emit(
+            events.committed(
+                id_number=int(snapshot_id),
+                key=key,
+                name=name,
+                parent=info.parent or parent,
+                labels=kept,
+                usage=checked,
+                time_ns=time.time_ns(),
+            )
+        )
+        return snapshot_id
+
+    def update_info(self, name: str, labels: Mapping[str, str] | None, *fieldpaths: str) -> Info:
+        """See `SnapshotTransaction.update_info`."""
+        snapshot_id, info, _ = self.get_info(name)
+        given = labels or {}
+        wanted: dict[str, str] = dict(info.labels) if fieldpaths else dict(given)
+        for path in fieldpaths:
+            if path == _LABELS_PATH:
+                wanted = dict(given)
+            elif path.startswith(_LABEL_PATH_PREFIX):
+                label = path.removeprefix(_LABEL_PATH_PREFIX)
+                wanted[label] = given.get(label, "")
+            else:
+                raise InvalidArgumentError(
+                    f"field path {path!r} of snapshot {name!r} can't be changed: only 'labels' "
+                    "and 'labels.KEY' can"
+                )
+        self.emit(
+            events.updated(
+                id_number=int(snapshot_id),
+                name=name,
+                labels=checked_labels(wanted),
+                time_ns=time.time_ns(),
+            )
+        )
+        return self.get_info(name)[1]
+
+    def remove(self, key: str) -> tuple[str, Kind]:
+        """See `SnapshotTransaction.remove`."""
+        snapshot_id, info, _ = self.get_info(key)
+        for child, _ in self.items(BY_PARENT, *index_range(key)):
+            raise FailedPreconditionError(
+                f"snapshot {key!r} has children, {child[len(key) + 1 :]!r} for one: remove those "
+                "first"
+            )
+        self.emit(events.removed(id_number=int(snapshot_id), key=key))
+        return snapshot_id, info.kind
+
+    def _require_free(self, key: str) -> None:
+        if self.get(SNAPSHOTS, key) is not None:
+            raise AlreadyExistsError(f"snapshot {key!r} exists already: use another key or name")
+
+    def _require_parent(
+        self,
+        parent: str,
+        wrong_kind: type[InvalidArgumentError] | type[FailedPreconditionError],
+    ) -> None:
+        row: Row | None = self.get(SNAPSHOTS, parent)
+        if row is None:
+            raise NotFoundError(f"parent snapshot {parent!r} does not exist")
+        if row[1].kind is not Kind.COMMITTED:
+            raise wrong_kind(
+                f"parent snapshot {parent!r} is {row[1].kind}: only a committed one can be a parent"
+            )
+
+
+def _not_found(key: str) -> NotFoundError:
+    return NotFoundError(f"snapshot {key!r} does not exist")
+
+
+def _refuse_write() -> NoReturn:
+    raise ReadOnlyStoreError(
+        "the transaction is for reading only: begin it with transaction(writable=True)"
+    )
