@@ -1,0 +1,126 @@
+"""Import of a containerd snapshotter's `metadata.db` into a new store.
+
+Everything becomes one batch: ids, names, parents, kinds, labels, usage, nanosecond times and the
+id counter are kept, and the metadata of the batch says where it all came from. The database is
+read and checked as a whole before the store is made, so a damaged or foreign file makes none.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import hashlib
+import os
+import shutil
+from typing import TYPE_CHECKING, NamedTuple
+
+from eventstore import StoreOptions
+from projections.snapshots import events
+from projections.snapshots.boltfile import BoltFormatError
+from projections.snapshots.containerd_db import ContainerdSnapshots, read_snapshots
+from projections.snapshots.errors import (
+    AlreadyExistsError,
+    FailedPreconditionError,
+    InvalidArgumentError,
+)
+from projections.snapshots.metastore import MetaStore
+from projections.snapshots.transaction import SnapshotWriteTransaction
+
+if TYPE_CHECKING:
+    from eventstore import Receipt
+
+_BATCH_BYTES_LIMIT = 1024 * 1024 * 1024
+_BATCH_BYTES_PER_DATABASE_BYTE = 4
+"""An event repeats its field names, which the database stores as short bucket keys."""
+
+
+class ImportReport(NamedTuple):
+    """What was imported.
+
+    Attributes:
+        snapshot_count: how many snapshots.
+        last_id: where the id counter stands.
+        sha256: of the database file, as hexadecimal digits.
+        receipt: of the batch.
+    """
+
+    snapshot_count: int
+    last_id: int
+    sha256: str
+    receipt: Receipt
+
+
+def import_containerd(
+    database: str | os.PathLike[str],
+    store: str | os.PathLike[str],
+    *,
+    actor: str = "import",
+    options: StoreOptions | None = None,
+) -> ImportReport:
+    """Make a store at a path from a containerd snapshotter's database.
+
+    Args:
+        database: the `metadata.db`; it is only read.
+        store: where the store is made: nothing, or an empty directory, must be there.
+        actor: for the metadata of the batch.
+        options: of the new store; the batch cap is raised as far as the import needs.
+
+    Raises:
+        InvalidArgumentError: the file is damaged, or not a snapshotter's database.
+        FailedPreconditionError: another process has it open for writing.
+        AlreadyExistsError: something is at the store's path.
+        OSError: the file can't be read.
+    """
+    path = os.fspath(store)
+    if os.path.lexists(path) and not (os.path.isdir(path) and not os.listdir(path)):
+        raise AlreadyExistsError(f"{path}: something is there already: import into a new path")
+    data = _read_database(os.fspath(database))
+    try:
+        content = read_snapshots(data)
+    except BoltFormatError as error:
+        raise InvalidArgumentError(f"{os.fspath(database)}: {error}; no store was made") from error
+    sha256 = hashlib.sha256(data).hexdigest()
+    reason = f"import of containerd database {os.path.abspath(database)} (SHA-256 {sha256})"
+    try:
+        receipt = _write(path, content, actor, reason, _with_room(options, len(data)))
+    except BaseException:
+        shutil.rmtree(path, ignore_errors=True)
+        raise
+    return ImportReport(len(content.snapshots), content.last_id, sha256, receipt)
+
+
+def _read_database(path: str) -> bytes:
+    """Read the whole file, unless a bbolt writer has it open: it holds a lock then."""
+    with open(path, "rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise FailedPreconditionError(
+                f"{path}: another process (containerd?) has the database open for writing: stop "
+                "it, or import a copy of the file"
+            ) from None
+        return file.read()
+
+
+def _with_room(options: StoreOptions | None, database_bytes: int) -> StoreOptions:
+    base = options or StoreOptions()
+    needed = min(_BATCH_BYTES_LIMIT, _BATCH_BYTES_PER_DATABASE_BYTE * database_bytes)
+    return dataclasses.replace(base, batch_bytes_max=max(base.batch_bytes_max, needed))
+
+
+def _write(
+    path: str, content: ContainerdSnapshots, actor: str, reason: str, options: StoreOptions
+) -> Receipt:
+    with MetaStore.open(path, options=options) as store:
+        transaction = store.transaction(writable=True, actor=actor, reason=reason)
+        if not isinstance(transaction, SnapshotWriteTransaction):
+            raise TypeError("a writable transaction was expected")
+        with transaction:
+            for snapshot in content.snapshots:
+                transaction.emit(
+                    events.imported(id_number=snapshot.id, info=snapshot.info, usage=snapshot.usage)
+                )
+            transaction.emit(events.id_counter_imported(content.last_id))
+        if transaction.receipt is None:
+            raise RuntimeError("a batch with events was committed without a receipt")
+        return transaction.receipt

@@ -1,0 +1,122 @@
+"""A real containerd database becomes a store with exactly its content."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from eventstore import StoreOptions
+from projections.snapshots import (
+    AlreadyExistsError,
+    FailedPreconditionError,
+    InvalidArgumentError,
+    Kind,
+    MetaStore,
+)
+from projections.snapshots.importer import import_containerd
+
+DATA = Path(__file__).parent.parent / "data" / "containerd"
+DATABASE = DATA / "containerd-overlayfs-metadata.db"
+CONTENT = json.loads((DATA / "containerd-overlayfs-metadata.json").read_text())
+OPTIONS = StoreOptions(segment_bytes=64 * 1024, background=False)
+
+
+def to_ns(text: str) -> int:
+    """Parse RFC 3339 with up to nine digits of fraction."""
+    from datetime import datetime
+
+    whole, _, fraction = text.removesuffix("Z").partition(".")
+    seconds = int(datetime.fromisoformat(whole + "+00:00").timestamp())
+    return seconds * 10**9 + int(fraction.ljust(9, "0") or "0")
+
+
+def content_of(store: MetaStore) -> list[dict[str, Any]]:
+    found = []
+    with store.transaction() as transaction:
+        for info in transaction.walk_info():
+            snapshot_id, _, usage = transaction.get_info(info.name)
+            found.append(
+                {
+                    "id": snapshot_id,
+                    "name": info.name,
+                    "parent": info.parent,
+                    "kind": str(info.kind),
+                    "labels": dict(info.labels),
+                    "created": info.created_ns,
+                    "updated": info.updated_ns,
+                    "usage": {"inodes": usage.inodes, "size": usage.size},
+                }
+            )
+    return found
+
+
+def expected_content() -> list[dict[str, Any]]:
+    snapshots = CONTENT["snapshots"] if isinstance(CONTENT, dict) else CONTENT
+    return [
+        {**each, "created": to_ns(each["created"]), "updated": to_ns(each["updated"])}
+        for each in snapshots
+    ]
+
+
+def test_real_database_imports_with_exactly_its_content(tmp_path: Path) -> None:
+    report = import_containerd(DATABASE, tmp_path / "store", options=OPTIONS)
+    with MetaStore.open(tmp_path / "store", options=OPTIONS) as store:
+        assert content_of(store) == expected_content()
+        assert report.snapshot_count == len(expected_content())
+        store.check()
+
+
+def test_import_is_one_batch_that_says_where_it_came_from(tmp_path: Path) -> None:
+    report = import_containerd(DATABASE, tmp_path / "store", actor="operator", options=OPTIONS)
+    with MetaStore.open(tmp_path / "store", options=OPTIONS) as store:
+        [batch] = store.event_store.batches()
+        assert batch.metadata.actor == "operator"
+        assert str(DATABASE) in (batch.metadata.reason or "")
+        assert report.sha256 in (batch.metadata.reason or "")
+        assert store.check_receipt(report.receipt) == batch
+
+
+def test_ids_go_on_where_the_database_stopped(tmp_path: Path) -> None:
+    report = import_containerd(DATABASE, tmp_path / "store", options=OPTIONS)
+    with MetaStore.open(tmp_path / "store", options=OPTIONS) as store:
+        with store.transaction(writable=True) as transaction:
+            created = transaction.create_snapshot(Kind.ACTIVE, "next")
+        assert int(created.id) == report.last_id + 1
+        assert report.last_id >= max(int(each["id"]) for each in expected_content())
+
+
+@pytest.mark.parametrize("size", [0, 100, 4096, 16384, 40000])
+def test_damaged_database_makes_no_store(tmp_path: Path, size: int) -> None:
+    damaged = tmp_path / "damaged.db"
+    damaged.write_bytes(DATABASE.read_bytes()[:size])
+    with pytest.raises(InvalidArgumentError, match=r"damaged\.db"):
+        import_containerd(damaged, tmp_path / "store", options=OPTIONS)
+    assert not (tmp_path / "store").exists()
+
+
+def test_foreign_file_makes_no_store(tmp_path: Path) -> None:
+    foreign = tmp_path / "notes.txt"
+    foreign.write_text("these are not snapshots\n" * 1000)
+    with pytest.raises(InvalidArgumentError, match=r"notes\.txt"):
+        import_containerd(foreign, tmp_path / "store", options=OPTIONS)
+    assert not (tmp_path / "store").exists()
+
+
+def test_existing_store_is_not_imported_into(tmp_path: Path) -> None:
+    import_containerd(DATABASE, tmp_path / "store", options=OPTIONS)
+    with pytest.raises(AlreadyExistsError, match="new path"):
+        import_containerd(DATABASE, tmp_path / "store", options=OPTIONS)
+
+
+def test_database_that_a_writer_holds_is_refused(tmp_path: Path) -> None:
+    database = tmp_path / "metadata.db"
+    database.write_bytes(DATABASE.read_bytes())
+    with database.open("rb+") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(FailedPreconditionError, match="import a copy"):
+            import_containerd(database, tmp_path / "store", options=OPTIONS)
+    assert not (tmp_path / "store").exists()
