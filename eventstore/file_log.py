@@ -185,6 +185,7 @@ class FileLog:
             "durable_revision": self.durable_revision,
             "oldest_revision": self.oldest_revision(),
             "digest": head.digest.hex(),
+            "appended_bytes": self.appended_bytes,
             "spare_ready": self._spares.ready,
             "prepare_error": self._preparer.error,
             **disk_usage(self._file_system, self._path),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,6 @@ OPTIONS = StoreOptions(segment_bytes=64 * 1024, background=False)
 
 def to_ns(text: str) -> int:
     """Parse RFC 3339 with up to nine digits of fraction."""
-    from datetime import datetime
-
     whole, _, fraction = text.removesuffix("Z").partition(".")
     seconds = int(datetime.fromisoformat(whole + "+00:00").timestamp())
     return seconds * 10**9 + int(fraction.ljust(9, "0") or "0")
