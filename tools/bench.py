@@ -201,11 +201,23 @@ def _read_round(store: MetaStore, count: int) -> float:
 
 
 def bench_size(directory: Path, count: int) -> dict[str, float]:
-    """Fill a store, then measure it live and, in a new process, opened again."""
-    path = directory / f"size-{count}"
-    before = _resident_bytes()
-    start = time.perf_counter()
+    """Fill a store, then open it again, each in a new process: memory is measured."""
+    path = str(directory / f"size-{count}")
+    return {**_in_new_process("filled", path, str(count)), **_in_new_process("opened", path)}
+
+
+def _in_new_process(*arguments: str) -> dict[str, float]:
+    command = [sys.executable, "-m", "tools.bench", *arguments]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    figures: dict[str, float] = json.loads(output)
+    return figures
+
+
+def measure_filled(path: Path, count: int) -> dict[str, float]:
+    """Fill a store and measure that."""
     with MetaStore.open(path, options=_OPTIONS) as store:
+        before = _resident_bytes()
+        start = time.perf_counter()
         fill(store, count)
         filled = time.perf_counter() - start
         live_bytes = _resident_bytes() - before
@@ -217,26 +229,17 @@ def bench_size(directory: Path, count: int) -> dict[str, float]:
         with store.transaction() as transaction:
             walked = sum(1 for _ in transaction.walk_info())
         walk = (time.perf_counter() - walk) / walked
-    opened = json.loads(
-        subprocess.run(
-            [sys.executable, "-m", "tools.bench", "opened", str(path)],
-            check=True,
-            capture_output=True,
-            text=True,
-        ).stdout
-    )
     return {
         "fill_us": filled / count * 1e6,
         "live_bytes_each": live_bytes / count,
         "create_us": creates,
         "checkpoint_s": checkpoint,
         "walk_us_each": walk * 1e6,
-        **opened,
     }
 
 
 def measure_opened(path: Path) -> dict[str, float]:
-    """Open a store and measure that; meant for a process that has done nothing else."""
+    """Open a store and measure that."""
     before = _resident_bytes()
     start = time.perf_counter()
     with MetaStore.open(path, options=_OPTIONS) as store:
@@ -312,6 +315,14 @@ def main(context: click.Context, directory: str | None, large: int, as_json: boo
 def opened(path: Path) -> None:
     """Measure opening a store; run in a process of its own."""
     click.echo(json.dumps(measure_opened(path)))
+
+
+@main.command(hidden=True)
+@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("count", type=int)
+def filled(path: Path, count: int) -> None:
+    """Measure filling a store; run in a process of its own."""
+    click.echo(json.dumps(measure_filled(path, count)))
 
 
 def _show(name: str, figures: dict[str, Any]) -> None:
