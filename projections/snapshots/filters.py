@@ -41,6 +41,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias, assert_never
 
 from projections.snapshots.errors import InvalidArgumentError
 from projections.snapshots.regexps import compile_search
+from projections.snapshots.validation import checked_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -136,6 +137,7 @@ def parse_filter(text: str) -> Filter:
     Raises:
         InvalidArgumentError: as `parse_filters`.
     """
+    text = checked_text(text, "filter")
     return _Parser(text).parse() if text else Filter(())
 
 

@@ -26,8 +26,16 @@ from projections.snapshots.projection import (
     SNAPSHOTS,
     Row,
     index_range,
+    name_in,
 )
-from projections.snapshots.validation import check_key, checked_labels, checked_usage
+from projections.snapshots.validation import (
+    check_key,
+    checked_labels,
+    checked_mapping,
+    checked_text,
+    checked_usage,
+    shown,
+)
 from projections.snapshots.walk import walk
 
 if TYPE_CHECKING:
@@ -56,10 +64,14 @@ class SnapshotTransaction:
 
         Raises:
             NotFoundError: no snapshot has this key or name.
+            InvalidArgumentError: the key is no text.
         """
-        row: Row | None = self.get(SNAPSHOTS, key)
+        row: Row | None = self.get(SNAPSHOTS, key) if isinstance(key, str) else None
         if row is None:
-            raise _not_found(key)
+            raise NotFoundError(
+                f"snapshot {shown(checked_text(key, 'key'))} does not exist: walk_info() gives "
+                "those that do"
+            )
         return row
 
     def get_snapshot(self, key: str) -> Snapshot:
@@ -72,7 +84,7 @@ class SnapshotTransaction:
         snapshot_id, info, _ = self.get_info(key)
         if info.kind is Kind.COMMITTED:
             raise FailedPreconditionError(
-                f"snapshot {key!r} is committed: only an active snapshot or a view can be mounted"
+                f"snapshot {shown(key)} is committed: only an active snapshot or a view can be mounted"
             )
         return Snapshot(info.kind, snapshot_id, self._ancestor_ids(info.parent))
 
@@ -226,6 +238,7 @@ class SnapshotWriteTransaction(WriteTransaction, SnapshotTransaction):
         self, kind: Kind, key: str, parent: str = "", labels: Mapping[str, str] | None = None
     ) -> Snapshot:
         """See `SnapshotTransaction.create_snapshot`."""
+        key, parent = checked_text(key, "key"), checked_text(parent, "parent")
         if kind not in (Kind.ACTIVE, Kind.VIEW):
             raise InvalidArgumentError(
                 f"a snapshot of kind {kind!s} can't be created: only active ones and views can; "
@@ -258,21 +271,25 @@ class SnapshotWriteTransaction(WriteTransaction, SnapshotTransaction):
         parent: str = "",
     ) -> str:
         """See `SnapshotTransaction.commit_active`."""
+        name, parent = checked_text(name, "name"), checked_text(parent, "parent")
         self._require_free(name)
         snapshot_id, info, _ = self.get_info(key)
         if info.kind is not Kind.ACTIVE:
             raise FailedPreconditionError(
-                f"snapshot {key!r} is {info.kind}: only an active snapshot can be committed"
+                f"snapshot {shown(key)} is {info.kind}: only an active snapshot can be committed"
             )
         if parent and info.parent and parent != info.parent:
             raise InvalidArgumentError(
-                f"snapshot {key!r} has parent {info.parent!r}: it can't be given {parent!r}"
+                f"snapshot {shown(key)} has parent {shown(info.parent)}: it can't be given "
+                f"{shown(parent)}"
             )
         if parent == name and name:
-            raise InvalidArgumentError(f"snapshot {name!r} can't be its own parent")
+            raise InvalidArgumentError(f"snapshot {shown(name)} can't be its own parent")
         if parent == key:
             # The commit frees the key, so containerd, too, finds no such parent.
-            raise NotFoundError(f"parent snapshot {parent!r} is the one being committed")
+            raise NotFoundError(
+                f"parent snapshot {shown(parent)} does not exist: it is the one being committed"
+            )
         if parent and not info.parent:
             self._require_parent(parent, FailedPreconditionError)
         check_key(name, "name")
@@ -280,7 +297,7 @@ class SnapshotWriteTransaction(WriteTransaction, SnapshotTransaction):
         self.emit(
             events.committed(
                 id_number=int(snapshot_id),
-                key=key,
+                key=info.name,
                 name=name,
                 parent=info.parent or parent,
                 labels=kept,
@@ -293,25 +310,24 @@ class SnapshotWriteTransaction(WriteTransaction, SnapshotTransaction):
     def update_info(self, name: str, labels: Mapping[str, str] | None, *fieldpaths: str) -> Info:
         """See `SnapshotTransaction.update_info`."""
         snapshot_id, info, _ = self.get_info(name)
-        given = labels or {}
-        wanted: dict[str, str] = dict(info.labels) if fieldpaths else dict(given)
+        given = checked_mapping(labels)
+        # Labels that are kept are not checked again: an import may have brought longer ones.
+        wanted = dict(info.labels) if fieldpaths else checked_labels(given)
         for path in fieldpaths:
             if path == _LABELS_PATH:
-                wanted = dict(given)
-            elif path.startswith(_LABEL_PATH_PREFIX):
-                label = path.removeprefix(_LABEL_PATH_PREFIX)
-                wanted[label] = given.get(label, "")
+                wanted = checked_labels(given)
+            elif isinstance(path, str) and path.startswith(_LABEL_PATH_PREFIX):
+                label = path[len(_LABEL_PATH_PREFIX) :]
+                wanted.pop(label, None)
+                wanted |= checked_labels({label: given.get(label, "")})
             else:
                 raise InvalidArgumentError(
-                    f"field path {path!r} of snapshot {name!r} can't be changed: only 'labels' "
-                    "and 'labels.KEY' can"
+                    f"field path {shown(path)} of snapshot {shown(name)} can't be changed: only "
+                    "'labels' and 'labels.KEY' can"
                 )
         self.emit(
             events.updated(
-                id_number=int(snapshot_id),
-                name=name,
-                labels=checked_labels(wanted),
-                time_ns=time.time_ns(),
+                id_number=int(snapshot_id), name=info.name, labels=wanted, time_ns=time.time_ns()
             )
         )
         return self.get_info(name)[1]
@@ -321,15 +337,17 @@ class SnapshotWriteTransaction(WriteTransaction, SnapshotTransaction):
         snapshot_id, info, _ = self.get_info(key)
         for child, _ in self.items(BY_PARENT, *index_range(key)):
             raise FailedPreconditionError(
-                f"snapshot {key!r} has children, {child[len(key) + 1 :]!r} for one: remove those "
-                "first"
+                f"snapshot {shown(key)} has children, {shown(name_in(child))} for one: remove "
+                "those first"
             )
-        self.emit(events.removed(id_number=int(snapshot_id), key=key))
+        self.emit(events.removed(id_number=int(snapshot_id), key=info.name))
         return snapshot_id, info.kind
 
     def _require_free(self, key: str) -> None:
         if self.get(SNAPSHOTS, key) is not None:
-            raise AlreadyExistsError(f"snapshot {key!r} exists already: use another key or name")
+            raise AlreadyExistsError(
+                f"snapshot {shown(key)} exists already: use another key or name"
+            )
 
     def _require_parent(
         self,
@@ -338,15 +356,12 @@ class SnapshotWriteTransaction(WriteTransaction, SnapshotTransaction):
     ) -> None:
         row: Row | None = self.get(SNAPSHOTS, parent)
         if row is None:
-            raise NotFoundError(f"parent snapshot {parent!r} does not exist")
+            raise NotFoundError(f"parent snapshot {shown(parent)} does not exist: commit it first")
         if row[1].kind is not Kind.COMMITTED:
             raise wrong_kind(
-                f"parent snapshot {parent!r} is {row[1].kind}: only a committed one can be a parent"
+                f"parent snapshot {shown(parent)} is {row[1].kind}: only a committed one can be "
+                "a parent"
             )
-
-
-def _not_found(key: str) -> NotFoundError:
-    return NotFoundError(f"snapshot {key!r} does not exist")
 
 
 def _refuse_write() -> NoReturn:

@@ -1,59 +1,101 @@
-"""What keys, names, labels and usage must be, whatever the store holds."""
+"""What keys, names, labels and usage must be, whatever the store holds.
+
+The texts and numbers that come back are of exactly `str` and `int`, which is all that the log
+keeps; a value of a subclass, such as a member of an enumeration, is kept as the text or number
+that it is.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 from projections.snapshots.errors import InvalidArgumentError
 from projections.snapshots.model import KEY_BYTES_MAX, LABEL_PAIR_BYTES_MAX, Usage
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
 _INT64_MAX = 2**63 - 1
+_SHOWN_CHARACTERS_MAX = 80
+
+
+def shown(value: object) -> str:
+    """Return a value as a message shows it: cut short if it is long."""
+    if isinstance(value, str):
+        cut = str.__getitem__(value, slice(_SHOWN_CHARACTERS_MAX))
+        return repr(cut) + "…" * (len(value) > len(cut))
+    if isinstance(value, int) and value.bit_length() > 64:
+        return f"a number of {value.bit_length()} bits"
+    text = repr(value)
+    return text[:_SHOWN_CHARACTERS_MAX] + "…" * (len(text) > _SHOWN_CHARACTERS_MAX)
+
+
+def checked_text(text: str, what: str) -> str:
+    """Return a text that refers to something.
+
+    Raises:
+        InvalidArgumentError: it is no text.
+    """
+    if not isinstance(text, str):
+        raise InvalidArgumentError(
+            f"the {what} must be a str, not {shown(text)} of type {type(text).__name__}"
+        )
+    return str.__str__(text)
 
 
 def check_key(key: str, what: str) -> None:
     """Check a key or a name that is about to be taken.
 
     Raises:
-        InvalidArgumentError: it is no text, empty, too long, or holds NUL or a lone surrogate.
+        InvalidArgumentError: it is empty, too long, or holds NUL or a lone surrogate.
     """
-    if not isinstance(key, str):
-        raise InvalidArgumentError(f"the {what} must be a str, not {type(key).__name__}")
     if not key:
         raise InvalidArgumentError(f"the {what} is empty: give the snapshot one")
     if "\0" in key:
-        raise InvalidArgumentError(f"the {what} {key[:80]!r} holds a NUL character")
+        raise InvalidArgumentError(f"the {what} {shown(key)} holds a NUL character")
     size = len(_encoded(key, what))
     if size > KEY_BYTES_MAX:
         raise InvalidArgumentError(
-            f"the {what} {key[:40]!r}… takes {size} bytes: at most {KEY_BYTES_MAX} are allowed"
+            f"the {what} {shown(key)} takes {size} bytes: at most {KEY_BYTES_MAX} are allowed"
         )
+
+
+def checked_mapping(labels: Mapping[str, str] | None) -> Mapping[str, str]:
+    """Return labels as they were given, an empty mapping for None.
+
+    Raises:
+        InvalidArgumentError: they are no mapping.
+    """
+    if labels is None:
+        return {}
+    if not isinstance(labels, Mapping):
+        raise InvalidArgumentError(
+            f"labels must be a mapping from str to str, not {shown(labels)} of type "
+            f"{type(labels).__name__}"
+        )
+    return labels
 
 
 def checked_labels(labels: Mapping[str, str] | None) -> dict[str, str]:
     """Return labels without the empty values, which mean "remove".
 
     Raises:
-        InvalidArgumentError: a key or value is no text, a key is empty, or a pair is too long.
+        InvalidArgumentError: they are no mapping, a key or value is no text, a key is empty, or a
+            pair is too long.
     """
     kept: dict[str, str] = {}
-    for key, value in (labels or {}).items():
+    for key, value in checked_mapping(labels).items():
         if not isinstance(key, str) or not isinstance(value, str):
             raise InvalidArgumentError(
-                f"label {key!r}: {value!r}: keys and values of labels must be str"
+                f"label {shown(key)}: {shown(value)}: keys and values of labels must be str"
             )
         size = len(_encoded(key, "label key")) + len(_encoded(value, "label value"))
         if size > LABEL_PAIR_BYTES_MAX:
             raise InvalidArgumentError(
-                f"label {key[:40]!r} takes {size} bytes with its value: at most "
+                f"label {shown(key)} takes {size} bytes with its value: at most "
                 f"{LABEL_PAIR_BYTES_MAX} are allowed"
             )
         if value and not key:
-            raise InvalidArgumentError(f"a label with value {value!r} has an empty key")
+            raise InvalidArgumentError(f"a label with value {shown(value)} has an empty key")
         if value:
-            kept[str(key)] = str(value)
+            kept[str.__str__(key)] = str.__str__(value)
     return kept
 
 
@@ -61,15 +103,16 @@ def checked_usage(usage: Usage) -> Usage:
     """Return a usage of plain ints.
 
     Raises:
-        InvalidArgumentError: a part is no int, negative, or over 63 bits.
+        InvalidArgumentError: it is no `Usage`; or a part is no int, negative, or over 63 bits.
     """
-    inodes, size = usage
-    for name, value in (("inodes", inodes), ("size", size)):
+    if not isinstance(usage, tuple) or len(usage) != len(Usage._fields):
+        raise InvalidArgumentError(f"the usage must be Usage(inodes, size), not {shown(usage)}")
+    for name, value in zip(Usage._fields, usage, strict=True):
         if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= _INT64_MAX:
             raise InvalidArgumentError(
-                f"usage {name} must be a whole number from 0 to {_INT64_MAX}, not {value!r}"
+                f"usage {name} must be a whole number from 0 to {_INT64_MAX}, not {shown(value)}"
             )
-    return Usage(int(inodes), int(size))
+    return Usage(*map(int, usage))
 
 
 def _encoded(text: str, what: str) -> bytes:
@@ -77,5 +120,5 @@ def _encoded(text: str, what: str) -> bytes:
         return text.encode()
     except UnicodeEncodeError:
         raise InvalidArgumentError(
-            f"the {what} {text[:80]!r} holds a lone surrogate, which is not text"
+            f"the {what} {shown(text)} holds a lone surrogate, which is not text"
         ) from None
