@@ -1,4 +1,4 @@
-"""Reading the past: batches, and the state as it was at a revision or a time.
+"""Reading the past: batches, gone by and to come, and the state at a revision or a time.
 
 Both read the log and the archive with the one scanner. A past state is the newest checkpoint at
 or before it, with the batches after that replayed; or a replay from the first batch.
@@ -14,6 +14,7 @@ from eventstore.errors import CompactedError, CorruptionError, ProjectionError
 from eventstore.state import Node, State
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Iterator, Sequence
 
     from eventstore.checkpoint import Checkpoint
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from eventstore.projection import Projection
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_WATCH_POLL_SECONDS = 0.02
 
 
 class Batch(NamedTuple):
@@ -172,3 +174,32 @@ def batches(log: Log, first_revision: int, last_revision: int) -> Iterator[Batch
     """
     for record in log.read(first_revision, last_revision):
         yield decode_record(record)
+
+
+def watch(
+    log: Log, first_revision: int, closing: threading.Event, timeout_seconds: float | None
+) -> Iterator[Batch]:
+    """Yield batches as they become durable, without gaps, until `closing` is set.
+
+    Args:
+        log: where they are.
+        first_revision: of the first batch.
+        closing: ends the watch.
+        timeout_seconds: end after this long without a batch; None to wait for ever.
+    """
+    next_revision = first_revision
+    idle_seconds = 0.0
+    while not closing.is_set():
+        durable = log.durable_revision
+        if durable >= next_revision:
+            idle_seconds = 0.0
+            for batch in batches(log, next_revision, durable):
+                next_revision = batch.revision + 1
+                yield batch
+                if closing.is_set():
+                    return
+        elif timeout_seconds is not None and idle_seconds >= timeout_seconds:
+            return
+        else:
+            closing.wait(_WATCH_POLL_SECONDS)
+            idle_seconds += _WATCH_POLL_SECONDS

@@ -90,6 +90,7 @@ class RecoveryReport:
         revision: of the last batch recovered.
         checkpoint_revision: where the replay started; 0 without a checkpoint.
         replayed_batches: how many batches were replayed from there.
+        replayed_bytes: how much log they take.
         torn_tail: what was cut, if anything was.
         damaged_checkpoints: checkpoints that could not be used and were set aside.
         removed_files: leftovers of interrupted writes.
@@ -99,6 +100,7 @@ class RecoveryReport:
     revision: int = 0
     checkpoint_revision: int = 0
     replayed_batches: int = 0
+    replayed_bytes: int = 0
     torn_tail: TornTail | None = None
     damaged_checkpoints: tuple[str, ...] = ()
     removed_files: tuple[str, ...] = ()
@@ -191,6 +193,7 @@ def execute(
         revision=end.revision,
         checkpoint_revision=survey.checkpoint.revision if survey.checkpoint else 0,
         replayed_batches=survey.replayed_batches,
+        replayed_bytes=survey.replayed_bytes,
         torn_tail=torn,
         damaged_checkpoints=survey.damaged_checkpoints,
         removed_files=removed,

@@ -27,7 +27,7 @@ from eventstore.errors import (
 from eventstore.file_log import open_file_log
 from eventstore.filesystem import absolute, local_file_system
 from eventstore.follower import FollowerLog
-from eventstore.log.cursor import RecordCursor
+from eventstore.loading import Loading
 from eventstore.maintenance import Maintenance
 from eventstore.options import StoreOptions
 from eventstore.state import State, View
@@ -37,24 +37,20 @@ from eventstore.writer_lock import WriterLock
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
     from types import TracebackType
     from typing import Self
 
-    from eventstore.checkpoint import Checkpoint
     from eventstore.compaction import CompactionReport
     from eventstore.filesystem import FileSystem
     from eventstore.history import Batch
-    from eventstore.log.reader import Record
     from eventstore.log.seam import Log
     from eventstore.projection import Projection
     from eventstore.recovery import RecoveryReport
 
 R = TypeVar("R", bound=ReadTransaction)
 W = TypeVar("W", bound=WriteTransaction)
-
-_WATCH_POLL_SECONDS = 0.02
 
 
 class EventStore:
@@ -83,7 +79,8 @@ class EventStore:
         self._closed: str | None = None
         self._maintaining = threading.Lock()
         self._checkpointed_revision = checkpointed_revision
-        self._checkpointed_bytes = 0
+        # May be negative: what was replayed at the open counts towards the next checkpoint.
+        self._checkpointed_bytes = log.appended_bytes - log.recovery.replayed_bytes
         self._maintenance = Maintenance(self._is_checkpoint_due, self._checkpoint_and_compact)
 
     @classmethod
@@ -130,7 +127,7 @@ class EventStore:
                 options or StoreOptions(),
                 file_system=medium,
             )
-        loading = _Loading(medium, directory, known)
+        loading = Loading(medium, directory, known)
         log = open_file_log(
             medium,
             directory,
@@ -342,7 +339,7 @@ class EventStore:
         oldest = self._log.oldest_revision()
         if first < oldest:
             raise CompactedError(first, oldest)
-        return self._watch(first, timeout)
+        return history.watch(self._log, first, self._maintenance.closing, timeout)
 
     def oldest_revision(self) -> int:
         """Return the first revision whose batch can still be read."""
@@ -452,25 +449,6 @@ class EventStore:
                 f"{self.path}: the store is open for reading only: open it without read_only"
             )
 
-    def _watch(self, first_revision: int, timeout: float | None) -> Iterator[Batch]:
-        next_revision = first_revision
-        idle_seconds = 0.0
-        closing = self._maintenance.closing
-        while not closing.is_set():
-            durable = self._log.durable_revision
-            if durable >= next_revision:
-                idle_seconds = 0.0
-                for record in self._log.read(next_revision, durable):
-                    next_revision = record.revision + 1
-                    yield history.decode_record(record)
-                    if closing.is_set():
-                        return
-            elif timeout is not None and idle_seconds >= timeout:
-                return
-            else:
-                closing.wait(_WATCH_POLL_SECONDS)
-                idle_seconds += _WATCH_POLL_SECONDS
-
     def _is_checkpoint_due(self) -> bool:
         batches = self._log.durable_revision - self._checkpointed_revision
         written = self._log.appended_bytes - self._checkpointed_bytes
@@ -511,46 +489,6 @@ class EventStore:
         table = self._state.tables[name]
         for key, value in view.raw_items(table):
             yield key, table.packed(value)
-
-
-class _Loading:
-    """Builds the state while the log is being recovered."""
-
-    def __init__(
-        self, file_system: FileSystem, path: str, projections: Sequence[Projection]
-    ) -> None:
-        self._file_system = file_system
-        self._path = path
-        self._projections = projections
-        self.state = history.start_state(projections, None)
-        self.checkpointed_revision = 0
-
-    def start(self, checkpoint: Checkpoint | None) -> Callable[[Record], None]:
-        """Take the checkpoint, rebuild what it does not hold, and return the replay."""
-        self.state = history.start_state(self._projections, checkpoint)
-        stale = history.stale_projections(self._projections, checkpoint)
-        if checkpoint is not None and stale:
-            self._rebuild(stale, checkpoint)
-        elif checkpoint is not None:
-            self.checkpointed_revision = checkpoint.revision
-        return lambda record: history.replay_record(self.state, record)
-
-    def _rebuild(self, stale: list[Projection], checkpoint: Checkpoint) -> None:
-        """Fold the log up to the checkpoint into the projections that it does not hold."""
-        rebuilt = history.start_state(stale, None)
-        cursor = RecordCursor(self._file_system, self._path, 1)
-        try:
-            for record in cursor.read(checkpoint.revision):
-                history.replay_record(rebuilt, record)
-        except CompactedError as error:
-            names = ", ".join(f"{projection.name!r}" for projection in stale)
-            raise ProjectionError(
-                f"{self._path}: the newest checkpoint does not hold projection {names} in this "
-                f"version, and it can't be rebuilt: {error}"
-            ) from error
-        finally:
-            cursor.close()
-        self.state.adopt(rebuilt)
 
 
 def _checked(projections: Iterable[Projection]) -> tuple[Projection, ...]:

@@ -68,6 +68,7 @@ class Survey:
         tail: the end of the log; None if there is no segment, or the scan stopped before it.
         problem: what stopped the scan.
         replayed_batches: how many records went to the replay.
+        replayed_bytes: of these records.
     """
 
     path: str
@@ -77,6 +78,7 @@ class Survey:
     tail: Tail | None
     problem: CorruptionError | None
     replayed_batches: int
+    replayed_bytes: int
 
 
 def survey_store(
@@ -118,6 +120,7 @@ class _Surveyor:
         self._checkpoint: Checkpoint | None = None
         self._damaged: list[str] = []
         self._replayed_batches = 0
+        self._replayed_bytes = 0
         self._tail: Tail | None = None
 
     def run(self, replay: Replay) -> Survey:
@@ -141,6 +144,7 @@ class _Surveyor:
             tail=self._tail,
             problem=problem,
             replayed_batches=self._replayed_batches,
+            replayed_bytes=self._replayed_bytes,
         )
 
     def _store_id(self, sources: list[SegmentSource]) -> bytes | None:
@@ -216,6 +220,7 @@ class _Surveyor:
         if checkpoint is None or record.revision > checkpoint.revision:
             take(record)
             self._replayed_batches += 1
+            self._replayed_bytes += layout.record_bytes(len(record.payload))
         elif record.revision == checkpoint.revision and record.digest != checkpoint.digest:
             raise CorruptionError(
                 source.path, record.offset_bytes, "the checkpoint was made from another history"

@@ -1,0 +1,67 @@
+"""Building the state while a store is opened.
+
+Recovery hands over the checkpoint that it chose, and then every record after it. A projection
+that the checkpoint does not hold, or holds in another version, is rebuilt from the log first.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from eventstore import history
+from eventstore.errors import CompactedError, ProjectionError
+from eventstore.log.cursor import RecordCursor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from eventstore.checkpoint import Checkpoint
+    from eventstore.filesystem import FileSystem
+    from eventstore.log.reader import Record
+    from eventstore.projection import Projection
+
+
+class Loading:
+    """The state that an open builds.
+
+    Attributes:
+        state: as far as it has been built.
+        checkpointed_revision: of the checkpoint that it was built on, 0 if there was none, or
+            if it does not hold all projections.
+    """
+
+    def __init__(
+        self, file_system: FileSystem, path: str, projections: Sequence[Projection]
+    ) -> None:
+        self._file_system = file_system
+        self._path = path
+        self._projections = projections
+        self.state = history.start_state(projections, None)
+        self.checkpointed_revision = 0
+
+    def start(self, checkpoint: Checkpoint | None) -> Callable[[Record], None]:
+        """Take the checkpoint, rebuild what it does not hold, and return the replay."""
+        self.state = history.start_state(self._projections, checkpoint)
+        stale = history.stale_projections(self._projections, checkpoint)
+        if checkpoint is not None and stale:
+            self._rebuild(stale, checkpoint)
+        elif checkpoint is not None:
+            self.checkpointed_revision = checkpoint.revision
+        return lambda record: history.replay_record(self.state, record)
+
+    def _rebuild(self, stale: list[Projection], checkpoint: Checkpoint) -> None:
+        """Fold the log up to the checkpoint into the projections that it does not hold."""
+        rebuilt = history.start_state(stale, None)
+        cursor = RecordCursor(self._file_system, self._path, 1)
+        try:
+            for record in cursor.read(checkpoint.revision):
+                history.replay_record(rebuilt, record)
+        except CompactedError as error:
+            names = ", ".join(f"{projection.name!r}" for projection in stale)
+            raise ProjectionError(
+                f"{self._path}: the newest checkpoint does not hold projection {names} in this "
+                f"version, and it can't be rebuilt: {error}"
+            ) from error
+        finally:
+            cursor.close()
+        self.state.adopt(rebuilt)
