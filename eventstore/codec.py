@@ -67,6 +67,20 @@ def encode_event(event: Event) -> bytes:
     return packed
 
 
+def checked_metadata(metadata: Metadata) -> Metadata:
+    """Return metadata of plain texts, as the log keeps it.
+
+    Raises:
+        InvalidEventError: a part of it is not a text.
+    """
+    for name, text in zip(Metadata._fields, metadata, strict=True):
+        if text is not None and not _is_text(text):
+            raise InvalidEventError(
+                f"the {name} of a transaction must be a text or None, not {text!r}"
+            )
+    return Metadata(*(None if text is None else str.__str__(text) for text in metadata))
+
+
 def encode_batch(metadata: Metadata, events: list[bytes]) -> bytes:
     """Pack a batch of events that `encode_event` has packed.
 
@@ -81,6 +95,13 @@ def encode_batch(metadata: Metadata, events: list[bytes]) -> bytes:
         raise InvalidEventError(f"metadata {metadata} can't be logged: {error}") from error
     header: bytes = msgpack.Packer().pack_array_header(len(events))
     return b"".join((_BATCH_PREFIX, packed, header, *events))
+
+
+def _is_text(value: object) -> bool:
+    try:
+        return isinstance(value, str) and value.encode() is not None
+    except UnicodeEncodeError:  # a lone surrogate
+        return False
 
 
 def decode_batch(payload: bytes | memoryview) -> tuple[Metadata, tuple[Event, ...]]:

@@ -142,7 +142,7 @@ def parent(path: str) -> str:
 
 def absolute(path: str | os.PathLike[str]) -> str:
     """Return a path as an absolute one, so that a later chdir does not move the store."""
-    return os.path.abspath(os.fspath(path))
+    return os.path.abspath(os.fsdecode(path))
 
 
 def write_file(file_system: FileSystem, path: str, data: bytes) -> None:

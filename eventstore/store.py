@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from eventstore import history
 from eventstore.checkpoint import CheckpointContent, TableManifest
-from eventstore.codec import Metadata
+from eventstore.codec import Metadata, checked_metadata
 from eventstore.errors import (
     CompactedError,
     ProjectionError,
@@ -200,6 +200,7 @@ class EventStore:
             StoreFailedError: an earlier write or sync failed.
             StoreClosedError: the store is closed.
             ReadOnlyStoreError: `writable` on a store opened with `read_only`.
+            InvalidEventError: actor, reason or request id is not a text.
         """
         if not writable:
             return self.begin_read(ReadTransaction)
@@ -225,6 +226,7 @@ class EventStore:
         """Begin a write transaction of a domain's own type; raises as `transaction` does."""
         self._require_open()
         self._require_writable()
+        metadata = checked_metadata(metadata)
         self._writer_lock.acquire(metadata, timeout)
         try:
             self._require_open()

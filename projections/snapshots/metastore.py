@@ -15,6 +15,7 @@ from projections.snapshots.transaction import (
     SnapshotTransaction,
     SnapshotWriteTransaction,
 )
+from projections.snapshots.validation import checked_text
 
 if TYPE_CHECKING:
     import os
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
         StoreOptions,
         VerifyReport,
     )
+    from projections.snapshots.projection import Row
 
 _current: ContextVar[SnapshotTransaction] = ContextVar("snapledger_transaction")
 
@@ -119,6 +121,7 @@ class MetaStore:
             StoreFailedError: an earlier write or sync failed.
             StoreClosedError: the store is closed.
             ReadOnlyStoreError: `writable` on a store opened with `read_only`.
+            InvalidEventError: actor, reason or request id is not a text.
         """
         if not writable:
             return self._store.begin_read(SnapshotReadTransaction)
@@ -158,15 +161,19 @@ class MetaStore:
     def history(self, key: str) -> Iterator[HistoryEntry]:
         """Yield every change of the snapshots that ever had a key or name, oldest first.
 
-        A snapshot is followed through its renames, by its id. Reads the whole log.
+        A snapshot is followed through its renames, by its id. Reads the whole log, twice: what
+        was committed until the call, as far back as batches are kept.
+
+        Raises:
+            InvalidArgumentError: the key is no text.
+            StoreClosedError: the store is closed.
         """
-        ids = self._ids_of(key)
-        for batch in self._store.batches(self._store.oldest_revision()):
-            for event in batch.events:
-                if _id_in(event) in ids:
-                    yield HistoryEntry(
-                        batch.revision, batch.time, batch.metadata, str(_id_in(event)), event
-                    )
+        checked_text(key, "key")
+        with self.transaction() as now:
+            row: Row | None = now.get(SNAPSHOTS, key)
+            last_revision = now.revision
+        ids = self._ids_that_had(key, last_revision) | ({int(row[0])} if row else set())
+        return self._changes_of(ids, last_revision)
 
     def watch(
         self, from_revision: int | None = None, *, timeout: float | None = None
@@ -213,20 +220,23 @@ class MetaStore:
     ) -> None:
         self._store.__exit__(error_type, error, traceback)
 
-    def _ids_of(self, key: str) -> set[int]:
-        """Return the ids of all snapshots that have or ever had a key."""
-        ids = {
+    def _ids_that_had(self, key: str, last_revision: int) -> set[int]:
+        """Return the ids of all snapshots with a change that tells of a key."""
+        return {
             int(event.data["id"])
-            for batch in self._store.batches(self._store.oldest_revision())
+            for batch in self._store.batches(self._store.oldest_revision(), last_revision)
             for event in batch.events
             if event.type in _SNAPSHOT_EVENTS
             and key in (event.data.get("key"), event.data.get("name"))
         }
-        with self.transaction() as transaction:
-            row = transaction.get(SNAPSHOTS, key)
-        if row is not None:
-            ids.add(int(row[0]))
-        return ids
+
+    def _changes_of(self, ids: set[int], last_revision: int) -> Iterator[HistoryEntry]:
+        for batch in self._store.batches(self._store.oldest_revision(), last_revision):
+            for event in batch.events:
+                if _id_in(event) in ids:
+                    yield HistoryEntry(
+                        batch.revision, batch.time, batch.metadata, str(_id_in(event)), event
+                    )
 
 
 def current_transaction() -> SnapshotTransaction:

@@ -84,7 +84,8 @@ class SnapshotTransaction:
         snapshot_id, info, _ = self.get_info(key)
         if info.kind is Kind.COMMITTED:
             raise FailedPreconditionError(
-                f"snapshot {shown(key)} is committed: only an active snapshot or a view can be mounted"
+                f"snapshot {shown(key)} is committed: only an active snapshot or a view can be "
+                "mounted"
             )
         return Snapshot(info.kind, snapshot_id, self._ancestor_ids(info.parent))
 
