@@ -1,0 +1,7 @@
+"""`python -m tools.cli` is `snapledger`."""
+
+import sys
+
+from tools.cli.program import main
+
+sys.exit(main())

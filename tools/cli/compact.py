@@ -1,0 +1,88 @@
+"""`snapledger compact`: write a checkpoint and archive what it supersedes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from eventstore import StoreOptions, verify_store
+from projections.snapshots import MetaStore
+from tools.cli import output
+from tools.cli.arguments import json_option, store_argument
+from tools.cli.text import format_size
+
+if TYPE_CHECKING:
+    from eventstore import RecoveryReport
+
+
+@click.command("compact")
+@store_argument
+@click.option(
+    "--wait",
+    "wait_seconds",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    metavar="SECONDS",
+    help="How long to wait for another process to let go of the store; not at all by default.",
+)
+@json_option
+def command(store: str, wait_seconds: float, as_json: bool) -> None:
+    """Write a checkpoint of STORE, and archive the segments that are superseded.
+
+    Nothing of the history is dropped: superseded segments are compressed into the archive. The
+    newest two checkpoints, and the segments after the older of them, stay as they are.
+
+    Needs the lock: while a driver has the store open, it compacts by itself. Opening recovers the
+    store first; what that has cut or set aside is mentioned on stderr.
+
+    JSON: checkpoint_revision, archived, dropped, checkpoints_removed, freed_bytes (negative if
+    the store takes more than before).
+    """
+    # Opening for writing would make a store where there is none; this raises NotAStoreError.
+    verify_store(store, [], quick=True)
+    options = StoreOptions(background=False)
+    with (
+        output.progress("compacting"),
+        MetaStore.open(store, lock_timeout=wait_seconds, options=options) as opened,
+    ):
+        _mention_repairs(opened.recovery)
+        report = opened.compact()
+        revision = opened.stats()["checkpoint_revision"]
+    if as_json:
+        output.write_json(
+            {
+                "checkpoint_revision": revision,
+                "archived": report.archived,
+                "dropped": report.dropped,
+                "checkpoints_removed": report.checkpoints_removed,
+                "freed_bytes": report.freed_bytes,
+            }
+        )
+        return
+    output.write_fields(
+        [
+            ("checkpoint", f"at revision {revision}"),
+            ("archived", f"{report.archived} segments"),
+            ("dropped", f"{report.dropped} segments"),
+            ("removed", f"{report.checkpoints_removed} older checkpoints"),
+            _size_change(report.freed_bytes),
+        ]
+    )
+
+
+def _size_change(freed_bytes: int) -> tuple[str, str]:
+    if freed_bytes < 0:
+        return "grown by", format_size(-freed_bytes)
+    return "freed", format_size(freed_bytes)
+
+
+def _mention_repairs(recovery: RecoveryReport) -> None:
+    torn = recovery.torn_tail
+    if torn is not None:
+        output.note(
+            f"cut a torn tail of {torn.size_bytes} bytes ({torn.reason}); no acknowledged batch "
+            f"was in it; kept in {torn.saved_path}"
+        )
+    for path in recovery.damaged_checkpoints:
+        output.note(f"{path}: this checkpoint is damaged and was set aside")

@@ -1,0 +1,58 @@
+"""`snapledger info`: show one snapshot."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from projections.snapshots import Kind, NotFoundError
+from tools.cli import output
+from tools.cli.arguments import at_option, json_option, store_argument
+from tools.cli.reading import snapshots_at
+from tools.cli.records import SNAPSHOT_FIELDS, snapshot_record
+from tools.cli.text import format_size, format_time, printable, quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from projections.snapshots import Info, Usage
+    from tools.cli.arguments import Moment
+
+_HELP = f"""Show the snapshot that has KEY as its key or name.
+
+JSON: revision, snapshot {{{SNAPSHOT_FIELDS}}}.
+"""
+
+
+@click.command("info", help=_HELP)
+@store_argument
+@click.argument("key", metavar="KEY")
+@at_option
+@json_option
+def command(store: str, key: str, moment: Moment | None, as_json: bool) -> None:
+    """Show one snapshot."""
+    with snapshots_at(store, moment) as transaction:
+        try:
+            snapshot_id, info, usage = transaction.get_info(key)
+        except NotFoundError as error:
+            raise NotFoundError(f"no snapshot has the key or name {key!r}") from error
+        if as_json:
+            snapshot = snapshot_record(snapshot_id, info, usage)
+            output.write_json({"revision": transaction.revision, "snapshot": snapshot})
+        else:
+            output.write_fields(_fields(snapshot_id, info, usage))
+
+
+def _fields(snapshot_id: str, info: Info, usage: Usage) -> Iterator[tuple[str, str]]:
+    yield "name", printable(info.name)
+    yield "id", snapshot_id
+    yield "kind", str(info.kind)
+    yield "parent", printable(info.parent)
+    yield "created", format_time(info.created_ns)
+    yield "updated", format_time(info.updated_ns)
+    if info.kind is Kind.COMMITTED:
+        yield "size", format_size(usage.size)
+        yield "inodes", str(usage.inodes)
+    for key, value in sorted(info.labels.items()):
+        yield "label", f"{quoted(key)}={quoted(value)}"

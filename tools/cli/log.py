@@ -1,0 +1,135 @@
+"""`snapledger log`: what was changed, when, by whom and why."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from projections.snapshots import NotFoundError
+from tools.cli import output
+from tools.cli.arguments import json_option, store_argument
+from tools.cli.reading import open_for_reading
+from tools.cli.records import SNAPSHOT_EVENTS, batch_record, event_record
+from tools.cli.text import format_time, printable, quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from eventstore import Batch, Event
+    from projections.snapshots import MetaStore
+
+    Change = tuple[Batch, tuple[Event, ...]]
+    """A batch, and those of its events that are to be shown."""
+
+_REVISION = click.IntRange(min=1)
+
+
+@click.command("log")
+@store_argument
+@click.option("--key", metavar="KEY", help="Only what happened to the snapshots that ever had KEY.")
+@click.option("--from", "first", type=_REVISION, metavar="REVISION", help="The first revision.")
+@click.option("--to", "last", type=_REVISION, metavar="REVISION", help="The last revision.")
+@click.option(
+    "-n",
+    "--limit",
+    type=click.IntRange(min=0),
+    metavar="COUNT",
+    help="At most this many batches: with --from the first ones, else the newest.",
+)
+@json_option
+def command(
+    store: str,
+    key: str | None,
+    first: int | None,
+    last: int | None,
+    limit: int | None,
+    as_json: bool,
+) -> None:
+    """Show batches, one a transaction, oldest first: revision, time, who, why, and the events.
+
+    With --key a snapshot is followed through its renames: asked for by its name, it is shown from
+    its creation under a key on. Only the events that are about it are shown then.
+
+    Batches that retention has dropped are gone; where the log begins later than revision 1, a
+    note on stderr says so.
+
+    JSON: one line a batch: revision, time, time_ns, actor, reason, request_id, digest,
+    events [type, version, data]. The data of snapshot events has times as time and time_ns.
+    """
+    if first is not None and last is not None and first > last:
+        raise click.UsageError(f"--from {first} is after --to {last}", click.get_current_context())
+    with open_for_reading(store) as opened:
+        oldest = opened.event_store.oldest_revision()
+        if first is None and oldest > 1:
+            output.note(f"{opened.path}: batches before revision {oldest} are no longer kept")
+        found = _changes(opened, key, first or oldest, last)
+        if limit is not None:
+            found = _limited(found, limit, newest=first is None)
+        for batch, events in found:
+            if as_json:
+                output.write_json(batch_record(batch, events))
+            else:
+                _write(batch, events)
+
+
+def _changes(store: MetaStore, key: str | None, first: int, last: int | None) -> Iterator[Change]:
+    batches = store.event_store.batches(first, last)
+    if key is None:
+        return ((batch, batch.events) for batch in batches)
+    ids = {entry.id for entry in store.history(key)}
+    if not ids:
+        raise NotFoundError(f"no snapshot has or had the key or name {key!r}")
+    return _about(ids, batches)
+
+
+def _about(ids: set[str], batches: Iterable[Batch]) -> Iterator[Change]:
+    for batch in batches:
+        events = tuple(
+            event
+            for event in batch.events
+            if event.type in SNAPSHOT_EVENTS and str(event.data["id"]) in ids
+        )
+        if events:
+            yield batch, events
+
+
+def _limited(found: Iterator[Change], limit: int, *, newest: bool) -> Iterator[Change]:
+    if newest:
+        yield from deque(found, maxlen=limit)
+        return
+    for _ in range(limit):
+        change = next(found, None)
+        if change is None:
+            return
+        yield change
+
+
+def _write(batch: Batch, events: Iterable[Event]) -> None:
+    parts = [f"revision {batch.revision}", format_time(batch.time_ns)]
+    parts += [
+        f"{name}={quoted(value)}"
+        for name, value in batch.metadata._asdict().items()
+        if value is not None
+    ]
+    output.write_line("  ".join(parts))
+    for event in events:
+        output.write_line(f"  {printable(event.type)}{_data_text(event)}")
+
+
+def _data_text(event: Event) -> str:
+    data = event_record(event)["data"]
+    if not isinstance(data, dict):
+        return f" {_value_text(data)}"
+    twice = {f"{name}_ns" for name in data}
+    return "".join(
+        f" {quoted(name)}={_value_text(value)}" for name, value in data.items() if name not in twice
+    )
+
+
+def _value_text(value: Any) -> str:
+    if isinstance(value, str):
+        return quoted(value)
+    return json.dumps(value, ensure_ascii=True)

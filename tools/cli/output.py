@@ -1,0 +1,95 @@
+"""Where things are written, and whether they are drawn or plain.
+
+Drawn is for eyes: rich tables and trees, as wide as the terminal. Plain is for programs: lines of
+tab-separated fields, as wide as they are, written as they come. Output is drawn on a terminal
+without NO_COLOR, and only as long as someone may want to look through it: rich takes about half a
+millisecond a row.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from contextlib import contextmanager
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any, TextIO
+
+import click
+
+from tools.cli.text import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+DRAWN_ROWS_MAX = 2_000
+
+
+def is_drawn(stream: TextIO | None) -> bool:
+    """Return whether what goes to a stream may be drawn."""
+    if stream is None or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return False
+    return stream.isatty()
+
+
+def write_json(document: Mapping[str, Any]) -> None:
+    """Write a JSON document as one line of ASCII."""
+    click.echo(json.dumps(document, ensure_ascii=True, allow_nan=False))
+
+
+def write_line(text: str) -> None:
+    """Write a line of text, which must be printable already."""
+    click.echo(text)
+
+
+def write_fields(fields: Iterable[tuple[str, str]]) -> None:
+    """Write one field a line, its name first; the values must be printable already."""
+    pairs = list(fields)
+    width = max(len(name) for name, _ in pairs)
+    for name, value in pairs:
+        write_line(f"{name:<{width}}  {value}".rstrip())
+
+
+def write_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Write rows of printable cells below the names of the columns."""
+    left = iter(rows)
+    if is_drawn(sys.stdout):
+        first = list(islice(left, DRAWN_ROWS_MAX + 1))
+        if len(first) <= DRAWN_ROWS_MAX:
+            from tools.cli.drawing import draw_table  # noqa: PLC0415 - imports rich
+
+            draw_table(columns, first)
+            return
+        left = chain(first, left)
+    write_line("\t".join(columns))
+    for row in left:
+        write_line("\t".join(row))
+
+
+def write_tree(rows: Iterable[tuple[int, str]]) -> None:
+    """Write a tree: depth and printable label of its nodes, depth first."""
+    nodes = list(rows)
+    if is_drawn(sys.stdout) and len(nodes) <= DRAWN_ROWS_MAX:
+        from tools.cli.drawing import draw_tree  # noqa: PLC0415 - imports rich
+
+        draw_tree(nodes)
+        return
+    for depth, label in nodes:
+        write_line("  " * depth + label)
+
+
+def note(message: str) -> None:
+    """Mention something on stderr that is no failure."""
+    click.echo(f"note: {one_line(message)}", err=True)
+
+
+@contextmanager
+def progress(label: str) -> Iterator[Callable[[int], object]]:
+    """Show on a terminal that something goes on; what is yielded takes a count to show."""
+    if not is_drawn(sys.stderr):
+        yield lambda count: None
+        return
+    from tools.cli.drawing import draw_progress  # noqa: PLC0415 - imports rich
+
+    with draw_progress(label) as show_count:
+        yield show_count

@@ -1,0 +1,193 @@
+"""The program: its verbs, and what becomes of errors.
+
+Every failure ends as one line on stderr and an exit code of `EXIT_CODES`; only an error that is
+ours shows a traceback. The verbs' modules are imported when they are needed, and so is the
+knowledge of the library's errors: the start is as fast as click's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import logging
+import os
+import sys
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from tools.cli.text import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+PROGRAM = "snapledger"
+
+_INTERRUPTED = 130
+_READER_GONE = 141
+"""What a shell gives for a process that SIGINT or SIGPIPE ended."""
+
+EXIT_CODES = """\b
+Exit codes:
+   0  done
+   1  failed
+   2  the command line is wrong
+   3  damage found
+  10  no store there
+  11  the store is locked by another process
+ 130  interrupted
+ 141  the reader of the output went away"""
+
+
+class Verb(NamedTuple):
+    """A verb before it is imported.
+
+    Attributes:
+        module: where its command is, under the name `command`.
+        summary: for the list of verbs.
+    """
+
+    module: str
+    summary: str
+
+
+VERBS = {
+    "import-bolt": Verb("tools.cli.import_bolt", "Make a store of a containerd metadata.db."),
+    "ls": Verb("tools.cli.ls", "List snapshots."),
+    "info": Verb("tools.cli.info", "Show one snapshot."),
+    "tree": Verb("tools.cli.tree", "Show snapshots below their parents."),
+    "log": Verb("tools.cli.log", "Show what was changed, when, by whom and why."),
+    "check": Verb("tools.cli.check", "Read everything and say what is damaged."),
+    "compact": Verb("tools.cli.compact", "Write a checkpoint and archive what it supersedes."),
+    "stats": Verb("tools.cli.stats", "Show sizes and counts."),
+}
+
+
+class ReaderGoneError(Exception):
+    """Nobody reads the output any more, as when it is piped into `head`."""
+
+
+class WarningLines(logging.Handler):
+    """Shows what the library logs as one line on stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the line."""
+        _complain(record.getMessage())
+
+
+_WARNINGS = WarningLines(logging.WARNING)
+
+
+class Verbs(click.Group):
+    """The group of verbs, each imported when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of the verbs, in the order in which they are explained."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return the command of a verb."""
+        verb = VERBS.get(cmd_name)
+        if verb is None:
+            return None
+        command = importlib.import_module(verb.module).command
+        if not isinstance(command, click.Command):
+            raise TypeError(f"{verb.module}.command is not a click command")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of verbs without importing them."""
+        with formatter.section("Verbs"):
+            formatter.write_dl([(name, verb.summary) for name, verb in VERBS.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the verb. A broken pipe is kept from click, which would say that it failed."""
+        logging.getLogger().addHandler(_WARNINGS)
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise ReaderGoneError from error
+
+
+@click.group(
+    cls=Verbs,
+    name=PROGRAM,
+    no_args_is_help=False,
+    subcommand_metavar="VERB STORE [ARGUMENTS]...",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=EXIT_CODES,
+)
+@click.version_option(package_name=PROGRAM, prog_name=PROGRAM)
+def verbs() -> None:
+    """Look at snapshot metadata stores, and look after them.
+
+    STORE is the directory of a store. All verbs but import-bolt and compact only read, and work
+    while a driver has the store open.
+
+    Each verb has --json, for one JSON document on stdout (log: one line a batch). Errors are one
+    line on stderr either way. Arguments that begin with "-" go after "--".
+
+    Text that comes from a store is shown with everything escaped that a terminal could act on:
+    control characters, line breaks, changes of the writing direction, the backslash itself. With
+    a pipe or a file as output, or with NO_COLOR set, it is plain lines of tab-separated fields.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the program and return its exit code.
+
+    Args:
+        arguments: those after the program's name; those of this process unless given.
+    """
+    _accept_all_characters()
+    try:
+        result = verbs.main(arguments, prog_name=PROGRAM, standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except (click.Abort, KeyboardInterrupt):
+        return _INTERRUPTED
+    except ReaderGoneError:
+        return _READER_GONE
+    except click.UsageError as error:
+        _complain(_usage_message(error))
+        return error.exit_code
+    except click.ClickException as error:
+        _complain(error.format_message())
+        return error.exit_code
+    except Exception as error:
+        from tools.cli.failures import explain  # noqa: PLC0415 - imports the library
+
+        failure = explain(error)
+        if failure is None:
+            raise
+        _complain(failure.message)
+        return failure.exit_code
+    finally:
+        _drop_unwritten_output()
+
+
+def _accept_all_characters() -> None:
+    """Let the output escape what its encoding does not have, rather than fail on a name."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
+
+
+def _complain(message: str) -> None:
+    with contextlib.suppress(BrokenPipeError):
+        click.echo(f"{PROGRAM}: {one_line(message)}", err=True)
+
+
+def _usage_message(error: click.UsageError) -> str:
+    path = error.ctx.command_path if error.ctx is not None else PROGRAM
+    return f"{error.format_message().rstrip('.')}; see `{path} --help`"
+
+
+def _drop_unwritten_output() -> None:
+    """Send output that can't be written away, so that Python does not try, and fail, at exit."""
+    if sys.stdout is None:
+        return
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,52 @@
+"""Opening a store for a look at it: beside its writer, and now or in the past."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from projections.snapshots import MetaStore
+from tools.cli import output
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from projections.snapshots import Info, SnapshotTransaction, Usage
+    from tools.cli.arguments import Moment
+
+
+@contextmanager
+def open_for_reading(path: str) -> Iterator[MetaStore]:
+    """Open a store read-only, and mention what is unusual about it."""
+    with MetaStore.open(path, read_only=True) as store:
+        for checkpoint in store.recovery.damaged_checkpoints:
+            output.note(f"{checkpoint}: this checkpoint is damaged and was not used; run check")
+        yield store
+
+
+@contextmanager
+def snapshots_at(path: str, moment: Moment | None) -> Iterator[SnapshotTransaction]:
+    """Open a store read-only and begin a read transaction, on the past if a moment is given."""
+    with open_for_reading(path) as store, _begin(store, moment) as transaction:
+        yield transaction
+
+
+def rows(transaction: SnapshotTransaction, *filters: str) -> Iterator[tuple[str, Info, Usage]]:
+    """Return id, info and usage of the snapshots that match any of the filters, in key order.
+
+    Raises:
+        InvalidArgumentError: at the call: a filter can't be parsed.
+    """
+    infos = transaction.walk_info(*filters)
+    return (transaction.get_info(info.name) for info in infos)
+
+
+def _begin(store: MetaStore, moment: Moment | None) -> SnapshotTransaction:
+    if moment is None:
+        return store.transaction()
+    try:
+        return store.at(moment.revision, time=moment.time_ns)
+    except ValueError as error:
+        raise click.ClickException(f"{store.path}: {error}; `snapledger log` lists them") from error

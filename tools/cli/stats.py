@@ -1,0 +1,70 @@
+"""`snapledger stats`: show sizes and counts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from projections.snapshots import Kind
+from tools.cli import output
+from tools.cli.arguments import json_option, store_argument
+from tools.cli.reading import open_for_reading
+from tools.cli.text import format_size, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from projections.snapshots import MetaStore
+
+_FILES = ("segment", "archive", "checkpoint")
+_UNITS = ("count", "bytes")
+
+
+@click.command("stats")
+@store_argument
+@json_option
+def command(store: str, as_json: bool) -> None:
+    """Show sizes and counts of STORE.
+
+    Segments are preallocated, so they take their full size from the start.
+
+    JSON: path, store_id, revision, oldest_revision, digest, snapshots {committed, active, view},
+    rows {of each table}, segment_count, segment_bytes, archive_count, archive_bytes,
+    checkpoint_count, checkpoint_bytes, checkpoint_revision (0 without a checkpoint).
+    """
+    with open_for_reading(store) as opened:
+        record = _record(opened)
+    if as_json:
+        output.write_json(record)
+    else:
+        output.write_fields(_fields(record))
+
+
+def _record(store: MetaStore) -> dict[str, Any]:
+    with store.transaction() as transaction:
+        kinds = Counter(info.kind for info in transaction.walk_info())
+    stats = store.stats()
+    return {
+        **{
+            name: stats[name]
+            for name in ("path", "store_id", "revision", "oldest_revision", "digest")
+        },
+        "snapshots": {kind.value: kinds[kind] for kind in reversed(Kind)},
+        "rows": dict(stats["rows"]),
+        **{f"{kind}_{unit}": stats[f"{kind}_{unit}"] for kind in _FILES for unit in _UNITS},
+        "checkpoint_revision": store.recovery.checkpoint_revision,
+    }
+
+
+def _fields(record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    yield "path", printable(record["path"])
+    yield "store id", record["store_id"]
+    yield "revision", f"{record['revision']}, kept from {record['oldest_revision']} on"
+    yield "digest", record["digest"]
+    yield "snapshots", ", ".join(f"{n} {kind}" for kind, n in record["snapshots"].items())
+    for kind, title in zip(_FILES, ("segments", "archive", "checkpoints"), strict=True):
+        size = format_size(record[f"{kind}_bytes"])
+        yield title, f"{record[f'{kind}_count']}, {size}"
+    yield "checkpoint", f"the newest is of revision {record['checkpoint_revision']}"
