@@ -7,7 +7,7 @@ Tables:
 - `snapshot_counters`: "last_id" → the highest id given out.
 
 The separator works because names hold no NUL. A label whose key or value holds one is left out
-of the index: no filter can ask for it, since the filter language does not allow NUL.
+of the index, and a walk that asks for it doesn't use the index.
 
 `check` holds the indexes against the snapshots.
 """
@@ -36,7 +36,7 @@ LAST_ID = "last_id"
 Row = tuple[str, Info, Usage]
 """A row of the `snapshots` table: id, info, usage."""
 
-_SEPARATOR = "\0"
+SEPARATOR = "\0"
 _AFTER_SEPARATOR = "\1"
 _NO_LABELS: Mapping[str, str] = MappingProxyType({})
 _NO_USAGE = Usage()
@@ -44,13 +44,13 @@ _NO_USAGE = Usage()
 
 def index_range(*parts: str) -> tuple[str, str]:
     """Return start and stop of the index rows that begin with these indexed texts."""
-    prefix = _SEPARATOR.join(parts)
-    return prefix + _SEPARATOR, prefix + _AFTER_SEPARATOR
+    prefix = SEPARATOR.join(parts)
+    return prefix + SEPARATOR, prefix + _AFTER_SEPARATOR
 
 
 def name_in(index_key: str) -> str:
     """Return the snapshot's name in the key of an index row."""
-    return index_key[index_key.rindex(_SEPARATOR) + 1 :]
+    return index_key[index_key.rindex(SEPARATOR) + 1 :]
 
 
 class SnapshotsProjection(Projection):
@@ -171,7 +171,7 @@ def _index_entries(info: Info) -> Iterator[tuple[str, str]]:
     yield BY_PARENT, f"{info.parent}\0{name}"
     yield BY_KIND, f"{info.kind.value}\0{name}"
     for key, value in info.labels.items():
-        if _SEPARATOR not in key and _SEPARATOR not in value:
+        if SEPARATOR not in key and SEPARATOR not in value:
             yield BY_LABEL, f"{key}\0{value}\0{name}"
 
 

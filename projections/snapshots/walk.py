@@ -1,7 +1,8 @@
-"""Walks: which snapshots to visit for a set of filters, and visiting them in key order.
+r"""Walks: which snapshots to visit for a set of filters, and visiting them in key order.
 
 A filter that asks for equality on name, parent, kind or a label can only match the snapshots in
-one index range, so only those are looked at; every candidate is then tested against the whole
+one index range, so only those are looked at (an equality with NUL, which a filter can write as
+`\x00`, is in no index); every candidate is then tested against the whole
 filter. If any filter of a walk asks for no equality, all snapshots are visited. Of several
 equalities in one filter, the one that most likely selects least is used: name, label, parent,
 kind, in that order.
@@ -18,6 +19,7 @@ from projections.snapshots.projection import (
     BY_KIND,
     BY_LABEL,
     BY_PARENT,
+    SEPARATOR,
     SNAPSHOTS,
     index_range,
     name_in,
@@ -77,6 +79,8 @@ def _index_range(parsed: Filter) -> tuple[str | None, tuple[str, ...]] | None:
     for selector in parsed.selectors:
         reference = resolve_field(selector.field)
         if selector.operator is not Operator.EQUAL or reference is None:
+            continue
+        if SEPARATOR in reference.label or SEPARATOR in selector.value:
             continue
         if reference.column is Column.NAME:
             found[Column.NAME] = (None, (selector.value,))
