@@ -20,6 +20,8 @@ from eventstore.codec import unpack_keys, unpack_row
 CHUNK_ROWS = 128
 """Rows in a chunk: a first touch unpacks this many keys."""
 
+_END_BYTES = 4
+
 
 class Absent:
     """The type of `ABSENT`."""
@@ -73,8 +75,23 @@ class PackedChunk:
             start = end
         return found
 
+    def check(self) -> None:
+        """Check that the parts belong together; O(rows).
+
+        Raises:
+            AssertionError: they do not.
+        """
+        if self.keys[:1] != [self.first_key]:
+            raise AssertionError("a chunk does not start with its first key")
+        ends = [0, *(self._end(index) for index in range(len(self.keys)))]
+        if len(self._ends) != _END_BYTES * len(self.keys) or ends[-1] != len(self._values):
+            raise AssertionError("a chunk does not have one value for each key")
+        if any(low > high for low, high in pairwise(ends)):
+            raise AssertionError("a value in a chunk ends before it starts")
+
     def _end(self, index: int) -> int:
-        return int.from_bytes(self._ends[4 * index : 4 * index + 4], "little")
+        start = _END_BYTES * index
+        return int.from_bytes(self._ends[start : start + _END_BYTES], "little")
 
 
 def pack_ends(values: list[bytes]) -> bytes:
@@ -142,15 +159,15 @@ class PackedRows:
         return rows
 
     def check(self) -> None:
-        """Check that all keys ascend and that each chunk starts with its first key; O(n).
+        """Check every chunk, and that all keys ascend; O(n).
 
         Raises:
             AssertionError: it is not so.
         """
+        for chunk in self._chunks:
+            chunk.check()
         keys = [key for chunk in self._chunks for key in chunk.keys]
         if any(not low < high for low, high in pairwise(keys)):
             raise AssertionError("the packed rows are not in key order")
-        if any(chunk.keys[0] != chunk.first_key for chunk in self._chunks):
-            raise AssertionError("a chunk does not start with its first key")
         if len(keys) != self.row_count:
             raise AssertionError(f"{len(keys)} packed rows where {self.row_count} are stated")

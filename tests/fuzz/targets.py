@@ -1,0 +1,215 @@
+"""What is fuzzed: every reader of bytes or text that others may have made.
+
+A target takes arbitrary bytes and returns, unless it has found a bug: an error that is not
+documented, an answer where the bytes must have been refused, or a breach of the limits that the
+fuzzer sets (memory, time). Most structures are under checksums, which a fuzzer does not guess, so
+each has a second target that makes the checksums right for whatever the bytes are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import struct
+from typing import TYPE_CHECKING
+from zlib import crc32
+
+from bolt_builder import repair_checksums
+
+from eventstore import format as layout
+from eventstore.checkpoint import verify_checkpoint
+from eventstore.codec import DecodeError, decode_batch, unpack_row
+from eventstore.errors import CorruptionError, FormatVersionError
+from eventstore.filesystem import LocalFileSystem
+from eventstore.log.reader import (
+    SegmentScanner,
+    highest_durable_claim,
+    read_segment_header,
+    start_of,
+)
+from projections.snapshots import Info, InvalidArgumentError, Kind, parse_filters
+from projections.snapshots.boltfile import BoltFormatError
+from projections.snapshots.containerd_db import read_snapshots
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+STORE_ID = bytes(range(16))
+SEED = layout.record_seed(STORE_ID)
+INFO = Info("a/b", "p", Kind.ACTIVE, {"containerd.io/gc": "x", "empty": "y"}, 1, 2)
+
+
+class BytesFile:
+    """A file that is there in memory, to be read."""
+
+    path = "fuzzed"
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def read(self, offset_bytes: int, size_bytes: int) -> bytes:
+        """Return the bytes there; fewer only where the file ends."""
+        return self._data[offset_bytes : offset_bytes + size_bytes]
+
+    def size_bytes(self) -> int:
+        """Return the file's length."""
+        return len(self._data)
+
+    def write(self, offset_bytes: int, data: bytes | memoryview) -> None:
+        raise AssertionError("a reader has written")
+
+    def truncate(self, size_bytes: int) -> None:
+        raise AssertionError("a reader has truncated")
+
+    def sync(self) -> None:
+        raise AssertionError("a reader has synced")
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class BytesFileSystem(LocalFileSystem):
+    """One file under every name."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def open(self, path: str, *, writable: bool = False) -> BytesFile:
+        """Open the file."""
+        return BytesFile(self._data)
+
+
+def batch(data: bytes) -> None:
+    """The payload of a record, and a row of a checkpoint."""
+    with contextlib.suppress(DecodeError):
+        decode_batch(data)
+    with contextlib.suppress(DecodeError):
+        unpack_row(data)
+
+
+def durable(data: bytes) -> None:
+    """The `durable` file."""
+    layout.unpack_durable(data, STORE_ID)
+    layout.unpack_durable(data, None)
+
+
+def segment(data: bytes) -> None:
+    """A segment, its header included."""
+    file = BytesFile(data)
+    try:
+        header = read_segment_header(file)
+    except (CorruptionError, FormatVersionError):
+        return
+    scanner = SegmentScanner(file, header, start_of(header))
+    revision = header.first_revision - 1
+    for record in scanner:
+        revision += 1
+        if record.revision != revision or len(record.payload) > header.batch_bytes_max:
+            raise AssertionError(f"{record} follows revision {revision - 1}")
+    if scanner.end is None:
+        raise AssertionError("the scan has not ended")
+    claim = highest_durable_claim(file, header, scanner.end.position)
+    if scanner.end.problem is None and claim:
+        raise AssertionError("records behind a clean end")
+
+
+def sealed_segment(data: bytes) -> None:
+    """Records with right checksums and digests, but whatever revision, time and length."""
+    header = layout.SegmentHeader(STORE_ID, 1, layout.genesis_digest(STORE_ID), 0, 4096, 0)
+    parts = [layout.pack_segment_header(header)]
+    digest = header.predecessor_digest
+    while len(data) >= 32:
+        length, _, revision, time_ns, durable_revision = struct.unpack("<IIQQQ", data[:32])
+        payload = data[32 : 32 + length % 128]
+        stated = length if length % 7 == 0 else len(payload)
+        fields = layout.RecordHeader(
+            stated, crc32(payload, SEED), revision % 16, time_ns, durable_revision % 16, b""
+        )
+        digest = layout.record_digest(fields, payload, digest)
+        digested = struct.pack("<IIQQQ", *fields[:5])
+        unsealed = digested + digest + bytes(4)
+        head = unsealed + struct.pack("<I", crc32(unsealed, SEED))
+        parts.append((head + payload).ljust(layout.record_bytes(len(payload)), b"\0"))
+        data = data[32 + len(payload) :]
+    segment(b"".join(parts) + data)
+
+
+def checkpoint(data: bytes) -> None:
+    """A checkpoint; if it is taken for a good one, every row can be read."""
+    try:
+        loaded = verify_checkpoint(BytesFileSystem(data), "fuzzed")
+    except (CorruptionError, FormatVersionError):
+        return
+    for _, rows in loaded.tables:
+        for key, value in rows.slice(None, None, rows.row_count + 1, inclusive=True):
+            if rows.get(key) != value:
+                raise AssertionError(f"the row of {key!r} is not found")
+
+
+def sealed_checkpoint(data: bytes) -> None:
+    """Chunks with right checksums, and a footer with the right digest, around whatever rows."""
+    manifest_bytes = data[0] if data else 0
+    manifest, data = data[1 : 1 + manifest_bytes], data[1 + manifest_bytes :]
+    header = layout.CheckpointHeader(STORE_ID, 1, 0, bytes(32), manifest)
+    content = layout.pack_checkpoint_header(header)
+    counts, chunk_count = [0, 0], 0
+    while len(data) >= 6:
+        table, row_count = data[0] % 2, data[1] % 8
+        bounds = [size % 32 for size in data[2:5]]
+        parts, data = [], data[5:]
+        for size in (*bounds, 4 * row_count):
+            parts.append(data[:size])
+            data = data[size:]
+        first_key, keys, values, ends = parts
+        if len(ends) < 4 * row_count:
+            break
+        content += layout.pack_chunk(table, row_count, (first_key, keys, ends, values), SEED)
+        counts[table] += row_count
+        chunk_count += 1
+    for tables in (1, 2):
+        footer = layout.CheckpointFooter(
+            chunk_count, hashlib.sha256(content).digest(), tuple(counts[:tables])
+        )
+        checkpoint(content + layout.pack_footer(footer))
+
+
+def bolt(data: bytes) -> None:
+    """A containerd database."""
+    with contextlib.suppress(BoltFormatError):
+        read_snapshots(data)
+
+
+def sealed_bolt(data: bytes) -> None:
+    """A containerd database whose meta pages have right checksums."""
+    if len(data) < 2 * 4096:
+        return
+    mended = bytearray(data)
+    repair_checksums(mended)
+    bolt(bytes(mended))
+
+
+def filters(data: bytes) -> None:
+    """A filter, and the predicate that it becomes."""
+    text = data.decode("utf-8", "surrogateescape")
+    try:
+        predicate = parse_filters(text)
+    except InvalidArgumentError:
+        return
+    if predicate(INFO) not in (True, False):
+        raise AssertionError("a predicate without an answer")
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    target.__name__: target
+    for target in (
+        batch,
+        durable,
+        segment,
+        sealed_segment,
+        checkpoint,
+        sealed_checkpoint,
+        bolt,
+        sealed_bolt,
+        filters,
+    )
+}

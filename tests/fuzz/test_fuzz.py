@@ -1,0 +1,69 @@
+"""No bytes, however made, bring a reader to anything but its documented errors."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from fuzz.targets import TARGETS
+from hypothesis import given
+from hypothesis import strategies as st
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+from pathlib import Path
+
+HERE = Path(__file__).parent
+CORPUS = {
+    name: [path.read_bytes() for path in sorted((HERE / "corpus" / name).iterdir())]
+    for name in TARGETS
+}
+SECONDS, DEEP_SECONDS = 3, 300
+MEMORY_MIB = 1024
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_every_input_of_the_corpus_is_read_or_refused(target: str) -> None:
+    assert CORPUS[target]
+    for data in CORPUS[target]:
+        TARGETS[target](data)
+
+
+@st.composite
+def mutated(draw: st.DrawFn, seeds: list[bytes]) -> bytes:
+    data = bytearray(draw(st.sampled_from(seeds)))
+    for _ in range(draw(st.integers(0, 4))):
+        start = draw(st.integers(0, len(data)))
+        end = draw(st.integers(start, min(len(data), start + 64)))
+        data[start:end] = draw(st.binary(max_size=64))
+    return bytes(data)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@given(draws=st.data())
+def test_mutated_input_is_read_or_refused(target: str, draws: st.DataObject) -> None:
+    TARGETS[target](draws.draw(mutated(CORPUS[target])))
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("atheris") is None,
+    reason="atheris is not there: it has packages for Linux on x86-64 and some Pythons only",
+)
+@pytest.mark.parametrize("target", TARGETS)
+def test_coverage_guided_input_is_read_or_refused(
+    target: str, tmp_path: Path, deep: bool, record_proof: Callable[..., None]
+) -> None:
+    grown = tmp_path / "grown"
+    grown.mkdir()
+    seconds = DEEP_SECONDS if deep else SECONDS
+    options = (f"-max_total_time={seconds}", f"-rss_limit_mb={MEMORY_MIB}", "-timeout=10")
+    command = [sys.executable, HERE / "run.py", target, *options, grown, HERE / "corpus" / target]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr[-4000:]
+    executions = int(re.findall(r"^Done (\d+) runs", result.stderr, re.MULTILINE)[-1])
+    assert executions > 100
+    record_proof(f"fuzz: {target}", executions=executions)
