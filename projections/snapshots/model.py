@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import enum
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from projections.snapshots.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 KEY_BYTES_MAX = 32_768
 """The longest key or name, in bytes of UTF-8: bbolt's limit on a bucket's name."""
@@ -83,6 +84,19 @@ class Info(NamedTuple):
     def updated(self) -> datetime:
         """Time of the last change in UTC, cut to the microseconds that a datetime holds."""
         return _EPOCH + timedelta(microseconds=self.updated_ns // 1000)
+
+    def __hash__(self) -> int:
+        return hash((*self[:3], frozenset(self.labels.items()), *self[4:]))
+
+    def __reduce__(self) -> tuple[Callable[..., Info], tuple[object, ...]]:
+        # A read-only mapping can't be pickled, nor copied in depth.
+        return _restored, tuple(self._replace(labels=dict(self.labels)))
+
+
+def _restored(
+    name: str, parent: str, kind: Kind, labels: dict[str, str], created_ns: int, updated_ns: int
+) -> Info:
+    return Info(name, parent, kind, MappingProxyType(labels), created_ns, updated_ns)
 
 
 class Snapshot(NamedTuple):
