@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 _COUNTS_BETWEEN_UPDATES = 1_000
+_COLUMNS_MIN = 60
+"""Below this rich leaves columns out; the terminal may break the lines instead."""
+_COLUMNS_PER_DEPTH = 4
 
 
 def draw_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -25,17 +28,19 @@ def draw_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         table.add_column(Text(column), overflow="fold")
     for row in rows:
         table.add_row(*map(Text, row))
-    _console().print(table)
+    _print(table, _COLUMNS_MIN)
 
 
 def draw_tree(nodes: Sequence[tuple[int, str]]) -> None:
     """Draw a tree of nodes, depth first, each with its depth: at most one more than before."""
     root = Tree("", hide_root=True)
     path = [root]
+    deepest = 0
     for depth, label in nodes:
+        deepest = max(deepest, depth)
         del path[depth + 1 :]
         path.append(path[-1].add(Text(label, overflow="fold")))
-    _console().print(root)
+    _print(root, _COLUMNS_MIN + _COLUMNS_PER_DEPTH * deepest)
 
 
 @contextmanager
@@ -51,5 +56,7 @@ def draw_progress(label: str) -> Iterator[Callable[[int], object]]:
         yield show_count
 
 
-def _console() -> Console:
-    return Console(file=sys.stdout)
+def _print(drawing: Table | Tree, columns_min: int) -> None:
+    console = Console(file=sys.stdout)
+    console.width = max(console.width, columns_min)
+    console.print(drawing)

@@ -67,4 +67,5 @@ def _fields(record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for kind, title in zip(_FILES, ("segments", "archive", "checkpoints"), strict=True):
         size = format_size(record[f"{kind}_bytes"])
         yield title, f"{record[f'{kind}_count']}, {size}"
-    yield "checkpoint", f"the newest is of revision {record['checkpoint_revision']}"
+    if record["checkpoint_revision"]:
+        yield "newest", f"checkpoint of revision {record['checkpoint_revision']}"

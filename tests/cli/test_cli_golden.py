@@ -1,0 +1,132 @@
+"""What each verb prints, word for word. SNAPLEDGER_UPDATE_GOLDEN=1 writes the files anew."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+
+import pytest
+from cli_support import DATABASE, LAYER, Call
+
+from projections.snapshots import MetaStore
+
+GOLDEN = Path(__file__).parent / "golden"
+NAME = "default/10/sha256:5071a043b447b30be00ae8ae263d5f9c0f0778989c6a2720e82c02bd236e976a"
+TIME = re.compile(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z")
+TIME_NS = re.compile(r"\b\d{19}\b")
+
+
+def facts_of(store: Path) -> dict[str, str]:
+    """Return what differs from run to run, and what stands for it in the golden files."""
+    with MetaStore.open(store, read_only=True) as opened:
+        facts = {
+            batch.digest.hex(): f"(digest of revision {batch.revision})"
+            for batch in opened.event_store.batches()
+        }
+        facts[opened.event_store.store_id.hex()] = "(store id)"
+    return {**facts, str(store): "(store)", str(DATABASE): "(database)"}
+
+
+def normalised(text: str, store: Path, *, has_set_times: bool) -> str:
+    for fact, standing_in in facts_of(store).items():
+        text = text.replace(fact, standing_in)
+    if not has_set_times:
+        text = TIME_NS.sub("0", TIME.sub("(time)", text))
+    return text
+
+
+def indented(text: str) -> str:
+    """Return JSON, one document a line, in lines that a diff can show."""
+    documents = [json.loads(line) for line in text.splitlines()]
+    return "".join(json.dumps(each, indent=1) + "\n" for each in documents)
+
+
+def compare(name: str, text: str) -> None:
+    path = GOLDEN / name
+    if os.environ.get("SNAPLEDGER_UPDATE_GOLDEN"):
+        path.write_text(text)
+    assert text == path.read_text()
+
+
+IMPORTED = {
+    "ls": [],
+    "ls-filtered": ["kind==active", f"parent=={NAME}"],
+    "info": [NAME],
+    "tree": [],
+}
+TOLD = {
+    "log": [],
+    "log-key": ["--key", "extract-1"],
+    "info-labels": [LAYER],
+    "check": [],
+    "stats": [],
+}
+
+
+@pytest.mark.parametrize("as_json", [False, True], ids=["text", "json"])
+@pytest.mark.parametrize("name", [*IMPORTED, *TOLD])
+def test_verb_prints_what_the_golden_file_holds(
+    name: str, as_json: bool, call: Call, imported: Path, told: Path
+) -> None:
+    store, arguments = (imported, IMPORTED[name]) if name in IMPORTED else (told, TOLD[name])
+    verb = name.partition("-")[0]
+    result = call(verb, store, *arguments, *(["--json"] if as_json else []))
+    assert (result.code, result.err) == (0, "")
+    text = normalised(result.out, store, has_set_times=name in IMPORTED)
+    compare(f"{name}.{'json' if as_json else 'txt'}", indented(text) if as_json else text)
+
+
+@pytest.mark.parametrize("as_json", [False, True], ids=["text", "json"])
+def test_import_prints_what_the_golden_file_holds(
+    as_json: bool, call: Call, tmp_path: Path
+) -> None:
+    store = tmp_path / "store"
+    result = call("import-bolt", DATABASE, store, *(["--json"] if as_json else []))
+    assert (result.code, result.err) == (0, "")
+    text = normalised(result.out, store, has_set_times=True)
+    compare(f"import-bolt.{'json' if as_json else 'txt'}", indented(text) if as_json else text)
+
+
+def test_compact_prints_what_the_golden_file_holds(call: Call, story: Path) -> None:
+    result = call("compact", story)
+    assert (result.code, result.err) == (0, "")
+    compare("compact.txt", result.out)
+    result = call("compact", story, "--json")
+    assert (result.code, result.err) == (0, "")
+    compare("compact.json", indented(result.out))
+
+
+def field_names(document: object) -> set[str]:
+    if isinstance(document, list):
+        return set().union(*map(field_names, document))
+    if isinstance(document, dict):
+        return set(document).union(*map(field_names, document.values()))
+    return set()
+
+
+@pytest.mark.parametrize("name", ["import-bolt", "ls", "info", "tree", "check", "compact", "stats"])
+def test_help_names_every_field_of_the_json(name: str, call: Call) -> None:
+    result = call(name, "--help")
+    assert (result.code, result.err) == (0, "")
+    words = set(re.findall(r"\w+", result.out))
+    document = json.loads((GOLDEN / f"{name}.json").read_text())
+    document.pop("rows", None)
+    assert field_names(document) <= words
+
+
+def test_help_of_log_names_every_field_of_a_batch(call: Call) -> None:
+    words = set(re.findall(r"\w+", call("log", "--help").out))
+    decoder = json.JSONDecoder()
+    batch, _ = decoder.raw_decode((GOLDEN / "log.json").read_text())
+    assert {*batch, *batch["events"][0]} <= words
+
+
+def test_help_lists_every_verb_and_exit_code(call: Call) -> None:
+    result = call("--help")
+    assert (result.code, result.err) == (0, "")
+    for verb in ("import-bolt", "ls", "info", "tree", "log", "check", "compact", "stats"):
+        assert f"  {verb} " in result.out
+    for code in (0, 1, 2, 3, 10, 11, 130, 141):
+        assert f" {code}  " in result.out

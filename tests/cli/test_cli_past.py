@@ -1,0 +1,110 @@
+"""`--at`, and what `log` selects."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from cli_support import LAYER, Call
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def batches(call: Call, store: Path, *options: str) -> list[dict[str, Any]]:
+    result = call("log", store, "--json", *options)
+    assert (result.code, result.err) == (0, "")
+    return [json.loads(line) for line in result.out.splitlines()]
+
+
+def revisions(call: Call, store: Path, *options: str) -> list[int]:
+    return [batch["revision"] for batch in batches(call, store, *options)]
+
+
+def names(call: Call, store: Path, *options: str) -> list[str]:
+    result = call("ls", store, "--json", *options)
+    assert (result.code, result.err) == (0, "")
+    return [snapshot["name"] for snapshot in json.loads(result.out)["snapshots"]]
+
+
+@pytest.mark.parametrize(
+    ("revision", "expected"),
+    [(0, []), (1, ["extract-1"]), (2, [LAYER]), (4, [LAYER, "view-1"]), (5, [LAYER])],
+)
+def test_list_shows_a_past_revision(
+    revision: int, expected: list[str], call: Call, told: Path
+) -> None:
+    assert names(call, told, "--at", str(revision)) == expected
+
+
+def test_list_shows_a_past_time_to_the_nanosecond(call: Call, told: Path) -> None:
+    first, second = batches(call, told)[:2]
+    assert names(call, told, "--at", first["time"]) == ["extract-1"]
+    assert names(call, told, "--at", second["time"]) == [LAYER]
+    assert names(call, told, "--at", "2000-01-01T00:00:00Z") == []
+    assert names(call, told, "--at", "2200-01-01T00:00:00Z") == [LAYER]
+
+
+def test_info_and_tree_show_the_past(call: Call, told: Path) -> None:
+    assert call("info", told, "extract-1").code == 1
+    document = json.loads(call("info", told, "extract-1", "--at", "1", "--json").out)
+    assert document["revision"] == 1
+    assert document["snapshot"]["kind"] == "active"
+    assert document["snapshot"]["usage"] is None
+    assert "  view-1" in call("tree", told, "--at", "4").out
+
+
+def test_log_follows_a_snapshot_through_its_rename(call: Call, told: Path) -> None:
+    assert revisions(call, told, "--key", "extract-1") == [1, 2, 3]
+    assert revisions(call, told, "--key", LAYER) == [1, 2, 3]
+    assert revisions(call, told, "--key", "view-1") == [4, 5]
+
+
+def test_log_of_a_key_shows_only_its_events(call: Call, imported: Path) -> None:
+    [batch] = batches(call, imported, "--key", "default/33/my-commit")
+    [event] = batch["events"]
+    assert event["data"]["name"] == "default/33/my-commit"
+
+
+def test_log_says_who_and_why(call: Call, told: Path) -> None:
+    first = batches(call, told)[0]
+    assert (first["actor"], first["reason"], first["request_id"]) == (
+        "puller",
+        "unpack web:1.4",
+        "req-7",
+    )
+    text = call("log", told).out
+    assert 'actor=puller  reason="unpack web:1.4"  request_id=req-7' in text
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ([], [1, 2, 3, 4, 5]),
+        (["--from", "4"], [4, 5]),
+        (["--to", "2"], [1, 2]),
+        (["--from", "2", "--to", "3"], [2, 3]),
+        (["--from", "9"], []),
+        (["--to", "9", "-n", "1"], [5]),
+        (["-n", "2"], [4, 5]),
+        (["-n", "0"], []),
+        (["--to", "3", "-n", "2"], [2, 3]),
+        (["--from", "2", "-n", "2"], [2, 3]),
+        (["--from", "2", "--limit", "99"], [2, 3, 4, 5]),
+        (["--key", "extract-1", "-n", "1"], [3]),
+        (["--key", "extract-1", "--from", "1", "-n", "1"], [1]),
+    ],
+)
+def test_log_selects(options: list[str], expected: list[int], call: Call, told: Path) -> None:
+    assert revisions(call, told, *options) == expected
+
+
+def test_tree_holds_every_snapshot_below_its_parent(call: Call, imported: Path) -> None:
+    nodes = json.loads(call("tree", imported, "--json").out)["snapshots"]
+    assert sorted(node["name"] for node in nodes) == sorted(names(call, imported))
+    path: list[str] = []
+    for node in nodes:
+        del path[node["depth"] :]
+        assert node["parent"] == (path[-1] if path else "")
+        path.append(node["name"])

@@ -1,0 +1,193 @@
+"""The program as a process: what it imports, pipes, terminals, signals."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import signal
+import struct
+import subprocess
+import sys
+import termios
+from pathlib import Path
+
+import pytest
+from cli_support import LAYER, OPTIONS, PROGRAM, ROOT, Call
+
+from projections.snapshots import Kind, MetaStore, Usage
+
+LOADED = """
+import sys
+from tools.cli import main
+
+code = main(sys.argv[1:])
+loaded = sorted({name.partition(".")[0] for name in sys.modules})
+print(code, *loaded, file=sys.stderr)
+"""
+
+
+def loaded_by(*arguments: str | Path) -> set[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED, *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    code, *loaded = done.stderr.split()
+    assert code == "0"
+    return set(loaded)
+
+
+def on_terminal(*arguments: str | Path, columns: int = 60, **environment: str) -> str:
+    """Return what a process writes to a terminal, which is both its stdout and its stderr."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    inherited = {k: v for k, v in os.environ.items() if k not in {"NO_COLOR", "COLUMNS", "TERM"}}
+    with subprocess.Popen(
+        [*PROGRAM, *map(str, arguments)],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=theirs,
+        stderr=theirs,
+        env={**inherited, "TERM": "xterm", **environment},
+    ):
+        os.close(theirs)
+        written = b""
+        while True:
+            try:
+                part = os.read(ours, 65536)
+            except OSError:  # EIO: the last one has closed the terminal
+                break
+            if not part:
+                break
+            written += part
+    os.close(ours)
+    return written.decode().replace("\r\n", "\n")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"]])
+def test_start_imports_neither_the_library_nor_rich(arguments: list[str]) -> None:
+    assert not loaded_by(*arguments) & {"eventstore", "projections", "rich", "msgpack", "re2"}
+
+
+@pytest.mark.parametrize("verb", ["ls", "tree", "log", "check", "stats"])
+@pytest.mark.parametrize("option", [["--json"], []])
+def test_what_is_not_drawn_does_not_import_rich(verb: str, option: list[str], told: Path) -> None:
+    assert "rich" not in loaded_by(verb, told, *option)
+
+
+def test_piped_list_does_not_cut_names(process: Call, told: Path) -> None:
+    result = process("ls", told, COLUMNS="40")
+    assert f"\t{LAYER}\t" in result.out
+    assert "\x1b" not in result.out
+
+
+@pytest.mark.parametrize("columns", [20, 60, 200])
+def test_terminal_gets_a_table_that_folds_names(columns: int, told: Path) -> None:
+    written = on_terminal("ls", told, columns=columns)
+    assert "…" not in written
+    assert "─" in written
+    letters = [each for each in written.partition("sha256")[2] if each in "ab"]
+    assert len(letters) >= 64
+
+
+def test_terminal_gets_all_of_a_deep_tree(tmp_path: Path) -> None:
+    with (
+        MetaStore.open(tmp_path / "store", options=OPTIONS) as store,
+        store.transaction(writable=True) as transaction,
+    ):
+        for depth in range(100):
+            parent = f"layer-{depth - 1}" if depth else ""
+            transaction.create_snapshot(Kind.ACTIVE, "extract", parent=parent)
+            transaction.commit_active("extract", f"layer-{depth}", Usage(1, 1))
+    written = on_terminal("tree", tmp_path / "store", columns=80)
+    assert all(f"layer-{depth} " in written for depth in range(100))
+
+
+def test_terminal_gets_a_tree(imported: Path) -> None:
+    written = on_terminal("tree", imported, columns=200)
+    assert "├── " in written
+    assert "└── " in written
+
+
+def test_terminal_gets_text_escaped_and_not_taken_for_markup(tmp_path: Path) -> None:
+    key = "[bold]a[/bold]\x1b[31m:smile:\u202e"
+    with (
+        MetaStore.open(tmp_path / "store", options=OPTIONS) as store,
+        store.transaction(writable=True) as transaction,
+    ):
+        transaction.create_snapshot(Kind.ACTIVE, key)
+    for verb in ("ls", "tree"):
+        written = on_terminal(verb, tmp_path / "store", columns=200)
+        assert r"[bold]a[/bold]\x1b[31m:smile:\u202e" in written
+        assert key not in written
+
+
+@pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
+def test_terminal_gets_plain_lines_when_asked_for(environment: dict[str, str], told: Path) -> None:
+    written = on_terminal("ls", told, columns=20, **environment)
+    assert LAYER in written
+    assert "\x1b" not in written
+    assert "─" not in written
+
+
+def test_progress_leaves_nothing_in_the_output(told: Path) -> None:
+    written = on_terminal("check", told, columns=100)
+    assert "sound" in written
+    assert "sound" in on_terminal("check", told, columns=100, NO_COLOR="1").splitlines()
+
+
+@pytest.mark.parametrize("arguments", [["log", "--json"], ["log"], ["ls"], ["ls", "--json"]])
+def test_broken_pipe_ends_silently(arguments: list[str], tmp_path: Path) -> None:
+    with MetaStore.open(tmp_path / "store", options=OPTIONS) as store:
+        for number in range(200):
+            with store.transaction(writable=True) as transaction:
+                transaction.create_snapshot(Kind.ACTIVE, f"{number}", labels={"a": "b" * 1000})
+    with subprocess.Popen(
+        [*PROGRAM, arguments[0], str(tmp_path / "store"), *arguments[1:]],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as running:
+        assert running.stdout is not None
+        assert running.stderr is not None
+        running.stdout.close()
+        assert running.stderr.read() == b""
+        assert running.wait() == 141
+
+
+def test_full_disk_under_the_output_is_1(told: Path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [*PROGRAM, "log", str(told)],
+            cwd=ROOT,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr == "snapledger: No space left on device\n"
+
+
+def test_interrupt_is_130_without_traceback_and_makes_no_store(tmp_path: Path) -> None:
+    database = tmp_path / "database"
+    os.mkfifo(database)
+    with (
+        subprocess.Popen(
+            [*PROGRAM, "import-bolt", str(database), str(tmp_path / "store")],
+            cwd=ROOT,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as running,
+        database.open("wb"),
+    ):  # opens when the program has opened the other end
+        running.send_signal(signal.SIGINT)
+        _, complaints = running.communicate(timeout=30)
+    assert running.returncode == 130
+    assert complaints.strip() == ""
+    assert not (tmp_path / "store").exists()
