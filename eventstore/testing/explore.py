@@ -1,0 +1,272 @@
+"""Crash exploration: a workload, a crash at every operation, every image it may leave.
+
+The workload runs once, over a simulated file system that keeps the medium after each operation.
+Then, for every operation:
+
+- the process is *killed* there: what was cached is still seen, what was pending still is;
+- the *power* is cut there: each image that this may leave is tried, all of them while they are
+  few, a seeded sample beyond.
+
+Each time the store is opened again, judged (`eventstore.testing.oracle`) and used: one more batch
+is committed, on some images the store is compacted, and it is closed. That run is recorded too,
+and the power cut in its midst; so recovery itself is crashed. A promise that one run has made
+binds all later ones.
+
+An image that was seen before is judged by what was recovered from it then, since opening it
+again would give the same.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from random import Random
+from typing import TYPE_CHECKING
+
+from eventstore.codec import Event
+from eventstore.testing.history import Expectation, History
+from eventstore.testing.images import crash_images
+from eventstore.testing.oracle import (
+    Fault,
+    Finding,
+    Fold,
+    Recovered,
+    judge,
+    recovered,
+    tables_of,
+)
+from eventstore.testing.report import Report
+from eventstore.testing.session import SMALL, NotedStore, Session
+from eventstore.testing.simulated import SimulatedFileSystem
+
+if TYPE_CHECKING:
+    from eventstore.filesystem import FileSystem
+    from eventstore.options import StoreOptions
+    from eventstore.projection import Projection
+    from eventstore.testing.medium import Medium
+
+Workload = Callable[[Session], object]
+"""Opens the store of a session, uses it, and need not close it."""
+
+Inspection = Callable[[NotedStore], object]
+"""Looks at a recovered store; raises AssertionError if it is not as it should be."""
+
+PROBE_EVENT = Event("eventstore.testing.probe", None)
+"""Committed to every recovered store; projections ignore it, as all that they do not know."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Depth:
+    """How much is looked at.
+
+    Attributes:
+        images: at each crash point; if there are more, a sample of so many is taken.
+        double_crashes: power cuts during each recovery that is new.
+        double_crashes_after_kill: the same, where the process was killed before.
+        verify_every: of the recovered stores, each so many-th is verified byte by byte.
+        compact_every: of the recovered stores, each so many-th is compacted.
+    """
+
+    images: int = 32
+    double_crashes: int = 3
+    double_crashes_after_kill: int = 6
+    verify_every: int = 16
+    compact_every: int = 4
+
+
+QUICK = Depth()
+DEEP = Depth(
+    images=1000,
+    double_crashes=24,
+    double_crashes_after_kill=100,
+    verify_every=4,
+    compact_every=2,
+)
+
+
+def explore(
+    workload: Workload,
+    projections: Sequence[Projection],
+    *,
+    options: StoreOptions = SMALL,
+    depth: Depth = QUICK,
+    seed: int = 0,
+    own_threads: bool = False,
+    inspect: Inspection | None = None,
+    wrap: Callable[[FileSystem], FileSystem] | None = None,
+) -> Report:
+    """Run a workload and try a crash at each of its operations.
+
+    Args:
+        workload: what to run.
+        projections: of the store.
+        options: of the store; see `eventstore.testing.SMALL`.
+        depth: how much to look at.
+        seed: for the samples.
+        own_threads: let the engine's preparing thread run; the operations then come in another
+            order from run to run.
+        inspect: looks at each recovered store too.
+        wrap: puts something between the engine and the simulated file system.
+
+    Returns:
+        what was looked at and what is wrong; `Report.require_sound` raises it.
+
+    Raises:
+        Exception: what the workload raised.
+    """
+    random = Random(seed)  # noqa: S311  (to be repeatable)
+    explorer = _Explorer(projections, options, depth, random, inspect, wrap)
+    return explorer.run(workload, own_threads=own_threads)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the engine from logging each of thousands of recoveries."""
+    logger = logging.getLogger("eventstore")
+
+    def refuse(record: logging.LogRecord) -> bool:
+        _ = record
+        return False
+
+    logger.addFilter(refuse)
+    try:
+        yield
+    finally:
+        logger.removeFilter(refuse)
+
+
+@dataclass
+class _Explorer:
+    projections: Sequence[Projection]
+    options: StoreOptions
+    depth: Depth
+    random: Random
+    inspect: Inspection | None
+    wrap: Callable[[FileSystem], FileSystem] | None
+    report: Report = field(default_factory=Report)
+
+    def __post_init__(self) -> None:
+        self.fold = Fold(self.projections)
+        self.seen: dict[frozenset[tuple[str, bytes | None]], Recovered | Finding] = {}
+
+    def run(self, workload: Workload, *, own_threads: bool) -> Report:
+        file_system = SimulatedFileSystem()
+        session = self._session(file_system, Expectation())
+        session.own_threads = own_threads
+        workload(session)
+        self.options = session.options
+        self.report.operations = file_system.calls
+        with _quiet():
+            for position in range(len(file_system.steps)):
+                self._crash_at(file_system, session.history, position)
+        return self.report
+
+    def _session(self, file_system: SimulatedFileSystem, expected: Expectation) -> Session:
+        history = History(lambda: file_system.position, expected)
+        seen_by_engine = self.wrap(file_system) if self.wrap else file_system
+        return Session(seen_by_engine, self.projections, history, self.options)
+
+    def _crash_at(self, file_system: SimulatedFileSystem, history: History, position: int) -> None:
+        step = file_system.steps[position]
+        expected = history.at(position)
+        where = f"after operation {position}, {step.name} {step.path}"
+        self.report.crash_points += 1
+        self.report.kills += 1
+        after_kill = self.depth.double_crashes_after_kill
+        self._recover(step.medium, expected, f"killed {where}", after_kill)
+        for image in crash_images(step.medium, self.depth.images, self.random, newest=step.node):
+            self.report.images += 1
+            known = self.seen.get(image.medium.fingerprint())
+            there = f"power cut {where}: {image.describe()}"
+            if known is None:
+                known = self._recover(image.medium, expected, there, self.depth.double_crashes)
+                self.seen[image.medium.fingerprint()] = known
+            elif isinstance(known, Finding):
+                self.report.add(known, there)
+            else:
+                self._add_all(list(judge(known, expected)), there)
+
+    def _recover(
+        self, medium: Medium, expected: Expectation, where: str, double_crashes: int
+    ) -> Recovered | Finding:
+        """Open, judge and use the store on a medium; then crash that very run."""
+        self.report.recoveries += 1
+        file_system = SimulatedFileSystem(medium.copy(), keep_steps=double_crashes > 0)
+        session = self._session(file_system, expected)
+        found = self._use(session, expected, where)
+        if not isinstance(found, Finding):
+            self._crash_recovery(file_system, session.history, where, double_crashes)
+        return found
+
+    def _crash_recovery(
+        self, file_system: SimulatedFileSystem, history: History, where: str, count: int
+    ) -> None:
+        steps = file_system.steps
+        positions = self.random.sample(range(len(steps)), min(count, len(steps)))
+        for number in range(count):
+            position = positions[number % len(positions)]
+            step = steps[position]
+            images = list(crash_images(step.medium, 8, self.random, newest=step.node))
+            image = self.random.choice(images)
+            self.report.double_crashes += 1
+            there = (
+                f"{where}\n  power cut during recovery or use, after operation {position}, "
+                f"{step.name} {step.path}: {image.describe()}"
+            )
+            self._recover(image.medium, history.at(position), there, 0)
+
+    def _use(self, session: Session, expected: Expectation, where: str) -> Recovered | Finding:
+        findings: list[Finding] = []
+        try:
+            store = session.open()
+        except Exception as error:
+            finding = Finding(Fault.REFUSED, f"{type(error).__name__}: {error}")
+            self.report.add(finding, where)
+            return finding
+        try:
+            found = recovered(store)
+            findings.extend(judge(found, expected))
+            findings.extend(self._examine(store, found, expected))
+            self._work(session, store)
+        except Exception as error:
+            finding = Finding(Fault.STUCK, f"{type(error).__name__}: {error}")
+            self.report.add(finding, where)
+            return finding
+        finally:
+            store.close()
+        self._add_all(findings, where)
+        return found
+
+    def _examine(self, store: NotedStore, found: Recovered, expected: Expectation) -> list[Finding]:
+        findings = []
+        tables = self.fold.tables(found, expected)
+        if tables is not None and tables != tables_of(store, self.projections):
+            findings.append(Finding(Fault.WRONG_STATE, f"at revision {found.revision}"))
+        try:
+            store.check()
+            if self.inspect is not None:
+                self.inspect(store)
+        except AssertionError as error:
+            findings.append(Finding(Fault.UNSOUND, str(error)))
+        oldest = found.batches[0][0] if found.batches else found.revision + 1
+        for receipt in expected.receipts[-2:]:
+            if oldest <= receipt.revision <= found.revision:
+                store.check_receipt(receipt)
+        return findings
+
+    def _work(self, session: Session, store: NotedStore) -> None:
+        """Use a recovered store as its owner would."""
+        session.commit(store, PROBE_EVENT)
+        if self.report.recoveries % self.depth.compact_every == 0:
+            store.compact()
+        if self.report.recoveries % self.depth.verify_every == 0:
+            self.report.verified += 1
+            verified = store.verify()
+            if not verified.is_sound:
+                raise AssertionError(f"verify finds {verified.problems}")
+
+    def _add_all(self, findings: list[Finding], where: str) -> None:
+        for finding in findings:
+            self.report.add(finding, where)

@@ -1,0 +1,118 @@
+"""The oracle: judges what an open has recovered against what must be there.
+
+Both halves: what is there is a prefix of what was issued, and it holds everything that was
+promised. Then the tables must be what a fold of the recovered batches gives, and `check` of all
+tables and projections must pass.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from eventstore.codec import decode_batch
+from eventstore.history import start_state
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from eventstore.projection import Projection
+    from eventstore.testing.history import Expectation
+    from eventstore.testing.session import NotedStore
+
+Tables = dict[str, dict[Any, Any]]
+"""All tables of a store by name, as plain dictionaries."""
+
+
+class Fault(enum.Enum):
+    """What is wrong after a crash."""
+
+    REFUSED = "the store does not open"
+    LOST = "an acknowledged batch is lost"
+    PHANTOM = "there is a batch that was never issued"
+    WRONG_STATE = "the tables are not the fold of the batches"
+    UNSOUND = "an invariant does not hold"
+    STUCK = "the recovered store can't be used"
+
+
+class Finding(NamedTuple):
+    """One thing that is wrong."""
+
+    fault: Fault
+    message: str
+
+
+class Recovered(NamedTuple):
+    """What an open has recovered: the kept batches, each with revision, digest and payload."""
+
+    revision: int
+    batches: tuple[tuple[int, bytes, bytes], ...]
+
+
+def recovered(store: NotedStore) -> Recovered:
+    """Read everything that a store has recovered."""
+    batches = tuple(
+        (record.revision, record.digest, bytes(record.payload)) for record in store.raw_records()
+    )
+    with store.transaction() as reader:
+        return Recovered(reader.revision, batches)
+
+
+def judge(found: Recovered, expected: Expectation) -> Iterator[Finding]:
+    """Yield what is wrong with the batches that were recovered."""
+    if found.revision < expected.revision:
+        yield Finding(
+            Fault.LOST,
+            f"revision {expected.revision} was acknowledged, {found.revision} is the last one left",
+        )
+    oldest = found.batches[0][0] if found.batches else found.revision + 1
+    if [batch[0] for batch in found.batches] != list(range(oldest, found.revision + 1)):
+        yield Finding(Fault.LOST, f"batches are missing between {oldest} and {found.revision}")
+    for revision, digest, payload in found.batches:
+        promised = expected.digests.get(revision)
+        if promised is not None and promised != digest:
+            yield Finding(Fault.LOST, f"revision {revision} is not the one that was acknowledged")
+        if payload not in expected.candidates.get(revision, ()):
+            yield Finding(Fault.PHANTOM, f"revision {revision} was never issued like this")
+
+
+def tables_of(store: NotedStore, projections: Sequence[Projection]) -> Tables:
+    """Return all tables as a reader sees them."""
+    with store.transaction() as reader:
+        return {
+            spec.name: dict(reader.items(spec.name))
+            for projection in projections
+            for spec in projection.tables
+        }
+
+
+class Fold:
+    """Gives the tables that a list of batches must lead to, from the first batch on."""
+
+    def __init__(self, projections: Sequence[Projection]) -> None:
+        self._projections = projections
+        self._known: dict[bytes, Tables] = {}
+
+    def tables(self, found: Recovered, expected: Expectation) -> Tables | None:
+        """Return the tables after the last batch; None if the first ones are not known for sure."""
+        if not found.batches:
+            return self._folded([]) if not found.revision else None
+        digest = found.batches[-1][1]
+        if digest not in self._known:
+            payloads: list[bytes] = []
+            for revision in range(1, found.batches[0][0]):
+                candidates = set(expected.candidates.get(revision, ()))
+                if len(candidates) != 1:
+                    return None
+                payloads += candidates
+            payloads += [payload for _, _, payload in found.batches]
+            self._known[digest] = self._folded(payloads)
+        return self._known[digest]
+
+    def _folded(self, payloads: list[bytes]) -> Tables:
+        state = start_state(self._projections, None)
+        for payload in payloads:
+            _, events = decode_batch(payload)
+            for event in events:
+                state.apply(event)
+        return {name: dict(table.items()) for name, table in state.tables.items()}

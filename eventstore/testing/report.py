@@ -1,0 +1,80 @@
+"""What an exploration has looked at and found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from eventstore.testing.oracle import Fault, Finding
+
+_SHOWN_MAX = 5
+
+
+class InconsistencyError(AssertionError):
+    """A crash loses, invents or breaks something."""
+
+
+@dataclass(slots=True)
+class Report:
+    """Counts of one exploration, and what is wrong.
+
+    Attributes:
+        operations: calls of the file system that the workload made.
+        crash_points: states of the medium at which a crash was tried.
+        images: power cuts: one for each image at each crash point.
+        recoveries: images that differ, each opened, judged and used.
+        kills: crash points at which only the processes died.
+        double_crashes: images of power cuts during a recovery, or during use after it.
+        verified: recovered stores that were also verified byte by byte.
+        counts: findings by what is wrong.
+        problems: the first findings of each kind, in words.
+    """
+
+    operations: int = 0
+    crash_points: int = 0
+    images: int = 0
+    recoveries: int = 0
+    kills: int = 0
+    double_crashes: int = 0
+    verified: int = 0
+    counts: dict[Fault, int] = field(default_factory=lambda: dict.fromkeys(Fault, 0))
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def acknowledged_lost(self) -> int:
+        """How many images have lost something acknowledged, refused ones included."""
+        return self.counts[Fault.LOST] + self.counts[Fault.REFUSED]
+
+    @property
+    def phantoms(self) -> int:
+        """How many batches were found that nobody had issued."""
+        return self.counts[Fault.PHANTOM]
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether nothing is wrong."""
+        return not any(self.counts.values())
+
+    def add(self, finding: Finding, where: str) -> None:
+        """Count a finding, and keep it in words unless there are enough of its kind."""
+        self.counts[finding.fault] += 1
+        if self.counts[finding.fault] <= _SHOWN_MAX:
+            self.problems.append(f"{finding.fault.value}: {finding.message}\n  {where}")
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.operations} operations, {self.crash_points} crash points, {self.images} "
+            f"images ({self.recoveries} recoveries), {self.kills} kills, {self.double_crashes} "
+            f"double crashes, {self.verified} verified; {self.acknowledged_lost} acknowledged "
+            f"lost, {self.phantoms} phantoms",
+            *self.problems,
+        ]
+        return "\n".join(lines)
+
+    def require_sound(self) -> None:
+        """Raise unless nothing is wrong.
+
+        Raises:
+            InconsistencyError: says what is.
+        """
+        if not self.is_sound:
+            raise InconsistencyError(str(self))
