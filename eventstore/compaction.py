@@ -127,9 +127,9 @@ class _Compaction:
         checkpoints = self._checkpoint_revisions()
         segments = list_segments(self._file_system, self._path)
         going = plan(checkpoints, [source.first_revision for source in segments])
-        self._remove_checkpoints(going.checkpoints)
-        if not self._retention.archive and (going.segments or self._archived()):
+        if self._may_drop() and (going.checkpoints or going.segments or self._archived()):
             self._verify_checkpoints(checkpoints[-_CHECKPOINTS_KEPT:])
+        self._remove_checkpoints(going.checkpoints)
         archived = dropped = 0
         for source, following in pairwise(segments):
             if source.first_revision not in going.segments:
@@ -141,7 +141,7 @@ class _Compaction:
                 dropped += 1
             self._file_system.remove(source.path)
             self._file_system.sync_directory(self._wal_path)
-        dropped += self._drop_archived(checkpoints)
+        dropped += self._drop_archived()
         return CompactionReport(
             archived=archived,
             dropped=dropped,
@@ -161,8 +161,17 @@ class _Compaction:
         if revisions:
             self._file_system.sync_directory(self._checkpoints_path)
 
+    def _may_drop(self) -> bool:
+        limits = self._retention
+        return not limits.archive or any(
+            limit is not None for limit in (limits.age_seconds, limits.size_bytes, limits.revisions)
+        )
+
     def _verify_checkpoints(self, revisions: Sequence[int]) -> None:
-        """Read both once more: what is dropped now could not be replayed again."""
+        """Read those that stay once more before anything older goes.
+
+        A log that was cut at its start can't replay what they hold.
+        """
         for revision in revisions:
             path = join(self._checkpoints_path, layout.checkpoint_name(revision))
             load_checkpoint(self._file_system, path)
@@ -225,14 +234,12 @@ class _Compaction:
     def _archived(self) -> list[SegmentSource]:
         return list_archived(self._file_system, self._path)
 
-    def _drop_archived(self, checkpoints: Sequence[int]) -> int:
+    def _drop_archived(self) -> int:
         """Drop archived segments that are past a limit, oldest first."""
         archived = self._archived()
         sources = list_sources(self._file_system, self._path)
         kept = [source.path for source in self._kept(archived, sources)]
         dropped = [source for source in archived if source.path not in kept]
-        if dropped:
-            self._verify_checkpoints(checkpoints[-_CHECKPOINTS_KEPT:])
         for source in dropped:
             self._file_system.remove(source.path)
             self._file_system.sync_directory(self._archive_path)

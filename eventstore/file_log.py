@@ -160,6 +160,7 @@ class FileLog:
         On a full disk the space prepared for the next segment is given up for it.
         """
         directory = join(self._path, layout.CHECKPOINTS_NAME)
+        # Only so that the bound on disk does not fall far behind: it may be stale.
         self._durable_block.sync()
         self._with_spare_space(
             lambda: write_checkpoint(self._file_system, directory, content, pause)

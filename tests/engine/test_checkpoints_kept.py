@@ -1,0 +1,44 @@
+"""Which checkpoints a compaction keeps, and what counts towards the next one."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from engine_support import SMALL, add, checkpoints, open_store
+
+from eventstore import CorruptionError, Retention
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.parametrize("retention", [Retention.none(), Retention(revisions=1)])
+def test_no_checkpoint_goes_while_one_of_the_two_newest_is_damaged(
+    tmp_path: Path, retention: Retention
+) -> None:
+    with open_store(tmp_path, options=replace(SMALL, retention=retention)) as store:
+        for _ in range(2):
+            add(store, 30)
+            store.compact()
+        before = checkpoints(tmp_path)
+        before[1].write_bytes(before[1].read_bytes()[:-9])
+        add(store, 30)
+        with pytest.raises(CorruptionError):
+            store.compact()
+        assert set(before) < set(checkpoints(tmp_path))
+
+
+def test_log_replayed_at_the_open_counts_towards_the_next_checkpoint(tmp_path: Path) -> None:
+    options = replace(SMALL, background=True, checkpoint_after_bytes=8192)
+    for _ in range(8):
+        with open_store(tmp_path, options=options) as store:
+            add(store, 10)
+            deadline = time.monotonic() + 1.5
+            while time.monotonic() < deadline:
+                if checkpoints(tmp_path):
+                    return
+                time.sleep(0.05)
+    pytest.fail("no checkpoint, although the log has grown past the limit")
