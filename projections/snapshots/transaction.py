@@ -303,7 +303,7 @@ class SnapshotWriteTransaction(WriteTransaction, SnapshotTransaction):
                 parent=info.parent or parent,
                 labels=kept,
                 usage=checked,
-                time_ns=time.time_ns(),
+                time_ns=_now_ns(info.updated_ns),
             )
         )
         return snapshot_id
@@ -328,7 +328,10 @@ class SnapshotWriteTransaction(WriteTransaction, SnapshotTransaction):
                 )
         self.emit(
             events.updated(
-                id_number=int(snapshot_id), name=info.name, labels=wanted, time_ns=time.time_ns()
+                id_number=int(snapshot_id),
+                name=info.name,
+                labels=wanted,
+                time_ns=_now_ns(info.updated_ns),
             )
         )
         return self.get_info(name)[1]
@@ -363,6 +366,11 @@ class SnapshotWriteTransaction(WriteTransaction, SnapshotTransaction):
                 f"parent snapshot {shown(parent)} is {row[1].kind}: only a committed one can be "
                 "a parent"
             )
+
+
+def _now_ns(last_change_ns: int) -> int:
+    """Return the time of a change, which a clock that was set back doesn't make earlier."""
+    return max(time.time_ns(), last_change_ns)
 
 
 def _refuse_write() -> NoReturn:
