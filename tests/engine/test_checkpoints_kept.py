@@ -35,7 +35,7 @@ def test_log_replayed_at_the_open_counts_towards_the_next_checkpoint(tmp_path: P
     options = replace(SMALL, background=True, checkpoint_after_bytes=8192)
     for _ in range(8):
         with open_store(tmp_path, options=options) as store:
-            add(store, 10)
+            add(store, 40)
             deadline = time.monotonic() + 1.5
             while time.monotonic() < deadline:
                 if checkpoints(tmp_path):
