@@ -290,11 +290,8 @@ def disk_usage(file_system: FileSystem, path: str) -> dict[str, int]:
         usage[f"{kind}_count"] = len(found)
         usage[f"{kind}_bytes"] = sum(file_system.size_bytes(source.path) for source in found)
     directory = join(path, layout.CHECKPOINTS_NAME)
-    names = [
-        name
-        for name in file_system.list_directory(directory)
-        if layout.parse_checkpoint_name(name) is not None
-    ]
+    listed = file_system.list_directory(directory) if file_system.is_directory(directory) else []
+    names = [name for name in listed if layout.parse_checkpoint_name(name) is not None]
     usage["checkpoint_count"] = len(names)
     usage["checkpoint_bytes"] = sum(file_system.size_bytes(join(directory, name)) for name in names)
     return usage

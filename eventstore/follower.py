@@ -205,6 +205,9 @@ class FollowerLog:
         survey = survey_store(self._file_system, self._path, replay, last_revision=bound)
         if survey.problem is not None:
             raise survey.problem
+        if survey.tail is None and (bound or survey.damaged_checkpoints):
+            path = join(self._path, layout.WAL_NAME)
+            raise CorruptionError(path, 0, "all segments of the log are missing")
         if survey.tail is None:
             raise NotAStoreError(f"{self._path}: the store is still being made; try again")
         revision = state[0].durable.revision

@@ -126,8 +126,9 @@ def require_store(file_system: FileSystem, path: str, *, may_create: bool) -> No
             f"{path}: not a store: the directory holds {strangers[0]!r}; give the path of a "
             "store, of an empty directory or of nothing"
         )
-    if layout.WAL_NAME not in names and not may_create:
-        raise NotAStoreError(f"{path}: the directory holds no store")
+    # `durable` is made after the log, so where it is alone the log is lost: damage, found later.
+    if not may_create and layout.WAL_NAME not in names and layout.DURABLE_NAME not in names:
+        raise NotAStoreError(f"{path}: the directory holds no store; check the path")
     for name in layout.DIRECTORY_NAMES:
         directory = join(path, name)
         if file_system.exists(directory) and not file_system.is_directory(directory):

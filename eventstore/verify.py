@@ -140,6 +140,7 @@ class _Verification:
         sources = list_sources(self.file_system, self.path)
         bound = read_durable_bound(self.file_system, self.path, self._store_id(sources))
         checkpoint_count = self._read_checkpoints()
+        self._check_start(sources)
         if not self.quick:
             self._choose_start(sources)
         for source in sources[-1:] if self.quick else sources:
@@ -172,6 +173,8 @@ class _Verification:
 
     def _read_checkpoints(self) -> int:
         directory = join(self.path, layout.CHECKPOINTS_NAME)
+        if not self.file_system.is_directory(directory):
+            return 0
         read = load_checkpoint if self.quick else verify_checkpoint
         count = 0
         for name in self.file_system.list_directory(directory):
@@ -189,6 +192,16 @@ class _Verification:
             else:
                 self.checkpoints[revision] = checkpoint
         return count
+
+    def _check_start(self, sources: list[SegmentSource]) -> None:
+        """Check that a checkpoint holds the effect of the batches that are no longer kept."""
+        first_revision = sources[0].first_revision if sources else 1
+        if first_revision > 1 and max(self.checkpoints, default=0) < first_revision - 1:
+            reason = (
+                f"the log starts at revision {first_revision}, and no valid checkpoint holds the "
+                "state before it"
+            )
+            self.problems.append(Problem(sources[0].path, 0, reason))
 
     def _choose_start(self, sources: list[SegmentSource]) -> None:
         """Begin the replay at the first batch, or at the oldest checkpoint that can be used."""

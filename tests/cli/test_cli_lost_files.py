@@ -1,0 +1,73 @@
+"""Files that are missing from a store: what can't be damage is none, what is lost is named."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+from eventstore import Retention, StoreOptions
+from projections.snapshots import Kind, MetaStore
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from cli_support import Call
+
+READING = ["ls", "tree", "log", "stats", "check"]
+
+
+@pytest.fixture
+def shortened(tmp_path: Path) -> Path:
+    """Return a store whose first batches are dropped: only checkpoints hold their effect."""
+    path = tmp_path / "shortened"
+    options = StoreOptions(segment_bytes=4096, background=False, retention=Retention.none())
+    with MetaStore.open(path, options=options) as store:
+        for number in range(40):
+            with store.transaction(writable=True) as transaction:
+                transaction.create_snapshot(Kind.ACTIVE, f"k{number}", labels={"a": "b" * 200})
+            if number in {20, 38}:
+                store.checkpoint()
+        assert store.compact().dropped
+    return path
+
+
+@pytest.mark.parametrize("verb", [*READING, "compact"])
+@pytest.mark.parametrize("name", ["checkpoints", "archive", "torn", "LOCK", "durable"])
+def test_what_can_be_made_again_may_be_missing(
+    name: str, verb: str, call: Call, story: Path
+) -> None:
+    path = story / name
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+    result = call(verb, story)
+    assert (result.code, result.err) == (0, "")
+
+
+@pytest.mark.parametrize("option", [[], ["--quick"]])
+def test_check_finds_that_no_checkpoint_holds_what_was_dropped(
+    option: list[str], call: Call, shortened: Path
+) -> None:
+    assert call("check", shortened, *option).code == 0
+    for checkpoint in (shortened / "checkpoints").iterdir():
+        checkpoint.unlink()
+    assert call("ls", shortened).code == 3
+    result = call("check", shortened, *option)
+    assert result.code == 3
+    assert "no valid checkpoint" in result.out
+
+
+@pytest.mark.parametrize("what", ["segments", "wal"])
+@pytest.mark.parametrize("verb", READING)
+def test_lost_log_is_damage(verb: str, what: str, call: Call, story: Path) -> None:
+    if what == "wal":
+        shutil.rmtree(story / "wal")
+    else:
+        for segment in (story / "wal").iterdir():
+            segment.unlink()
+    result = call(verb, story)
+    assert result.code == 3
+    assert "missing" in result.out + result.err
