@@ -1,0 +1,408 @@
+"""The mutants: the engine with one piece of its safety taken out.
+
+Each replaces one passage of the source, which must be there exactly once. Together they cover
+each sync of a file and of a directory, each check of a checksum, a digest or a bound, and each
+order that a crash could expose.
+
+Not here, because nothing is lost without them: the syncs of a spare before it is used and of a
+checkpoint while it is written (a later sync of the same file covers both; they spread the work),
+the syncs of the `durable` file (a bound that is behind is legal), and the sync of a directory
+after a checkpoint or a segment was *removed* (if it comes back, it is removed again).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Mutant(NamedTuple):
+    """One change of one file."""
+
+    name: str
+    path: str
+    old: str
+    new: str
+
+
+WRITER = "eventstore/log/writer.py"
+RECOVERY = "eventstore/recovery.py"
+SURVEY = "eventstore/survey.py"
+READER = "eventstore/log/reader.py"
+FORMAT = "eventstore/format.py"
+CHECKPOINT = "eventstore/checkpoint.py"
+COMPACTION = "eventstore/compaction.py"
+TRANSACTION = "eventstore/transaction.py"
+FILE_SYSTEM = "eventstore/filesystem.py"
+CURSOR = "eventstore/log/cursor.py"
+STORE = "eventstore/store.py"
+VERIFY = "eventstore/verify.py"
+FOLLOWER = "eventstore/follower.py"
+FILE_LOG = "eventstore/file_log.py"
+
+MUTANTS = (
+    # Syncs of files
+    Mutant("no sync of a group", WRITER, "            segment.file.sync()\n", "            pass\n"),
+    Mutant(
+        "no sync of a segment's first group",
+        WRITER,
+        "        file.sync()\n        path = join(",
+        "        path = join(",
+    ),
+    Mutant(
+        "no sync of the log when it is opened",
+        RECOVERY,
+        "        file.sync()\n        file_system.sync_directory(join(path, layout.WAL_NAME))\n",
+        "        file_system.sync_directory(join(path, layout.WAL_NAME))\n",
+    ),
+    Mutant(
+        "no sync of a new store's first segment",
+        RECOVERY,
+        "    spare.file.sync()\n",
+        "",
+    ),
+    Mutant(
+        "no sync after a torn tail was zeroed",
+        RECOVERY,
+        "    file.write(offset_bytes, bytes(len(data)))\n    file.sync()\n",
+        "    file.write(offset_bytes, bytes(len(data)))\n",
+    ),
+    Mutant(
+        "no sync of small files",
+        FILE_SYSTEM,
+        "        file.write(0, data)\n        file.sync()\n",
+        "        file.write(0, data)\n",
+    ),
+    Mutant(
+        "no sync of a checkpoint before its rename",
+        CHECKPOINT,
+        "            file.sync()\n        finally:",
+        "        finally:",
+    ),
+    Mutant("sync of a file does nothing", FILE_SYSTEM, "    os.fdatasync(descriptor)", "    pass"),
+    # Syncs of directories
+    Mutant(
+        "no directory sync after a roll",
+        WRITER,
+        "        self._file_system.sync_directory(self._wal_path)\n",
+        "",
+    ),
+    Mutant(
+        "no directory sync of the log when it is opened",
+        RECOVERY,
+        "        file.sync()\n        file_system.sync_directory(join(path, layout.WAL_NAME))\n",
+        "        file.sync()\n",
+    ),
+    Mutant(
+        "no directory sync after a store's directory was made",
+        RECOVERY,
+        "        file_system.sync_directory(parent(directory))\n",
+        "",
+    ),
+    Mutant(
+        "no directory sync after the subdirectories were made",
+        RECOVERY,
+        "    if missing:\n        file_system.sync_directory(path)\n",
+        "",
+    ),
+    Mutant(
+        "no directory sync after the first segment got its name",
+        RECOVERY,
+        "    file_system.rename(spare.file.path, name)\n"
+        "    file_system.sync_directory(directory)\n",
+        "    file_system.rename(spare.file.path, name)\n",
+    ),
+    Mutant(
+        "no directory sync after a torn tail was saved",
+        RECOVERY,
+        "    file_system.rename(temporary, saved_path)\n"
+        "    file_system.sync_directory(directory)\n",
+        "    file_system.rename(temporary, saved_path)\n",
+    ),
+    Mutant(
+        "no directory sync after a checkpoint",
+        CHECKPOINT,
+        "    file_system.sync_directory(parent(path))\n",
+        "",
+    ),
+    Mutant(
+        "no directory sync of the archive",
+        COMPACTION,
+        "        self._file_system.rename(temporary, target)\n"
+        "        self._file_system.sync_directory(self._archive_path)\n",
+        "        self._file_system.rename(temporary, target)\n",
+    ),
+    Mutant("sync of a directory does nothing", FILE_SYSTEM, "os.fsync(descriptor)", "pass"),
+    # Orders
+    Mutant(
+        "acknowledged before the sync",
+        TRANSACTION,
+        "            self._log.make_durable(ticket)\n",
+        "            pass\n",
+    ),
+    Mutant(
+        "published before the sync",
+        TRANSACTION,
+        "        try:\n            self._lock.release()\n",
+        "        self._state.publish(node)\n        try:\n            self._lock.release()\n",
+    ),
+    Mutant(
+        "the durable file written before the sync",
+        WRITER,
+        "        segment = group.segment\n        if segment.is_named:\n",
+        "        segment = group.segment\n"
+        "        self._durable_block.store(\n"
+        "            layout.pack_durable(segment.header.store_id, group.last_revision)\n"
+        "        )\n"
+        "        if segment.is_named:\n",
+    ),
+    Mutant(
+        "rollback does not wait for what it could read",
+        TRANSACTION,
+        "        self._log.wait_until_durable(self._base_revision)\n",
+        "",
+    ),
+    Mutant(
+        "a segment gets its name before its first group",
+        WRITER,
+        "        file.write(0, layout.pack_segment_header(segment.header) + data)\n"
+        "        file.sync()\n"
+        "        path = join(self._wal_path, "
+        "layout.segment_name(segment.header.first_revision))\n"
+        "        self._file_system.rename(file.path, path)\n"
+        "        self._file_system.sync_directory(self._wal_path)\n",
+        "        path = join(self._wal_path, "
+        "layout.segment_name(segment.header.first_revision))\n"
+        "        self._file_system.rename(file.path, path)\n"
+        "        self._file_system.sync_directory(self._wal_path)\n"
+        "        file.write(0, layout.pack_segment_header(segment.header) + data)\n"
+        "        file.sync()\n",
+    ),
+    Mutant(
+        "a failed sync is forgotten",
+        WRITER,
+        "                self._failure = error\n",
+        "                pass\n",
+    ),
+    Mutant(
+        "a group whose sync failed is acknowledged",
+        WRITER,
+        "        if group.error is not None:\n"
+        "            raise self._failed_error() from group.error\n",
+        "",
+    ),
+    Mutant(
+        "a torn tail is zeroed before it is saved",
+        RECOVERY,
+        "    write_file(file_system, temporary, data)\n",
+        "    file.write(offset_bytes, bytes(len(data)))\n"
+        "    file.sync()\n"
+        "    write_file(file_system, temporary, data)\n",
+    ),
+    Mutant(
+        "a segment is removed before it is archived",
+        COMPACTION,
+        "                self._archive(source, following)\n",
+        "                data = self._verified_content(source, following)\n"
+        "                self._file_system.remove(source.path)\n"
+        "                self._file_system.sync_directory(self._wal_path)\n"
+        "                write_file(self._file_system, source.path, data)\n"
+        "                self._archive(source, following)\n",
+    ),
+    Mutant(
+        "only one checkpoint is kept",
+        COMPACTION,
+        "_CHECKPOINTS_KEPT = 2",
+        "_CHECKPOINTS_KEPT = 1",
+    ),
+    Mutant(
+        "the segment after the older checkpoint goes too",
+        COMPACTION,
+        "            if following - 1 > kept[0]:\n",
+        "            if first > kept[0]:\n",
+    ),
+    Mutant(
+        "checkpoints that stay are not read before older ones go",
+        COMPACTION,
+        "            self._verify_checkpoints(checkpoints[-_CHECKPOINTS_KEPT:])\n",
+        "            pass\n",
+    ),
+    Mutant(
+        "an archived copy is not compared",
+        COMPACTION,
+        "        if copy.read(0, copy.size_bytes()) != data:\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        "a checkpoint is not read back",
+        CHECKPOINT,
+        "    verify_checkpoint(file_system, path)\n    return path\n",
+        "    return path\n",
+    ),
+    Mutant(
+        "a checkpoint is written in place",
+        CHECKPOINT,
+        "    temporary = path + layout.TEMPORARY_SUFFIX\n",
+        "    temporary = path\n",
+    ),
+    # Verdicts
+    Mutant(
+        "the durable bound is not heeded",
+        RECOVERY,
+        "    acknowledged = max(survey.durable_bound, tail.durable_claim)\n",
+        "    acknowledged = tail.durable_claim\n",
+    ),
+    Mutant(
+        "later records' durable revisions are not heeded",
+        RECOVERY,
+        "    acknowledged = max(survey.durable_bound, tail.durable_claim)\n",
+        "    acknowledged = survey.durable_bound\n",
+    ),
+    Mutant(
+        "damage in a sealed segment is a torn tail",
+        SURVEY,
+        "            if not is_last:\n                raise CorruptionError(",
+        "            if False:\n                raise CorruptionError(",
+    ),
+    Mutant(
+        "a missing log with a durable bound is a new store",
+        RECOVERY,
+        "        if survey.durable_bound or survey.damaged_checkpoints:\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        "a gap between segments is not noticed",
+        SURVEY,
+        "    if header.first_revision != end.revision + 1:\n",
+        "    if False:\n",
+    ),
+    Mutant(
+        "the predecessor's digest is not compared",
+        SURVEY,
+        "    if header.predecessor_digest != end.digest or "
+        "header.predecessor_bytes != end.offset_bytes:\n",
+        "    if False:\n",
+    ),
+    Mutant(
+        "a checkpoint of another history is taken",
+        SURVEY,
+        "        elif record.revision == checkpoint.revision and "
+        "record.digest != checkpoint.digest:\n",
+        "        elif False:\n",
+    ),
+    Mutant(
+        "a log that does not reach back to its checkpoint is taken",
+        SURVEY,
+        "    if header.first_revision > base_revision + 1:\n",
+        "    if False:\n",
+    ),
+    Mutant(
+        "a follower does not notice a fork",
+        FOLLOWER,
+        "        if digests != [node.digest]:\n",
+        "        if False:\n",
+    ),
+    # Checksums and digests
+    Mutant(
+        "no checksum of record headers",
+        FORMAT,
+        "    if crc32(block[: -_UINT32.size], seed) != crc or zero or not payload_bytes:\n",
+        "    if zero or not payload_bytes:\n",
+    ),
+    Mutant(
+        "record checksums are not bound to the store",
+        FORMAT,
+        "    return crc32(store_id)\n",
+        "    return 0\n",
+    ),
+    Mutant(
+        "no checksum of payloads",
+        READER,
+        "    if crc32(payload, seed) != header.payload_crc:\n        return",
+        "    if False:\n        return",
+    ),
+    Mutant(
+        "padding is not checked",
+        READER,
+        "    if any(padded[header.payload_bytes :]):\n",
+        "    if False:\n",
+    ),
+    Mutant(
+        "no check of the digest chain",
+        READER,
+        "    if layout.record_digest(header, payload, previous_digest) != header.digest:\n",
+        "    if False:\n",
+    ),
+    Mutant(
+        "revisions may skip",
+        READER,
+        "    if header.revision != revision + 1:\n",
+        "    if False:\n",
+    ),
+    Mutant(
+        "no cap on payloads that are read",
+        READER,
+        "    if header.payload_bytes > payload_bytes_max:\n",
+        "    if False:\n",
+    ),
+    Mutant(
+        "times may go back",
+        READER,
+        "    if header.time_ns < time_ns:\n",
+        "    if False:\n",
+    ),
+    Mutant(
+        "no checksum of segment and checkpoint headers",
+        FORMAT,
+        "    if crc32(memoryview(block)[: -_UINT32.size]) != crc:\n",
+        "    if False:\n",
+    ),
+    Mutant(
+        "no checksum of a checkpoint's chunks",
+        FORMAT,
+        "    if crc32(body, crc32(block[: -_UINT32.size], seed)) != header.crc:\n",
+        "    if False:\n",
+    ),
+    Mutant(
+        "no digest of checkpoints",
+        CHECKPOINT,
+        "        if self._digest is not None and self._digest.digest() != footer.digest:\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        "a checkpoint may lack chunks",
+        CHECKPOINT,
+        "        if chunk_count != footer.chunk_count or tuple(row_counts) != footer.row_counts:\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        "no checksum of the durable file",
+        FORMAT,
+        "    sound = crc32(block[: DURABLE_BYTES - _UINT32.size]) == crc\n",
+        "    sound = True\n",
+    ),
+    Mutant(
+        "the durable file of another store is believed",
+        FORMAT,
+        "    if store_id is not None and found_id != store_id:\n",
+        "    if False:\n",
+    ),
+    Mutant(
+        "a receipt's digest is not compared",
+        STORE,
+        "        if batch.digest != receipt.digest:\n",
+        "        if False:\n",
+    ),
+    # Locks
+    Mutant(
+        "a replaced lock file is not noticed",
+        FILE_SYSTEM,
+        "            self._check_still_named(path, descriptor)\n",
+        "",
+    ),
+    Mutant(
+        "the lock is not exclusive",
+        FILE_SYSTEM,
+        "fcntl.LOCK_EX | fcntl.LOCK_NB",
+        "fcntl.LOCK_SH | fcntl.LOCK_NB",
+    ),
+)
