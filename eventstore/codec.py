@@ -4,9 +4,9 @@ Events are packed with *strict* types: exactly None, bool, int, float, str, byte
 So what a transaction applied is what a replay will apply: nothing comes back as another type.
 Rows of checkpoints may hold tuples, which come back as tuples.
 
-Limits: the packer refuses nesting over 511 levels and the unpacker over 1,024, so that what was
-packed can be unpacked; every length is bounded by the length of the input, and that by the
-batch cap of the log.
+Limits: data nests at most `NESTING_LEVELS_MAX` levels, well below what any msgpack packs (511 or
+1,024 levels, by its release) and unpacks, so that what was packed can be unpacked; every length
+is bounded by the length of the input, and that by the batch cap of the log.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from typing import Any, NamedTuple
 import msgpack
 
 from eventstore.errors import InvalidEventError
+
+NESTING_LEVELS_MAX = 256
+"""How many lists and dicts may stand inside each other in the data of an event."""
 
 Plain = Any
 """A value of None, bool, int, float, str, bytes, and lists, tuples and dicts of these."""
@@ -47,6 +50,8 @@ class Event(NamedTuple):
     version: int = 1
 
 
+_SCALARS = frozenset((type(None), bool, int, float, str, bytes))
+_NO_METADATA = Metadata()
 _EMPTY_METADATA: bytes = msgpack.packb([None, None, None])
 _BATCH_PREFIX: bytes = msgpack.Packer().pack_array_header(2)
 
@@ -55,10 +60,15 @@ def encode_event(event: Event) -> bytes:
     """Pack one event.
 
     Raises:
-        InvalidEventError: it holds a type, a number or a text that msgpack can't keep exactly.
+        InvalidEventError: it holds a type, a number or a text that msgpack can't keep exactly, or
+            is nested too deep.
     """
     try:
+        if type(event.type) is not str or type(event.version) is not int:
+            raise TypeError("the type must be a str, the version an int")
         packed: bytes = msgpack.packb([event.type, event.version, event.data], strict_types=True)
+        # After packing, which ends at data that holds itself.
+        _require_plain(event.data)
     except (TypeError, ValueError, OverflowError) as error:
         raise InvalidEventError(
             f"event {event.type!r} can't be logged: {error}; use None, bool, int (64 bits), float, "
@@ -89,7 +99,9 @@ def encode_batch(metadata: Metadata, events: list[bytes]) -> bytes:
     """
     try:
         packed = (
-            msgpack.packb(list(metadata), strict_types=True) if any(metadata) else _EMPTY_METADATA
+            _EMPTY_METADATA
+            if metadata == _NO_METADATA
+            else msgpack.packb(list(metadata), strict_types=True)
         )
     except (TypeError, ValueError) as error:
         raise InvalidEventError(f"metadata {metadata} can't be logged: {error}") from error
@@ -102,6 +114,30 @@ def _is_text(value: object) -> bool:
         return isinstance(value, str) and value.encode() is not None
     except UnicodeEncodeError:  # a lone surrogate
         return False
+
+
+def _require_plain(data: Plain) -> None:
+    """Refuse what strict packing lets through, although it comes back changed or not at all.
+
+    These are bytearray and memoryview, which come back as bytes, and msgpack's extension types.
+    """
+    level, levels = [data], 0
+    while level:
+        inner: list[Plain] = []
+        for value in level:
+            kind = type(value)
+            if kind in _SCALARS:
+                continue
+            if kind is dict:
+                inner.extend(value)
+                inner.extend(value.values())
+            elif kind is list:
+                inner.extend(value)
+            else:
+                raise TypeError(f"a {kind.__name__} does not come back as one")
+            if levels == NESTING_LEVELS_MAX:
+                raise ValueError(f"the data is nested deeper than {NESTING_LEVELS_MAX} levels")
+        level, levels = inner, levels + 1
 
 
 def decode_batch(payload: bytes | memoryview) -> tuple[Metadata, tuple[Event, ...]]:
