@@ -14,7 +14,13 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from eventstore import format as layout
-from eventstore.errors import CompactedError, CorruptionError, NotAStoreError, ReadOnlyStoreError
+from eventstore.errors import (
+    CompactedError,
+    CorruptionError,
+    FormatVersionError,
+    NotAStoreError,
+    ReadOnlyStoreError,
+)
 from eventstore.file_log import disk_usage, newest_checkpoint
 from eventstore.filesystem import FileSystem, SharedBlock, join
 from eventstore.history import replay_record, stale_projections, start_state
@@ -171,7 +177,13 @@ class FollowerLog:
         if self._block is None:
             return 0
         for _ in range(_ATTEMPTS):
-            revision = layout.unpack_durable(self._block.load(), self.store_id)
+            try:
+                revision = layout.unpack_durable(self._block.load(), self.store_id)
+            except layout.NewerVersionError as error:
+                path = join(self._path, layout.DURABLE_NAME)
+                raise FormatVersionError(
+                    path, error.found_version, layout.FORMAT_VERSION
+                ) from error
             if revision is not None:
                 return revision
         return 0

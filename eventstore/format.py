@@ -488,13 +488,18 @@ def unpack_durable(block: bytes, store_id: bytes | None) -> int | None:
 
     With None for the store id, the file of any store will do. The file is a lower bound that may
     be lost or torn by a crash, so that damage in it says nothing about the log.
+
+    Raises:
+        NewerVersionError: the block is whole, and of a newer format.
     """
     if len(block) < DURABLE_BYTES:
         return None
     magic, version, found_id, revision, crc = _DURABLE.unpack_from(block)
     sound = crc32(block[: DURABLE_BYTES - _UINT32.size]) == crc
-    if not sound or magic != _DURABLE_MAGIC or version != FORMAT_VERSION:
+    if not sound or magic != _DURABLE_MAGIC:
         return None
+    if version != FORMAT_VERSION:
+        raise NewerVersionError(version)
     if store_id is not None and found_id != store_id:
         return None
     return int(revision)

@@ -49,7 +49,8 @@ class StoreOptions:
     """How a store is laid out and looked after. Each may differ from one open to the next.
 
     Attributes:
-        segment_bytes: size of a preallocated segment; a batch that needs more gets more.
+        segment_bytes: size of a preallocated segment, 16 MiB by default, at most 1 GiB; a batch
+            that needs more gets more.
         batch_bytes_max: the largest encoded batch, 16 MiB by default, at most 1 GiB. Binds
             writer and reader: it stands in the header of every segment written under it.
         checkpoint_after_bytes: write a checkpoint once this much log lies behind the newest.
@@ -67,8 +68,8 @@ class StoreOptions:
     retention: Retention = field(default_factory=Retention)
 
     def __post_init__(self) -> None:
-        if self.segment_bytes < 4096:
-            raise ValueError(f"segment_bytes must be at least 4096, not {self.segment_bytes}")
+        if not 4096 <= self.segment_bytes <= 1024 * _MIB:
+            raise ValueError(f"segment_bytes must be from 4 KiB to 1 GiB, not {self.segment_bytes}")
         if not 1024 <= self.batch_bytes_max <= 1024 * _MIB:
             raise ValueError(
                 f"batch_bytes_max must be from 1 KiB to 1 GiB, not {self.batch_bytes_max}"

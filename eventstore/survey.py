@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from eventstore import format as layout
 from eventstore.checkpoint import Checkpoint, load_checkpoint
-from eventstore.errors import CorruptionError
+from eventstore.errors import CorruptionError, FormatVersionError
 from eventstore.filesystem import join, read_file
 from eventstore.log.reader import (
     Record,
@@ -105,11 +105,19 @@ def read_durable_bound(file_system: FileSystem, path: str, store_id: bytes | Non
         file_system: where.
         path: of the store.
         store_id: of the log; None to take what any store's file says.
+
+    Raises:
+        FormatVersionError: it has a newer format.
     """
     durable_path = join(path, layout.DURABLE_NAME)
     if not file_system.exists(durable_path):
         return 0
-    return layout.unpack_durable(read_file(file_system, durable_path), store_id) or 0
+    try:
+        return layout.unpack_durable(read_file(file_system, durable_path), store_id) or 0
+    except layout.NewerVersionError as error:
+        raise FormatVersionError(
+            durable_path, error.found_version, layout.FORMAT_VERSION
+        ) from error
 
 
 class _Surveyor:
