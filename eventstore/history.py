@@ -70,9 +70,12 @@ def time_to_ns(time: datetime | int) -> int:
 
     Raises:
         ValueError: the datetime has no time zone.
+        TypeError: it is neither.
     """
     if isinstance(time, int):
         return time
+    if not isinstance(time, datetime):
+        raise TypeError(f"a time must be a datetime or an int of nanoseconds, not {time!r}")
     if time.tzinfo is None:
         raise ValueError("the time has no time zone: use an aware datetime, such as UTC")
     # To the end of the microsecond: what was shown as this time had happened by then.
@@ -157,12 +160,21 @@ def revision_at(log: Log, time_ns: int) -> int:
     """Return the last durable revision whose time is not after a time; 0 if there is none.
 
     O(batches): the log is read from its oldest batch on.
+
+    Raises:
+        CompactedError: the batches of that time are no longer kept.
     """
-    last = log.oldest_revision() - 1
-    for record in log.read(last + 1, log.durable_revision):
+    oldest = log.oldest_revision()
+    last = oldest - 1
+    for record in log.read(oldest, log.durable_revision):
         if record.time_ns > time_ns:
             break
         last = record.revision
+    if 0 < last < oldest:
+        # The time is before the oldest batch. How long before, only a checkpoint can tell.
+        checkpoint = log.checkpoint_before(last)
+        if checkpoint is None or checkpoint.revision < last or checkpoint.time_ns > time_ns:
+            raise CompactedError(last, oldest)
     return last
 
 

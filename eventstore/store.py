@@ -281,6 +281,7 @@ class EventStore:
         Raises:
             CompactedError: the batches that are needed are no longer kept.
             ValueError: not one of revision and time was given, or the revision is not reached.
+            TypeError: the revision is no int, or the time neither a datetime nor an int.
         """
         state = self.state_at(revision, time=time)
         return ReadTransaction(state.tables, state.durable)
@@ -303,8 +304,10 @@ class EventStore:
             raise ValueError("give one of revision and time")
         if revision is None and time is not None:
             revision = history.revision_at(self._log, history.time_to_ns(time))
+        if not isinstance(revision, int):
+            raise TypeError(f"a revision must be an int, not {revision!r}")
         durable = self._log.durable_revision
-        if revision is None or not 0 <= revision <= durable:
+        if not 0 <= revision <= durable:
             raise ValueError(f"revision {revision} is not there: the store is at {durable}")
         return history.state_at(self._log, self._projections, revision)
 
