@@ -35,7 +35,7 @@ make_environment() {
     elif "$python" -m pip --version >/dev/null 2>&1; then
         # Debian splits ensurepip off. A system pip can install one into the environment.
         "$python" -m venv --without-pip .venv
-        "$python" -m pip --python .venv/bin/python install --quiet --no-cache-dir pip
+        "$python" -m pip --python .venv/bin/python install -qq --no-cache-dir pip
     else
         fail "$python can make no virtual environment: install its venv module, e.g. \`apt install python3-venv\`"
     fi
@@ -52,7 +52,7 @@ use_environment() {
     local stamp=".venv/installed${1:+-$1}"
     if ! cmp -s pyproject.toml "$stamp"; then
         printf 'Installing into %s\n' "$PWD/.venv"
-        .venv/bin/python -m pip install --quiet --editable ".${1:+[$1]}" ||
+        .venv/bin/python -m pip install -qq --editable ".${1:+[$1]}" ||
             fail 'the installation failed: see above; it needs a package index that pip can reach'
         cp pyproject.toml "$stamp"
     fi
