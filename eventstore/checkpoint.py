@@ -64,14 +64,16 @@ class CheckpointContent(NamedTuple):
         revision: that the rows are the state at.
         time_ns: of that revision's batch; 0 at revision 0.
         digest: chain digest at that revision.
-        tables: what each table is, and its rows in key order: key and packed value.
+        tables: what each table is, and what begins a walk over its rows in key order: key and
+            packed value. A function and not an iterator: writing is tried again when a full disk
+            has cut it short, and what is left of an iterator would make a valid file of fewer rows.
     """
 
     store_id: bytes
     revision: int
     time_ns: int
     digest: bytes
-    tables: tuple[tuple[TableManifest, Iterable[tuple[Any, bytes]]], ...]
+    tables: tuple[tuple[TableManifest, Callable[[], Iterable[tuple[Any, bytes]]]], ...]
 
 
 def write_checkpoint(
@@ -85,7 +87,7 @@ def write_checkpoint(
     Args:
         file_system: where.
         directory: of the checkpoints.
-        content: what to write; its rows are walked once.
+        content: what to write.
         pause: called after each chunk, so that a background caller leaves the processor and the
             disk to commits.
 
@@ -180,7 +182,7 @@ def _write_content(file: File, content: CheckpointContent, pause: Callable[[], o
     chunk_count = 0
     for number, (_, rows) in enumerate(content.tables):
         row_count = 0
-        for keys, values in _chunks(rows):
+        for keys, values in _chunks(rows()):
             parts = (pack(keys[0]), pack(keys), pack_ends(values), b"".join(values))
             output.append(layout.pack_chunk(number, len(keys), parts, seed))
             row_count += len(keys)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import threading
 import weakref
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from eventstore import history
@@ -477,7 +478,7 @@ class EventStore:
         tables = tuple(
             (
                 TableManifest(projection.name, projection.version, spec.name),
-                self._packed_rows(view, spec.name),
+                partial(self._packed_rows, view, spec.name),
             )
             for projection in self._projections
             for spec in projection.tables
