@@ -28,7 +28,7 @@ from eventstore.errors import (
     StoreFailedError,
     StoreLockedError,
 )
-from eventstore.filesystem import FileLock, FileSystem, join
+from eventstore.filesystem import FileLock, FileSystem, is_full, join
 from eventstore.log.cursor import RecordCursor
 from eventstore.log.seam import Head
 from eventstore.log.segments import list_archived, list_segments, list_sources
@@ -242,16 +242,38 @@ def open_file_log(
         StoreLockedError: another process, or another handle of this one, holds the store.
         CorruptionError: the store is damaged; not one byte was changed.
         FormatVersionError: the store has a newer format; not one byte was changed.
-        StorageFullError: no space to make the store.
+        StorageFullError: no space to make or to recover the store.
     """
     require_store(file_system, path, may_create=True)
-    make_root(file_system, path)
+    try:
+        make_root(file_system, path)
+        log = _open_locked(file_system, path, options, replay, lock_timeout_seconds)
+    except OSError as error:
+        if not is_full(error):
+            raise
+        raise StorageFullError(
+            f"{path}: no space to open the store ({error}); nothing was lost: free some space "
+            "and open it again"
+        ) from error
+    report = log.recovery
+    if report.torn_tail or report.damaged_checkpoints:
+        _logger.warning("%s: recovered: %s", path, report)
+    return log
+
+
+def _open_locked(
+    file_system: FileSystem,
+    path: str,
+    options: StoreOptions,
+    replay: Replay,
+    lock_timeout_seconds: float | None,
+) -> FileLog:
     lock = _acquire_lock(file_system, path, lock_timeout_seconds)
     try:
         survey = survey_store(file_system, path, replay)
         decision = decide(survey)
         recovered = execute(file_system, survey, decision, options)
-        log = FileLog(file_system, path, options, lock, recovered)
+        return FileLog(file_system, path, options, lock, recovered)
     except BaseException:
         lock.release()
         raise

@@ -13,6 +13,7 @@ refused, and not one byte changed.
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import secrets
 import time
@@ -159,6 +160,12 @@ def decide(survey: Survey) -> Decision:
             f"{problem or 'the log ends'} after revision {end.revision}, but revision "
             f"{acknowledged} had been acknowledged",
         )
+    if tail.source.is_archived:
+        raise CorruptionError(
+            join(survey.path, layout.WAL_NAME),
+            0,
+            "the log is missing; only its archived part is left",
+        )
     return Decision(Verdict.CLEAN if problem is None else Verdict.TORN_TAIL, end)
 
 
@@ -181,7 +188,7 @@ def execute(
         end = start_of(segment.header)
     else:
         end = decision.end
-        file = _open_active(file_system, survey.tail)
+        file = file_system.open(survey.tail.source.path, writable=True)
         if decision.verdict is Verdict.TORN_TAIL:
             torn = _cut_tail(file_system, path, survey.tail, file)
         segment = Segment(file, survey.tail.header, file.size_bytes(), is_named=True)
@@ -210,7 +217,9 @@ def make_root(file_system: FileSystem, path: str) -> None:
         missing.append(directory)
         directory = parent(directory)
     for directory in reversed(missing):
-        file_system.make_directory(directory)
+        # Another process may be making the same store; the lock decides between the two.
+        with contextlib.suppress(FileExistsError):
+            file_system.make_directory(directory)
         file_system.sync_directory(parent(directory))
 
 
@@ -260,14 +269,6 @@ def _create_first_segment(file_system: FileSystem, path: str, options: StoreOpti
     file_system.sync_directory(directory)
     spare.file.path = name
     return Segment(spare.file, header, spare.size_bytes, is_named=True)
-
-
-def _open_active(file_system: FileSystem, tail: Tail) -> File:
-    if tail.source.is_archived:
-        raise CorruptionError(
-            parent(tail.source.path), 0, "the log is missing; only its archived part is left"
-        )
-    return file_system.open(tail.source.path, writable=True)
 
 
 def _cut_tail(file_system: FileSystem, path: str, tail: Tail, file: File) -> TornTail:
