@@ -277,10 +277,6 @@ def _open_locked(
     except BaseException:
         lock.release()
         raise
-    report = log.recovery
-    if report.torn_tail or report.damaged_checkpoints:
-        _logger.warning("%s: recovered: %s", path, report)
-    return log
 
 
 def newest_checkpoint(
