@@ -138,8 +138,9 @@ class _Verification:
 
     def run(self) -> VerifyReport:
         sources = list_sources(self.file_system, self.path)
-        bound = read_durable_bound(self.file_system, self.path, self._store_id(sources))
-        checkpoint_count = self._read_checkpoints()
+        store_id = self._store_id(sources)
+        bound = read_durable_bound(self.file_system, self.path, store_id)
+        checkpoint_count = self._read_checkpoints(store_id)
         self._check_start(sources)
         if not self.quick:
             self._choose_start(sources)
@@ -171,7 +172,7 @@ class _Verification:
         except CorruptionError:
             return None  # reported when the segment is read
 
-    def _read_checkpoints(self) -> int:
+    def _read_checkpoints(self, store_id: bytes | None) -> int:
         directory = join(self.path, layout.CHECKPOINTS_NAME)
         if not self.file_system.is_directory(directory):
             return 0
@@ -187,6 +188,8 @@ class _Verification:
                 checkpoint = read(self.file_system, path)
                 if checkpoint.revision != revision:
                     raise CorruptionError(path, 0, f"the header states {checkpoint.revision}")
+                if store_id is not None and checkpoint.store_id != store_id:
+                    raise CorruptionError(path, 0, "the checkpoint belongs to another store")
             except CorruptionError as error:
                 self._add(error)
             else:
@@ -194,22 +197,29 @@ class _Verification:
         return count
 
     def _check_start(self, sources: list[SegmentSource]) -> None:
-        """Check that a checkpoint holds the effect of the batches that are no longer kept."""
+        """Check that the log goes on from every checkpoint, or starts at the first batch.
+
+        Compaction keeps each segment with a batch after the older of two checkpoints.
+        """
         first_revision = sources[0].first_revision if sources else 1
-        if first_revision > 1 and max(self.checkpoints, default=0) < first_revision - 1:
-            reason = (
-                f"the log starts at revision {first_revision}, and no valid checkpoint holds the "
-                "state before it"
-            )
-            self.problems.append(Problem(sources[0].path, 0, reason))
+        if first_revision == 1 or min(self.checkpoints, default=0) >= first_revision - 1:
+            return
+        reason = f"the log starts at revision {first_revision}, "
+        if max(self.checkpoints, default=0) < first_revision - 1:
+            reason += "and no valid checkpoint holds the state before it"
+        else:
+            reason += f"but checkpoint {min(self.checkpoints)} needs the batches before it"
+        self.problems.append(Problem(sources[0].path, 0, reason))
 
     def _choose_start(self, sources: list[SegmentSource]) -> None:
-        """Begin the replay at the first batch, or at the oldest checkpoint that can be used."""
-        if sources and sources[0].first_revision == 1:
+        """Begin the replay at the first batch, or at the oldest checkpoint that it continues."""
+        first_revision = sources[0].first_revision if sources else 1
+        if first_revision == 1:
             self.state = start_state(self.projections, None)
             return
-        for checkpoint in self.checkpoints.values():
-            if not stale_projections(self.projections, checkpoint):
+        for revision, checkpoint in self.checkpoints.items():
+            is_continued = revision >= first_revision - 1
+            if is_continued and not stale_projections(self.projections, checkpoint):
                 self.state = start_state(self.projections, checkpoint)
                 return
 

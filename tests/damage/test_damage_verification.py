@@ -1,0 +1,149 @@
+"""What a verification says of damage, what it keeps silent about and why; it only reads."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+from damage_oracle import sample
+from damage_support import (
+    HEADER_BYTES,
+    PATH,
+    Files,
+    Image,
+    Shelf,
+    build_image,
+    file_system_of,
+    with_pending,
+    without_archive,
+)
+
+from eventstore.verify import VerifyReport, verify_store
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def _verified(files: Files, *, quick: bool = False) -> VerifyReport:
+    return verify_store(PATH, [Shelf()], quick=quick, file_system=file_system_of(files))
+
+
+def _flipped(image: Image, path: str, offset: int) -> Files:
+    content = bytearray(image.files[path])
+    content[offset] ^= 0xFF
+    return image.damaged(path, bytes(content))
+
+
+def _harmless(image: Image) -> dict[str, list[tuple[str, int]]]:
+    """Return every byte that may change without a problem, by the reason why it may."""
+    files = image.files
+    archived = [path for path in image.segments if path.endswith(".gz")]
+    tail = image.spans[image.active][-1].end
+    return {
+        "the lock file says who held it last, which nothing relies on": [
+            ("LOCK", at) for at in range(len(files["LOCK"]))
+        ],
+        "the durable file is a lower bound that a crash may lose or tear": [
+            ("durable", at) for at in range(len(files["durable"]))
+        ],
+        "copies of bytes that were cut are kept for a human": [
+            (path, at) for path in files if path.startswith("torn/") for at in range(8)
+        ],
+        "a temporary file is removed by the next open": [
+            (path, at) for path in files if path.endswith(".tmp") for at in range(8)
+        ],
+        "gzip's header has a time and a system that nothing reads, and no checksum over them": [
+            (path, at) for path in archived for at in range(4, 10)
+        ],
+        "behind the tail of the active segment no acknowledged batch can be: a torn tail": [
+            (image.active, at) for at in range(tail, len(files[image.active]))
+        ],
+    }
+
+
+def test_a_verification_finds_every_byte_that_matters_and_is_silent_about_the_others(
+    deep: bool,
+) -> None:
+    image = build_image()
+    reasons = _harmless(image)
+    harmless = {place for places in reasons.values() for place in places}
+    everywhere = [(path, at) for path, data in image.files.items() for at in range(len(data))]
+    ignored = {path for path in image.files if path.startswith("torn/") or path.endswith(".tmp")}
+    chosen = [place for places in reasons.values() for place in sample(places, 20, deep=deep)]
+    chosen += sample([p for p in everywhere if p[0] not in ignored], 500, deep=deep, seed=5)
+    for path, offset in chosen:
+        report = _verified(_flipped(image, path, offset))
+        assert report.is_sound == ((path, offset) in harmless), (path, offset, report.problems)
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_the_problem_names_the_file_and_the_record_that_were_damaged(quick: bool) -> None:
+    image = build_image()
+    damaged = [(image.active, span) for span in image.spans[image.active]]
+    if not quick:
+        damaged += [
+            ("wal/00000000000000000028.log", span) for span in image.spans[image.segments[2]]
+        ]
+    for path, span in damaged:
+        report = _verified(_flipped(image, path, span.start + 80), quick=quick)
+        [problem] = report.problems
+        assert (problem.path, problem.offset_bytes) == (f"{PATH}/{path}", span.start)
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_a_torn_tail_is_a_note_and_no_problem(quick: bool) -> None:
+    image = with_pending()
+    last = image.spans[image.active][-1]
+    report = _verified(_flipped(image, image.active, last.start), quick=quick)
+    assert report.is_sound
+    assert "torn tail" in report.notes[0]
+    assert report.revision == last.revision - 1
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_a_missing_segment_behind_a_checkpoint_is_named_as_what_is_missing(quick: bool) -> None:
+    """The older checkpoint can't be carried on; its rows are not to blame."""
+    image = without_archive(build_image())
+    older = min(image.checkpoints.values())
+    files = image.damaged(image.segments[0], None)
+    following = image.spans[image.segments[1]][0].revision
+    [problem] = _verified(files, quick=quick).problems
+    assert problem.path == f"{PATH}/{image.segments[1]}"
+    assert f"starts at revision {following}" in problem.reason
+    assert f"checkpoint {older}" in problem.reason
+
+
+@pytest.mark.parametrize("quick", [True, False])
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_checkpoint_of_another_store_is_found(quick: bool, place: int) -> None:
+    image, other = build_image(), build_image(2)
+    path, foreign = list(image.checkpoints)[place], list(other.checkpoints)[place]
+    [problem] = _verified(image.damaged(path, other.files[foreign]), quick=quick).problems
+    assert problem.path == f"{PATH}/{path}"
+    assert "another store" in problem.reason
+
+
+def _listing(root: Path) -> list[tuple[str, int, int, int, bytes]]:
+    found = []
+    for path in sorted(root.rglob("*")):
+        status = path.lstat()
+        content = path.read_bytes() if path.is_file() else b""
+        found.append((str(path), status.st_mode, status.st_mtime_ns, status.st_ctime_ns, content))
+    return found
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_a_verification_changes_nothing_on_disk(tmp_path: Path, quick: bool) -> None:
+    """No content, no name, no time: of a sound store, of a torn and of a damaged one."""
+    for number, image in enumerate((build_image(), with_pending())):
+        for damage in (-1, HEADER_BYTES, 0):
+            files = _flipped(image, image.active, damage)
+            root = tmp_path / f"{number}-{damage}"
+            for path, content in files.items():
+                (root / path).parent.mkdir(parents=True, exist_ok=True)
+                (root / path).write_bytes(content)
+            os.utime(root, ns=(1, 1))
+            before = _listing(tmp_path)
+            verify_store(root, [Shelf()], quick=quick)
+            assert _listing(tmp_path) == before
