@@ -42,7 +42,10 @@ class File(Protocol):
     path: str
 
     def read(self, offset_bytes: int, size_bytes: int) -> bytes:
-        """Return the bytes there; fewer only where the file ends."""
+        """Return the bytes there; fewer only where the file ends.
+
+        Allocates no more than the file holds there, or 1 MiB, whatever length is asked for.
+        """
 
     def write(self, offset_bytes: int, data: bytes | memoryview) -> None:
         """Write all of the data there, or raise."""
@@ -155,11 +158,11 @@ def write_file(file_system: FileSystem, path: str, data: bytes) -> None:
         file.close()
 
 
-def read_file(file_system: FileSystem, path: str) -> bytes:
-    """Return the content of a file."""
+def read_file(file_system: FileSystem, path: str, size_bytes_max: int | None = None) -> bytes:
+    """Return the content of a file, or no more than so many bytes from its start."""
     file = file_system.open(path)
     try:
-        return file.read(0, file.size_bytes())
+        return file.read(0, file.size_bytes() if size_bytes_max is None else size_bytes_max)
     finally:
         file.close()
 
@@ -242,6 +245,9 @@ class LocalFile:
 
     def read(self, offset_bytes: int, size_bytes: int) -> bytes:
         """Return the bytes there; fewer only where the file ends."""
+        if size_bytes > _WINDOW_BYTES:
+            # The system call is given memory for all of it, although the length may be a lie.
+            size_bytes = max(0, min(size_bytes, self.size_bytes() - offset_bytes))
         data = os.pread(self._descriptor, size_bytes, offset_bytes)
         if len(data) == size_bytes or not data:
             return data

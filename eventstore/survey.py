@@ -113,7 +113,8 @@ def read_durable_bound(file_system: FileSystem, path: str, store_id: bytes | Non
     if not file_system.exists(durable_path):
         return 0
     try:
-        return layout.unpack_durable(read_file(file_system, durable_path), store_id) or 0
+        block = read_file(file_system, durable_path, layout.DURABLE_BYTES)
+        return layout.unpack_durable(block, store_id) or 0
     except layout.NewerVersionError as error:
         raise FormatVersionError(
             durable_path, error.found_version, layout.FORMAT_VERSION
