@@ -175,8 +175,8 @@ def execute(
     """Carry out a decision, as the holder of the lock.
 
     Returns:
-        the active segment, where it goes on, and what was done. All that the survey has read
-        is on stable storage now.
+        the active segment, where it goes on, and what was done. All that the survey has read,
+        and every name that it has found, is on stable storage now.
     """
     path = survey.path
     _make_subdirectories(file_system, path)
@@ -184,6 +184,7 @@ def execute(
     _set_damaged_checkpoints_aside(file_system, survey)
     torn = None
     if survey.tail is None or decision.end is None:
+        _sync_names_above(file_system, path)
         segment = _create_first_segment(file_system, path, options)
         end = start_of(segment.header)
     else:
@@ -194,7 +195,6 @@ def execute(
         segment = Segment(file, survey.tail.header, file.size_bytes(), is_named=True)
         # What was read may be in the page cache only: a process can die between write and sync.
         file.sync()
-        file_system.sync_directory(join(path, layout.WAL_NAME))
     _ensure_durable_file(file_system, path, segment.header.store_id, end.revision)
     report = RecoveryReport(
         verdict=decision.verdict,
@@ -224,11 +224,32 @@ def make_root(file_system: FileSystem, path: str) -> None:
 
 
 def _make_subdirectories(file_system: FileSystem, path: str) -> None:
-    missing = [name for name in layout.DIRECTORY_NAMES if not file_system.exists(join(path, name))]
-    for name in missing:
-        file_system.make_directory(join(path, name))
-    if missing:
-        file_system.sync_directory(path)
+    """Make the directories that are missing, and every name found in the store durable.
+
+    A process can be killed between a rename or a removal and the sync of the directory. What is
+    found then is in the cache only: batches that are acknowledged under such a name would be lost
+    with it, and removals that are not in order would leave a gap.
+    """
+    directories = [join(path, name) for name in layout.DIRECTORY_NAMES]
+    for directory in directories:
+        if not file_system.exists(directory):
+            file_system.make_directory(directory)
+    for directory in (path, *directories):
+        file_system.sync_directory(directory)
+
+
+def _sync_names_above(file_system: FileSystem, path: str) -> None:
+    """Make the name of the store's directory durable, and those of directories made for it.
+
+    An earlier attempt to make the store may have been killed before it synced them. What it made
+    holds nothing but the way to the store.
+    """
+    above = parent(path)
+    # Who may not read a directory can't sync it, and has not made it.
+    with contextlib.suppress(PermissionError):
+        file_system.sync_directory(above)
+        if above != parent(above) and len(file_system.list_directory(above)) == 1:
+            _sync_names_above(file_system, above)
 
 
 def _remove_temporaries(file_system: FileSystem, path: str) -> tuple[str, ...]:

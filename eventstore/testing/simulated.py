@@ -86,7 +86,7 @@ class SimulatedFileSystem:
         self.calls = 0
         self.steps = [Step("start", "/", None, self.medium.copy())]
         self._keeps_steps = keep_steps
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a fault hook may look, or cut the power
         self._held: set[int] = set()
         self._open_files = 0
         self._power_ends_at: int | None = None
