@@ -126,7 +126,11 @@ class Table:
         if type(value) is bytes:
             raise TypeError(f"table {self.name!r}: a value can't be bytes: wrap it in a tuple")
         with self._lock:
-            self._state.remember(self, key, self.raw(key))
+            old = self.raw(key)
+            if key not in self._rows:
+                # A key that does not sort fails here, before it is in an undo map.
+                self._rows.bisect_right(key)
+            self._state.remember(self, key, old)
             self._rows[key] = value
 
     def delete(self, key: Any) -> None:
@@ -166,8 +170,20 @@ class Table:
         return value
 
     def packed(self, value: Any) -> bytes:
-        """Return a value as checkpoints hold it."""
-        return value if type(value) is bytes else pack(self._encode(value))
+        """Return a value as checkpoints hold it.
+
+        Raises:
+            ProjectionError: it can't be packed.
+        """
+        if type(value) is bytes:
+            return value
+        try:
+            return pack(self._encode(value))
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ProjectionError(
+                f"table {self.name!r} holds {value!r}, which a checkpoint can't keep: {error}; "
+                "TableSpec.encode must return plain data"
+            ) from error
 
     def slice(
         self, start: Any, stop: Any, limit: int, *, inclusive: bool
@@ -218,7 +234,8 @@ class Table:
         if self._packed is not None and self._packed.get(key) is not ABSENT:
             self._rows[key] = TOMBSTONE
         else:
-            del self._rows[key]
+            # It may not be there: an interrupt may have come between undo map and table.
+            self._rows.pop(key, None)
 
     def decoded(self, key: Any, value: Any) -> Any:
         """Return a value that may be packed, decoded but not kept so: for scans."""
@@ -246,11 +263,13 @@ class View:
     Reading from several threads at once is safe. Reads are O(1), scans O(log n) to start.
     """
 
-    __slots__ = ("_merged", "_node")
+    __slots__ = ("_folding", "_merged", "_node")
 
     def __init__(self, node: Node) -> None:
         self._node = node
         self._merged: dict[Table, SortedDict[Any, Any]] | None = None
+        # Held while the two above are changed, or read together.
+        self._folding = threading.Lock()
 
     def get(self, table: Table, key: Any, default: Any = None) -> Any:
         """Return the value of a key as it was at this version, or the default."""
@@ -282,12 +301,13 @@ class View:
             start, inclusive, limit = last, False, min(4 * limit, _SLICE_ROWS_MAX)
 
     def _older(self, table: Table, key: Any, value: Any) -> Any:
-        node = self._advance()
-        merged = self._merged.get(table) if self._merged is not None else None
-        if merged is not None:
-            old = merged.get(key, _MISSING)
-            if old is not _MISSING:
-                return old
+        with self._folding:
+            node = self._advance()
+            merged = self._merged.get(table) if self._merged is not None else None
+            if merged is not None:
+                old = merged.get(key, _MISSING)
+                if old is not _MISSING:
+                    return old
         undo = node.undo.get(table)
         return value if undo is None else undo.get(key, value)
 
@@ -318,7 +338,13 @@ class View:
         stop_inclusive: bool,
     ) -> Iterable[tuple[Any, Any]]:
         """Return a slice of rows as they were at this version."""
-        node = self._advance()
+        folded: list[tuple[Any, Any]] = []
+        with self._folding:
+            node = self._advance()
+            merged = self._merged.get(table) if self._merged is not None else None
+            if merged:
+                between = merged.irange(start, stop, (inclusive, stop_inclusive))
+                folded = [(key, merged[key]) for key in between]
         older: dict[Any, Any] = {}
         undo = node.undo.get(table)
         if undo:
@@ -328,10 +354,7 @@ class View:
                 for key, old in list(undo.items())
                 if _within(key, start, stop, inclusive, stop_inclusive)
             }
-        merged = self._merged.get(table) if self._merged is not None else None
-        if merged:
-            for key in merged.irange(start, stop, (inclusive, stop_inclusive)):
-                older[key] = merged[key]
+        older.update(folded)
         if not older:
             return rows
         corrected = dict(rows)

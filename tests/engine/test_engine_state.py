@@ -1,0 +1,371 @@
+"""Tables and versions against plain dictionaries."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from bisect import bisect_left
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+)
+from sortedcontainers import SortedList
+
+from eventstore import Event, Projection, ProjectionError, TableSpec
+from eventstore import state as state_module
+from eventstore.codec import pack
+from eventstore.packed import ABSENT, PackedChunk, PackedRows, pack_ends
+from eventstore.state import Node, State, View
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from eventstore import WritableTable
+
+ROWS = "rows"
+KEYS = 30
+
+
+class Rows(Projection):
+    """Puts and deletes as the events say; "fail" raises after the changes of its event."""
+
+    name = "rows"
+    version = 1
+    tables = (TableSpec(ROWS),)
+
+    def apply(self, event: Event, tables: Mapping[str, WritableTable]) -> None:
+        for key, value in event.data:
+            if value is None:
+                tables[ROWS].delete(key)
+            else:
+                tables[ROWS].put(key, value)
+        if event.type == "fail":
+            raise RuntimeError("as asked")
+
+
+@pytest.fixture(autouse=True)
+def _small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Force the rare splits of sorted lists, and scans in many slices."""
+    monkeypatch.setattr(SortedList, "DEFAULT_LOAD_FACTOR", 4)
+    monkeypatch.setattr(state_module, "_FIRST_SLICE_ROWS", 2)
+    monkeypatch.setattr(state_module, "_SLICE_ROWS_MAX", 5)
+
+
+def packed_rows(rows: dict[Any, Any], chunk_rows: int) -> PackedRows:
+    """Return rows as a checkpoint with chunks of that many rows holds them."""
+    keys = sorted(rows)
+    chunks = []
+    for start in range(0, len(keys), chunk_rows):
+        own = keys[start : start + chunk_rows]
+        values = [pack(rows[key]) for key in own]
+        chunks.append(PackedChunk(pack(own[0]), pack(own), pack_ends(values), b"".join(values)))
+    return PackedRows(chunks, len(keys))
+
+
+def state_of(rows: dict[Any, Any], chunk_rows: int = 3) -> State:
+    """Return a state that was loaded from a checkpoint with these rows."""
+    packed = {ROWS: packed_rows(rows, chunk_rows)} if rows else None
+    return State([Rows()], Node(0, b"", 0), packed)
+
+
+def change(state: State, *changes: tuple[Any, Any]) -> None:
+    """Apply one event; a value of None deletes."""
+    state.apply(Event("change", changes))
+
+
+def commit(state: State) -> Node:
+    return state.commit(state.newest.revision + 1, b"", 0)
+
+
+def content(state: State) -> dict[Any, Any]:
+    return dict(state.tables[ROWS].items())
+
+
+keys = st.integers(0, KEYS - 1)
+values = st.text(max_size=3) | st.tuples(st.integers(-9, 9), st.booleans())
+bounds = st.none() | st.integers(-1, KEYS)
+
+
+class TablesAgainstDictionaries(RuleBasedStateMachine):
+    """One writer, readers held open over commits, and reloads from a checkpoint."""
+
+    readers = Bundle("readers")
+
+    @initialize(rows=st.dictionaries(keys, values), chunk_rows=st.integers(1, 5))
+    def start(self, rows: dict[int, Any], chunk_rows: int) -> None:
+        self.load(rows, chunk_rows)
+
+    def load(self, rows: dict[int, Any], chunk_rows: int) -> None:
+        self.state = state_of(rows, chunk_rows)
+        self.table = self.state.tables[ROWS]
+        self.now = dict(rows)  # with what the transaction has changed so far
+        self.committed = dict(rows)
+        self.pending: list[tuple[Node, dict[int, Any]]] = []
+        self.durable = dict(rows)
+        self.state.begin()
+
+    @rule(key=keys, value=values)
+    def put(self, key: int, value: Any) -> None:
+        change(self.state, (key, value))
+        self.now[key] = value
+
+    @rule(key=keys)
+    def delete(self, key: int) -> None:
+        if key in self.now:
+            change(self.state, (key, None))
+            del self.now[key]
+        else:
+            with pytest.raises(KeyError):
+                change(self.state, (key, None))
+
+    @rule(changes=st.lists(st.tuples(keys, values), max_size=5))
+    def fail(self, changes: list[tuple[int, Any]]) -> None:
+        with pytest.raises(RuntimeError):
+            self.state.apply(Event("fail", changes))
+
+    @rule()
+    def commit(self) -> None:
+        added = len(self.now) - len(self.committed)
+        assert self.state.rows_added() == added
+        self.pending.append((commit(self.state), dict(self.now)))
+        self.committed = dict(self.now)
+        self.state.begin()
+
+    @rule()
+    def roll_back(self) -> None:
+        self.state.rollback()
+        self.now = dict(self.committed)
+        self.state.begin()
+
+    @precondition(lambda self: self.pending)
+    @rule()
+    def sync(self) -> None:
+        node, self.durable = self.pending.pop(0)
+        self.state.publish(node)
+
+    @rule(target=readers)
+    def begin_read(self) -> tuple[View, dict[int, Any], State]:
+        return View(self.state.durable), dict(self.durable), self.state
+
+    @rule(reader=readers, key=keys)
+    def get(self, reader: tuple[View, dict[int, Any], State], key: int) -> None:
+        view, expected, state = reader
+        assert view.get(state.tables[ROWS], key) == expected.get(key)
+
+    @rule(reader=readers, start=bounds, stop=bounds)
+    def scan(
+        self, reader: tuple[View, dict[int, Any], State], start: int | None, stop: int | None
+    ) -> None:
+        view, expected, state = reader
+        assert list(view.items(state.tables[ROWS], start, stop)) == within(expected, start, stop)
+
+    @rule(reader=consumes(readers))
+    def end_read(self, reader: tuple[View, dict[int, Any], State]) -> None:
+        view, expected, state = reader
+        assert dict(view.items(state.tables[ROWS])) == expected
+
+    @rule(start=bounds, stop=bounds)
+    def scan_own_writes(self, start: int | None, stop: int | None) -> None:
+        assert list(self.table.items(start, stop)) == within(self.now, start, stop)
+
+    @rule(key=keys)
+    def get_own_writes(self, key: int) -> None:
+        assert self.table.get(key) == self.now.get(key)
+        assert (key in self.table) == (key in self.now)
+
+    @rule(chunk_rows=st.integers(1, 5))
+    def reload_from_a_checkpoint(self, chunk_rows: int) -> None:
+        view = View(self.state.durable)
+        rows = dict(view.raw_items(self.table))
+        assert {key: self.table.decoded(key, value) for key, value in rows.items()} == self.durable
+        self.load(self.durable, chunk_rows)
+
+    @invariant()
+    def every_invariant_holds(self) -> None:
+        self.state.check()
+        assert self.table.row_count() == len(self.now)
+        assert list(self.table.items()) == sorted(self.now.items())
+
+
+def within(rows: dict[int, Any], start: int | None, stop: int | None) -> list[tuple[int, Any]]:
+    return [
+        (key, rows[key])
+        for key in sorted(rows)
+        if (start is None or key >= start) and (stop is None or key < stop)
+    ]
+
+
+TestTables = TablesAgainstDictionaries.TestCase
+
+
+@given(
+    st.dictionaries(keys, values), st.integers(1, 5), bounds, bounds, st.integers(1, 40),
+    st.booleans(),
+)  # fmt: skip
+def test_packed_rows_are_an_ordered_map(
+    rows: dict[int, Any], chunk_rows: int, start: Any, stop: Any, limit: int, inclusive: bool
+) -> None:
+    packed = packed_rows(rows, chunk_rows)
+    packed.check()
+    for key in range(-1, KEYS + 1):
+        expected = pack(rows[key]) if key in rows else ABSENT
+        assert packed.get(key) == expected
+    first = start if inclusive or start is None else start + 1
+    expected_rows = [(key, pack(value)) for key, value in within(rows, first, stop)][:limit]
+    assert packed.slice(start, stop, limit, inclusive=inclusive) == expected_rows
+
+
+@pytest.mark.parametrize("base", [{}, {5: "base", 9: "base"}], ids=["no rows below", "packed"])
+def test_key_that_does_not_sort_changes_nothing(base: dict[int, Any]) -> None:
+    state = state_of(base)
+    state.begin()
+    change(state, (1, "a"))
+    node = commit(state)
+    state.publish(node)
+    reader = View(node)
+    state.begin()
+    with pytest.raises(TypeError):
+        change(state, (2, "b"), (1, "c"), ("text among numbers", "d"))
+    state.check()
+    assert content(state) == {**base, 1: "a"}
+    change(state, (3, "e"))
+    commit(state)
+    assert dict(reader.items(state.tables[ROWS])) == {**base, 1: "a"}
+    assert content(state) == {**base, 1: "a", 3: "e"}
+
+
+def test_unhashable_key_changes_nothing() -> None:
+    state = state_of({1: "a"})
+    state.begin()
+    with pytest.raises(TypeError):
+        change(state, (2, "b"), ([], "c"))
+    assert content(state) == {1: "a"}
+
+
+def test_value_of_bytes_is_refused_and_undone() -> None:
+    state = state_of({})
+    state.begin()
+    with pytest.raises(TypeError, match="bytes"):
+        change(state, (1, "a"), (2, b"bytes"))
+    assert content(state) == {}
+
+
+def test_table_is_not_changed_outside_apply() -> None:
+    state = state_of({1: "a"})
+    state.begin()
+    with pytest.raises(ProjectionError, match="outside"):
+        state.tables[ROWS].put(1, "b")
+    with pytest.raises(ProjectionError, match="outside"):
+        state.tables[ROWS].delete(1)
+    assert content(state) == {1: "a"}
+
+
+def test_values_are_decoded_only_when_they_are_read() -> None:
+    decoded = []
+
+    class Counting(Rows):
+        tables = (
+            TableSpec(ROWS, decode=lambda key, plain: decoded.append(key) or ("decoded", plain)),
+        )
+
+    state = State([Counting()], Node(0, b"", 0), {ROWS: packed_rows({1: "a", 2: "b"}, 2)})
+    view = View(state.durable)
+    assert decoded == []
+    for _ in range(3):
+        assert view.get(state.tables[ROWS], 2) == ("decoded", "b")
+    assert decoded == [2]
+    raw = dict(view.raw_items(state.tables[ROWS]))
+    assert raw == {1: pack("a"), 2: ("decoded", "b")}
+    assert decoded == [2]
+
+
+def test_versions_behind_all_readers_are_freed() -> None:
+    state = state_of({})
+    old = View(state.durable)
+    nodes = []
+    for number in range(50):
+        state.begin()
+        change(state, (number % 5, number))
+        nodes.append(commit(state))
+        state.publish(nodes[-1])
+    assert dict(old.items(state.tables[ROWS])) == {}
+    # Having read, the reader holds the newest version and its own undo map, not the chain.
+    assert sys.getrefcount(nodes.pop(10)) <= sys.getrefcount(object()) + 2
+
+
+@pytest.fixture
+def frequent_switches() -> Iterator[None]:
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(interval)
+
+
+class Yielding(int):
+    """A key that lets other threads run whenever it is compared."""
+
+    __slots__ = ()
+
+    def __lt__(self, other: int) -> bool:
+        time.sleep(0)
+        return int(self) < int(other)
+
+
+@pytest.mark.usefixtures("frequent_switches")
+@pytest.mark.parametrize("attempt", range(5))
+def test_one_view_read_by_several_threads_sees_one_version(attempt: int) -> None:
+    rows = {Yielding(key): attempt for key in range(30)}
+    state = state_of({})
+    state.begin()
+    change(state, *rows.items())
+    state.publish(commit(state))
+    table, view = state.tables[ROWS], View(state.durable)
+    problems: list[object] = []
+    done = threading.Event()
+
+    def read() -> None:
+        try:
+            while not done.is_set():
+                got = [view.get(table, key) for key in (3, 17, 29)]
+                scanned = dict(view.items(table))
+                if got != [attempt] * 3 or scanned != rows:
+                    problems.append((got, scanned))
+        except Exception as error:
+            problems.append(error)
+
+    readers = [threading.Thread(target=read) for _ in range(3)]
+    for thread in readers:
+        thread.start()
+    for number in range(60):
+        state.begin()
+        # Keys come and go in an order that splits sorted lists in the middle.
+        key = Yielding((number * 11) % 30)
+        change(state, (key, None if number < 30 else "new"), (Yielding(100 + number), "new"))
+        state.publish(commit(state))
+    done.set()
+    for thread in readers:
+        thread.join()
+    assert problems == []
+
+
+@given(st.lists(st.integers(0, 10_000), unique=True, max_size=400), st.integers(0, 10_000))
+def test_scan_in_slices_of_any_size_misses_nothing(found: list[int], start: int) -> None:
+    state = state_of({key: key for key in found[::2]}, chunk_rows=128)
+    state.begin()
+    change(state, *((key, key) for key in found[1::2]))
+    expected = sorted(found)
+    assert [key for key, _ in state.tables[ROWS].items()] == expected
+    assert [key for key, _ in state.tables[ROWS].items(start)] == expected[
+        bisect_left(expected, start) :
+    ]
