@@ -182,23 +182,30 @@ def highest_durable_claim(file: File, header: layout.SegmentHeader, end: Positio
     """Return the highest durable revision stated by any whole record after an invalid one.
 
     Such a record was written after its durable revision had been synced, so it tells whether the
-    invalid bytes before it can hold an acknowledged batch. Its digest can't be checked, since
-    the chain is broken; its checksums, which are seeded with the store id, and its place on the
-    8-byte grid are.
+    invalid bytes before it can hold an acknowledged batch.
 
     Returns:
         0 if there is no such record.
     """
+    records = whole_records(file, header, end.offset_bytes)
+    claims = [found.durable_revision for found in records if found.revision > end.revision]
+    return max(claims, default=0)
+
+
+def whole_records(file: File, header: layout.SegmentHeader, offset_bytes: int) -> Iterator[Record]:
+    """Yield every whole record at or after an offset, wherever on the 8-byte grid it starts.
+
+    For use behind an invalid record, where the chain is broken: the digest of what is found
+    can't be checked, its checksums, which are seeded with the store id, are.
+    """
     seed = layout.record_seed(header.store_id)
-    claim = 0
-    offset = end.offset_bytes
+    offset = offset_bytes
     while window := file.read(offset, _TAIL_SLICE_BYTES + layout.RECORD_HEADER_BYTES):
         for found_offset in _candidates(window, header.batch_bytes_max):
             found = _whole_record(file, window, found_offset, offset, seed)
-            if found is not None and found.revision > end.revision:
-                claim = max(claim, found.durable_revision)
+            if found is not None:
+                yield found
         offset += _TAIL_SLICE_BYTES
-    return claim
 
 
 def _candidates(window: bytes, payload_bytes_max: int) -> Iterator[int]:
@@ -215,10 +222,19 @@ def _candidates(window: bytes, payload_bytes_max: int) -> Iterator[int]:
 
 def _whole_record(
     file: File, window: bytes, window_offset: int, window_start_bytes: int, seed: int
-) -> layout.RecordHeader | None:
+) -> Record | None:
     header_end = window_offset + layout.RECORD_HEADER_BYTES
     found = layout.unpack_record_header(window[window_offset:header_end], seed)
     if found is None:
         return None
     payload = file.read(window_start_bytes + header_end, found.payload_bytes)
-    return found if crc32(payload, seed) == found.payload_crc else None
+    if len(payload) < found.payload_bytes or crc32(payload, seed) != found.payload_crc:
+        return None
+    return Record(
+        window_start_bytes + window_offset,
+        found.revision,
+        found.time_ns,
+        found.durable_revision,
+        found.digest,
+        payload,
+    )
