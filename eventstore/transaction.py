@@ -74,11 +74,11 @@ def _closed() -> TransactionClosedError:
 
 
 class _TableAt:
-    """A table as a read transaction sees it."""
+    """A table as a transaction sees it, until that ends."""
 
     __slots__ = ("_name", "_transaction")
 
-    def __init__(self, transaction: ReadTransaction, name: str) -> None:
+    def __init__(self, transaction: ReadTransaction | WriteTransaction, name: str) -> None:
         self._transaction = transaction
         self._name = name
 
@@ -239,7 +239,7 @@ class WriteTransaction:
         """
         if not self._is_open:
             raise _closed()
-        return _known(self._state.tables, name)
+        return _TableAt(self, _known(self._state.tables, name).name)
 
     def emit(self, event: Event) -> None:
         """Apply an event to all tables and make it part of the batch.
