@@ -1,7 +1,7 @@
 """The embedded log: a directory of segments, checkpoints and archive, held by one lock.
 
 It composes recovery, the writer, checkpoints and compaction, and owns what they share: the lock,
-the `durable` file, the spare segment and the thread that prepares it. It never sees an event.
+the `durable` file, the spare segments and the thread that prepares them. It never sees an event.
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ class FileLog:
     def save_checkpoint(self, content: CheckpointContent, pause: Callable[[], object]) -> None:
         """Store a checkpoint durably, and verify it.
 
-        On a full disk the space prepared for the next segment is given up for it.
+        On a full disk the space prepared for the next segments is given up for it.
         """
         directory = join(self._path, layout.CHECKPOINTS_NAME)
         # Only so that the bound on disk does not fall far behind: it may be stale.
@@ -210,14 +210,18 @@ class FileLog:
         self._lock.release()
 
     def _with_spare_space(self, write: Callable[[], object]) -> None:
-        """Run something that needs space; if there is none, once more without the spare."""
+        """Run something that needs space; while there is none, again in that of a spare."""
         try:
-            write()
-        except StorageFullError:
-            if not self._spares.ready:
-                raise
-            self._spares.discard()
-            write()
+            while True:
+                try:
+                    write()
+                    return
+                except StorageFullError:
+                    if not self._spares.lend():
+                        raise
+        finally:
+            if self._spares.end_loan():
+                self._preparer.request()
 
 
 def open_file_log(
@@ -347,7 +351,7 @@ def _holder_text(description: bytes) -> str:
 
 
 class _Preparer:
-    """The thread that makes the next segment when it is asked to; it starts when first asked."""
+    """The thread that makes spare segments when it is asked to; it starts when first asked."""
 
     def __init__(self, spares: SpareKeeper) -> None:
         self._spares = spares
@@ -357,7 +361,7 @@ class _Preparer:
         self.error: str | None = None
 
     def request(self) -> None:
-        """Ask for a spare; returns at once."""
+        """Ask for spares; returns at once."""
         if self._thread is None:
             self._thread = threading.Thread(
                 target=self._run, name="eventstore-prepare", daemon=True

@@ -50,7 +50,8 @@ class StoreOptions:
 
     Attributes:
         segment_bytes: size of a preallocated segment, 16 MiB by default, at most 1 GiB; a batch
-            that needs more gets more.
+            that needs more gets more. Two spares of this size are kept; on a full disk the last
+            is there for removals, or for a checkpoint that fits into it.
         batch_bytes_max: the largest encoded batch, 16 MiB by default, at most 1 GiB. Binds
             writer and reader: it stands in the header of every segment written under it.
         checkpoint_after_bytes: write a checkpoint once this much log lies behind the newest.

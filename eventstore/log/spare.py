@@ -1,9 +1,13 @@
-"""The spare: the next segment, preallocated before it is needed.
+"""Spares: the next segments, preallocated before they are needed.
 
 Making a segment means writing its whole length in zeros and syncing that; done ahead of time and
 off the commit path, the roll costs a commit one rename. The zeros are really written: a file
 that was only reserved (fallocate) has unwritten extents, and each sync of records into those
 also has to commit their conversion to the file system's journal.
+
+Two are kept: one to roll into, and one in reserve. On a full disk, only batches that free space
+roll into the last one, and a checkpoint or a compaction that finds no space gets its space. Were
+it spent on batches that fill the disk further, nobody could make room any more.
 
 Exactly one thread prepares at a time. A spare that is short or half written has never been
 renamed, so a crash leaves nothing but a temporary file to remove.
@@ -13,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
 from eventstore import format as layout
@@ -24,6 +29,7 @@ if TYPE_CHECKING:
 
     from eventstore.filesystem import File, FileSystem
 
+_SPARES = 2
 _SLICE_BYTES = 1024 * 1024
 _ZEROS = bytes(_SLICE_BYTES)
 
@@ -74,63 +80,82 @@ def preallocate(
 
 
 class SpareKeeper:
-    """Holds at most one spare, prepared by whoever asks first."""
+    """Holds up to two spares, prepared by whoever asks first."""
 
     def __init__(self, file_system: FileSystem, wal_path: str, segment_bytes: int) -> None:
         self._file_system = file_system
         self._wal_path = wal_path
         self._segment_bytes = segment_bytes
         self._preparing = threading.Lock()
-        self._spare: Spare | None = None
+        self._spares: deque[Spare] = deque()
+        self._is_lent = False
         self._made = 0
 
     @property
     def ready(self) -> bool:
-        """Whether a spare is there to be taken."""
-        return self._spare is not None
+        """Whether one can be taken so that the reserve is left."""
+        return len(self._spares) >= _SPARES
 
     def prepare(self, pause: Callable[[], object] | None = None) -> None:
-        """Make the spare unless there is one.
+        """Make the spares that are missing.
 
         Raises:
-            StorageFullError: no space for it.
+            StorageFullError: no space for one.
         """
         with self._preparing:
-            if self._spare is None:
-                self._spare = self._make(self._segment_bytes, pause)
+            self._fill(pause)
 
-    def take(self, size_bytes: int) -> Spare:
-        """Give the spare away, or make one now; the caller renames it.
+    def take(self, size_bytes: int, *, may_be_last: bool) -> Spare:
+        """Give a spare away, or one made now; the caller renames it.
 
         Args:
             size_bytes: the least that it must hold.
+            may_be_last: whether the reserve may be spent on it.
 
         Raises:
-            StorageFullError: there is none and no space for one.
+            StorageFullError: there is none to be had.
         """
         with self._preparing:
-            spare, self._spare = self._spare, None
-            if spare is not None and spare.size_bytes >= size_bytes:
-                return spare
-            if spare is not None:
-                spare.file.close()
-                self._file_system.remove(spare.file.path)
-            return self._make(max(self._segment_bytes, size_bytes), None)
+            if not (may_be_last and self._spares):
+                self._fill(None)
+            if self._spares[0].size_bytes >= size_bytes:
+                return self._spares.popleft()
+            return self._make(size_bytes, None)
 
-    def discard(self) -> None:
-        """Give the space of the spare back to the file system."""
+    def lend(self) -> bool:
+        """Give the space of one spare back to the file system; say whether there was one.
+
+        Until `end_loan` no spare is made, which would take the space away from whom it is for.
+        """
         with self._preparing:
-            if self._spare is not None:
-                self._spare.file.close()
-                self._file_system.remove(self._spare.file.path)
-                self._spare = None
+            if not self._spares:
+                return False
+            self._is_lent = True
+            spare = self._spares.pop()
+            spare.file.close()
+            self._file_system.remove(spare.file.path)
+            return True
+
+    def end_loan(self) -> bool:
+        """Let spares be made again; say whether any had been lent."""
+        with self._preparing:
+            was_lent, self._is_lent = self._is_lent, False
+            return was_lent
 
     def close(self) -> None:
-        """Close the spare's file, which the next open removes or replaces."""
+        """Close the files of the spares, which the next open removes or replaces."""
         with self._preparing:
-            if self._spare is not None:
-                self._spare.file.close()
-                self._spare = None
+            while self._spares:
+                self._spares.pop().file.close()
+
+    def _fill(self, pause: Callable[[], object] | None) -> None:
+        if self._is_lent:
+            raise StorageFullError(
+                f"{self._wal_path}: no space for the next segment: what is left is being used to "
+                "make space; nothing was committed: free some space and try again"
+            )
+        while len(self._spares) < _SPARES:
+            self._spares.append(self._make(self._segment_bytes, pause))
 
     def _make(self, size_bytes: int, pause: Callable[[], object] | None) -> Spare:
         # A number of its own, because a spare keeps its name until the roll has made it a

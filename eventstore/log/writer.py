@@ -273,7 +273,7 @@ class LogWriter:
         segment = self._segment
         left = segment.size_bytes - self._offset_bytes
         if size > left or cap > segment.header.batch_bytes_max:
-            self._roll(size)
+            self._roll(size, frees_space=frees_space)
             return
         reserve = segment.size_bytes // _RESERVE_FRACTION
         if left - size >= 2 * reserve or self._spares.ready:
@@ -283,8 +283,11 @@ class LogWriter:
             # Normally the background has long prepared it; this tells a full disk from a slow one.
             self._spares.prepare()
 
-    def _roll(self, size: int) -> None:
-        spare: Spare = self._spares.take(layout.SEGMENT_HEADER_BYTES + size)
+    def _roll(self, size: int, *, frees_space: Callable[[], bool]) -> None:
+        spare: Spare = self._spares.take(
+            layout.SEGMENT_HEADER_BYTES + size,
+            may_be_last=not self._spares.ready and frees_space(),
+        )
         old = self._segment.header
         # A segment without a record is replaced by a larger one of the same name.
         replaced = old.first_revision == self.last_revision + 1

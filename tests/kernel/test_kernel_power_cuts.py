@@ -13,7 +13,6 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-
 from kernel import reports
 from kernel.mounts import loop_image
 from kernel.oracle import Oracle
