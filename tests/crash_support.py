@@ -102,9 +102,14 @@ def compaction(session: Session) -> None:
 
 
 def retention(session: Session) -> None:
-    """Compactions that drop from the archive what is older than some revisions."""
-    session.options = replace(SMALL, retention=Retention(revisions=3))
-    compaction(session)
+    """A compaction that drops all but the newest of the archive, several files."""
+    with opened(session) as store:
+        for number in range(4):
+            pay(store, "a", number, 2500)
+            store.compact()
+    with session.open(replace(SMALL, retention=Retention(revisions=2))) as store:
+        pay(store, "b", 1)
+        store.compact()
 
 
 def forgetting(session: Session) -> None:

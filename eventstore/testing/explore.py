@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 
 from eventstore.codec import Event
 from eventstore.testing.history import Expectation, History
-from eventstore.testing.images import crash_images
+from eventstore.testing.images import crash_images, draw_image
 from eventstore.testing.oracle import (
     Fault,
     Finding,
@@ -53,6 +53,9 @@ Workload = Callable[[Session], object]
 Inspection = Callable[[NotedStore], object]
 """Looks at a recovered store; raises AssertionError if it is not as it should be."""
 
+_KILLED_AGAIN = 0.25
+_CRASHES_AFTER_TWO_KILLS = 4
+
 PROBE_EVENT = Event("eventstore.testing.probe", None)
 """Committed to every recovered store; projections ignore it, as all that they do not know."""
 
@@ -64,16 +67,17 @@ class Depth:
     Attributes:
         images: at each crash point; if there are more, a sample of so many is taken.
         double_crashes: power cuts during each recovery that is new.
-        double_crashes_after_kill: the same, where the process was killed before.
+        double_crashes_after_kill: the same, where the process was killed before; a quarter of
+            them kill the recovery too, and cut the power during the next one.
         verify_every: of the recovered stores, each so many-th is verified byte by byte.
-        compact_every: of the recovered stores, each so many-th is compacted.
+        compact_every: of the stores recovered after a power cut, each so many-th is compacted.
     """
 
-    images: int = 32
-    double_crashes: int = 3
+    images: int = 24
+    double_crashes: int = 2
     double_crashes_after_kill: int = 6
     verify_every: int = 16
-    compact_every: int = 4
+    compact_every: int = 6
 
 
 QUICK = Depth()
@@ -174,8 +178,8 @@ class _Explorer:
         where = f"after operation {position}, {step.name} {step.path}"
         self.report.crash_points += 1
         self.report.kills += 1
-        after_kill = self.depth.double_crashes_after_kill
-        self._recover(step.medium, expected, f"killed {where}", after_kill)
+        crashes = self.depth.double_crashes_after_kill
+        self._recover(step.medium, expected, f"killed {where}", crashes, was_killed=True)
         for image in crash_images(step.medium, self.depth.images, self.random, newest=step.node):
             self.report.images += 1
             known = self.seen.get(image.medium.fingerprint())
@@ -189,35 +193,52 @@ class _Explorer:
                 self._add_all(list(judge(known, expected)), there)
 
     def _recover(
-        self, medium: Medium, expected: Expectation, where: str, double_crashes: int
+        self,
+        medium: Medium,
+        expected: Expectation,
+        where: str,
+        crashes: int,
+        *,
+        was_killed: bool = False,
     ) -> Recovered | Finding:
-        """Open, judge and use the store on a medium; then crash that very run."""
+        """Open, judge and use the store on a medium; then crash that very run so many times."""
         self.report.recoveries += 1
-        file_system = SimulatedFileSystem(medium.copy(), keep_steps=double_crashes > 0)
+        file_system = SimulatedFileSystem(medium.copy(), keep_steps=crashes > 0)
         session = self._session(file_system, expected)
-        found = self._use(session, expected, where)
+        found = self._use(session, expected, where, compacts=was_killed)
         if not isinstance(found, Finding):
-            self._crash_recovery(file_system, session.history, where, double_crashes)
+            self._crash_recovery(file_system, session.history, where, crashes, may_kill=was_killed)
         return found
 
     def _crash_recovery(
-        self, file_system: SimulatedFileSystem, history: History, where: str, count: int
+        self,
+        file_system: SimulatedFileSystem,
+        history: History,
+        where: str,
+        count: int,
+        *,
+        may_kill: bool,
     ) -> None:
         steps = file_system.steps
         positions = self.random.sample(range(len(steps)), min(count, len(steps)))
         for number in range(count):
             position = positions[number % len(positions)]
             step = steps[position]
-            images = list(crash_images(step.medium, 8, self.random, newest=step.node))
-            image = self.random.choice(images)
-            self.report.double_crashes += 1
-            there = (
-                f"{where}\n  power cut during recovery or use, after operation {position}, "
-                f"{step.name} {step.path}: {image.describe()}"
-            )
-            self._recover(image.medium, history.at(position), there, 0)
+            there = f"during recovery or use, after operation {position}, {step.name} {step.path}"
+            expected = history.at(position)
+            if may_kill and self.random.random() < _KILLED_AGAIN:
+                self.report.kills += 1
+                crashes = min(count, _CRASHES_AFTER_TWO_KILLS)
+                self._recover(step.medium, expected, f"{where}\n  killed {there}", crashes)
+            else:
+                image = draw_image(step.medium, self.random, newest=step.node)
+                self.report.double_crashes += 1
+                there = f"{where}\n  power cut {there}: {image.describe()}"
+                self._recover(image.medium, expected, there, 0)
 
-    def _use(self, session: Session, expected: Expectation, where: str) -> Recovered | Finding:
+    def _use(
+        self, session: Session, expected: Expectation, where: str, *, compacts: bool
+    ) -> Recovered | Finding:
         findings: list[Finding] = []
         try:
             store = session.open()
@@ -229,7 +250,7 @@ class _Explorer:
             found = recovered(store)
             findings.extend(judge(found, expected))
             findings.extend(self._examine(store, found, expected))
-            self._work(session, store)
+            self._work(session, store, compacts=compacts)
         except Exception as error:
             finding = Finding(Fault.STUCK, f"{type(error).__name__}: {error}")
             self.report.add(finding, where)
@@ -256,10 +277,10 @@ class _Explorer:
                 store.check_receipt(receipt)
         return findings
 
-    def _work(self, session: Session, store: NotedStore) -> None:
+    def _work(self, session: Session, store: NotedStore, *, compacts: bool) -> None:
         """Use a recovered store as its owner would."""
         session.commit(store, PROBE_EVENT)
-        if self.report.recoveries % self.depth.compact_every == 0:
+        if compacts or self.report.recoveries % self.depth.compact_every == 0:
             store.compact()
         if self.report.recoveries % self.depth.verify_every == 0:
             self.report.verified += 1

@@ -12,6 +12,7 @@ torn), then random choices, the same ones for the same seed.
 
 from __future__ import annotations
 
+from functools import cache
 from itertools import islice, pairwise, permutations, product
 from math import factorial, prod
 from typing import TYPE_CHECKING, NamedTuple
@@ -33,10 +34,12 @@ if TYPE_CHECKING:
 SECTOR_BYTES = 512
 _BYTE_CUTS_MAX = 1024
 """A longer write is cut at every sector, and at some bytes only."""
-_BYTE_CUTS_SAMPLED = 32
+_BYTE_CUTS_SPREAD = 32
 _SECTORS_SCATTERED_MAX = 4
 _PERMUTED_CHANGES_MAX = 3
 _ATTEMPTS_PER_IMAGE = 4
+_EXTREMES_DRAWN = 12
+_REORDERED = 0.3
 
 
 class Fate(NamedTuple):
@@ -103,22 +106,23 @@ def crash_images(
         random: for the sample.
         newest: the node that the operation in flight changes: its last change is torn most.
     """
-    pending = pending_changes(medium)
-    fates = [possible_fates(each, medium, random) for each in pending]
-    overlapping = _overlapping(medium, pending)
-    orders = prod(factorial(len(places)) for places in overlapping.values())
-    total = prod(map(len, fates)) * orders
-    if total <= limit:
-        choices = _all_choices(fates, overlapping)
+    space = _Space(medium)
+    if space.size <= limit:
+        choices = space.all_choices()
     else:
-        chosen = _sampled_choices(pending, fates, overlapping, random, newest)
+        chosen = space.sampled_choices(random, newest)
         choices = islice(_distinct(chosen, limit * _ATTEMPTS_PER_IMAGE), limit)
-    for choice, order in choices:
-        decided = tuple(zip(pending, choice, strict=True))
-        yield CrashImage(_settled(medium, decided, order), decided)
+    yield from map(space.image, choices)
 
 
-def possible_fates(pending: Pending, medium: Medium, random: Random) -> list[Fate]:
+def draw_image(medium: Medium, random: Random, *, newest: int | None = None) -> CrashImage:
+    """Return one image: an extreme one or a random one; arguments as for `crash_images`."""
+    space = _Space(medium)
+    choices = space.sampled_choices(random, newest)
+    return space.image(next(islice(choices, random.randrange(_EXTREMES_DRAWN), None)))
+
+
+def possible_fates(pending: Pending, medium: Medium) -> list[Fate]:
     """Return what may become of one change, whatever becomes of the others."""
     change = pending.change
     if isinstance(change, EntryChange) or change.data is None:
@@ -129,9 +133,7 @@ def possible_fates(pending: Pending, medium: Medium, random: Random) -> list[Fat
     fates = [Fate(((0, size),)), DROPPED]
     if change.offset_bytes + size > len(medium.file(pending.node).durable):
         fates.append(Fate((), extends=True))
-    for cut in _cuts(change.offset_bytes, size, random):
-        fates += [Fate(((0, cut),)), Fate(((cut, size),))]
-    fates.extend(_scattered_sectors(change.offset_bytes, size))
+    fates.extend(_torn(change.offset_bytes % SECTOR_BYTES, size))
     return fates
 
 
@@ -141,44 +143,58 @@ Order = dict[int, tuple[int, ...]]
 Choice = tuple[tuple[Fate, ...], Order]
 
 
-def _all_choices(fates: list[list[Fate]], overlapping: Order) -> Iterator[Choice]:
-    numbers = list(overlapping)
-    for arrival in product(*(permutations(overlapping[number]) for number in numbers)):
-        order = dict(zip(numbers, arrival, strict=True))
-        for choice in product(*fates):
-            yield choice, order
+class _Space:
+    """All choices that there are for one medium."""
 
+    def __init__(self, medium: Medium) -> None:
+        self._medium = medium
+        self._pending = pending_changes(medium)
+        self._fates = [possible_fates(each, medium) for each in self._pending]
+        self._overlapping = _overlapping(medium, self._pending)
+        orders = prod(factorial(len(places)) for places in self._overlapping.values())
+        self.size = prod(map(len, self._fates)) * orders
 
-def _sampled_choices(
-    pending: list[Pending],
-    fates: list[list[Fate]],
-    overlapping: Order,
-    random: Random,
-    newest: int | None,
-) -> Iterator[Choice]:
-    kept = tuple(each[0] for each in fates)
-    dropped = tuple(DROPPED for _ in fates)
-    yield kept, {}
-    yield dropped, {}
-    places = list(range(len(pending)))
-    random.shuffle(places)
-    in_flight = max((i for i, each in enumerate(pending) if each.node == newest), default=None)
-    for place in places:
-        yield _with(kept, place, DROPPED), {}
-        yield _with(dropped, place, fates[place][0]), {}
-        if in_flight is not None:
-            yield _with(kept, in_flight, random.choice(fates[in_flight])), {}
-    while True:
-        choice = [_random_fate(each, random) for each in fates]
-        if in_flight is not None and random.random() < 0.5:
-            choice[in_flight] = random.choice(fates[in_flight])
-        order = {}
-        if random.random() < 0.3:
-            order = {
-                number: tuple(random.sample(arrived, len(arrived)))
-                for number, arrived in overlapping.items()
-            }
-        yield tuple(choice), order
+    def image(self, choice: Choice) -> CrashImage:
+        fates, order = choice
+        decided = tuple(zip(self._pending, fates, strict=True))
+        return CrashImage(_settled(self._medium, decided, order), decided)
+
+    def all_choices(self) -> Iterator[Choice]:
+        numbers = list(self._overlapping)
+        arrivals = (permutations(places) for places in self._overlapping.values())
+        for arrival in product(*arrivals):
+            order = dict(zip(numbers, arrival, strict=True))
+            for choice in product(*self._fates):
+                yield choice, order
+
+    def sampled_choices(self, random: Random, newest: int | None) -> Iterator[Choice]:
+        """Yield the extremes, then random choices without end."""
+        fates = self._fates
+        kept = tuple(each[0] for each in fates)
+        dropped = tuple(DROPPED for _ in fates)
+        yield kept, {}
+        yield dropped, {}
+        places = list(range(len(fates)))
+        random.shuffle(places)
+        in_flight = max((i for i in places if self._pending[i].node == newest), default=None)
+        for place in places:
+            yield _with(kept, place, DROPPED), {}
+            yield _with(dropped, place, fates[place][0]), {}
+            if in_flight is not None:
+                yield _with(kept, in_flight, random.choice(fates[in_flight])), {}
+        while True:
+            choice = [_random_fate(each, random) for each in fates]
+            if in_flight is not None and random.random() < 0.5:
+                choice[in_flight] = random.choice(fates[in_flight])
+            yield tuple(choice), self._random_order(random)
+
+    def _random_order(self, random: Random) -> Order:
+        if random.random() > _REORDERED:
+            return {}
+        return {
+            number: tuple(random.sample(places, len(places)))
+            for number, places in self._overlapping.items()
+        }
 
 
 def _with(choice: tuple[Fate, ...], place: int, fate: Fate) -> tuple[Fate, ...]:
@@ -201,19 +217,23 @@ def _distinct(choices: Iterator[Choice], attempts: int) -> Iterator[Choice]:
             yield choice, order
 
 
-def _cuts(offset_bytes: int, size: int, random: Random) -> list[int]:
-    """Return the places in a write at which it may be torn in two."""
-    if size <= _BYTE_CUTS_MAX:
-        return list(range(1, size))
-    first = SECTOR_BYTES - offset_bytes % SECTOR_BYTES
-    cuts = {*range(first, size, SECTOR_BYTES), 1, size - 1}
-    cuts.update(random.sample(range(1, size), _BYTE_CUTS_SAMPLED))
-    return sorted(cuts)
+@cache
+def _torn(offset_bytes: int, size: int) -> tuple[Fate, ...]:
+    """Return the fates in which a part of a write arrived; the offset counts from its sector."""
+    cuts = set(range(1, size))
+    if size > _BYTE_CUTS_MAX:
+        first = SECTOR_BYTES - offset_bytes
+        cuts = {1, size - 1, *range(first, size, SECTOR_BYTES)}
+        cuts.update(range(first + 1, size, size // _BYTE_CUTS_SPREAD))
+    fates = []
+    for cut in sorted(cuts):
+        fates += [Fate(((0, cut),)), Fate(((cut, size),))]
+    return (*fates, *_scattered_sectors(offset_bytes, size))
 
 
 def _scattered_sectors(offset_bytes: int, size: int) -> Iterator[Fate]:
     """Yield the fates in which some sectors arrived and others, between them, did not."""
-    first = SECTOR_BYTES - offset_bytes % SECTOR_BYTES
+    first = SECTOR_BYTES - offset_bytes
     bounds = [0, *range(first, size, SECTOR_BYTES), size]
     sectors = list(pairwise(bounds))
     if not 2 < len(sectors) <= _SECTORS_SCATTERED_MAX:

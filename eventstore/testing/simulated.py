@@ -24,7 +24,7 @@ from random import Random
 from typing import TYPE_CHECKING, NamedTuple
 
 from eventstore.testing.faults import Call, Failure, PowerCutError
-from eventstore.testing.images import crash_images
+from eventstore.testing.images import crash_images, draw_image
 from eventstore.testing.medium import (
     ROOT,
     Change,
@@ -115,8 +115,7 @@ class SimulatedFileSystem:
         """Return the file system on one image that a power cut may leave; drawn, if given."""
         with self._lock:
             draw = random or Random(0)  # noqa: S311
-            images = list(crash_images(self.medium, 32, draw))
-        return SimulatedFileSystem(draw.choice(images).medium)
+            return SimulatedFileSystem(draw_image(self.medium, draw).medium)
 
     def images(self, limit: int, random: Random) -> Iterator[CrashImage]:
         """Yield the images that a power cut may leave of it as it is now; see `crash_images`."""

@@ -1,0 +1,55 @@
+"""Every workload survives a crash at each of its operations, and at those of the recovery.
+
+The usual run samples the images of a crash point that has many; `--hypothesis-profile=deep` takes
+all of them up to a thousand, and many more crashes of recoveries.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from crash_support import LEDGER, WORKLOADS, rolls
+from ledger import balances, total
+
+from eventstore.testing import DEEP, QUICK, NotedStore, explore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def both_projections_agree(store: NotedStore) -> None:
+    with store.transaction() as tx:
+        if "accounts" in store.stats()["rows"]:
+            assert sum(balances(tx).values()) == total(tx)
+
+
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_no_crash_loses_or_invents_a_batch(
+    name: str, deep: bool, record_proof: Callable[..., None]
+) -> None:
+    workload, projections = WORKLOADS[name]
+    report = explore(
+        workload,
+        projections,
+        depth=DEEP if deep else QUICK,
+        inspect=both_projections_agree if projections is LEDGER else None,
+    )
+    print(f"{name}: {report}")
+    report.require_sound()
+    record_proof(
+        f"crash exploration: {name}",
+        operations=report.operations,
+        crash_points=report.crash_points,
+        images=report.images,
+        recoveries=report.recoveries,
+        kills=report.kills,
+        double_crashes=report.double_crashes,
+        verified=report.verified,
+        acknowledged_lost=report.acknowledged_lost,
+        phantoms=report.phantoms,
+    )
+
+
+def test_no_crash_loses_or_invents_a_batch_beside_the_preparing_thread(deep: bool) -> None:
+    explore(rolls, LEDGER, depth=DEEP if deep else QUICK, own_threads=True).require_sound()
