@@ -6,6 +6,7 @@ the `durable` file, the spare segments and the thread that prepares them. It nev
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -197,12 +198,16 @@ class FileLog:
         if self._closed:
             return
         self._closed = True
-        self._preparer.close()
-        self._writer.close()
-        self._spares.close()
-        self._durable_block.sync()
-        self._durable_block.close()
-        self._lock.release()
+        try:
+            self._preparer.close()
+            self._writer.close()
+            self._spares.close()
+            # It may be stale, so a medium that fails here takes nothing back.
+            with contextlib.suppress(OSError):
+                self._durable_block.sync()
+            self._durable_block.close()
+        finally:
+            self._lock.release()
 
     def abandon_after_fork(self) -> None:
         """Give up the lock's descriptor, which would hold the lock while the child lives."""

@@ -188,7 +188,11 @@ class LogWriter:
         if len(payload) > cap:
             cap = self._cap_of_next_segment(len(payload))
         size = layout.record_bytes(len(payload))
-        self._make_room(size, cap, frees_space=frees_space)
+        try:
+            self._make_room(size, cap, frees_space=frees_space)
+        except OSError as error:
+            self.abandon(error)
+            raise self._failed_error() from error
         time_ns = max(time.time_ns(), self._time_ns)
         revision = self.last_revision + 1
         frame, digest = layout.frame_record(
@@ -222,9 +226,9 @@ class LogWriter:
             raise self._failed_error() from group.error
 
     def abandon(self, error: BaseException) -> None:
-        """Fail the handle, because an interrupt left a batch that nobody will make durable.
+        """Fail the handle: an interrupt left a batch that nobody makes durable, or a file failed.
 
-        Those who wait for it, or build on it, can't be told what became of it.
+        Those who wait for such a batch, or build on it, can't be told what became of it.
         """
         with self._sync_lock:
             self._fail(error)
