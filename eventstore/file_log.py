@@ -26,6 +26,7 @@ from eventstore.compaction import CompactionReport, compact
 from eventstore.errors import (
     CorruptionError,
     StorageFullError,
+    StoreClosedError,
     StoreFailedError,
     StoreLockedError,
 )
@@ -118,6 +119,7 @@ class FileLog:
         self, payload: bytes, *, expected_revision: int, frees_space: Callable[[], bool]
     ) -> Ticket:
         """Give a batch the expected revision and queue it; it is not durable yet."""
+        self._require_open()
         if expected_revision != self._writer.last_revision + 1:
             raise StoreFailedError(
                 f"{self._path}: revision {expected_revision} was expected, but the log is at "
@@ -137,6 +139,8 @@ class FileLog:
 
     def wait_until_durable(self, revision: int) -> None:
         """Return once a batch that some thread is making durable is so."""
+        if self.durable_revision < revision:
+            self._require_open()
         self._writer.wait_until_durable(revision)
 
     def read(self, first_revision: int, last_revision: int) -> Iterator[Record]:
@@ -213,6 +217,14 @@ class FileLog:
         """Give up the lock's descriptor, which would hold the lock while the child lives."""
         self._closed = True
         self._lock.release()
+
+    def _require_open(self) -> None:
+        """Refuse to go on for a transaction that has outlived a fork: its log is the parent's."""
+        if self._closed:
+            raise StoreClosedError(
+                f"{self._path}: this process was forked from the one that opened the store, and "
+                "can't finish its transactions"
+            )
 
     def _with_spare_space(self, write: Callable[[], object]) -> None:
         """Run something that needs space; while there is none, again in that of a spare."""

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Protocol
 from eventstore.errors import UnsupportedPlatformError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 _DIRECTORY_MODE = 0o700
 _FILE_MODE = 0o600
@@ -234,6 +234,21 @@ def _open_descriptor(path: str, flags: int) -> int:
         os.close(descriptor)
 
 
+@contextlib.contextmanager
+def _low_descriptors_taken() -> Iterator[None]:
+    """Keep the descriptors 0 to 2 taken, where they are free, by something harmless."""
+    placeholders = []
+    try:
+        while True:
+            placeholders.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+            if placeholders[-1] >= _FIRST_FREE_DESCRIPTOR:
+                break
+        yield
+    finally:
+        for placeholder in placeholders:
+            os.close(placeholder)
+
+
 class LocalFile:
     """A regular file of the operating system."""
 
@@ -319,17 +334,27 @@ class LocalSharedBlock:
 
 
 class LocalFileLock:
-    """A flock held on an open file."""
+    """A flock held on an open file.
 
-    __slots__ = ("_descriptor",)
+    A fork shares it: it is free when every process has closed the file, or one has unlocked it.
+    So the process that took it unlocks it, and a child only closes its copy.
+    """
+
+    __slots__ = ("_descriptor", "_process")
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
+        self._process = os.getpid()
 
     def release(self) -> None:
         """Let the next one have it; does nothing the second time."""
         descriptor, self._descriptor = self._descriptor, -1
-        if descriptor >= 0:
+        if descriptor < 0:
+            return
+        try:
+            if os.getpid() == self._process:
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
+        finally:
             os.close(descriptor)
 
 
@@ -398,7 +423,9 @@ class LocalFileSystem:
         file = _open_descriptor(path, os.O_RDWR if writable else os.O_RDONLY)
         try:
             access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
-            return LocalSharedBlock(mmap.mmap(file, size_bytes, access=access), size_bytes)
+            # The mapping keeps a duplicate of the descriptor, and that takes the lowest free one.
+            with _low_descriptors_taken():
+                return LocalSharedBlock(mmap.mmap(file, size_bytes, access=access), size_bytes)
         finally:
             os.close(file)
 

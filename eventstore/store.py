@@ -255,6 +255,7 @@ class EventStore:
         self._require_writable()
         self._maintenance.raise_error()
         with self._maintaining:
+            self._require_open()
             return self._write_checkpoint()
 
     def compact(self) -> CompactionReport:
@@ -269,6 +270,7 @@ class EventStore:
         self._require_writable()
         self._maintenance.raise_error()
         with self._maintaining:
+            self._require_open()
             self._write_checkpoint()
             return self._log.compact(self._maintenance.pause)
 
@@ -403,7 +405,8 @@ class EventStore:
     def close(self) -> None:
         """End background work and let go of the store; does nothing the second time.
 
-        Waits for the write transaction that is running, if there is one.
+        Waits for what other threads are in the middle of: a write transaction, a checkpoint or a
+        compaction that was asked for.
 
         Raises:
             WriterBusyError: this very thread has a write transaction that has not ended.
@@ -415,7 +418,8 @@ class EventStore:
         self._closed = f"{self.path}: the store was closed: open it again"
         try:
             self._maintenance.close()
-            self._log.close()
+            with self._maintaining:
+                self._log.close()
         finally:
             if self._follower is None:
                 self._writer_lock.release()

@@ -20,6 +20,7 @@ Invariants:
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import deque
@@ -247,7 +248,9 @@ class LogWriter:
                 group.wait()
 
     def close(self) -> None:
-        """Release the files; every append must have been made durable or have failed."""
+        """Release the files, once whoever is making a batch durable has done so, or has failed."""
+        with contextlib.suppress(StoreFailedError):
+            self.wait_until_durable(self.last_revision)
         with self._sync_lock:
             self._flushed_segment.file.close()
             self._segment.file.close()
