@@ -22,6 +22,7 @@ from snapshot_support import OPTIONS, create_committed, names
 
 from eventstore import Retention, StoreOptions
 from projections.snapshots import Kind, MetaStore, SnapshotError, Usage, parse_filters
+from projections.snapshots.importer import import_containerd
 from projections.snapshots.projection import SNAPSHOTS
 from projections.snapshots.walk import walk
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from projections.snapshots import SnapshotTransaction
 
+DATABASE = Path(__file__).parent.parent / "data" / "containerd" / "containerd-overlayfs-metadata.db"
 KEYS = ["a", "b", "ab", "a\1", "B", "é", "\uffff", "\U00010000", "labels", "x" * 300]
 LABEL_KEYS = ["a", "ab", "a.b", "a\0b", "é", "\1"]
 LABEL_VALUES = ["", "1", "2", "1\0", "1\0" + "a", "\1", "тест", "a,b", '"']
@@ -283,6 +285,21 @@ def test_walk_reads_ahead_only_a_little(store: MetaStore) -> None:
             counting = Counting(tx)
             assert next(walk(counting, filters)).name == "0000"
             assert len(counting.snapshots) == 1
+
+
+def test_import_fills_the_indexes(tmp_path: Path, open_store: OpenStore) -> None:
+    import_containerd(DATABASE, tmp_path / "store", options=OPTIONS)
+    store = open_store()
+    with store.transaction() as tx:
+        infos = list(tx.walk_info())
+        filters = {f'parent=="{info.parent}"' for info in infos}
+        filters |= {f"kind=={info.kind}" for info in infos}
+        filters |= {
+            f'labels."{key}"=="{value}"' for info in infos for key, value in info.labels.items()
+        }
+        assert len(filters) > 5
+        for text in filters:
+            assert_walks_agree(tx, text)
 
 
 # The order.

@@ -1,0 +1,143 @@
+"""The projection folds its events into the same tables each time; its check finds wrong ones."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from snapshot_support import content, content_of, create_committed
+
+from eventstore import Event
+from projections.snapshots import Info, Kind, MetaStore, SnapshotsProjection, Usage
+from projections.snapshots.projection import (
+    BY_KIND,
+    BY_LABEL,
+    BY_PARENT,
+    COUNTERS,
+    LAST_ID,
+    SNAPSHOTS,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from snapshot_support import OpenStore
+
+
+class PlainTable(dict[Any, Any]):
+    """A table without anything behind it."""
+
+    put = dict.__setitem__
+    delete = dict.__delitem__
+
+    def items(self, start: Any = None, stop: Any = None) -> Iterator[tuple[Any, Any]]:  # type: ignore[override]
+        for key in sorted(self):
+            if (start is None or start <= key) and (stop is None or key < stop):
+                yield key, self[key]
+
+
+Tables = dict[str, PlainTable]
+
+
+@pytest.fixture
+def populated(store: MetaStore) -> MetaStore:
+    with store.transaction(writable=True) as tx:
+        create_committed(tx, "base", labels={"a": "1", "b": "2"})
+        create_committed(tx, "gone")
+        tx.create_snapshot(Kind.ACTIVE, "child", "base", {"a": "1"})
+    with store.transaction(writable=True) as tx:
+        tx.create_snapshot(Kind.VIEW, "view", "base")
+        tx.update_info("child", {"c": "3", "NUL": "x\0y"})
+        tx.remove("gone")
+    return store
+
+
+def tables_of(store: MetaStore) -> Tables:
+    with store.transaction() as tx:
+        return {spec.name: PlainTable(tx.items(spec.name)) for spec in SnapshotsProjection().tables}
+
+
+def test_events_folded_again_give_the_same_tables(populated: MetaStore) -> None:
+    projection = SnapshotsProjection()
+    folded: Tables = {spec.name: PlainTable() for spec in projection.tables}
+    for batch in populated.event_store.batches():
+        for event in batch.events:
+            projection.apply(event, folded)
+            projection.check(folded)
+    assert folded == tables_of(populated)
+
+
+def test_events_of_other_domains_change_nothing(populated: MetaStore) -> None:
+    tables, before = tables_of(populated), tables_of(populated)
+    SnapshotsProjection().apply(Event("counter.added", {"by": 1}), tables)
+    assert tables == before
+
+
+def test_rows_come_back_from_a_checkpoint_as_they_were(
+    populated: MetaStore, open_store: OpenStore
+) -> None:
+    expected, tables = content_of(populated), tables_of(populated)
+    populated.checkpoint()
+    populated.close()
+    reopened = open_store()
+    assert reopened.recovery.replayed_batches == 0
+    assert tables_of(reopened) == tables
+    with reopened.transaction() as tx:
+        assert content(tx) == expected
+        for snapshot_id, info, usage in content(tx)[0]:
+            assert [type(part) for part in (snapshot_id, info, usage)] == [str, Info, Usage]
+            assert type(info.labels) is MappingProxyType
+            assert type(info.kind) is Kind
+
+
+def change(tables: Tables, key: str, **changes: Any) -> None:
+    snapshot_id, info, usage = tables[SNAPSHOTS][key]
+    tables[SNAPSHOTS][key] = (snapshot_id, info._replace(**changes), usage)
+
+
+TAMPERINGS: dict[str, tuple[Callable[[Tables], Any], str]] = {
+    "entry of a parent lost": (lambda t: t[BY_PARENT].pop("base\0child"), BY_PARENT),
+    "entry of a kind lost": (lambda t: t[BY_KIND].pop("view\0view"), BY_KIND),
+    "entry of a label lost": (lambda t: t[BY_LABEL].pop("a\0001\0base"), BY_LABEL),
+    "entry of a parent too many": (lambda t: t[BY_PARENT].put("base\0gone", None), BY_PARENT),
+    "entry of a kind too many": (lambda t: t[BY_KIND].put("active\0view", None), BY_KIND),
+    "entry of a label too many": (lambda t: t[BY_LABEL].put("a\0002\0base", None), BY_LABEL),
+    "snapshot lost": (lambda t: t[SNAPSHOTS].pop("view"), BY_PARENT),
+    "parent lost": (lambda t: t[SNAPSHOTS].pop("base"), "no committed parent 'base'"),
+    "parent not committed": (
+        lambda t: change(t, "view", parent="child"),
+        "no committed parent 'child'",
+    ),
+    "parent changed": (lambda t: change(t, "view", parent=""), BY_PARENT),
+    "kind changed": (lambda t: change(t, "view", kind=Kind.ACTIVE), BY_KIND),
+    "labels changed": (lambda t: change(t, "view", labels={"a": "1"}), BY_LABEL),
+    "name changed": (lambda t: change(t, "view", name="other"), "'view' holds the info of 'other'"),
+    "id given twice": (lambda t: t[SNAPSHOTS].put("view", ("1", *t[SNAPSHOTS]["view"][1:])), "id"),
+    "id of none": (lambda t: t[SNAPSHOTS].put("view", ("0", *t[SNAPSHOTS]["view"][1:])), "id 0"),
+    "counter behind": (lambda t: t[COUNTERS].put(LAST_ID, 3), "the counter is at 3"),
+    "counter lost": (lambda t: t[COUNTERS].pop(LAST_ID), "the counter is at 0"),
+}
+
+
+@pytest.mark.parametrize(("tamper", "message"), TAMPERINGS.values(), ids=TAMPERINGS)
+def test_check_finds_tables_that_disagree(
+    populated: MetaStore, tamper: Callable[[Tables], Any], message: str
+) -> None:
+    tables = tables_of(populated)
+    SnapshotsProjection().check(tables)
+    tamper(tables)
+    with pytest.raises(AssertionError, match=message):
+        SnapshotsProjection().check(tables)
+
+
+@pytest.mark.parametrize("index", [BY_PARENT, BY_KIND, BY_LABEL])
+def test_check_of_a_store_finds_an_index_that_disagrees(populated: MetaStore, index: str) -> None:
+    populated.check()
+    rows = populated.event_store._state.tables[index]._rows
+    [(key, value), *_] = rows.items()
+    del rows[key]
+    with pytest.raises(AssertionError, match=f"index {index} does not agree"):
+        populated.check()
+    rows[key] = value
+    populated.check()
