@@ -415,6 +415,10 @@ class LocalFileSystem:
         descriptor = _open_descriptor(path, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(descriptor)
+            # An xfs that has just shut down, after an I/O error, has dropped the change of names.
+            # Nothing is left for its fsync to wait for, which then succeeds; reading does not.
+            with os.scandir(descriptor) as entries:
+                next(entries, None)
         finally:
             os.close(descriptor)
 

@@ -12,7 +12,7 @@ _SEED_VARIABLE = "KERNEL_SEED"
 
 @pytest.fixture
 def kernel_seed() -> int:
-    """The seed of all random choices but the scheduler's; printed, so that a run can be repeated."""
+    """The seed of all random choices but the scheduler's; printed, for a run to be repeated."""
     seed = int(os.environ.get(_SEED_VARIABLE) or random.randrange(1 << 30))
     print(f"{_SEED_VARIABLE}={seed}")
     return seed

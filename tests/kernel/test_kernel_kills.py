@@ -1,4 +1,4 @@
-"""`kill -9`: a writer of several threads, followers and a lock taker on one store, killed at random.
+"""`kill -9` at random, of a writer of several threads, followers and a lock taker on one store.
 
 Nothing is lost by the kernel here, since the page cache outlives a process; what is put to the
 test is what a process leaves behind: half-written groups, half-made segments, checkpoints and

@@ -7,6 +7,7 @@ it showed must be there, too.
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import time
@@ -18,6 +19,8 @@ from kernel.mounts import loop_image
 from kernel.oracle import Oracle
 from kernel.processes import WorkerProcess
 from kernel.workload import RETENTIONS
+
+from eventstore.filesystem import LocalFileSystem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,6 +50,31 @@ def test_power_cuts_lose_no_acknowledged_batch(
     oracle.require_nothing_wrong()
     assert oracle.acknowledged > oracle.rounds
     record_proof(f"power cuts {kind}", **oracle.counts())
+
+
+@pytest.mark.parametrize("kind", ["ext4", "xfs"])
+def test_no_sync_succeeds_once_the_file_system_has_shut_down(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    medium = LocalFileSystem()
+    with loop_image(tmp_path, kind) as image:
+        directory = str(image.mount_point)
+        file = medium.create(f"{directory}/file")
+        file.write(0, b"data")
+        file.sync()
+        medium.rename(file.path, f"{directory}/renamed")
+
+        def cut_and_sync(descriptor: int, fsync: Callable[[int], None] = os.fsync) -> None:
+            image.cut_power()
+            fsync(descriptor)
+
+        # Between the opening of the directory and its fsync, which then succeeds on xfs.
+        monkeypatch.setattr(os, "fsync", cut_and_sync)
+        with pytest.raises(OSError, match="Input/output error"):
+            medium.sync_directory(directory)
+        with pytest.raises(OSError, match="Input/output error"):
+            file.sync()
+        file.close()
 
 
 def _run_round(
