@@ -10,7 +10,7 @@ The engine never imports this package.
 
 from __future__ import annotations
 
-from eventstore.testing.explore import DEEP, QUICK, Depth, explore
+from eventstore.testing.explore import DEEP, QUICK, Depth, crash_at_end, explore
 from eventstore.testing.faults import Call, FailCall, Failure, FaultHook, PowerCutError
 from eventstore.testing.images import CrashImage, crash_images
 from eventstore.testing.medium import Medium
@@ -39,6 +39,7 @@ __all__ = [
     "Session",
     "SimulatedFileSystem",
     "Step",
+    "crash_at_end",
     "crash_images",
     "explore",
 ]

@@ -26,6 +26,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from eventstore.codec import Event
+from eventstore.options import Retention
 from eventstore.testing.history import Expectation, History
 from eventstore.testing.images import crash_images, draw_image
 from eventstore.testing.oracle import (
@@ -98,6 +99,7 @@ def explore(
     depth: Depth = QUICK,
     seed: int = 0,
     own_threads: bool = False,
+    stop_early: bool = False,
     inspect: Inspection | None = None,
     wrap: Callable[[FileSystem], FileSystem] | None = None,
 ) -> Report:
@@ -111,6 +113,7 @@ def explore(
         seed: for the samples.
         own_threads: let the engine's preparing thread run; the operations then come in another
             order from run to run.
+        stop_early: go no further than the first crash point with a finding.
         inspect: looks at each recovered store too.
         wrap: puts something between the engine and the simulated file system.
 
@@ -122,7 +125,29 @@ def explore(
     """
     random = Random(seed)  # noqa: S311  (to be repeatable)
     explorer = _Explorer(projections, options, depth, random, inspect, wrap)
-    return explorer.run(workload, own_threads=own_threads)
+    return explorer.run(workload, own_threads=own_threads, stop_early=stop_early)
+
+
+def crash_at_end(
+    session: Session,
+    file_system: SimulatedFileSystem,
+    *,
+    depth: Depth = QUICK,
+    seed: int = 0,
+    inspect: Inspection | None = None,
+) -> Report:
+    """Try a crash after the last operation of a run, and judge it as `explore` does.
+
+    Args:
+        session: of the run.
+        file_system: that it has run over; it is not changed.
+        depth: how much to look at.
+        seed: for the samples.
+        inspect: looks at each recovered store too.
+    """
+    random = Random(seed)  # noqa: S311  (to be repeatable)
+    explorer = _Explorer(session.projections, session.options, depth, random, inspect, None)
+    return explorer.run_end(session, file_system)
 
 
 @contextmanager
@@ -155,7 +180,7 @@ class _Explorer:
         self.fold = Fold(self.projections)
         self.seen: dict[frozenset[tuple[str, bytes | None]], Recovered | Finding] = {}
 
-    def run(self, workload: Workload, *, own_threads: bool) -> Report:
+    def run(self, workload: Workload, *, own_threads: bool, stop_early: bool) -> Report:
         file_system = SimulatedFileSystem()
         session = self._session(file_system, Expectation())
         session.own_threads = own_threads
@@ -165,6 +190,14 @@ class _Explorer:
         with _quiet():
             for position in range(len(file_system.steps)):
                 self._crash_at(file_system, session.history, position)
+                if stop_early and not self.report.is_sound:
+                    break
+        return self.report
+
+    def run_end(self, session: Session, file_system: SimulatedFileSystem) -> Report:
+        self.report.operations = file_system.calls
+        with _quiet():
+            self._crash_at(file_system, session.history, file_system.position)
         return self.report
 
     def _session(self, file_system: SimulatedFileSystem, expected: Expectation) -> Session:
@@ -190,7 +223,7 @@ class _Explorer:
             elif isinstance(known, Finding):
                 self.report.add(known, there)
             else:
-                self._add_all(list(judge(known, expected)), there)
+                self._add_all(self._judged(known, expected), there)
 
     def _recover(
         self,
@@ -239,26 +272,30 @@ class _Explorer:
     def _use(
         self, session: Session, expected: Expectation, where: str, *, compacts: bool
     ) -> Recovered | Finding:
-        findings: list[Finding] = []
         try:
             store = session.open()
         except Exception as error:
             finding = Finding(Fault.REFUSED, f"{type(error).__name__}: {error}")
             self.report.add(finding, where)
             return finding
+        fault = Fault.LOST
         try:
             found = recovered(store)
-            findings.extend(judge(found, expected))
-            findings.extend(self._examine(store, found, expected))
+            fault = Fault.STUCK
+            findings = self._judged(found, expected)
+            findings += self._examine(store, found, expected)
             self._work(session, store, compacts=compacts)
         except Exception as error:
-            finding = Finding(Fault.STUCK, f"{type(error).__name__}: {error}")
+            finding = Finding(fault, f"{type(error).__name__}: {error}")
             self.report.add(finding, where)
             return finding
         finally:
             store.close()
         self._add_all(findings, where)
         return found
+
+    def _judged(self, found: Recovered, expected: Expectation) -> list[Finding]:
+        return list(judge(found, expected, may_drop=self.options.retention != Retention()))
 
     def _examine(self, store: NotedStore, found: Recovered, expected: Expectation) -> list[Finding]:
         findings = []

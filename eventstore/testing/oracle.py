@@ -58,14 +58,22 @@ def recovered(store: NotedStore) -> Recovered:
         return Recovered(reader.revision, batches)
 
 
-def judge(found: Recovered, expected: Expectation) -> Iterator[Finding]:
-    """Yield what is wrong with the batches that were recovered."""
+def judge(found: Recovered, expected: Expectation, *, may_drop: bool) -> Iterator[Finding]:
+    """Yield what is wrong with the batches that were recovered.
+
+    Args:
+        found: them.
+        expected: what must be there.
+        may_drop: whether retention may have dropped the oldest ones.
+    """
     if found.revision < expected.revision:
         yield Finding(
             Fault.LOST,
             f"revision {expected.revision} was acknowledged, {found.revision} is the last one left",
         )
     oldest = found.batches[0][0] if found.batches else found.revision + 1
+    if oldest > 1 and not may_drop:
+        yield Finding(Fault.LOST, f"all batches before {oldest} are missing")
     if [batch[0] for batch in found.batches] != list(range(oldest, found.revision + 1)):
         yield Finding(Fault.LOST, f"batches are missing between {oldest} and {found.revision}")
     for revision, digest, payload in found.batches:
