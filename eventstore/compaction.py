@@ -130,7 +130,8 @@ class _Compaction:
         if self._may_drop() and (going.checkpoints or going.segments or self._archived()):
             self._verify_checkpoints(checkpoints[-_CHECKPOINTS_KEPT:])
         self._remove_checkpoints(going.checkpoints)
-        archived = dropped = 0
+        # Before anything in the log is dropped: what goes, goes oldest first.
+        archived, dropped = 0, self._drop_archived()
         for source, following in pairwise(segments):
             if source.first_revision not in going.segments:
                 break
@@ -141,7 +142,8 @@ class _Compaction:
                 dropped += 1
             self._file_system.remove(source.path)
             self._file_system.sync_directory(self._wal_path)
-        dropped += self._drop_archived()
+        if archived:
+            dropped += self._drop_archived()
         return CompactionReport(
             archived=archived,
             dropped=dropped,

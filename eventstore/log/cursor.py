@@ -132,6 +132,8 @@ class RecordCursor:
         position = scanner.position
         problem = scanner.end.problem if scanner.end else None
         sources = list_sources(self._file_system, self._path)
+        if not problem and sources and sources[0].first_revision > self.next_revision:
+            raise CompactedError(self.next_revision, sources[0].first_revision)
         if problem or not any(source.first_revision == self.next_revision for source in sources):
             raise CorruptionError(
                 file.path,
