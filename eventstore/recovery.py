@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from eventstore.options import StoreOptions
     from eventstore.survey import Survey, Tail
 
+_SLICE_BYTES = 1024 * 1024
 _ROOT_NAMES = frozenset(
     (
         layout.LOCK_NAME,
@@ -193,7 +194,7 @@ def execute(
         if decision.verdict is Verdict.TORN_TAIL:
             torn = _cut_tail(file_system, path, survey.tail, file)
         segment = Segment(file, survey.tail.header, file.size_bytes(), is_named=True)
-        # What was read may be in the page cache only: a process can die between write and sync.
+        _write_unproven_again(file, survey.tail)
         file.sync()
     _ensure_durable_file(file_system, path, segment.header.store_id, end.revision)
     report = RecoveryReport(
@@ -290,6 +291,20 @@ def _create_first_segment(file_system: FileSystem, path: str, options: StoreOpti
     file_system.sync_directory(directory)
     spare.file.path = name
     return Segment(spare.file, header, spare.size_bytes, is_named=True)
+
+
+def _write_unproven_again(file: File, tail: Tail) -> None:
+    """Write the last records again, which nothing proves to have been synced, for the next sync.
+
+    They may be in the page cache only: a process can die between write and sync. They can even be
+    there for good: after a sync that failed, the kernel takes the pages for clean and shows them,
+    but a later sync writes nothing and succeeds.
+    """
+    offset_bytes, end_bytes = tail.proven_bytes, tail.end.position.offset_bytes
+    while offset_bytes < end_bytes:
+        data = file.read(offset_bytes, min(end_bytes - offset_bytes, _SLICE_BYTES))
+        file.write(offset_bytes, data)
+        offset_bytes += len(data)
 
 
 def _cut_tail(file_system: FileSystem, path: str, tail: Tail, file: File) -> TornTail:

@@ -10,6 +10,7 @@ Recovery decides what a survey means (`eventstore.recovery`); followers use it t
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -47,12 +48,14 @@ class Tail:
         end: where its valid records end, and why.
         durable_claim: the highest durable revision that whole records behind an invalid one
             state; 0 if there is no such record.
+        proven_bytes: where the records end that are known to have been synced.
     """
 
     source: SegmentSource
     header: layout.SegmentHeader
     end: ScanEnd
     durable_claim: int
+    proven_bytes: int = layout.SEGMENT_HEADER_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +134,7 @@ class _Surveyor:
         self._replayed_batches = 0
         self._replayed_bytes = 0
         self._tail: Tail | None = None
+        self._durable_bound = 0
 
     def run(self, replay: Replay) -> Survey:
         # Before the scan: a follower must find every batch up to the bound in the log.
@@ -140,6 +144,7 @@ class _Surveyor:
             store_id = self._store_id(sources)
             self._load_newest_checkpoint(store_id)
             bound = read_durable_bound(self._file_system, self._path, store_id)
+            self._durable_bound = bound
             self._scan(sources, replay)
         except CorruptionError as error:
             problem = error
@@ -208,10 +213,12 @@ class _Surveyor:
         header = read_segment_header(file)
         self._check_link(source, header)
         scanner = SegmentScanner(file, header, start_of(header))
+        proof = _Proof(self._durable_bound)
         for record in scanner:
             if self._last_revision is not None and record.revision > self._last_revision:
                 break
             self._take(source, record, take)
+            proof.take(record, scanner.position.offset_bytes)
         end = scanner.end or ScanEnd(scanner.position, None)
         claim = 0
         if end.problem is not None:
@@ -220,7 +227,7 @@ class _Surveyor:
                     source.path, end.position.offset_bytes, f"in a sealed segment, {end.problem}"
                 )
             claim = highest_durable_claim(file, header, end.position)
-        self._tail = Tail(source, header, end, claim)
+        self._tail = Tail(source, header, end, claim, proof.proven_bytes)
 
     def _take(
         self, source: SegmentSource, record: Record, take: Callable[[Record], object]
@@ -253,6 +260,25 @@ class _Surveyor:
             and self._tail is not None
             and self._tail.end.position.revision >= self._last_revision
         )
+
+
+class _Proof:
+    """Tells up to where the records of a segment are known to have been synced.
+
+    What a record states as durable had been synced before it was written.
+    """
+
+    def __init__(self, durable_bound: int) -> None:
+        self.proven_bytes = layout.SEGMENT_HEADER_BYTES
+        self._durable_revision = durable_bound
+        # Revision and end of each record that nothing has proven yet: those of the last group.
+        self._open: deque[tuple[int, int]] = deque()
+
+    def take(self, record: Record, end_bytes: int) -> None:
+        self._durable_revision = max(self._durable_revision, record.durable_revision)
+        self._open.append((record.revision, end_bytes))
+        while self._open and self._open[0][0] <= self._durable_revision:
+            _, self.proven_bytes = self._open.popleft()
 
 
 def discontinuity(previous: Tail, header: layout.SegmentHeader) -> str | None:
