@@ -9,6 +9,7 @@ forked since the last look is refused.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
 _ATTEMPTS = 5
 _RETRY_SECONDS = 0.05
+_MAP_AGAIN_SECONDS = 1.0
 
 
 class FollowerLog:
@@ -71,7 +73,8 @@ class FollowerLog:
         self._path = path
         self._projections = projections
         self._lock = threading.Lock()
-        self._block = self._map_durable()
+        self._durable = _DurableFile(file_system, join(path, layout.DURABLE_NAME))
+        self._is_closed = False
         self.state, self.store_id, self.recovery = self._load()
         self._cursor = self._new_cursor()
 
@@ -84,7 +87,7 @@ class FollowerLog:
     @property
     def durable_revision(self) -> int:
         """The highest revision that the writer says is on stable storage."""
-        return max(self._bound(), self.state.durable.revision)
+        return max(self._durable.revision(self.store_id), self.state.durable.revision)
 
     def refresh(self) -> State:
         """Return the state with everything that is durable by now.
@@ -92,10 +95,12 @@ class FollowerLog:
         Raises:
             CorruptionError: the log is damaged, or shrank or forked since the last look.
         """
-        bound = self._bound()
+        bound = self._durable.revision(self.store_id)
         if bound == self.state.durable.revision:
             return self.state
         with self._lock:
+            if self._is_closed:
+                return self.state
             if bound > self.state.durable.revision:
                 self._catch_up(bound)
             elif bound:
@@ -132,10 +137,11 @@ class FollowerLog:
         }
 
     def close(self) -> None:
-        """Release the files."""
-        self._cursor.close()
-        if self._block is not None:
-            self._block.close()
+        """Release the files, once no other thread is using them."""
+        with self._lock:
+            self._is_closed = True
+            self._cursor.close()
+            self._durable.close()
 
     def abandon_after_fork(self) -> None:
         """Do nothing: a follower holds no lock."""
@@ -165,28 +171,6 @@ class FollowerLog:
     def compact(self, pause: Callable[[], object]) -> CompactionReport:
         """Refuse."""
         raise _read_only(self._path)
-
-    def _map_durable(self) -> SharedBlock | None:
-        path = join(self._path, layout.DURABLE_NAME)
-        try:
-            return self._file_system.share(path, layout.DURABLE_BYTES, writable=False)
-        except (OSError, ValueError):
-            return None  # half made, or cut short: then only what the log itself proves is shown
-
-    def _bound(self) -> int:
-        if self._block is None:
-            return 0
-        for _ in range(_ATTEMPTS):
-            try:
-                revision = layout.unpack_durable(self._block.load(), self.store_id)
-            except layout.NewerVersionError as error:
-                path = join(self._path, layout.DURABLE_NAME)
-                raise FormatVersionError(
-                    path, error.found_version, layout.FORMAT_VERSION
-                ) from error
-            if revision is not None:
-                return revision
-        return 0
 
     def _load(self) -> tuple[State, bytes, RecoveryReport]:
         """Load the state; again if the writer's compaction came in between."""
@@ -254,6 +238,11 @@ class FollowerLog:
             self._cursor.close()
             self.state, _, self.recovery = self._load()
             self._cursor = self._new_cursor()
+        except BaseException:
+            # The cursor is past a batch that the state does not hold.
+            self._cursor.close()
+            self._cursor = self._new_cursor()
+            raise
 
     def _require_same_history(self) -> None:
         """Check that the last batch seen is still there, although `durable` is behind it.
@@ -270,6 +259,70 @@ class FollowerLog:
             raise CorruptionError(
                 self._path, 0, "the log holds another history than when it was last read"
             )
+
+
+class _DurableFile:
+    """The `durable` file of the writer, mapped.
+
+    It is mapped again from time to time, because another file may have taken its place: a
+    recovery makes a lost one anew, and a backup that is put back brings its own.
+    """
+
+    def __init__(self, file_system: FileSystem, path: str) -> None:
+        self._file_system = file_system
+        self._path = path
+        self._lock = threading.Lock()
+        self._block = self._map()
+        self._map_again_at: float = time.monotonic() + _MAP_AGAIN_SECONDS
+
+    def revision(self, store_id: bytes) -> int:
+        """Return the revision that the file states; 0 if it can't be relied on, or is closed.
+
+        Raises:
+            CorruptionError: it belongs to another store.
+            FormatVersionError: it has a newer format.
+        """
+        with self._lock:
+            if time.monotonic() >= self._map_again_at:
+                self._release()
+                self._block = self._map()
+                self._map_again_at = time.monotonic() + _MAP_AGAIN_SECONDS
+            if self._block is None:
+                return 0
+            for _ in range(_ATTEMPTS):  # the writer may be in the middle of a change
+                revision = self._read(self._block, store_id)
+                if revision is not None:
+                    return revision
+            if self._read(self._block, None) is not None:
+                raise CorruptionError(
+                    self._path, 0, "another store has taken the place of the one that was followed"
+                )
+            return 0
+
+    def close(self) -> None:
+        """Release the file."""
+        with self._lock:
+            self._release()
+            self._map_again_at = math.inf
+
+    def _map(self) -> SharedBlock | None:
+        try:
+            return self._file_system.share(self._path, layout.DURABLE_BYTES, writable=False)
+        except (OSError, ValueError):
+            return None  # half made, or cut short: then only what the log itself proves is shown
+
+    def _release(self) -> None:
+        if self._block is not None:
+            self._block.close()
+            self._block = None
+
+    def _read(self, block: SharedBlock, store_id: bytes | None) -> int | None:
+        try:
+            return layout.unpack_durable(block.load(), store_id)
+        except layout.NewerVersionError as error:
+            raise FormatVersionError(
+                self._path, error.found_version, layout.FORMAT_VERSION
+            ) from error
 
 
 def _read_only(path: str) -> ReadOnlyStoreError:

@@ -100,6 +100,9 @@ def replay_record(state: State, record: Record) -> None:
             f"revision {batch.revision} can't be replayed: {type(error).__name__}: {error}; "
             "Projection.apply must accept every event it has ever accepted"
         ) from error
+    except BaseException:
+        state.rollback()
+        raise
     state.publish(state.commit(batch.revision, batch.digest, batch.time_ns))
 
 

@@ -68,6 +68,7 @@ class RecordCursor:
             for record in scanner:
                 self._position = scanner.position
                 if record.revision < self.next_revision:
+                    self._check_skipped(file, record)
                     continue
                 self.next_revision = record.revision + 1
                 yield record
@@ -80,6 +81,17 @@ class RecordCursor:
         if self._file is not None:
             self._file.close()
             self._file = None
+
+    def _check_skipped(self, file: File, record: Record) -> None:
+        """Check that the batch before the first one to be read is the one that is known."""
+        if record.revision == self.next_revision - 1 and (
+            self._previous_digest not in (None, record.digest)
+        ):
+            raise CorruptionError(
+                file.path,
+                record.offset_bytes,
+                f"revision {record.revision} is not the batch that it was when it was last read",
+            )
 
     def _opened(self) -> tuple[File, layout.SegmentHeader, Position]:
         if self._file is None or self._header is None or self._position is None:
