@@ -30,6 +30,8 @@ from eventstore.history import Batch
 from eventstore.options import Retention, StoreOptions
 from eventstore.projection import Projection, ReadableTable, TableSpec, WritableTable
 from eventstore.recovery import RecoveryReport, TornTail, Verdict
+from eventstore.repair import LostRevisions, RepairReport, repair_store
+from eventstore.salvage import Damage
 from eventstore.store import EventStore
 from eventstore.transaction import ReadTransaction, Receipt, WriteTransaction
 from eventstore.verify import Problem, VerifyReport, verify_store
@@ -40,11 +42,13 @@ __all__ = [
     "CompactedError",
     "CompactionReport",
     "CorruptionError",
+    "Damage",
     "Event",
     "EventStore",
     "EventStoreError",
     "FormatVersionError",
     "InvalidEventError",
+    "LostRevisions",
     "Metadata",
     "NotAStoreError",
     "Problem",
@@ -56,6 +60,7 @@ __all__ = [
     "Receipt",
     "ReceiptError",
     "RecoveryReport",
+    "RepairReport",
     "Retention",
     "StorageFullError",
     "StoreClosedError",
@@ -71,5 +76,6 @@ __all__ = [
     "WritableTable",
     "WriteTransaction",
     "WriterBusyError",
+    "repair_store",
     "verify_store",
 ]

@@ -503,3 +503,10 @@ def unpack_durable(block: bytes, store_id: bytes | None) -> int | None:
     if store_id is not None and found_id != store_id:
         return None
     return int(revision)
+
+
+def durable_store_id(block: bytes) -> bytes | None:
+    """Return the id of the store whose `durable` file it is; None if it can't be relied on."""
+    if unpack_durable(block, None) is None:
+        return None
+    return bytes(_DURABLE.unpack_from(block)[2])

@@ -59,10 +59,11 @@ class Shelf(Projection):
 
 
 class Span(NamedTuple):
-    """Where a record stands in its segment."""
+    """Where a record stands in its segment; padding lies between its payload and its end."""
 
     revision: int
     start: int
+    payload_end: int
     end: int
     durable_revision: int
     digest: bytes
@@ -78,8 +79,9 @@ def record_spans(segment: bytes) -> list[Span]:
         )
         if not payload_bytes:
             break
-        end = offset + RECORD_HEADER_BYTES + (payload_bytes + 7) // 8 * 8
-        spans.append(Span(revision, offset, end, durable, digest))
+        payload_end = offset + RECORD_HEADER_BYTES + payload_bytes
+        end = (payload_end + 7) // 8 * 8
+        spans.append(Span(revision, offset, payload_end, end, durable, digest))
         offset = end
     return spans
 

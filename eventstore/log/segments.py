@@ -7,6 +7,7 @@ with the same scanner.
 
 from __future__ import annotations
 
+import contextlib
 import zlib
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 
 _GZIP_WINDOW_BITS = 31
 _COMPRESSION_LEVEL = 6
+_GZIP_HEADER_BYTES = 10
+"""Of the streams written here: no name, no comment, no extra field."""
+_RAW_WINDOW_BITS = -15
+_SALVAGE_SLICE_BYTES = 4096
 _SEGMENT_BYTES_MAX = 1024 * 1024 * 1024 + 64 * 1024
 """No segment is longer: the highest batch cap, one header and one record header."""
 
@@ -113,6 +118,22 @@ def open_source(file_system: FileSystem, source: SegmentSource) -> File:
     return MemoryFile(source.path, _decompressed(source.path, read_file(file_system, source.path)))
 
 
+def open_readable_part(file_system: FileSystem, source: SegmentSource) -> tuple[File, str | None]:
+    """Open a segment as far as it can be read, to salvage what is in it.
+
+    Of a damaged archive file that is what comes before the damage, and perhaps some bytes of
+    nonsense, which the checksums of records tell apart.
+
+    Returns:
+        the file, and what is wrong with it as a whole, if something is.
+    """
+    try:
+        return open_source(file_system, source), None
+    except CorruptionError as error:
+        data = read_file(file_system, source.path)
+        return MemoryFile(source.path, _decompressed_part(data)), error.reason
+
+
 def compress(data: bytes) -> bytes:
     """Return bytes as an archive file holds them."""
     compressor = zlib.compressobj(_COMPRESSION_LEVEL, zlib.DEFLATED, _GZIP_WINDOW_BITS)
@@ -130,6 +151,25 @@ def _decompressed(path: str, data: bytes) -> bytes:
     if not decompressor.eof or decompressor.unused_data:
         raise CorruptionError(path, 0, "the archive file is not one whole gzip stream")
     return content
+
+
+def _decompressed_part(data: bytes) -> bytes:
+    """Return what can be decompressed, whatever the header and the checksum of the stream say."""
+    decompressor = zlib.decompressobj(_RAW_WINDOW_BITS)
+    parts: list[bytes] = []
+    for start in range(_GZIP_HEADER_BYTES, len(data), _SALVAGE_SLICE_BYTES):
+        if sum(map(len, parts)) > _SEGMENT_BYTES_MAX:
+            break
+        part = data[start : start + _SALVAGE_SLICE_BYTES]
+        before = decompressor.copy()
+        try:
+            parts.append(decompressor.decompress(part))
+        except zlib.error:
+            # A call that meets an error gives nothing of what comes before it.
+            with contextlib.suppress(zlib.error):
+                parts.extend(before.decompress(part[at : at + 1]) for at in range(len(part)))
+            break
+    return b"".join(parts)
 
 
 def _names(file_system: FileSystem, directory: str) -> list[str]:

@@ -1,0 +1,276 @@
+"""Repair: a new store from what can be read of a damaged one, and a list of what was lost.
+
+The damaged store is only read. What is kept is copied as it is, the same revisions, times,
+digests and store id, so that receipts for it still hold; the old store must be retired, since
+two with one identity would part ways.
+
+Batches are never applied over a gap. So a state comes from a chain of records together with a
+base (`eventstore.salvage`): the chain from revision 1 on, or from a checkpoint on, up to the next
+damage. Of all these the one that reaches the highest revision is chosen, and of several the one
+with the longest history. Whatever is not in it is reported: revisions, bytes, and the batches
+that could be read although there is no place for them in the new store.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from eventstore import format as layout
+from eventstore.chains import ChainBuilder, Piece, records_of
+from eventstore.errors import (
+    CorruptionError,
+    StorageFullError,
+    StoreLockedError,
+)
+from eventstore.filesystem import (
+    absolute,
+    is_full,
+    join,
+    local_file_system,
+    read_file,
+)
+from eventstore.history import decode_record
+from eventstore.recovery import require_store
+from eventstore.restored import Choice, write_store
+from eventstore.salvage import Base, Damage, Findings, salvage
+from eventstore.verify import verify_store
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Iterator, Sequence
+
+    from eventstore.chains import Chain
+    from eventstore.filesystem import FileSystem
+    from eventstore.history import Batch
+    from eventstore.projection import Projection
+
+
+class LostRevisions(NamedTuple):
+    """Batches that the old store had and the new one has not.
+
+    Attributes:
+        first: revision of the first.
+        last: of the last.
+        is_in_state: whether their effect is kept all the same, by a later checkpoint: then only
+            the history is lost.
+    """
+
+    first: int
+    last: int
+    is_in_state: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RepairReport:
+    """What a repair has kept and what was lost.
+
+    Attributes:
+        store_id: of both stores.
+        revision: that the new store is at.
+        first_revision: the oldest batch that it holds; `revision + 1` if it holds none.
+        checkpoint_revision: of the checkpoint that its state starts from; 0 if the state follows
+            from its batches alone.
+        lost: revisions that were found, or are known to have been acknowledged, and whose batches
+            are not in the new store.
+        dropped: those of these batches that could be read: their events are here, and only here.
+        damage: bytes of the old store that could not be used.
+    """
+
+    store_id: bytes
+    revision: int
+    first_revision: int
+    checkpoint_revision: int
+    lost: tuple[LostRevisions, ...]
+    dropped: tuple[Batch, ...]
+    damage: tuple[Damage, ...]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing was lost: damage that touched no batch, or a copy of one, is none."""
+        return not self.lost and not self.dropped
+
+
+def repair_store(
+    path: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    projections: Sequence[Projection],
+    *,
+    on_batch: Callable[[int], object] = lambda revision: None,
+    file_system: FileSystem | None = None,
+) -> RepairReport:
+    """Make a new store from what can be read of a damaged one.
+
+    The old store is not changed and must not be open for writing; retire it afterwards.
+
+    Args:
+        path: of the damaged store.
+        output: of the new one: a path where nothing is, or an empty directory.
+        projections: to verify the new store with.
+        on_batch: called with each revision that was read, for progress.
+        file_system: where; the machine's own unless given.
+
+    Returns:
+        what was kept and what was lost. The new store is durable and was verified.
+
+    Raises:
+        NotAStoreError: there is no store.
+        FileExistsError: something is at the output.
+        StoreLockedError: the old store was written to meanwhile.
+        CorruptionError: nothing says which store it is, or a checkpoint that was kept does not
+            fit the log.
+        FormatVersionError: a file has a newer format.
+        StorageFullError, OSError: there is no space for the new store.
+
+    After an error no file is left at the output. Memory: that of the batches that are dropped.
+    """
+    medium = file_system or local_file_system()
+    source, target = absolute(path), absolute(output)
+    # A store that has lost its log may have a checkpoint left.
+    remains = [join(source, name) for name in (layout.CHECKPOINTS_NAME, layout.ARCHIVE_NAME)]
+    require_store(medium, source, may_create=any(map(medium.is_directory, remains)))
+    _require_free(medium, source, target)
+    before = _state_of_writer(medium, source)
+    found = salvage(medium, source, on_batch)
+    choice = _choose(medium, found)
+    report = _report(medium, found, choice)
+    try:
+        write_store(medium, target, found.store_id, choice)
+        _require_sound(medium, target, projections, source)
+        if _state_of_writer(medium, source) != before:
+            raise StoreLockedError(
+                f"{source}: the store was written to while it was repaired: stop its writer, "
+                "then repair it again"
+            )
+    except BaseException as error:
+        _remove_files(medium, target)
+        if isinstance(error, OSError) and is_full(error):
+            raise StorageFullError(
+                f"{target}: no space for the new store; free some space and repair again"
+            ) from error
+        raise
+    return report
+
+
+def _require_free(file_system: FileSystem, source: str, target: str) -> None:
+    if target == source or target.startswith(join(source, "")):
+        raise _taken(target, "the new store can't be put into the damaged one")
+    if not file_system.exists(target):
+        return
+    if not file_system.is_directory(target):
+        raise _taken(target, "this is no directory, so no place for the new store")
+    for name in file_system.list_directory(target):
+        path = join(target, name)
+        is_free = name in layout.DIRECTORY_NAMES and file_system.is_directory(path)
+        if not is_free or file_system.list_directory(path):
+            raise _taken(target, f"the new store needs an empty place, and here is {name!r}")
+
+
+def _taken(path: str, reason: str) -> FileExistsError:
+    return FileExistsError(errno.EEXIST, reason, path)
+
+
+def _state_of_writer(file_system: FileSystem, path: str) -> object:
+    """Return something that differs once a writer has committed, rolled or compacted."""
+    durable_path = join(path, layout.DURABLE_NAME)
+    names = [
+        file_system.list_directory(join(path, name))
+        for name in layout.DIRECTORY_NAMES
+        if file_system.is_directory(join(path, name))
+    ]
+    if not file_system.exists(durable_path):
+        return names, b""
+    return names, read_file(file_system, durable_path, layout.DURABLE_BYTES)
+
+
+def _choose(file_system: FileSystem, found: Findings) -> Choice:
+    """Return what reaches the highest revision, and of several what has the longest history."""
+    builder = ChainBuilder(file_system, found.runs)
+    choices = []
+    standing = set(found.bases)
+    for chain in builder.chains():
+        bases = [base for base in found.bases if builder.holds(chain, base)]
+        standing.difference_update(bases)
+        if bases:
+            choices.append(Choice(chain, _needed(bases)))
+    for base in standing:
+        chain = builder.chain_from(base)
+        held = [other for other in found.bases if other == base or builder.holds(chain, other)]
+        choices.append(Choice(chain, _needed(held)))
+    return max(choices, key=lambda c: (c.chain.last_revision, -c.chain.first_revision))
+
+
+def _needed(bases: list[Base]) -> tuple[Base, ...]:
+    """Return the empty state, if it is among them, and the newest two checkpoints."""
+    return tuple(
+        base for place, base in enumerate(reversed(bases)) if place < 2 or base.path is None
+    )[::-1]
+
+
+def _report(file_system: FileSystem, found: Findings, choice: Choice) -> RepairReport:
+    chain = choice.chain
+    return RepairReport(
+        store_id=found.store_id,
+        revision=chain.last_revision,
+        first_revision=chain.first_revision,
+        checkpoint_revision=choice.bases[0].revision,
+        lost=tuple(_lost(found, chain)),
+        dropped=tuple(_dropped(file_system, found, chain)),
+        damage=tuple(found.damage),
+    )
+
+
+def _lost(found: Findings, chain: Chain) -> Iterator[LostRevisions]:
+    oldest = found.oldest_revision or chain.first_revision
+    if oldest < chain.first_revision:
+        yield LostRevisions(oldest, chain.first_revision - 1, is_in_state=True)
+    if chain.last_revision < found.newest_revision:
+        yield LostRevisions(chain.last_revision + 1, found.newest_revision, is_in_state=False)
+
+
+def _dropped(file_system: FileSystem, found: Findings, chain: Chain) -> list[Batch]:
+    """Return the batches that can be read and are not in the chain, each once."""
+    whole = {piece.run for piece in chain.pieces if piece.entry == piece.run.start}
+    others = [run for run in found.runs if run not in whole]
+    # What a chain enters in the middle, or a second copy of a segment, holds the same batches.
+    revisions = {
+        revision
+        for run in others
+        for revision in range(run.start.revision + 1, run.end.revision + 1)
+    }
+    kept = {
+        record.digest
+        for piece in chain.pieces
+        if not revisions.isdisjoint(range(piece.entry.revision + 1, piece.run.end.revision + 1))
+        for record in records_of(file_system, piece)
+    }
+    dropped = {
+        record.digest: decode_record(record)
+        for run in others
+        for record in records_of(file_system, Piece(run, run.start))
+        if record.digest not in kept
+    }
+    return sorted(dropped.values(), key=lambda batch: batch.revision)
+
+
+def _require_sound(
+    file_system: FileSystem, path: str, projections: Sequence[Projection], source: str
+) -> None:
+    problems = verify_store(path, projections, file_system=file_system).problems
+    if problems:
+        raise CorruptionError(
+            source, 0, f"what can be read of it does not fit together: {problems[0].reason}"
+        )
+
+
+def _remove_files(file_system: FileSystem, path: str) -> None:
+    """Remove what was written, as far as that works; the error that led here is the news."""
+    for directory in (path, *(join(path, name) for name in layout.DIRECTORY_NAMES)):
+        if not file_system.is_directory(directory):
+            continue
+        for name in file_system.list_directory(directory):
+            if name not in layout.DIRECTORY_NAMES:
+                with contextlib.suppress(OSError):
+                    file_system.remove(join(directory, name))

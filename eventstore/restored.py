@@ -1,0 +1,143 @@
+"""Writing the new store of a repair: segments and checkpoints are copied as they are.
+
+The `durable` file is written first, with the revision that will be reached: cut at any point,
+what is there is refused as damaged until the log is complete.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from eventstore import format as layout
+from eventstore.chains import frame_again, records_of
+from eventstore.compaction import compact
+from eventstore.errors import CorruptionError
+from eventstore.filesystem import join, read_file, write_file
+from eventstore.options import Retention
+from eventstore.recovery import make_root
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from eventstore.chains import Chain, Piece
+    from eventstore.filesystem import File, FileSystem
+    from eventstore.salvage import Base
+
+
+class Choice(NamedTuple):
+    """What the new store is made of.
+
+    Attributes:
+        chain: its log.
+        bases: where its state can start, ascending; never empty.
+    """
+
+    chain: Chain
+    bases: tuple[Base, ...]
+
+
+def write_store(file_system: FileSystem, path: str, store_id: bytes, choice: Choice) -> None:
+    """Write the new store and make it durable.
+
+    Args:
+        file_system: where.
+        path: of the new store; nothing, or empty directories.
+        store_id: of the new store.
+        choice: what to write.
+
+    Raises:
+        OSError: what was written so far is left behind.
+    """
+    make_root(file_system, path)
+    for name in layout.DIRECTORY_NAMES:
+        if not file_system.exists(join(path, name)):
+            file_system.make_directory(join(path, name))
+    durable = layout.pack_durable(store_id, choice.chain.last_revision)
+    write_file(file_system, join(path, layout.DURABLE_NAME), durable)
+    file_system.sync_directory(path)
+    _copy_checkpoints(file_system, path, choice.bases)
+    wal_path = join(path, layout.WAL_NAME)
+    if choice.chain.pieces:
+        _copy_segments(file_system, wal_path, store_id, choice.chain)
+    else:
+        _write_empty_segment(file_system, wal_path, store_id, choice.bases[-1])
+    file_system.sync_directory(wal_path)
+    # What two checkpoints supersede goes to the archive, as in any store.
+    compact(file_system, path, Retention.keep_all())
+
+
+def _copy_checkpoints(file_system: FileSystem, path: str, bases: Sequence[Base]) -> None:
+    directory = join(path, layout.CHECKPOINTS_NAME)
+    for base in bases:
+        if base.path is not None:
+            target = join(directory, layout.checkpoint_name(base.revision))
+            write_file(file_system, target, read_file(file_system, base.path))
+    file_system.sync_directory(directory)
+
+
+def _copy_segments(file_system: FileSystem, wal_path: str, store_id: bytes, chain: Chain) -> None:
+    """Write the records of a chain as segments, one for each stretch of a file."""
+    predecessor_bytes = chain.pieces[0].run.header.predecessor_bytes
+    for stretch in _stretches(chain):
+        entry, run = stretch[0].entry, stretch[-1].run
+        header = layout.SegmentHeader(
+            store_id=store_id,
+            first_revision=entry.revision + 1,
+            predecessor_digest=entry.digest,
+            predecessor_bytes=predecessor_bytes,
+            batch_bytes_max=run.header.batch_bytes_max,
+            created_ns=run.header.created_ns or run.end.time_ns,
+        )
+        target = file_system.create(join(wal_path, layout.segment_name(header.first_revision)))
+        try:
+            target.write(0, layout.pack_segment_header(header))
+            predecessor_bytes = _copy_records(file_system, target, stretch)
+            target.sync()
+        finally:
+            target.close()
+
+
+def _copy_records(file_system: FileSystem, target: File, stretch: list[Piece]) -> int:
+    """Write records behind a header, and return where they end."""
+    offset = layout.SEGMENT_HEADER_BYTES
+    for piece in stretch:
+        digest = piece.entry.digest
+        for record in records_of(file_system, piece):
+            frame, stated = frame_again(record, digest, piece.run.header.store_id)
+            if stated != record.digest:
+                raise CorruptionError(
+                    piece.run.source.path, record.offset_bytes, "it was read differently before"
+                )
+            target.write(offset, frame)
+            offset += len(frame)
+            digest = record.digest
+    return offset
+
+
+def _stretches(chain: Chain) -> Iterator[list[Piece]]:
+    """Yield the pieces that come one after the other in the same file."""
+    stretch = [chain.pieces[0]]
+    for piece in chain.pieces[1:]:
+        last = stretch[-1].run
+        is_adjacent = piece.entry.offset_bytes == last.end.offset_bytes
+        if piece.run.source != last.source or not is_adjacent:
+            yield stretch
+            stretch = []
+        stretch.append(piece)
+    yield stretch
+
+
+def _write_empty_segment(
+    file_system: FileSystem, wal_path: str, store_id: bytes, base: Base
+) -> None:
+    header = layout.SegmentHeader(
+        store_id=store_id,
+        first_revision=base.revision + 1,
+        predecessor_digest=base.digest,
+        predecessor_bytes=0,
+        batch_bytes_max=layout.BATCH_BYTES_DEFAULT,
+        created_ns=time.time_ns(),
+    )
+    path = join(wal_path, layout.segment_name(base.revision + 1))
+    write_file(file_system, path, layout.pack_segment_header(header))

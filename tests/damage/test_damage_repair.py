@@ -1,0 +1,358 @@
+"""A repair keeps the most complete state that can be read, and says exactly what was lost."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import random
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+import pytest
+from damage_oracle import sample
+from damage_support import (
+    HEADER_BYTES,
+    PATH,
+    Files,
+    Image,
+    Shelf,
+    build_fork,
+    build_image,
+    file_system_of,
+    files_of,
+    items_of,
+    open_on,
+    with_pending,
+    without_archive,
+)
+from repair_oracle import OUTPUT, Kept, RepairTally
+
+from eventstore import (
+    CorruptionError,
+    Event,
+    EventStore,
+    NotAStoreError,
+    StorageFullError,
+    StoreLockedError,
+    repair_store,
+)
+from eventstore.filesystem import write_file
+from eventstore.testing.faults import Call, Failure, PowerCutError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from eventstore import WritableTable
+
+
+@pytest.fixture(params=["settled", "pending", "without archive"])
+def image(request: pytest.FixtureRequest) -> Image:
+    match request.param:
+        case "settled":
+            return build_image()
+        case "pending":
+            return with_pending()
+        case _:
+            return without_archive(build_image())
+
+
+def _flipped(files: Files, path: str, offset: int) -> Files:
+    content = bytearray(files[path])
+    content[offset] ^= 0x55
+    return {**files, path: bytes(content)}
+
+
+def test_a_sound_store_gives_an_equal_one_and_nothing_is_lost(image: Image) -> None:
+    tally = RepairTally()
+    report = tally.check(image, image.files, "nothing is damaged")
+    tally.assert_clean()
+    assert report.is_complete
+    assert not report.damage
+
+
+def test_each_damaged_record_costs_what_it_must(
+    image: Image, record_proof: Callable[..., None]
+) -> None:
+    tally = RepairTally()
+    for path in image.segments:
+        if path.endswith(".gz"):
+            continue
+        for span in image.spans[path]:
+            files = _flipped(image.files, path, span.start + 76)
+            report = tally.check(image, files, f"{path}: revision {span.revision}")
+            [damage] = report.damage
+            assert (damage.path, damage.offset_bytes) == (f"{PATH}/{path}", span.start)
+            # The zeros at the end of a file tell nothing of where its last record ended.
+            assert span.payload_end <= span.start + damage.size_bytes <= span.end
+    tally.assert_clean()
+    record_proof("repaired stores", **tally.counts())
+
+
+def test_any_flipped_byte_costs_what_it_must(
+    image: Image, deep: bool, record_proof: Callable[..., None]
+) -> None:
+    places = [(path, at) for path, data in image.files.items() for at in range(len(data))]
+    tally = RepairTally()
+    for path, offset in sample(places, 120, deep=deep, seed=1):
+        tally.check(image, _flipped(image.files, path, offset), f"{path}: byte {offset}")
+    tally.assert_clean()
+    record_proof("repaired stores", **tally.counts())
+
+
+def test_a_damaged_segment_header_costs_nothing(image: Image) -> None:
+    """What it says is known from the segments around it, or from the digests of the records."""
+    tally = RepairTally()
+    paths = [path for path in image.segments if not path.endswith(".gz")]
+    for path in paths[1:] if image.segments[0] == paths[0] else paths:
+        report = tally.check(image, _flipped(image.files, path, 30), path)
+        assert report.is_complete
+        assert report.damage[0][1:3] == (0, HEADER_BYTES)
+    tally.assert_clean()
+
+
+def test_the_identity_is_found_without_one_segment_header(image: Image) -> None:
+    """In a checkpoint; and in the durable file, when the checkpoints are gone too."""
+    tally = RepairTally()
+    files = dict(image.files)
+    for path in image.segments:
+        files = _flipped(files, path, 12) if not path.endswith(".gz") else files
+        if path.endswith(".gz"):
+            del files[path]
+    tally.check(image, files, "no segment header")
+    files = {path: data for path, data in files.items() if not path.endswith(".ckpt")}
+    tally.check(image, files, "no segment header, no checkpoint")
+    tally.assert_clean()
+
+
+def test_missing_files_cost_what_they_must(
+    image: Image, deep: bool, record_proof: Callable[..., None]
+) -> None:
+    tally = RepairTally()
+    paths = sorted(image.files)
+    groups = [*combinations(paths, 1), *combinations(paths, 2), *combinations(paths, 3)]
+    for missing in sample(groups, 120, deep=deep):
+        files = {path: data for path, data in image.files.items() if path not in missing}
+        tally.check(image, files, f"without {missing}")
+    tally.assert_clean()
+    record_proof("repaired stores", **tally.counts())
+
+
+def test_cut_and_zeroed_files_cost_what_they_must(
+    image: Image, deep: bool, record_proof: Callable[..., None]
+) -> None:
+    cases = [
+        (path, start, end)
+        for path, data in image.files.items()
+        for start in range(0, len(data), 64)
+        for end in (start, start + 512, len(data))
+    ]
+    tally = RepairTally()
+    for path, start, end in sample(cases, 120, deep=deep, seed=2):
+        whole = image.files[path]
+        content = whole[:start]
+        if end > start:
+            content += bytes(min(end, len(whole)) - start) + whole[end:]
+        tally.check(image, image.damaged(path, content), f"{path}: cut or zeroed from {start}")
+    tally.assert_clean()
+    record_proof("repaired stores", **tally.counts())
+
+
+def test_damage_everywhere_costs_what_it_must(
+    image: Image, deep: bool, record_proof: Callable[..., None]
+) -> None:
+    draw = random.Random(3)
+    paths = [path for path in sorted(image.files) if path != "LOCK"]
+    tally = RepairTally()
+    for _ in range(3000 if deep else 100):
+        files = dict(image.files)
+        chosen = [draw.choice(paths) for _ in range(draw.randint(2, 6))]
+        for path in chosen:
+            if path in files and draw.random() < 0.15 and len(files) > 5:
+                del files[path]
+            elif path in files:
+                files = _flipped(files, path, draw.randrange(len(files[path])))
+        tally.check(image, files, f"damaged: {chosen}")
+    tally.assert_clean()
+    record_proof("repaired stores", **tally.counts())
+
+
+def test_a_copy_in_the_archive_fills_the_gap_of_one_in_the_log() -> None:
+    """Compaction was cut short: a segment is in both, and each copy is damaged elsewhere."""
+    tally = RepairTally()
+    image = build_image()
+    nothing_lost = Kept(1, image.written, (), ())
+    archived = image.segments[0]
+    path = archived.replace("archive/", "wal/").removesuffix(".gz")
+    files = {**image.files, path: image.contents[archived]}
+    tally.check(image, files, "two whole copies", nothing_lost)
+    files = _flipped(files, path, image.spans[archived][3].start)
+    tally.check(image, files, "the one in the log is damaged", nothing_lost)
+    files = {**files, archived: image.files[archived][:1500]}
+    tally.check(image, files, "the one in the archive ends early", nothing_lost)
+    files = _flipped(files, path, image.spans[archived][8].start)
+    tally.check(image, {**files, archived: image.files[archived]}, "twice", nothing_lost)
+    tally.assert_clean()
+
+
+def test_damaged_padding_costs_nothing(image: Image) -> None:
+    tally = RepairTally()
+    for path in image.segments:
+        for span in image.spans[path]:
+            if not path.endswith(".gz") and span.end > span.payload_end:
+                files = _flipped(image.files, path, span.end - 1)
+                report = tally.check(image, files, f"{path}: padding of {span.revision}")
+                assert report.is_complete
+                size = span.end - span.payload_end
+                assert report.damage[0][:3] == (f"{PATH}/{path}", span.payload_end, size)
+    tally.assert_clean()
+
+
+def test_batches_of_another_branch_are_never_joined() -> None:
+    """Segments of a branch with the same store id hold by themselves, but continue nothing."""
+    image, other = build_fork()
+    newest = max(image.checkpoints.values())
+    end = image.spans[image.segments[1]][-1].revision
+    assert end < newest
+    files = {path: data for path, data in image.files.items() if path not in image.segments[2:]}
+    files |= {path: other.files[path] for path in other.segments[2:]}
+    file_system = file_system_of(files)
+    report = repair_store(PATH, OUTPUT, [Shelf()], file_system=file_system)
+    assert (report.revision, report.first_revision) == (newest, newest + 1)
+    assert {batch.digest for batch in report.dropped} == {
+        *image.digests[:end],
+        *(span.digest for path in other.segments[2:] for span in other.spans[path]),
+    }
+    with EventStore.open(OUTPUT, [Shelf()], file_system=file_system) as store:
+        assert items_of(store) == (newest, image.states[newest])
+
+
+def test_what_is_not_sound_together_is_refused_and_nothing_is_left_behind() -> None:
+    """A checkpoint with good checksums and a good digest, but other rows than the log gives."""
+    image = build_image()
+    file_system = file_system_of(image.files)
+
+    class Other(Shelf):
+        def apply(self, event: Event, tables: Mapping[str, WritableTable]) -> None:
+            tables["things"].put(event.data["name"], "something else")
+
+    with pytest.raises(CorruptionError, match="does not fit together"):
+        repair_store(PATH, OUTPUT, [Other()], file_system=file_system)
+    assert files_of(file_system, OUTPUT) == {}
+    # The directories that are left are no obstacle.
+    assert repair_store(PATH, OUTPUT, [Shelf()], file_system=file_system).is_complete
+
+
+def test_a_store_that_says_nowhere_which_it_is_can_not_be_repaired() -> None:
+    image = build_image()
+    files = {path: bytes(len(data)) for path, data in image.files.items()}
+    with pytest.raises(CorruptionError, match="which store it is"):
+        repair_store(PATH, OUTPUT, [Shelf()], file_system=file_system_of(files))
+
+
+def test_an_output_that_holds_something_is_refused() -> None:
+    image = build_image()
+    file_system = file_system_of(image.files)
+    file_system.make_directory("/full")
+    write_file(file_system, "/full/file", b"precious")
+    file_system.make_directory("/empty")
+    before = file_system.medium.fingerprint()
+    for output in (PATH, f"{PATH}/new", f"{PATH}/wal", "/full", "/full/file", "/"):
+        with pytest.raises(FileExistsError):
+            repair_store(PATH, output, [Shelf()], file_system=file_system)
+    with pytest.raises(NotAStoreError):
+        repair_store("/nowhere", OUTPUT, [Shelf()], file_system=file_system)
+    assert file_system.medium.fingerprint() == before
+    assert repair_store(PATH, "/empty", [Shelf()], file_system=file_system).is_complete
+
+
+class _FailsFrom:
+    """Every change of the new store fails, from the nth on."""
+
+    def __init__(self, number: int, code: int) -> None:
+        self.changes = 0
+        self._number = number
+        self._code = code
+
+    def __call__(self, call: Call) -> Failure | None:
+        names = ("create", "write", "sync", "sync_directory", "make_directory", "rename")
+        if call.name not in names or not call.path.startswith(OUTPUT):
+            return None
+        self.changes += 1
+        return Failure(self._code) if self.changes >= self._number else None
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])
+def test_a_failed_write_leaves_no_file_and_the_old_store_as_it_was(code: int, deep: bool) -> None:
+    image = build_image()
+    fault = _FailsFrom(10**6, code)
+    whole = file_system_of(image.files)
+    whole.fault = fault
+    repair_store(PATH, OUTPUT, [Shelf()], file_system=whole)
+    for number in sample(range(1, fault.changes), 40, deep=deep):
+        file_system = file_system_of(image.files)
+        file_system.fault = _FailsFrom(number, code)
+        with pytest.raises(StorageFullError if code == errno.ENOSPC else OSError):
+            repair_store(PATH, OUTPUT, [Shelf()], file_system=file_system)
+        assert files_of(file_system, OUTPUT) == {}
+        assert files_of(file_system) == image.files
+
+
+def test_a_repair_cut_by_a_power_failure_never_leaves_a_store_that_opens_with_less() -> None:
+    """What is there is nothing, or damaged by its own account, or complete."""
+    image = build_image()
+    whole = file_system_of(image.files)
+    repair_store(PATH, OUTPUT, [Shelf()], file_system=whole)
+    outcomes = set()
+    for calls in range(0, whole.calls, 3):
+        file_system = file_system_of(image.files)
+        file_system.cut_power(after_calls=calls)
+        with contextlib.suppress(PowerCutError):
+            repair_store(PATH, OUTPUT, [Shelf()], file_system=file_system)
+        after = file_system.after_power_cut(random.Random(calls))
+        try:
+            store = EventStore.open(OUTPUT, [Shelf()], read_only=True, file_system=after)
+        except (NotAStoreError, CorruptionError) as error:
+            outcomes.add(type(error))
+            continue
+        with store:
+            assert items_of(store) == (image.written, image.states[image.written])
+            outcomes.add(EventStore)
+    assert outcomes == {NotAStoreError, CorruptionError, EventStore}
+
+
+def test_a_store_that_is_written_to_meanwhile_is_refused() -> None:
+    image = build_image()
+    file_system = file_system_of(image.files)
+    with open_on(file_system) as store:
+
+        def commit(revision: int) -> None:
+            if revision == image.written:
+                with store.transaction(writable=True) as tx:
+                    tx.emit(Event("put", {"name": "late", "text": "commit"}))
+
+        with pytest.raises(StoreLockedError, match="stop its writer"):
+            repair_store(PATH, OUTPUT, [Shelf()], on_batch=commit, file_system=file_system)
+    assert files_of(file_system, OUTPUT) == {}
+
+
+def _times(root: Path) -> list[tuple[Path, int, int]]:
+    return [(path, path.lstat().st_mtime_ns, path.lstat().st_ctime_ns) for path in root.rglob("*")]
+
+
+def test_a_repair_changes_nothing_of_the_old_store_on_disk(tmp_path: Path) -> None:
+    image = build_image()
+    files = _flipped(image.files, image.active, 600)
+    root = tmp_path / "old"
+    for path, content in files.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(content)
+    before = [
+        (path, path.lstat().st_mtime_ns, path.lstat().st_ctime_ns) for path in root.rglob("*")
+    ]
+    report = repair_store(root, tmp_path / "new" / "store", [Shelf()])
+    assert not report.is_complete
+    after = [(path, path.lstat().st_mtime_ns, path.lstat().st_ctime_ns) for path in root.rglob("*")]
+    assert after == before
+    with EventStore.open(tmp_path / "new" / "store", [Shelf()]) as store:
+        assert items_of(store) == (report.revision, image.states[report.revision])
