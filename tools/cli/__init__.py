@@ -8,11 +8,12 @@ no more than click. What verbs share:
 - `arguments`: the arguments and options that verbs have in common;
 - `reading`: opening a store for a look at it, now or in the past;
 - `records`: the shapes of the JSON output;
+- `batches`: how a batch is shown as text;
 - `text`: how untrusted text, times and sizes are shown;
 - `output`: where things are written, and whether they are drawn or plain;
 - `drawing`: everything that needs rich, imported when something is drawn.
 
-No verb but `import-bolt` and `compact` writes to a store; the others work beside its writer.
+No verb but `import-bolt` and `compact` writes to STORE; all but `repair` work beside its writer.
 """
 
 from tools.cli.program import main

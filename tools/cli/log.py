@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from projections.snapshots import NotFoundError
 from tools.cli import output
 from tools.cli.arguments import json_option, store_argument
+from tools.cli.batches import write_batch
 from tools.cli.reading import open_for_reading
-from tools.cli.records import SNAPSHOT_EVENTS, batch_record, event_record
-from tools.cli.text import format_time, printable, quoted
+from tools.cli.records import SNAPSHOT_EVENTS, batch_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -72,7 +71,7 @@ def command(
             if as_json:
                 output.write_json(batch_record(batch, events))
             else:
-                _write(batch, events)
+                write_batch(batch, events)
 
 
 def _changes(store: MetaStore, key: str | None, first: int, last: int | None) -> Iterator[Change]:
@@ -105,31 +104,3 @@ def _limited(found: Iterator[Change], limit: int, *, newest: bool) -> Iterator[C
         if change is None:
             return
         yield change
-
-
-def _write(batch: Batch, events: Iterable[Event]) -> None:
-    parts = [f"revision {batch.revision}", format_time(batch.time_ns)]
-    parts += [
-        f"{name}={quoted(value)}"
-        for name, value in batch.metadata._asdict().items()
-        if value is not None
-    ]
-    output.write_line("  ".join(parts))
-    for event in events:
-        output.write_line(f"  {printable(event.type)}{_data_text(event)}")
-
-
-def _data_text(event: Event) -> str:
-    data = event_record(event)["data"]
-    if not isinstance(data, dict):
-        return f" {_value_text(data)}"
-    twice = {f"{name}_ns" for name in data}
-    return "".join(
-        f" {quoted(name)}={_value_text(value)}" for name, value in data.items() if name not in twice
-    )
-
-
-def _value_text(value: Any) -> str:
-    if isinstance(value, str):
-        return quoted(value)
-    return json.dumps(value, ensure_ascii=True)

@@ -58,6 +58,7 @@ VERBS = {
     "tree": Verb("tools.cli.tree", "Show snapshots below their parents."),
     "log": Verb("tools.cli.log", "Show what was changed, when, by whom and why."),
     "check": Verb("tools.cli.check", "Read everything and say what is damaged."),
+    "repair": Verb("tools.cli.repair", "Make a new store of what can be read of a damaged one."),
     "compact": Verb("tools.cli.compact", "Write a checkpoint and archive what it supersedes."),
     "stats": Verb("tools.cli.stats", "Show sizes and counts."),
 }
@@ -121,8 +122,8 @@ class Verbs(click.Group):
 def verbs() -> None:
     """Look at snapshot metadata stores, and look after them.
 
-    STORE is the directory of a store. All verbs but import-bolt and compact only read, and work
-    while a driver has the store open.
+    STORE is the directory of a store. All verbs but import-bolt and compact only read it, and
+    all but repair work while a driver has the store open.
 
     Each verb has --json, for one JSON document on stdout (log: one line a batch). Errors are one
     line on stderr either way. Arguments that begin with "-" go after "--".

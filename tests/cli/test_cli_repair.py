@@ -1,0 +1,126 @@
+"""`snapledger repair`: what it says of a damaged store, and what of a sound one."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from cli_support import LAYER, OPTIONS, Call
+
+from projections.snapshots import MetaStore
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SEGMENT = "wal/00000000000000000001.log"
+
+
+def _contents(store: Path) -> dict[Path, tuple[bytes, int]]:
+    return {
+        path: (path.read_bytes(), path.stat().st_mtime_ns)
+        for path in store.rglob("*")
+        if path.is_file()
+    }
+
+
+def _damage(store: Path, text: bytes) -> int:
+    """Flip a byte of the first place where a text stands in the log."""
+    path = store / SEGMENT
+    content = bytearray(path.read_bytes())
+    offset = content.index(text)
+    content[offset] ^= 1
+    path.write_bytes(content)
+    return offset
+
+
+@pytest.fixture
+def damaged(story: Path) -> Path:
+    """Return the store of `tell_story`, its third batch damaged."""
+    _damage(story, b"a b=c")
+    return story
+
+
+def test_a_sound_store_is_copied_and_nothing_is_lost(
+    call: Call, story: Path, tmp_path: Path
+) -> None:
+    result = call("repair", story, "--output", tmp_path / "new")
+    assert (result.code, result.err) == (0, "")
+    assert "lost       nothing" in result.out
+    for verb in ("ls", "log", "tree"):
+        assert call(verb, tmp_path / "new") == call(verb, story)
+
+
+def test_a_damaged_store_is_repaired_and_what_was_lost_is_listed(
+    call: Call, damaged: Path, tmp_path: Path
+) -> None:
+    before = _contents(damaged)
+    assert call("ls", damaged).code == 3
+    result = call("repair", damaged, "--output", tmp_path / "new")
+    assert (result.code, result.err) == (3, "")
+    lines = result.out.splitlines()
+    assert lines[0].startswith(f"damaged: {damaged / SEGMENT}: ")
+    assert lines[0].endswith("the payload fails its checksum")
+    assert lines[1] == "lost: batches 3 to 5: with their effect"
+    assert lines[2] == "dropped, although they could be read:"
+    assert [line.split()[:2] for line in lines[3:7:2]] == [["revision", "4"], ["revision", "5"]]
+    assert "touched: view-1" in lines
+    assert _contents(damaged) == before
+    assert call("check", tmp_path / "new").code == 0
+    with MetaStore.open(tmp_path / "new", options=OPTIONS) as store, store.transaction() as tx:
+        assert tx.get_info(LAYER)[1].labels == {"stage": "done"}
+
+
+def test_json_has_the_same(call: Call, damaged: Path, tmp_path: Path) -> None:
+    result = call("repair", damaged, "--output", tmp_path / "new", "--json")
+    assert result.code == 3
+    report = json.loads(result.out)
+    assert report["is_complete"] is False
+    assert (report["revision"], report["first_revision"], report["checkpoint_revision"]) == (2, 1, 0)
+    assert report["lost"] == [{"first": 3, "last": 5, "is_in_state": False}]
+    [damage] = report["damage"]
+    assert damage["path"] == str(damaged / SEGMENT)
+    assert damage["size_bytes"] > 0
+    log = call("log", tmp_path / "new", "--json").out.splitlines()
+    assert [json.loads(line)["revision"] for line in log] == [1, 2]
+    assert [batch["revision"] for batch in report["dropped"]] == [4, 5]
+    assert report["dropped"][0]["events"][0]["data"]["parent"] == LAYER
+    assert report["touched"] == ["view-1"]
+
+
+def test_a_checkpoint_behind_the_damage_keeps_the_state(
+    call: Call, story: Path, tmp_path: Path
+) -> None:
+    assert call("compact", story).code == 0
+    _damage(story, b"a b=c")
+    expected = call("ls", story).out
+    result = call("repair", story, "--output", tmp_path / "new")
+    assert result.code == 3
+    assert "lost: batches 1 to 4: from the history; a checkpoint holds their effect" in result.out
+    assert call("ls", tmp_path / "new").out == expected
+    assert call("check", tmp_path / "new").code == 0
+
+
+def test_the_output_must_be_given_and_must_be_free(
+    call: Call, story: Path, tmp_path: Path
+) -> None:
+    assert call("repair", story).code == 2
+    assert call("repair", story, "--output", "").code == 2
+    for output in (story, story / "new", tmp_path):
+        result = call("repair", story, "--output", output)
+        assert result.code == 1
+        assert result.err.startswith(f"snapledger: {output}: ")
+        assert result.err.count("\n") == 1
+    assert call("repair", tmp_path / "nothing", "--output", tmp_path / "new").code == 10
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_store_that_says_nowhere_which_it_is_stays_as_it_is(
+    call: Call, story: Path, tmp_path: Path
+) -> None:
+    (story / SEGMENT).write_bytes(b"x" * 4096)
+    (story / "durable").write_bytes(b"")
+    result = call("repair", story, "--output", tmp_path / "new")
+    assert result.code == 3
+    assert "says which store it is" in result.err
+    assert not (tmp_path / "new").exists()
