@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from kernel.processes import WorkerProcess
 
 _RECEIPTS_CHECKED = 5
+_ERRORS_OF_A_FAULT = ("OSError", "StoreFailedError", "StorageFullError")
 
 
 class Oracle:
@@ -93,7 +94,8 @@ class Oracle:
                 case reports.REFUSED, []:
                     self.refused_lock_takers += 1
                 case reports.FAILED, [text]:
-                    if fault_ns is None or line.time_ns < fault_ns:
+                    in_order = fault_ns is not None and line.time_ns >= fault_ns
+                    if not (in_order and text.startswith(_ERRORS_OF_A_FAULT)):
                         self.wrong.append(f"{line.worker}: {text}")
                 case _:
                     self.wrong.append(f"{line.worker}: {line.kind} {line.values}")
