@@ -144,8 +144,15 @@ def parent(path: str) -> str:
 
 
 def absolute(path: str | os.PathLike[str]) -> str:
-    """Return a path as an absolute one, so that a later chdir does not move the store."""
-    return os.path.abspath(os.fsdecode(path))
+    """Return a path as an absolute one, so that a later chdir does not move the store.
+
+    Raises:
+        ValueError: it is empty, which would be the working directory.
+    """
+    text = os.fsdecode(path)
+    if not text:
+        raise ValueError("the path of the store is empty")
+    return os.path.abspath(text)
 
 
 def write_file(file_system: FileSystem, path: str, data: bytes) -> None:

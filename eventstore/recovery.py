@@ -211,7 +211,11 @@ def execute(
 
 
 def make_root(file_system: FileSystem, path: str) -> None:
-    """Make the store's own directory and those above it, as far as they are missing."""
+    """Make the store's own directory and those above it, as far as they are missing.
+
+    Raises:
+        NotAStoreError: something else is in the way.
+    """
     missing = []
     directory = path
     while not file_system.exists(directory):
@@ -219,8 +223,14 @@ def make_root(file_system: FileSystem, path: str) -> None:
         directory = parent(directory)
     for directory in reversed(missing):
         # Another process may be making the same store; the lock decides between the two.
-        with contextlib.suppress(FileExistsError):
+        try:
             file_system.make_directory(directory)
+        except FileExistsError:
+            pass
+        except NotADirectoryError as error:
+            raise NotAStoreError(
+                f"{path}: {parent(directory)} is not a directory, so no store can be made there"
+            ) from error
         file_system.sync_directory(parent(directory))
 
 

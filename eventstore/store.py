@@ -324,8 +324,10 @@ class EventStore:
         Raises:
             CompactedError: the first ones are no longer kept.
             CorruptionError: a batch is damaged.
+            ValueError: there is no such first revision.
         """
         self._require_open()
+        _require_revision(from_revision)
         durable = self._log.durable_revision
         last = durable if to_revision is None else min(to_revision, durable)
         return history.batches(self._log, from_revision, last)
@@ -341,9 +343,11 @@ class EventStore:
 
         Raises:
             CompactedError: the start is no longer kept.
+            ValueError: there is no such first revision.
         """
         self._require_open()
         first = self._log.durable_revision + 1 if from_revision is None else from_revision
+        _require_revision(first)
         oldest = self._log.oldest_revision()
         if first < oldest:
             raise CompactedError(first, oldest)
@@ -510,6 +514,11 @@ def _checked(projections: Iterable[Projection]) -> tuple[Projection, ...]:
         if twice:
             raise ProjectionError(f"two {kind} of the store have the name {twice[0]!r}")
     return known
+
+
+def _require_revision(revision: int) -> None:
+    if revision < 1:
+        raise ValueError(f"there is no revision {revision}: the first batch has revision 1")
 
 
 def _give_up_after_fork(file_system: FileSystem, store: EventStore) -> None:

@@ -1,0 +1,40 @@
+"""Arguments that can't be meant are refused, and say what is wrong."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from engine_support import add, open_store
+
+from eventstore import NotAStoreError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.parametrize("revision", [0, -1])
+def test_batches_before_the_first_are_refused_not_called_dropped(
+    tmp_path: Path, revision: int
+) -> None:
+    with open_store(tmp_path / "store") as store:
+        add(store)
+        for read in (store.batches, store.watch):
+            with pytest.raises(ValueError, match="first batch has revision 1"):
+                next(read(revision))
+
+
+def test_a_path_below_a_file_can_be_no_store(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("content")
+    with pytest.raises(NotAStoreError, match="file is not a directory"):
+        open_store(tmp_path / "file" / "below" / "store")
+    assert (tmp_path / "file").read_text() == "content"
+
+
+def test_an_empty_path_is_not_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="empty"):
+        open_store("")  # type: ignore[arg-type]
+    assert not list(tmp_path.iterdir())
