@@ -1,0 +1,201 @@
+"""The layers: imports point one way, and each kind of I/O has one place."""
+
+from __future__ import annotations
+
+import ast
+import functools
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+import eventstore
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(eventstore.__file__).parent.parent
+PACKAGES = ("eventstore", "projections", "tools")
+
+LAYERS = [
+    {"errors", "projection"},
+    {"format", "codec", "filesystem", "options"},
+    {"log", "checkpoint", "state", "packed", "survey"},
+    {"recovery", "compaction", "history", "loading", "file_log", "follower", "writer_lock"}
+    | {"chains", "salvage"},
+    {"maintenance", "verify", "transaction", "restored", "repair"},
+    {"store"},
+]
+"""The engine's modules from the lowest layer to the highest, as the design orders them."""
+
+FILE_CALLS = {"fcntl", "mmap", "shutil", "pathlib", "tempfile", "io", "glob"}
+FORBIDDEN = {"pickle", "marshal", "shelve", "importlib", "imp", "runpy"}
+FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__"}
+
+
+class Import(NamedTuple):
+    """One import statement's module, and the names taken from it."""
+
+    module: str
+    names: tuple[str, ...]
+    at_run_time: bool
+
+
+@functools.cache
+def modules(package: str) -> dict[str, ast.Module]:
+    """Return the syntax tree of each module of a package, by its dotted name."""
+    found = {}
+    for path in sorted((ROOT / package).rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        found[name] = ast.parse(path.read_text(encoding="utf-8"))
+    return found
+
+
+def is_for_typing(node: ast.stmt) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+
+
+def imports(tree: ast.AST, *, at_run_time: bool = True) -> Iterator[Import]:
+    """Yield every import below a node, wherever it stands."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield Import(alias.name, (), at_run_time)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            assert node.module is not None
+            yield Import(node.module, tuple(alias.name for alias in node.names), at_run_time)
+        else:
+            is_typing = isinstance(node, ast.stmt) and is_for_typing(node)
+            yield from imports(node, at_run_time=at_run_time and not is_typing)
+
+
+def imported_modules(package: str, name: str) -> Iterator[tuple[str, bool]]:
+    """Yield the full name of everything that a module imports, and whether at run time."""
+    for module, names, at_run_time in imports(modules(package)[name]):
+        if module in PACKAGES:
+            yield from ((f"{module}.{each}", at_run_time) for each in names)
+        else:
+            yield module, at_run_time
+
+
+ENGINE = {name: tree for name, tree in modules("eventstore").items() if ".testing" not in name}
+EVERY_MODULE = [(package, name) for package in PACKAGES for name in modules(package)]
+LIBRARY = [(package, name) for package, name in EVERY_MODULE if package != "tools"]
+
+
+def layer_of(module: str) -> int:
+    """Return the number of the layer that an engine module belongs to."""
+    part = module.split(".")[1]
+    [layer] = [number for number, names in enumerate(LAYERS) if part in names]
+    return layer
+
+
+def top_level(module: str) -> str:
+    return module.split(".", maxsplit=1)[0]
+
+
+@pytest.mark.parametrize("name", ENGINE)
+def test_engine_imports_point_down(name: str) -> None:
+    if name == "eventstore":
+        return
+    for imported, at_run_time in imported_modules("eventstore", name):
+        if top_level(imported) != "eventstore" or not at_run_time:
+            continue
+        assert layer_of(imported) <= layer_of(name), f"{name} imports {imported}"
+
+
+def test_engine_imports_make_no_circle() -> None:
+    graph = {
+        name: {
+            imported
+            for imported, at_run_time in imported_modules("eventstore", name)
+            if at_run_time and imported in ENGINE
+        }
+        for name in ENGINE
+        if name != "eventstore"
+    }
+    while graph:
+        leaves = [name for name, imported in graph.items() if not imported & graph.keys()]
+        assert leaves, f"a circle among {sorted(graph)}"
+        for leaf in leaves:
+            del graph[leaf]
+
+
+def test_engine_knows_neither_projections_nor_tools() -> None:
+    for name in modules("eventstore"):
+        for imported, _ in imported_modules("eventstore", name):
+            assert top_level(imported) not in ("projections", "tools"), f"{name}: {imported}"
+
+
+def test_engine_does_not_need_its_testing_kit() -> None:
+    for name in ENGINE:
+        for imported, _ in imported_modules("eventstore", name):
+            assert not imported.startswith("eventstore.testing"), f"{name} imports {imported}"
+
+
+def test_projections_use_public_names_of_the_engine_only() -> None:
+    for name, tree in modules("projections").items():
+        for module, names, _ in imports(tree):
+            assert top_level(module) != "tools", f"{name} imports {module}"
+            if top_level(module) == "eventstore":
+                assert module == "eventstore", f"{name} imports {module}"
+                assert set(names) <= set(eventstore.__all__), f"{name} imports {names}"
+
+
+def test_every_public_name_is_there_once() -> None:
+    assert len(eventstore.__all__) == len(set(eventstore.__all__))
+    for name in eventstore.__all__:
+        assert hasattr(eventstore, name)
+
+
+def test_only_the_codec_imports_msgpack() -> None:
+    importers = {
+        name
+        for package, name in EVERY_MODULE
+        for imported, _ in imported_modules(package, name)
+        if top_level(imported) == "msgpack"
+    }
+    assert importers == {"eventstore.codec"}
+
+
+@pytest.mark.parametrize("name", ENGINE)
+def test_only_the_file_system_calls_the_operating_system_for_files(name: str) -> None:
+    if name == "eventstore.filesystem":
+        return
+    tree = ENGINE[name]
+    for module, _, at_run_time in imports(tree):
+        assert not at_run_time or top_level(module) not in FILE_CALLS, f"{name} imports {module}"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "os":
+            # Who holds the lock is told by its process number; PathLike is a type.
+            assert node.attr in ("getpid", "PathLike"), f"{name} uses os.{node.attr}"
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "open":
+            pytest.fail(f"{name} calls open()")
+
+
+@pytest.mark.parametrize(("package", "name"), LIBRARY)
+def test_nothing_on_disk_can_be_run(package: str, name: str) -> None:
+    tree = modules(package)[name]
+    for module, _, _ in imports(tree):
+        assert top_level(module) not in FORBIDDEN, f"{name} imports {module}"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id not in FORBIDDEN_CALLS, f"{name} calls {node.func.id}"
+
+
+@pytest.mark.parametrize(("package", "name"), LIBRARY)
+def test_library_never_prints(package: str, name: str) -> None:
+    for node in ast.walk(modules(package)[name]):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id != "print", f"{name} prints"
+
+
+def test_apply_asks_neither_clock_nor_chance() -> None:
+    """Whatever a projection's modules import, its fold may only use what is in the event."""
+    for name, tree in modules("projections").items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef) and node.name == "apply":
+                used = {each.id for each in ast.walk(node) if isinstance(each, ast.Name)}
+                assert not used & {"time", "datetime", "random", "secrets", "os", "uuid"}, name
