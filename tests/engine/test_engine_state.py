@@ -245,6 +245,30 @@ def test_key_that_does_not_sort_changes_nothing(base: dict[int, Any]) -> None:
     assert content(state) == {**base, 1: "a", 3: "e"}
 
 
+@pytest.mark.parametrize("comparisons", range(12))
+def test_change_that_is_interrupted_anywhere_is_undone(comparisons: int) -> None:
+    left = comparisons
+
+    class Interrupting(int):
+        __slots__ = ()
+
+        def __lt__(self, other: int) -> bool:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise KeyboardInterrupt
+            return int(self) < int(other)
+
+    state = state_of(dict.fromkeys(range(0, 20, 2), "base"))
+    state.begin()
+    change(state, *((key, "old") for key in range(1, 20, 4)))
+    before = content(state)
+    with pytest.raises(KeyboardInterrupt):
+        change(state, (2, "new"), (5, "new"), *((Interrupting(30 - n), "new") for n in range(9)))
+    state.check()
+    assert content(state) == before
+
+
 def test_unhashable_key_changes_nothing() -> None:
     state = state_of({1: "a"})
     state.begin()
