@@ -165,11 +165,13 @@ class FileLog:
         On a full disk the space prepared for the next segments is given up for it.
         """
         directory = join(self._path, layout.CHECKPOINTS_NAME)
-        # Only so that the bound on disk does not fall far behind: it may be stale.
-        self._durable_block.sync()
-        self._with_spare_space(
-            lambda: write_checkpoint(self._file_system, directory, content, pause)
-        )
+
+        def write() -> None:
+            # Only so that the bound on disk does not fall far behind: it may be stale.
+            self._durable_block.sync()
+            write_checkpoint(self._file_system, directory, content, pause)
+
+        self._with_spare_space(write)
 
     def compact(self, pause: Callable[[], object]) -> CompactionReport:
         """Archive or drop what checkpoints supersede."""
@@ -227,7 +229,11 @@ class FileLog:
             )
 
     def _with_spare_space(self, write: Callable[[], object]) -> None:
-        """Run something that needs space; while there is none, again in that of a spare."""
+        """Run something that needs space; while there is none, again in that of a spare.
+
+        Raises:
+            StorageFullError: there is no space, and no spare to give it up.
+        """
         try:
             while True:
                 try:
@@ -236,6 +242,15 @@ class FileLog:
                 except StorageFullError:
                     if not self._spares.lend():
                         raise
+                except OSError as error:
+                    # Renames and syncs need space too, where blocks are found late.
+                    if not is_full(error):
+                        raise
+                    if not self._spares.lend():
+                        raise StorageFullError(
+                            f"{self._path}: no space ({error}); nothing was lost: free some "
+                            "space and try again"
+                        ) from error
         finally:
             if self._spares.end_loan():
                 self._preparer.request()
@@ -294,7 +309,11 @@ def _open_locked(
         survey = survey_store(file_system, path, replay)
         decision = decide(survey)
         recovered = execute(file_system, survey, decision, options)
-        return FileLog(file_system, path, options, lock, recovered)
+        try:
+            return FileLog(file_system, path, options, lock, recovered)
+        except BaseException:
+            recovered[0].file.close()
+            raise
     except BaseException:
         lock.release()
         raise
@@ -364,7 +383,7 @@ def _holder_text(description: bytes) -> str:
         holder = json.loads(description)
         return f"process {holder['pid']} on {holder['host']} since {holder['since']}"
     except (ValueError, KeyError, TypeError):
-        return "another process, which has not written its name yet"
+        return "another process, whose name is not in the LOCK file"
 
 
 class _Preparer:

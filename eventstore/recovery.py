@@ -183,20 +183,12 @@ def execute(
     _make_subdirectories(file_system, path)
     removed = _remove_temporaries(file_system, path)
     _set_damaged_checkpoints_aside(file_system, survey)
-    torn = None
-    if survey.tail is None or decision.end is None:
-        _sync_names_above(file_system, path)
-        segment = _create_first_segment(file_system, path, options)
-        end = start_of(segment.header)
-    else:
-        end = decision.end
-        file = file_system.open(survey.tail.source.path, writable=True)
-        if decision.verdict is Verdict.TORN_TAIL:
-            torn = _cut_tail(file_system, path, survey.tail, file)
-        segment = Segment(file, survey.tail.header, file.size_bytes(), is_named=True)
-        _write_unproven_again(file, survey.tail)
-        file.sync()
-    _ensure_durable_file(file_system, path, segment.header.store_id, end.revision)
+    segment, end, torn = _active_segment(file_system, survey, decision, options)
+    try:
+        _ensure_durable_file(file_system, path, segment.header.store_id, end.revision)
+    except BaseException:
+        segment.file.close()
+        raise
     report = RecoveryReport(
         verdict=decision.verdict,
         revision=end.revision,
@@ -208,6 +200,28 @@ def execute(
         removed_files=removed,
     )
     return segment, end, report
+
+
+def _active_segment(
+    file_system: FileSystem, survey: Survey, decision: Decision, options: StoreOptions
+) -> tuple[Segment, Position, TornTail | None]:
+    """Make the first segment, or open the last one, cut it if need be and make it durable."""
+    path, tail, end = survey.path, survey.tail, decision.end
+    if tail is None or end is None:
+        _sync_names_above(file_system, path)
+        segment = _create_first_segment(file_system, path, options)
+        return segment, start_of(segment.header), None
+    file = file_system.open(tail.source.path, writable=True)
+    try:
+        torn = None
+        if decision.verdict is Verdict.TORN_TAIL:
+            torn = _cut_tail(file_system, path, tail, file)
+        _write_unproven_again(file, tail)
+        file.sync()
+        return Segment(file, tail.header, file.size_bytes(), is_named=True), end, torn
+    except BaseException:
+        file.close()
+        raise
 
 
 def make_root(file_system: FileSystem, path: str) -> None:
@@ -294,11 +308,15 @@ def _create_first_segment(file_system: FileSystem, path: str, options: StoreOpti
     )
     directory = join(path, layout.WAL_NAME)
     spare = preallocate(file_system, join(directory, layout.spare_name(0)), options.segment_bytes)
-    spare.file.write(0, layout.pack_segment_header(header))
-    spare.file.sync()
     name = join(directory, layout.segment_name(1))
-    file_system.rename(spare.file.path, name)
-    file_system.sync_directory(directory)
+    try:
+        spare.file.write(0, layout.pack_segment_header(header))
+        spare.file.sync()
+        file_system.rename(spare.file.path, name)
+        file_system.sync_directory(directory)
+    except BaseException:
+        spare.file.close()
+        raise
     spare.file.path = name
     return Segment(spare.file, header, spare.size_bytes, is_named=True)
 
