@@ -55,20 +55,19 @@ class PowerCutError(OSError):
 
 @dataclass(frozen=True, slots=True)
 class FailCall:
-    """Fail one call, by its number.
+    """Fail one call, by its number, and perhaps later ones.
 
     Attributes:
         number: of the call.
         failure: how it fails.
-        for_good: whether all later calls of the same name fail too.
+        later: names of the calls that fail from then on; None for all calls, as on a dead disk.
     """
 
     number: int
     failure: Failure
-    for_good: bool = False
+    later: frozenset[str] | None = frozenset()
 
     def __call__(self, call: Call) -> Failure | None:
         """Say how a call fails."""
-        if call.number < self.number or (call.number > self.number and not self.for_good):
-            return None
-        return self.failure
+        is_later = call.number > self.number and (self.later is None or call.name in self.later)
+        return self.failure if call.number == self.number or is_later else None

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from eventstore.projection import Projection
     from eventstore.recovery import RecoveryReport
     from eventstore.store import R, W
+    from eventstore.testing.simulated import SimulatedFileSystem
 
 STORE_PATH = "/store"
 """Where sessions keep their store."""
@@ -210,6 +211,17 @@ class Session:
     own_threads: bool = False
     broken_promises: int = 0
     _barrier: threading.Barrier | None = field(default=None, init=False)
+
+    @classmethod
+    def over(
+        cls,
+        file_system: SimulatedFileSystem,
+        projections: Sequence[Projection],
+        options: StoreOptions = SMALL,
+    ) -> Session:
+        """Return a session over a simulated file system, with nothing noted yet."""
+        history = History(lambda: file_system.position)
+        return cls(file_system, projections, history, options)
 
     def open(self, options: StoreOptions | None = None) -> NotedStore:
         """Open the store of the session."""

@@ -194,10 +194,15 @@ def test_failed_write_may_have_taken_a_part_of_its_bytes(fs: SimulatedFileSystem
 
 def test_failure_for_good_hits_all_later_calls(fs: SimulatedFileSystem) -> None:
     file = synced_file(fs, b"..")
-    fs.fault = FailCall(fs.calls + 2, Failure(errno.EIO), for_good=True)
-    file.write(0, b"x")
-    for _ in range(2):
+    for later, fails in ((frozenset({"write"}), True), (None, True), (frozenset(), False)):
+        fs.fault = FailCall(fs.calls + 2, Failure(errno.EIO), later)
+        file.write(0, b"x")
         with pytest.raises(OSError, match="Input/output error"):
+            file.write(0, b"y")
+        if fails:
+            with pytest.raises(OSError, match="Input/output error"):
+                file.write(0, b"y")
+        else:
             file.write(0, b"y")
 
 
