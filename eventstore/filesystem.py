@@ -256,6 +256,19 @@ def _low_descriptors_taken() -> Iterator[None]:
             os.close(placeholder)
 
 
+def _flocked(path: str, flags: int) -> int | None:
+    """Return a descriptor with an exclusive flock; None if another one holds it."""
+    descriptor = _open_descriptor(path, flags)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BaseException as error:
+        os.close(descriptor)
+        if isinstance(error, BlockingIOError):
+            return None
+        raise
+    return descriptor
+
+
 class LocalFile:
     """A regular file of the operating system."""
 
@@ -341,28 +354,31 @@ class LocalSharedBlock:
 
 
 class LocalFileLock:
-    """A flock held on an open file.
+    """Flocks held on an open file and on its directory.
 
-    A fork shares it: it is free when every process has closed the file, or one has unlocked it.
-    So the process that took it unlocks it, and a child only closes its copy.
+    A fork shares them: they are free when every process has closed the files, or one has unlocked
+    them. So the process that took them unlocks them, and a child only closes its copies.
     """
 
-    __slots__ = ("_descriptor", "_process")
+    __slots__ = ("_descriptors", "_process")
 
     def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
+        self._descriptors = [descriptor]
         self._process = os.getpid()
+
+    def add(self, descriptor: int) -> None:
+        """Hold another locked file as well."""
+        self._descriptors.append(descriptor)
 
     def release(self) -> None:
         """Let the next one have it; does nothing the second time."""
-        descriptor, self._descriptor = self._descriptor, -1
-        if descriptor < 0:
-            return
-        try:
-            if os.getpid() == self._process:
-                fcntl.flock(descriptor, fcntl.LOCK_UN)
-        finally:
-            os.close(descriptor)
+        while self._descriptors:
+            descriptor = self._descriptors.pop()
+            try:
+                if os.getpid() == self._process:
+                    fcntl.flock(descriptor, fcntl.LOCK_UN)
+            finally:
+                os.close(descriptor)
 
 
 class LocalFileSystem:
@@ -443,21 +459,22 @@ class LocalFileSystem:
     def lock(self, path: str, describe: Callable[[], bytes]) -> FileLock | bytes:
         """Try to lock a file, made if need be, and write a description of the holder into it.
 
+        Its directory is locked as well, so that the lock outlives the file.
+
         Returns:
             the lock, or the description that its present holder wrote.
         """
-        descriptor = _open_descriptor(path, os.O_RDWR | os.O_CREAT)
+        # The directory first: who deletes or replaces the lock file leaves that one locked.
+        directory = _flocked(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)
+        if directory is None:
+            return self._description_in(path)
+        lock = LocalFileLock(directory)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(descriptor, 4096, 0)
-            os.close(descriptor)
-            return holder
-        except BaseException:
-            os.close(descriptor)
-            raise
-        lock = LocalFileLock(descriptor)
-        try:
+            descriptor = _flocked(path, os.O_RDWR | os.O_CREAT)
+            if descriptor is None:
+                lock.release()
+                return self._description_in(path)
+            lock.add(descriptor)
             self._check_still_named(path, descriptor)
             os.fchmod(descriptor, _FILE_MODE)
             description = describe()
@@ -467,6 +484,13 @@ class LocalFileSystem:
             lock.release()
             raise
         return lock
+
+    def _description_in(self, path: str) -> bytes:
+        """Return what the holder of a lock wrote; nothing if its file is gone or empty."""
+        try:
+            return read_file(self, path)
+        except FileNotFoundError:
+            return b""
 
     @staticmethod
     def _check_still_named(path: str, descriptor: int) -> None:

@@ -1,0 +1,108 @@
+"""The lock holds against whatever is done to the lock file while a store is open."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+from engine_support import add, balance, open_store, run_python
+
+from eventstore import StoreLockedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+_OPEN = """
+import sys
+from pathlib import Path
+from engine_support import open_store
+try:
+    open_store(Path(sys.argv[1]))
+except BaseException as error:
+    print(type(error).__name__, error)
+else:
+    print("opened")
+"""
+
+
+def _open_elsewhere(path: Path) -> str:
+    """Return what another process meets when it opens the store."""
+    output, complaints = run_python(_OPEN, path).communicate()
+    assert not complaints
+    return output
+
+
+def _delete(lock: Path) -> None:
+    lock.unlink()
+
+
+def _rename(lock: Path) -> None:
+    lock.rename(lock.parent.parent / "LOCK.old")
+
+
+def _replace_by_a_copy(lock: Path) -> None:
+    copy = lock.parent.parent / "LOCK.copy"
+    shutil.copy(lock, copy)
+    copy.rename(lock)
+
+
+def _empty(lock: Path) -> None:
+    lock.write_bytes(b"")
+
+
+@pytest.mark.parametrize("trick", [_delete, _rename, _replace_by_a_copy, _empty])
+def test_no_second_writer_gets_in_whatever_becomes_of_the_lock_file(
+    tmp_path: Path, trick: Callable[[Path], None]
+) -> None:
+    path = tmp_path / "store"
+    with open_store(path) as store:
+        add(store, 3)
+        trick(path / "LOCK")
+        with pytest.raises(StoreLockedError):
+            open_store(path)
+        # The first try may have made a new lock file; a second one changes nothing.
+        assert _open_elsewhere(path).startswith("StoreLockedError")
+        add(store, 1)
+    assert _open_elsewhere(path) == "opened\n"
+    with open_store(path) as store:
+        assert balance(store) == 4
+
+
+def test_the_lock_goes_with_a_store_that_is_renamed_while_it_is_open(tmp_path: Path) -> None:
+    path, moved = tmp_path / "store", tmp_path / "moved"
+    with open_store(path) as store:
+        path.rename(moved)
+        assert _open_elsewhere(moved).startswith("StoreLockedError")
+        moved.rename(path)
+        add(store, 1)
+    assert _open_elsewhere(path) == "opened\n"
+
+
+def test_a_new_store_in_the_place_of_one_that_is_open_is_another_store(tmp_path: Path) -> None:
+    path = tmp_path / "store"
+    with open_store(path) as store:
+        add(store, 1)
+        path.rename(tmp_path / "moved")
+        with open_store(path) as other:
+            assert other.store_id != store.store_id
+            assert balance(other) == 0
+
+
+def test_a_copy_of_an_open_store_is_not_held(tmp_path: Path) -> None:
+    with open_store(tmp_path / "store") as store:
+        add(store, 3)
+        shutil.copytree(tmp_path / "store", tmp_path / "copy")
+        with open_store(tmp_path / "copy") as copy:
+            assert balance(copy) == 3
+
+
+def test_the_refusal_names_the_holder(tmp_path: Path) -> None:
+    with open_store(tmp_path / "store"):
+        holder = json.loads((tmp_path / "store" / "LOCK").read_text())
+        assert holder["pid"] == os.getpid()
+        with pytest.raises(StoreLockedError, match=f"process {os.getpid()} on"):
+            open_store(tmp_path / "store")
