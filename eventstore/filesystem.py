@@ -101,6 +101,9 @@ class FileSystem(Protocol):
     def is_directory(self, path: str) -> bool:
         """Say whether a directory, and not a link to one, is at the path."""
 
+    def find_link(self, path: str) -> str | None:
+        """Return the name of a symbolic link in a directory, if there is one."""
+
     def size_bytes(self, path: str) -> int:
         """Return the length of the file at the path."""
 
@@ -412,6 +415,11 @@ class LocalFileSystem:
         except FileNotFoundError:
             return False
 
+    def find_link(self, path: str) -> str | None:
+        """Return the name of a symbolic link in a directory, if there is one."""
+        with os.scandir(path) as entries:
+            return min((entry.name for entry in entries if entry.is_symlink()), default=None)
+
     def size_bytes(self, path: str) -> int:
         """Return the length of the file at the path."""
         return os.lstat(path).st_size
@@ -435,7 +443,8 @@ class LocalFileSystem:
 
     def sync_directory(self, path: str) -> None:
         """Return once the names in a directory are on stable storage."""
-        descriptor = _open_descriptor(path, os.O_RDONLY | os.O_DIRECTORY)
+        # By its own ".": the directory above a store may well be a link.
+        descriptor = _open_descriptor(os.path.join(path, "."), os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(descriptor)
             # An xfs that has just shut down, after an I/O error, has dropped the change of names.

@@ -121,6 +121,7 @@ def require_store(file_system: FileSystem, path: str, *, may_create: bool) -> No
         raise NotAStoreError(f"{path}: there is no store; check the path")
     if not file_system.is_directory(path):
         raise NotAStoreError(f"{path}: not a directory (a link is not followed), so no store")
+    _require_no_link(file_system, path)
     names = file_system.list_directory(path)
     strangers = [name for name in names if name not in _ROOT_NAMES]
     if strangers:
@@ -133,8 +134,21 @@ def require_store(file_system: FileSystem, path: str, *, may_create: bool) -> No
         raise NotAStoreError(f"{path}: the directory holds no store; check the path")
     for name in layout.DIRECTORY_NAMES:
         directory = join(path, name)
-        if file_system.exists(directory) and not file_system.is_directory(directory):
-            raise NotAStoreError(f"{directory}: must be a directory, and not a link to one")
+        if not file_system.exists(directory):
+            continue
+        if not file_system.is_directory(directory):
+            raise NotAStoreError(f"{directory}: must be a directory")
+        _require_no_link(file_system, directory)
+
+
+def _require_no_link(file_system: FileSystem, directory: str) -> None:
+    """Refuse a link in the store's tree: writes and removals must not reach what it points to."""
+    name = file_system.find_link(directory)
+    if name is not None:
+        raise NotAStoreError(
+            f"{join(directory, name)}: a symbolic link, where a store has only directories and "
+            "files of its own; put what it points to in its place"
+        )
 
 
 def decide(survey: Survey) -> Decision:

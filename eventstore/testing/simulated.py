@@ -160,6 +160,11 @@ class SimulatedFileSystem:
             number = self._find_or_none(path)
             return number is not None and isinstance(self.medium.nodes[number], DirectoryNode)
 
+    def find_link(self, path: str) -> str | None:
+        """Return None: a simulated medium has no links."""
+        _ = path
+        return None
+
     def size_bytes(self, path: str) -> int:
         """Return the length of the file at the path."""
         with self._lock:
