@@ -72,7 +72,9 @@ class Group:
         self._gate.acquire()
 
     def finish(self, error: BaseException | None) -> None:
-        """Let everyone through who waits for this group."""
+        """Let everyone through who waits for this group; does nothing the second time."""
+        if self.finished:
+            return
         self.error = error
         self.finished = True
         self._gate.release()
@@ -353,9 +355,10 @@ class LogWriter:
             self._flush_first_group(segment, data)
         self.durable_revision = group.last_revision
         self._durable_block.store(layout.pack_durable(segment.header.store_id, group.last_revision))
+        # First this, so that an interrupt in between leaves nobody waiting.
+        group.finish(None)
         with self._queue_lock:
             self._queue.popleft()
-        group.finish(None)
 
     def _flush_first_group(self, segment: Segment, data: bytes) -> None:
         """Write a segment's header and first records, then give it its name.

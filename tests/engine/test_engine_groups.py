@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from typing import TYPE_CHECKING
 
 from engine_support import HookedFileSystem, add, open_store
@@ -11,6 +12,8 @@ from ledger import balances, deposit, open_account
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pytest
 
     from eventstore import EventStore, Receipt
 
@@ -108,6 +111,58 @@ def test_commit_returns_only_when_its_batch_is_durable(tmp_path: Path) -> None:
         assert returned.is_set()
         assert left.is_set()
         assert store.transaction().revision == 2
+
+
+def test_interrupt_right_after_a_sync_leaves_nobody_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Interrupted(deque[object]):
+        def popleft(self) -> object:
+            group = super().popleft()
+            if len(syncs) == 3:  # the group of the two that came while the first one synced
+                raise KeyboardInterrupt
+            return group
+
+    syncs: list[str] = []
+    others_wait = threading.Event()
+
+    def hook(call: str, path: str) -> None:
+        if call == "sync" and path.endswith(".log"):
+            syncs.append(path)
+            if len(syncs) == 2:
+                others_wait.wait(5)
+
+    monkeypatch.setattr("eventstore.log.writer.deque", Interrupted)
+    path = tmp_path / "store"
+    store = open_store(path, file_system=HookedFileSystem(hook))
+    syncs.clear()
+    add(store, 1)
+    results: list[BaseException | None] = []
+
+    def run() -> None:
+        try:
+            add(store, 1)
+            results.append(None)
+        except BaseException as error:
+            results.append(error)
+
+    threads = [threading.Thread(target=run) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    deadline = time.monotonic() + 5
+    while store.stats()["revision"] < 4 and time.monotonic() < deadline:
+        time.sleep(0.005)
+    others_wait.set()
+    for thread in threads:
+        thread.join(5)
+    assert sorted(type(result).__name__ for result in results) == [
+        "KeyboardInterrupt",
+        "NoneType",
+        "NoneType",
+    ]
+    store.close()
+    with open_store(path) as store:
+        assert store.transaction().revision == 4
 
 
 def test_group_fills_up_while_a_sync_runs(tmp_path: Path) -> None:
