@@ -57,7 +57,7 @@ Inspection = Callable[[NotedStore], object]
 _KILLED_AGAIN = 0.25
 _CRASHES_AFTER_TWO_KILLS = 4
 
-PROBE_EVENT = Event("eventstore.testing.probe", None)
+PROBE_EVENT = Event("eventstore.testing.probe", {})
 """Committed to every recovered store; projections ignore it, as all that they do not know."""
 
 
@@ -66,6 +66,7 @@ class Depth:
     """How much is looked at.
 
     Attributes:
+        crash_points: of a workload; None for all of its operations, else a sample of so many.
         images: at each crash point; if there are more, a sample of so many is taken.
         double_crashes: power cuts during each recovery that is new.
         double_crashes_after_kill: the same, where the process was killed before; a quarter of
@@ -74,6 +75,7 @@ class Depth:
         compact_every: of the stores recovered after a power cut, each so many-th is compacted.
     """
 
+    crash_points: int | None = None
     images: int = 24
     double_crashes: int = 2
     double_crashes_after_kill: int = 6
@@ -188,11 +190,17 @@ class _Explorer:
         self.options = session.options
         self.report.operations = file_system.calls
         with _quiet():
-            for position in range(len(file_system.steps)):
+            for position in self._positions(len(file_system.steps)):
                 self._crash_at(file_system, session.history, position)
                 if stop_early and not self.report.is_sound:
                     break
         return self.report
+
+    def _positions(self, count: int) -> Sequence[int]:
+        limit = self.depth.crash_points
+        if limit is None or count <= limit:
+            return range(count)
+        return sorted(self.random.sample(range(count), limit))
 
     def run_end(self, session: Session, file_system: SimulatedFileSystem) -> Report:
         self.report.operations = file_system.calls

@@ -259,6 +259,11 @@ class SimulatedFileSystem:
             self._held.add(number)
             return SimulatedFileLock(self, number)
 
+    def network_type(self, path: str) -> str | None:
+        """Return None: a simulated medium is local."""
+        _ = path
+        return None
+
     def call_in_forked_child(self, callback: Callable[[], None]) -> None:
         """Do nothing: a simulated process does not fork."""
 

@@ -1,0 +1,248 @@
+"""Crash-replay consistency of a domain: the only module of the kit that imports Hypothesis.
+
+Hypothesis draws scripts: transactions of several commands, committed or rolled back, checkpoints,
+compactions and restarts. A script runs over the simulated file system, and after each step the
+store must show what the model says. Then the script is crashed at its operations as `explore`
+does, and every recovered store must show what the model said after the last batch that it holds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, Generic
+
+try:
+    from hypothesis import HealthCheck, given, note, settings
+    from hypothesis import strategies as st
+except ImportError as error:  # pragma: no cover - a test runs this in a process without Hypothesis
+    raise ImportError(
+        "checking a domain needs Hypothesis: pip install snapledger[testing]"
+    ) from error
+
+from eventstore.testing.domain import C, Domain, M
+from eventstore.testing.explore import Depth, explore
+from eventstore.testing.report import InconsistencyError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hypothesis.strategies import SearchStrategy
+
+    from eventstore.store import EventStore
+    from eventstore.testing.session import NotedStore, Session
+
+EXAMPLE_DEPTH = Depth(
+    crash_points=8,
+    images=3,
+    double_crashes=1,
+    double_crashes_after_kill=2,
+    verify_every=8,
+    compact_every=3,
+)
+"""How much of each script is crashed: many small scripts find more than a few large ones."""
+
+_COMMANDS_MAX = 4
+_STEPS_MAX = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction(Generic[C]):
+    """A step: commands in one transaction, committed or rolled back."""
+
+    commands: tuple[C, ...]
+    commits: bool
+
+    def lines(self) -> list[str]:
+        """Return the step as Python."""
+        body = [f"    domain.execute(tx, {command!r})" for command in self.commands]
+        end = [] if self.commits else ["    tx.rollback()"]
+        return ["with store.transaction(writable=True) as tx:", *(body + end or ["    pass"])]
+
+
+@dataclass(frozen=True, slots=True)
+class Upkeep:
+    """A step: something that must not change what the store shows."""
+
+    code: str
+    run: Callable[[Session, EventStore], EventStore] = field(repr=False, compare=False)
+
+    def lines(self) -> list[str]:
+        """Return the step as Python."""
+        return [self.code]
+
+
+def _checkpoint(session: Session, store: EventStore) -> EventStore:
+    _ = session
+    store.checkpoint()
+    return store
+
+
+def _compact(session: Session, store: EventStore) -> EventStore:
+    _ = session
+    store.compact()
+    return store
+
+
+def _reopen(session: Session, store: EventStore) -> EventStore:
+    store.close()
+    return session.open()
+
+
+UPKEEP = (
+    Upkeep("store.checkpoint()", _checkpoint),
+    Upkeep("store.compact()", _compact),
+    Upkeep("store.close(); store = reopened()", _reopen),
+)
+
+Script = list[Transaction[C] | Upkeep]
+
+
+def check_crash_replay(
+    domain: Domain[C, M],
+    *,
+    settings: settings | None = None,
+    depth: Depth = EXAMPLE_DEPTH,
+    seed: int = 0,
+) -> None:
+    """Search for a script after which the store and the model disagree, crashes included.
+
+    Args:
+        domain: projections, commands and model.
+        settings: of Hypothesis; those of the active profile unless given.
+        depth: how much of each script is crashed.
+        seed: for the crashes.
+
+    Raises:
+        InconsistencyError: with the smallest script that was found, and what is wrong after it.
+    """
+
+    @_tolerant(settings)
+    @given(script=_scripts(domain))
+    def agree(script: Script[C]) -> None:
+        _check_script(domain, script, depth, seed)
+
+    agree()
+
+
+def _tolerant(given_settings: settings | None) -> settings:
+    """Return settings under which a slow machine is no bug, and the first failure is shrunk."""
+    return settings(
+        given_settings or settings.default,
+        deadline=None,
+        report_multiple_bugs=False,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.nested_given],
+    )
+
+
+def _scripts(domain: Domain[C, M]) -> SearchStrategy[Script[C]]:
+    commands = st.lists(domain.commands(), max_size=_COMMANDS_MAX).map(tuple)
+    # Most transactions commit, or the scripts would do little.
+    commits = st.sampled_from((True, True, True, False))
+    transaction = st.builds(Transaction, commands, commits)
+    step = st.one_of(transaction, transaction, transaction, st.sampled_from(UPKEEP))
+    return st.lists(step, min_size=1, max_size=_STEPS_MAX)
+
+
+def _check_script(domain: Domain[C, M], script: Script[C], depth: Depth, seed: int) -> None:
+    replay = _Replay(domain, script)
+    try:
+        report = explore(
+            replay.run,
+            domain.projections,
+            depth=depth,
+            seed=seed,
+            stop_early=True,
+            inspect=replay.inspect,
+        )
+        report.require_sound()
+    except Exception as error:
+        text = _rendered(domain, script, error)
+        note(text)
+        raise InconsistencyError(text) from error
+
+
+class _Replay(Generic[C, M]):
+    """Runs a script beside the model, and remembers the model after each batch."""
+
+    def __init__(self, domain: Domain[C, M], script: Script[C]) -> None:
+        self._domain = domain
+        self._script = script
+        self._models: dict[bytes, M] = {}
+
+    def run(self, session: Session) -> None:
+        model = self._domain.initial()
+        store: EventStore = session.open()
+        for number, step in enumerate(self._script, 1):
+            if isinstance(step, Upkeep):
+                store = step.run(session, store)
+            else:
+                model = self._transact(store, step, model)
+            self._compare(store, model, f"after step {number}")
+            store.check()
+        store.close()
+
+    def _transact(self, store: EventStore, step: Transaction[C], before: M) -> M:
+        model = before
+        with store.transaction(writable=True) as transaction:
+            for command in step.commands:
+                wanted = self._outcome(partial(self._domain.expect, model, command))
+                found = self._outcome(partial(self._domain.execute, transaction, command))
+                if (wanted.error is None) != (found.error is None):
+                    raise InconsistencyError(
+                        f"the model says of {command!r}: {wanted.error or 'done'}; "
+                        f"the store says: {found.error or 'done'}"
+                    )
+                if wanted.error is None:
+                    model = wanted.value
+            if not step.commits:
+                transaction.rollback()
+        if transaction.receipt is not None:
+            self._models[transaction.receipt.digest] = model
+        return model if step.commits else before
+
+    def _outcome(self, call: Callable[[], Any]) -> _Outcome:
+        try:
+            return _Outcome(call(), None)
+        except self._domain.refusals as refusal:
+            return _Outcome(None, refusal)
+
+    def inspect(self, store: NotedStore) -> None:
+        """Compare a recovered store with the model as it was after the script's last batch in it.
+
+        What the exploration itself has committed after that changes nothing.
+        """
+        for record in reversed(list(store.raw_records())):
+            if record.digest in self._models:
+                self._compare(store, self._models[record.digest], "after the recovery")
+                return
+        if store.oldest_revision() == 1:
+            self._compare(store, self._domain.initial(), "after the recovery")
+
+    def _compare(self, store: EventStore, model: M, when: str) -> None:
+        with store.transaction() as reader:
+            observed = self._domain.observe(reader)
+        if observed != model:
+            raise InconsistencyError(
+                f"{when}, the store shows {observed!r}; the model is {model!r}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    value: Any
+    error: Exception | None
+
+
+def _rendered(domain: Domain[C, M], script: Script[C], error: Exception) -> str:
+    lines = [line for step in script for line in step.lines()]
+    reason = str(error) if isinstance(error, InconsistencyError) else repr(error)
+    return "\n".join(
+        (
+            f"{type(domain).__name__}: the store and the model disagree after this script:",
+            "",
+            *(f"    {line}" for line in lines),
+            "",
+            reason,
+        )
+    )

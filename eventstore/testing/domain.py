@@ -1,0 +1,53 @@
+"""What a user states of a domain, to have its projections checked against a plain model."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hypothesis.strategies import SearchStrategy
+
+    from eventstore.projection import Projection
+    from eventstore.transaction import ReadTransaction, WriteTransaction
+
+C = TypeVar("C")
+M = TypeVar("M")
+
+
+class Domain(ABC, Generic[C, M]):
+    """Projections, commands and a model: two ways to say what the commands do.
+
+    A command is any value with a telling `repr`. A model is any value that can be compared, such
+    as a dict, and is never changed in place.
+
+    Attributes:
+        projections: what the store folds its events into.
+        refusals: the errors by which `execute` and `expect` refuse a command; the model must
+            refuse exactly what the store refuses.
+    """
+
+    projections: Sequence[Projection]
+    refusals: tuple[type[Exception], ...] = (ValueError,)
+
+    @abstractmethod
+    def commands(self) -> SearchStrategy[C]:
+        """Return a Hypothesis strategy for commands."""
+
+    @abstractmethod
+    def execute(self, transaction: WriteTransaction, command: C) -> None:
+        """Do a command in the store: check it, and emit its events."""
+
+    @abstractmethod
+    def initial(self) -> M:
+        """Return the model of an empty store."""
+
+    @abstractmethod
+    def expect(self, model: M, command: C) -> M:
+        """Return the model after a command, without changing the one given."""
+
+    @abstractmethod
+    def observe(self, transaction: ReadTransaction) -> M:
+        """Return what the store holds, as a model."""

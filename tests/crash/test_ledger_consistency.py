@@ -1,0 +1,165 @@
+"""A second domain is checked with the public kit; and the kit finds what is wrong with others.
+
+`LedgerDomain` is all that a user writes: projections, commands and a model.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from ledger import Account, Ledger, Totals, balances, deposit, open_account, total, transfer
+
+import eventstore.testing as kit
+from eventstore import Event, Projection, TableSpec
+from eventstore.testing import Domain, InconsistencyError, check_crash_replay
+
+if TYPE_CHECKING:
+    from eventstore import ReadTransaction, WriteTransaction
+
+
+class Pay(NamedTuple):
+    source: str
+    target: str
+    amount: int
+
+
+class LedgerDomain(Domain[Pay, dict[str, int]]):
+    """Payments between three accounts; those from "bank" bring money in."""
+
+    projections = (Ledger(), Totals())
+
+    def commands(self) -> st.SearchStrategy[Pay]:
+        names = st.sampled_from(["bank", "ann", "bob"])
+        return st.builds(Pay, names, st.sampled_from(["ann", "bob"]), st.integers(1, 9))
+
+    def execute(self, transaction: WriteTransaction, command: Pay) -> None:
+        for name in ("ann", "bob"):
+            if transaction.get("accounts", name) is None:
+                open_account(transaction, name)
+        if command.source == "bank":
+            deposit(transaction, command.target, command.amount)
+        else:
+            transfer(transaction, *command)
+
+    def initial(self) -> dict[str, int]:
+        return {"ann": 0, "bob": 0, "bank": 0}
+
+    def expect(self, model: dict[str, int], command: Pay) -> dict[str, int]:
+        source, target, amount = command
+        if source != "bank" and model[source] < amount:
+            raise ValueError("not enough")
+        paid = {**model, source: model[source] - amount}
+        return {**paid, target: paid[target] + amount}
+
+    def observe(self, transaction: ReadTransaction) -> dict[str, int]:
+        return {**self.initial(), **balances(transaction), "bank": -total(transaction)}
+
+
+def test_ledger_agrees_with_its_model_whatever_crashes() -> None:
+    check_crash_replay(LedgerDomain())
+
+
+class Bug(LedgerDomain):
+    """A domain that must be found out, and what its report must show."""
+
+    shows: tuple[str, ...] = ()
+
+
+class ForgetfulCheckpoint(Bug):
+    class Projected(Ledger):
+        tables = (TableSpec("accounts", encode=list, decode=lambda _, row: Account(row[0])),)
+
+    projections = (Projected(), Totals())
+    shows = ("domain.execute(tx, Pay(source='bank', target='ann', amount=1))", "after the recovery")
+
+
+class ImpureFold(Bug):
+    class Projected(Totals):
+        applied = 0
+
+        def apply(self, event: Event, tables: Any) -> None:
+            ImpureFold.Projected.applied += 1
+            if ImpureFold.Projected.applied > 40 and event.type == "money.deposited":
+                event = Event(event.type, {**event.data, "amount": 2 * event.data["amount"]})
+            super().apply(event, tables)
+
+    projections = (Ledger(), Projected())
+    shows = ("domain.execute(tx, Pay(source='bank'",)
+
+
+class RefusesTooMuch(Bug):
+    def execute(self, transaction: WriteTransaction, command: Pay) -> None:
+        if command.amount > 5:
+            raise ValueError("too much")
+        super().execute(transaction, command)
+
+    shows = ("amount=6", "the store says: too much")
+
+
+class BrokenInvariant(Bug):
+    class Projected(Projection):
+        name = "projected"
+        version = 1
+        tables = (TableSpec("seen"),)
+
+        def apply(self, event: Event, tables: Any) -> None:
+            tables["seen"].put(event.type, event.data.get("amount", 0))
+
+        def check(self, tables: Any) -> None:
+            if tables["seen"].get("money.deposited", 0) > 5:
+                raise AssertionError("more than five at once")
+
+    projections = (Ledger(), Totals(), Projected())
+    shows = ("amount=6", "more than five at once")
+
+
+@pytest.mark.parametrize(
+    "domain", [ForgetfulCheckpoint, ImpureFold, RefusesTooMuch, BrokenInvariant]
+)
+def test_smallest_script_is_shown_for_a_domain_that_is_wrong(domain: type[Bug]) -> None:
+    with pytest.raises(InconsistencyError) as caught:
+        check_crash_replay(
+            domain(), settings=settings(max_examples=80, database=None, derandomize=True)
+        )
+    message = str(caught.value)
+    assert message.startswith(f"{domain.__name__}: the store and the model disagree")
+    for text in domain.shows:
+        assert text in message, message
+    assert message.count("domain.execute") <= 4, message
+
+
+WITHOUT_HYPOTHESIS = """
+import sys
+sys.modules["hypothesis"] = None
+import eventstore.testing
+print(eventstore.testing.explore.__name__)
+try:
+    eventstore.testing.check_crash_replay
+except ImportError as error:
+    print(error)
+"""
+
+
+def test_kit_but_for_one_function_needs_no_hypothesis() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_HYPOTHESIS], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines() == [
+        "explore",
+        "checking a domain needs Hypothesis: pip install snapledger[testing]",
+    ]
+
+
+def test_every_public_name_of_the_kit_says_what_it_is() -> None:
+    for name in kit.__all__:
+        value = getattr(kit, name)
+        if isinstance(value, type | FunctionType):
+            assert value.__doc__, name
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = kit.nothing
