@@ -23,6 +23,7 @@ from eventstore.errors import (
     StoreFailedError,
     StoreLockedError,
     TransactionClosedError,
+    UnsupportedFileSystemError,
     UnsupportedPlatformError,
     WriterBusyError,
 )
@@ -70,6 +71,7 @@ __all__ = [
     "TableSpec",
     "TornTail",
     "TransactionClosedError",
+    "UnsupportedFileSystemError",
     "UnsupportedPlatformError",
     "Verdict",
     "VerifyReport",

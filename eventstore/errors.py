@@ -118,3 +118,7 @@ class ReceiptError(EventStoreError):
 
 class UnsupportedPlatformError(EventStoreError):
     """This operating system has no sync that is known to reach stable storage."""
+
+
+class UnsupportedFileSystemError(EventStoreError):
+    """The store would be on a network file system, and the options do not allow that."""

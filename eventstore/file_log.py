@@ -41,6 +41,7 @@ from eventstore.recovery import (
     decide,
     execute,
     make_root,
+    require_local,
     require_store,
 )
 from eventstore.survey import Replay, survey_store
@@ -280,6 +281,8 @@ def open_file_log(
         FormatVersionError: the store has a newer format; not one byte was changed.
         StorageFullError: no space to make or to recover the store.
     """
+    if not options.allow_network_file_system:
+        require_local(file_system, path)
     require_store(file_system, path, may_create=True)
     try:
         make_root(file_system, path)

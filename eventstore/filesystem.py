@@ -25,6 +25,7 @@ import sys
 from typing import TYPE_CHECKING, Protocol
 
 from eventstore.errors import UnsupportedPlatformError
+from eventstore.mounts import is_network_type, mount_type
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -132,6 +133,9 @@ class FileSystem(Protocol):
             the lock, or the description that its present holder wrote.
         """
 
+    def network_type(self, path: str) -> str | None:
+        """Return the type of the network file system that a path is on; None for a local one."""
+
     def call_in_forked_child(self, callback: Callable[[], None]) -> None:
         """Have a callback run in every child that this process forks."""
 
@@ -223,15 +227,40 @@ def local_file_system() -> FileSystem:
 
 
 if sys.platform == "darwin":  # pragma: no cover
+    import ctypes
+    import platform
+    import struct
+
+    _MNT_LOCAL = 0x1000
 
     def _sync_descriptor(descriptor: int) -> None:
         # fsync on macOS stops at the drive's cache (Apple's fsync(2) says so).
         fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
 
+    def _network_type(path: str) -> str | None:
+        # struct statfs of sys/mount.h, with 64-bit inodes: f_flags at 64, f_fstypename at 72.
+        libc = ctypes.CDLL(None)
+        statfs = libc.statfs if platform.machine() == "arm64" else libc["statfs$INODE64"]
+        while not os.path.exists(path):
+            path = os.path.dirname(path)
+        block = ctypes.create_string_buffer(4096)
+        if statfs(os.fsencode(path), block) != 0:
+            return None
+        is_local = struct.unpack_from("=I", block, 64)[0] & _MNT_LOCAL
+        return None if is_local else block.raw[72:88].rstrip(b"\0").decode()
+
 else:
 
     def _sync_descriptor(descriptor: int) -> None:
         os.fdatasync(descriptor)
+
+    def _network_type(path: str) -> str | None:
+        try:
+            with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+                kind = mount_type(file.read(), path)
+        except FileNotFoundError:
+            return None  # no /proc, as in a bare chroot: nothing is known
+        return kind if kind is not None and is_network_type(kind) else None
 
 
 def _open_descriptor(path: str, flags: int) -> int:
@@ -511,6 +540,10 @@ class LocalFileSystem:
             if os.path.samestat(os.lstat(path), os.fstat(descriptor)):
                 return
         raise OSError(errno.ESTALE, "the lock file was replaced while it was being locked", path)
+
+    def network_type(self, path: str) -> str | None:
+        """Return the type of the network file system that a path is on; None for a local one."""
+        return _network_type(os.path.realpath(path))
 
     def call_in_forked_child(self, callback: Callable[[], None]) -> None:
         """Have a callback run in every child that this process forks."""

@@ -59,6 +59,9 @@ class StoreOptions:
         background: whether checkpoints and compaction run by that policy. The next segment is
             prepared in the background either way.
         retention: what becomes of superseded segments.
+        allow_network_file_system: whether the store may be on a file system that is not known to
+            be local. Its locks, mapped files and syncs may then not hold what is promised; at
+            most one machine must open the store, for writing or following.
     """
 
     segment_bytes: int = 16 * _MIB
@@ -67,6 +70,7 @@ class StoreOptions:
     checkpoint_after_batches: int = 100_000
     background: bool = True
     retention: Retention = field(default_factory=Retention)
+    allow_network_file_system: bool = False
 
     def __post_init__(self) -> None:
         if not 4096 <= self.segment_bytes <= 1024 * _MIB:

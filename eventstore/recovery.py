@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from eventstore import format as layout
-from eventstore.errors import CorruptionError, NotAStoreError
+from eventstore.errors import CorruptionError, NotAStoreError, UnsupportedFileSystemError
 from eventstore.filesystem import join, parent, write_file
 from eventstore.log.reader import Position, start_of
 from eventstore.log.spare import preallocate
@@ -106,6 +106,21 @@ class RecoveryReport:
     torn_tail: TornTail | None = None
     damaged_checkpoints: tuple[str, ...] = ()
     removed_files: tuple[str, ...] = ()
+
+
+def require_local(file_system: FileSystem, path: str) -> None:
+    """Check that a path is on a file system that can keep what a store promises.
+
+    Raises:
+        UnsupportedFileSystemError: it is not known to be.
+    """
+    kind = file_system.network_type(path)
+    if kind is not None:
+        raise UnsupportedFileSystemError(
+            f"{path}: on a file system of type {kind}, which is not known to be local: its locks "
+            "and syncs may not hold; put the store on a local disk, or take the risk with "
+            "StoreOptions(allow_network_file_system=True)"
+        )
 
 
 def require_store(file_system: FileSystem, path: str, *, may_create: bool) -> None:

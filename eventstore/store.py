@@ -113,6 +113,7 @@ class EventStore:
             StorageFullError: no space to make the store.
             ProjectionError: the projections do not fit together, or one must be rebuilt and its
                 events are no longer kept.
+            UnsupportedFileSystemError: the path is on a network file system.
             UnsupportedPlatformError: no durable sync is known for this platform.
         """
         known = _checked(projections)
