@@ -108,6 +108,8 @@ class Verbs(click.Group):
             return super().invoke(ctx)
         except BrokenPipeError as error:
             raise ReaderGoneError from error
+        finally:
+            logging.getLogger().removeHandler(_WARNINGS)
 
 
 @click.group(
