@@ -22,6 +22,7 @@ import mmap
 import os
 import stat
 import sys
+import weakref
 from typing import TYPE_CHECKING, Protocol
 
 from eventstore.errors import UnsupportedPlatformError
@@ -35,6 +36,20 @@ _FILE_MODE = 0o600
 _FIRST_FREE_DESCRIPTOR = 3
 _WINDOW_BYTES = 1024 * 1024
 _OPEN_FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW
+
+
+# What is registered with os.register_at_fork stays for ever, so that is done once.
+_in_forked_child: set[weakref.WeakMethod[Callable[[], None]]] = set()
+
+
+def _call_in_forked_child() -> None:
+    for reference in list(_in_forked_child):
+        method = reference()
+        if method is not None:
+            method()
+
+
+os.register_at_fork(after_in_child=_call_in_forked_child)
 
 
 class File(Protocol):
@@ -136,8 +151,8 @@ class FileSystem(Protocol):
     def network_type(self, path: str) -> str | None:
         """Return the type of the network file system that a path is on; None for a local one."""
 
-    def call_in_forked_child(self, callback: Callable[[], None]) -> None:
-        """Have a callback run in every child that this process forks."""
+    def call_in_forked_child(self, method: Callable[[], None]) -> None:
+        """Have a method run in every child that this process forks, while its object is there."""
 
 
 def join(*parts: str) -> str:
@@ -545,6 +560,6 @@ class LocalFileSystem:
         """Return the type of the network file system that a path is on; None for a local one."""
         return _network_type(os.path.realpath(path))
 
-    def call_in_forked_child(self, callback: Callable[[], None]) -> None:
-        """Have a callback run in every child that this process forks."""
-        os.register_at_fork(after_in_child=callback)
+    def call_in_forked_child(self, method: Callable[[], None]) -> None:
+        """Have a method run in every child that this process forks, while its object is there."""
+        _in_forked_child.add(weakref.WeakMethod(method, _in_forked_child.discard))

@@ -10,7 +10,6 @@ Being killed is a legal way to stop: nothing depends on `close`.
 from __future__ import annotations
 
 import threading
-import weakref
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
@@ -121,7 +120,7 @@ class EventStore:
         medium = file_system or local_file_system()
         if read_only:
             follower = FollowerLog(medium, directory, known)
-            return cls(
+            store = cls(
                 directory,
                 follower,
                 follower.state,
@@ -129,6 +128,8 @@ class EventStore:
                 options or StoreOptions(),
                 file_system=medium,
             )
+            medium.call_in_forked_child(store.give_up_after_fork)
+            return store
         loading = Loading(medium, directory, known)
         log = open_file_log(
             medium,
@@ -146,7 +147,7 @@ class EventStore:
             file_system=medium,
             checkpointed_revision=loading.checkpointed_revision,
         )
-        _give_up_after_fork(medium, store)
+        medium.call_in_forked_child(store.give_up_after_fork)
         return store
 
     @property
@@ -453,6 +454,8 @@ class EventStore:
                 "it in the child, after the parent has closed it"
             )
             self._log.abandon_after_fork()
+            # Transactions that were open must be able to end.
+            self._state.renew_locks()
 
     def _require_open(self) -> None:
         if self._closed is not None:
@@ -520,14 +523,3 @@ def _checked(projections: Iterable[Projection]) -> tuple[Projection, ...]:
 def _require_revision(revision: int) -> None:
     if revision < 1:
         raise ValueError(f"there is no revision {revision}: the first batch has revision 1")
-
-
-def _give_up_after_fork(file_system: FileSystem, store: EventStore) -> None:
-    reference = weakref.ref(store)
-
-    def give_up() -> None:
-        forked = reference()
-        if forked is not None:
-            forked.give_up_after_fork()
-
-    file_system.call_in_forked_child(give_up)

@@ -264,7 +264,7 @@ class SimulatedFileSystem:
         _ = path
         return None
 
-    def call_in_forked_child(self, callback: Callable[[], None]) -> None:
+    def call_in_forked_child(self, method: Callable[[], None]) -> None:
         """Do nothing: a simulated process does not fork."""
 
     # For the files.
