@@ -29,7 +29,6 @@ _SHUTDOWN_REQUEST = 0x8004587D  # FS_IOC_SHUTDOWN, which xfs calls XFS_IOC_GOING
 _SHUTDOWN_WITHOUT_LOG_FLUSH = struct.pack("I", 2)
 _IMAGE_BYTES = {"ext4": 64 << 20, "xfs": 320 << 20}  # sparse; mkfs.xfs takes no less than 300 MB
 _MAKE = {
-    # A journal thread that commits by itself once a second: more is on the device, and more varied.
     "ext4": ("mkfs.ext4", "-q", "-F"),
     "xfs": ("mkfs.xfs", "-q", "-f"),
 }
@@ -65,9 +64,9 @@ class LoopImage:
         self._is_mounted = False
         self.mount()
 
-    def mount(self) -> None:
+    def mount(self, option: str = "rw") -> None:
         """Mount it; the kernel replays the journal."""
-        options = ["-t", self._kind, "-o", "loop"]
+        options = ["-t", self._kind, "-o", f"loop,{option}"]
         _run("mount", *options, str(self._image), str(self.mount_point))
         self._is_mounted = True
 

@@ -22,6 +22,7 @@ from kernel.workload import (
     content,
     expected_content,
     numbers_written,
+    reason_of,
     store_options,
     write_batch,
 )
@@ -120,7 +121,10 @@ class Worker:
 
     def commit(self, store: MetaStore, name: BatchName) -> None:
         with store.transaction(
-            writable=True, actor=name.author, request_id=str(name.number)
+            writable=True,
+            actor=name.author,
+            reason=reason_of(name),
+            request_id=str(name.number),
         ) as transaction:
             write_batch(transaction, name)
             self.reporter.tell(reports.ISSUED, *name)
