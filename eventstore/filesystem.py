@@ -363,6 +363,10 @@ class LocalFile:
         """Return once content and length are on stable storage."""
         _sync_descriptor(self._descriptor)
 
+    def mapped(self, size_bytes: int) -> mmap.mmap:
+        """Return the start of the file, mapped for reading; ValueError if it is shorter."""
+        return mmap.mmap(self._descriptor, size_bytes, access=mmap.ACCESS_READ)
+
     def close(self) -> None:
         """Release the file; does nothing the second time."""
         descriptor, self._descriptor = self._descriptor, -1
@@ -371,17 +375,21 @@ class LocalFile:
 
 
 class LocalSharedBlock:
-    """The mapped start of a file.
+    """The start of a file, mapped for reading, and written like any file.
 
-    A store of one slice into a mapping is a plain memory copy: a reader in another process may
-    catch it half done, which the checksum in the block shows.
+    Storing into a mapping would take less than the microsecond of a write. But where the page then
+    needs a block that is not to be had (a full disk under a file that shares its blocks with a
+    copy, a file system that has shut down), the kernel tells a mapping by a signal that ends the
+    process, and a write by an error. A reader may catch a write half done, which the checksum in
+    the block shows.
     """
 
-    __slots__ = ("_mapping", "_size_bytes")
+    __slots__ = ("_file", "_mapping", "_size_bytes")
 
-    def __init__(self, mapping: mmap.mmap, size_bytes: int) -> None:
+    def __init__(self, mapping: mmap.mmap, size_bytes: int, file: LocalFile | None) -> None:
         self._mapping = mapping
         self._size_bytes = size_bytes
+        self._file = file
 
     def load(self) -> bytes:
         """Return the bytes."""
@@ -389,15 +397,24 @@ class LocalSharedBlock:
 
     def store(self, data: bytes) -> None:
         """Replace the bytes."""
-        self._mapping[: self._size_bytes] = data
+        if len(data) != self._size_bytes:
+            raise ValueError(f"{len(data)} bytes for a block of {self._size_bytes}")
+        self._written_file().write(0, data)
 
     def sync(self) -> None:
         """Return once the bytes are on stable storage."""
-        self._mapping.flush()
+        self._written_file().sync()
 
     def close(self) -> None:
         """Release the file; does nothing the second time."""
         self._mapping.close()
+        if self._file is not None:
+            self._file.close()
+
+    def _written_file(self) -> LocalFile:
+        if self._file is None:
+            raise TypeError("the block was not opened for writing")
+        return self._file
 
 
 class LocalFileLock:
@@ -500,14 +517,17 @@ class LocalFileSystem:
 
     def share(self, path: str, size_bytes: int, *, writable: bool) -> SharedBlock:
         """Map the start of a file that is at least that long."""
-        file = _open_descriptor(path, os.O_RDWR if writable else os.O_RDONLY)
+        file = LocalFile(path, _open_descriptor(path, os.O_RDWR if writable else os.O_RDONLY))
         try:
-            access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
             # The mapping keeps a duplicate of the descriptor, and that takes the lowest free one.
             with _low_descriptors_taken():
-                return LocalSharedBlock(mmap.mmap(file, size_bytes, access=access), size_bytes)
-        finally:
-            os.close(file)
+                mapping = file.mapped(size_bytes)
+        except BaseException:
+            file.close()
+            raise
+        if not writable:
+            file.close()
+        return LocalSharedBlock(mapping, size_bytes, file if writable else None)
 
     def lock(self, path: str, describe: Callable[[], bytes]) -> FileLock | bytes:
         """Try to lock a file, made if need be, and write a description of the holder into it.

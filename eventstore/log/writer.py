@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from eventstore import format as layout
 from eventstore.errors import BatchTooLargeError, StoreFailedError
-from eventstore.filesystem import join
+from eventstore.filesystem import is_full, join
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -354,11 +354,19 @@ class LogWriter:
         else:
             self._flush_first_group(segment, data)
         self.durable_revision = group.last_revision
-        self._durable_block.store(layout.pack_durable(segment.header.store_id, group.last_revision))
+        self._tell_durable(segment.header.store_id, group.last_revision)
         # First this, so that an interrupt in between leaves nobody waiting.
         group.finish(None)
         with self._queue_lock:
             self._queue.popleft()
+
+    def _tell_durable(self, store_id: bytes, revision: int) -> None:
+        try:
+            self._durable_block.store(layout.pack_durable(store_id, revision))
+        except OSError as error:
+            # It is a lower bound: without space for it, followers see this batch a little later.
+            if not is_full(error):
+                raise
 
     def _flush_first_group(self, segment: Segment, data: bytes) -> None:
         """Write a segment's header and first records, then give it its name.

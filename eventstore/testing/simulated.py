@@ -438,7 +438,7 @@ class SimulatedFile:
 
 
 class SimulatedSharedBlock:
-    """The mapped start of a file: what is stored is pending, and seen at once by all who map it."""
+    """The start of a file: what is stored is pending, and seen at once by all who share it."""
 
     __slots__ = ("_file_system", "_is_open", "_number", "_path", "_size_bytes", "_writable")
 
@@ -467,9 +467,9 @@ class SimulatedSharedBlock:
         """Replace the bytes."""
         self._require_open()
         if not self._writable:
-            raise TypeError("mmap can't modify a readonly memory map.")
+            raise TypeError("the block was not opened for writing")
         if len(data) != self._size_bytes:
-            raise IndexError("mmap slice assignment is wrong size")
+            raise ValueError(f"{len(data)} bytes for a block of {self._size_bytes}")
         self._file_system.store_node(self._path, self._number, data)
 
     def sync(self) -> None:

@@ -12,6 +12,7 @@ import random
 from typing import TYPE_CHECKING
 
 import pytest
+from engine_support import run_python
 from kernel.mounts import loop_image, memory_file_system
 
 from eventstore import Retention, StorageFullError, StoreOptions
@@ -29,6 +30,43 @@ _REASON = "because " * 200
 _OPTIONS = StoreOptions(
     segment_bytes=256 * 1024, background=False, retention=Retention(revisions=500)
 )
+
+
+_WRITE_DURABLE_WITHOUT_SPACE = """
+import contextlib, os, subprocess, sys
+from pathlib import Path
+from engine_support import add, balance, open_store
+directory = Path(sys.argv[1])
+with open_store(directory / "store") as store:
+    with open_store(directory / "store", read_only=True) as follower:
+        add(store, 3)
+        os.sync()
+        # From now on the two files share their block, and the next write needs a new one.
+        copy = ["cp", "--reflink=always", str(directory / "store" / "durable"), str(directory)]
+        subprocess.run(copy, check=True)
+        with open(directory / "filler", "ab", buffering=0) as filler:
+            for size_bytes in (1 << 20, 4096, 1):
+                with contextlib.suppress(OSError):
+                    while filler.write(bytes(size_bytes)):
+                        pass
+                os.sync()
+        add(store, 1)
+        print(balance(store), balance(follower))
+        os.unlink(directory / "filler")
+        os.sync()
+        add(store, 1)
+        print(balance(store), balance(follower))
+"""
+
+
+def test_a_durable_file_without_space_of_its_own_ends_neither_process_nor_commits(
+    tmp_path: Path,
+) -> None:
+    with loop_image(tmp_path, "xfs") as image:
+        process = run_python(_WRITE_DURABLE_WITHOUT_SPACE, image.mount_point)
+        output, complaints = process.communicate()
+        assert process.returncode == 0, complaints
+        assert output == "4 3\n5 5\n"
 
 
 class _FullDisk:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-_CALLS = ("fdatasync", "fsync", "ftruncate", "mkdir", "msync", "pwrite64", "rename", "unlink")
+_CALLS = ("fdatasync", "fsync", "ftruncate", "mkdir", "pwrite64", "rename", "unlink")
 _FAULTS = [
     *((call, "signal=SIGKILL") for call in _CALLS),
     *((call, "error=EIO") for call in _CALLS),
