@@ -104,8 +104,8 @@ def compaction(session: Session) -> None:
 def retention(session: Session) -> None:
     """A compaction that drops all but the newest of the archive, several files."""
     with opened(session) as store:
-        for number in range(4):
-            pay(store, "a", number, 2500)
+        for number in range(3):
+            pay(store, "a", number, 2800)
             store.compact()
     with session.open(replace(SMALL, retention=Retention(revisions=2))) as store:
         pay(store, "b", 1)

@@ -76,18 +76,18 @@ class Depth:
     """
 
     crash_points: int | None = None
-    images: int = 24
+    images: int = 20
     double_crashes: int = 2
-    double_crashes_after_kill: int = 6
+    double_crashes_after_kill: int = 5
     verify_every: int = 16
     compact_every: int = 6
 
 
 QUICK = Depth()
 DEEP = Depth(
-    images=1000,
-    double_crashes=24,
-    double_crashes_after_kill=100,
+    images=300,
+    double_crashes=4,
+    double_crashes_after_kill=40,
     verify_every=4,
     compact_every=2,
 )

@@ -1,7 +1,7 @@
 """Every workload survives a crash at each of its operations, and at those of the recovery.
 
-The usual run samples the images of a crash point that has many; `--hypothesis-profile=deep` takes
-all of them up to a thousand, and many more crashes of recoveries.
+The usual run samples the images of a crash point that has more than some twenty; the long one,
+`--hypothesis-profile=deep`, those that have more than 300, and crashes far more recoveries.
 """
 
 from __future__ import annotations
