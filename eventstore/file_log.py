@@ -80,7 +80,11 @@ class FileLog:
         self._durable_block = file_system.share(
             join(path, layout.DURABLE_NAME), layout.DURABLE_BYTES, writable=True
         )
-        self._durable_block.store(layout.pack_durable(self.store_id, end.revision))
+        try:
+            self._durable_block.store(layout.pack_durable(self.store_id, end.revision))
+        except BaseException:
+            self._durable_block.close()
+            raise
         wal_path = join(path, layout.WAL_NAME)
         self._spares = SpareKeeper(file_system, wal_path, options.segment_bytes)
         self._preparer = _Preparer(self._spares)
