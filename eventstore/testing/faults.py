@@ -1,7 +1,7 @@
 """Faults: which call of a simulated file system fails, and how.
 
-A fault hook sees every call before it has any effect, and may answer with a `Failure`. Only calls
-that can fail on a real system are shown: not closing, and not a store into mapped memory.
+A fault hook sees every call before it has any effect, and may answer with a `Failure`. Closing a
+file and reading mapped memory can't fail, and are not shown.
 """
 
 from __future__ import annotations

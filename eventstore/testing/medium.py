@@ -12,7 +12,7 @@ The model, against which `eventstore/FORMAT.md`, "Assumptions about the medium" 
 - a pending write may be lost, be there, be there in part (any sectors of it, or cut at any byte),
   and in any order with others, whatever the order in which they were made;
 - where a pending write extends a file, the length may arrive without the bytes: they are zeros;
-- a store into a shared mapping is a pending write like any other;
+- a store into a shared block is a pending write like any other;
 - a created, renamed or removed name is pending until its directory is synced: syncing the file
   does not help. A rename within a directory is there or is not, one across directories is two
   changes. A directory whose name is lost is lost with all that is in it;

@@ -312,13 +312,6 @@ class SimulatedFileSystem:
         with self._lock:
             return self.medium.file(number).cached[:size_bytes]
 
-    def store_node(self, path: str, number: int, data: bytes) -> None:
-        """Change mapped bytes; this can't fail, and does nothing once the power is gone."""
-        with self._lock:
-            if not self._is_dark():
-                self.medium.change_file(number, Change(0, data))
-                self._leave("store", path, number)
-
     def forget_open_file(self) -> None:
         """Count a file as closed."""
         with self._lock:
@@ -470,7 +463,7 @@ class SimulatedSharedBlock:
             raise TypeError("the block was not opened for writing")
         if len(data) != self._size_bytes:
             raise ValueError(f"{len(data)} bytes for a block of {self._size_bytes}")
-        self._file_system.store_node(self._path, self._number, data)
+        self._file_system.change_node("store", self._path, self._number, Change(0, data))
 
     def sync(self) -> None:
         """Return once the bytes are on stable storage."""

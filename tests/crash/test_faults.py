@@ -39,8 +39,9 @@ if TYPE_CHECKING:
 
     from eventstore import EventStore
 
-NEEDS_SPACE = frozenset(
-    ("create", "write", "truncate", "sync", "make_directory", "rename", "sync_directory", "lock")
+WRITES = frozenset(("write", "store"))
+NEEDS_SPACE = WRITES.union(
+    ("create", "truncate", "sync", "make_directory", "rename", "sync_directory", "lock")
 )
 AFTER_FAULT = Depth(images=3, double_crashes=1, double_crashes_after_kill=3, verify_every=8)
 AFTER_FAULT_DEEP = Depth(images=16, double_crashes=2, double_crashes_after_kill=12, verify_every=4)
@@ -134,7 +135,7 @@ def test_every_failing_call_is_reported_and_costs_nothing_acknowledged(
         for call in chosen_calls(deep):
             if failure.error_number == errno.ENOSPC and call.name not in NEEDS_SPACE:
                 continue
-            if failure.written_fraction and call.name != "write":
+            if failure.written_fraction and call.name not in WRITES:
                 continue
             later = later_calls(failure) if for_good else frozenset()
             run = run_with(FailCall(call.number, failure, later))

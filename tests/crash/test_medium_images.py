@@ -108,7 +108,7 @@ def test_pending_length_is_there_or_not(fs: SimulatedFileSystem) -> None:
     assert contents(fs, "/a") == {b"abcd", b"ab"}
 
 
-def test_store_into_a_mapping_may_arrive_without_a_sync(fs: SimulatedFileSystem) -> None:
+def test_store_into_a_shared_block_may_arrive_without_a_sync(fs: SimulatedFileSystem) -> None:
     synced_file(fs, b"abc")
     block = fs.share("/a", 2, writable=True)
     block.store(b"AB")
@@ -233,10 +233,14 @@ def test_power_cut_ends_every_call_and_freezes_the_medium(fs: SimulatedFileSyste
     block = fs.share("/a", 2, writable=True)
     fs.cut_power(after_calls=1)
     file.write(0, b"1")
-    for call in (lambda: file.write(0, b"2"), file.sync, lambda: fs.create("/b")):
+    for call in (
+        lambda: file.write(0, b"2"),
+        lambda: block.store(b"33"),
+        file.sync,
+        lambda: fs.create("/b"),
+    ):
         with pytest.raises(PowerCutError):
             call()
-    block.store(b"33")
     file.close()
     assert contents(fs, "/a") == {b"..", b"1."}
     after = fs.after_power_cut(Random(1))
