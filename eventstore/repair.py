@@ -189,10 +189,10 @@ def _choose(file_system: FileSystem, found: Findings) -> Choice:
     """Return what reaches the highest revision, and of several what has the longest history."""
     builder = ChainBuilder(file_system, found.runs)
     choices = []
-    standing = set(found.bases)
+    standing = list(found.bases)
     for chain in builder.chains():
         bases = [base for base in found.bases if builder.holds(chain, base)]
-        standing.difference_update(bases)
+        standing = [base for base in standing if base not in bases]
         if bases:
             choices.append(Choice(chain, _needed(bases)))
     for base in standing:
