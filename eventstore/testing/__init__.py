@@ -21,7 +21,7 @@ from eventstore.testing.explore import DEEP, QUICK, Depth, crash_at_end, explore
 from eventstore.testing.faults import Call, FailCall, Failure, FaultHook, PowerCutError
 from eventstore.testing.images import CrashImage, crash_images
 from eventstore.testing.medium import Medium
-from eventstore.testing.oracle import Fault
+from eventstore.testing.oracle import Defect
 from eventstore.testing.report import InconsistencyError, Report
 from eventstore.testing.session import SMALL, STORE_PATH, NotedStore, Session
 from eventstore.testing.simulated import SimulatedFileSystem, Step
@@ -36,11 +36,11 @@ __all__ = [
     "STORE_PATH",
     "Call",
     "CrashImage",
+    "Defect",
     "Depth",
     "Domain",
     "FailCall",
     "Failure",
-    "Fault",
     "FaultHook",
     "InconsistencyError",
     "Medium",

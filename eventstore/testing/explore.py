@@ -30,7 +30,7 @@ from eventstore.options import Retention
 from eventstore.testing.history import Expectation, History
 from eventstore.testing.images import crash_images, draw_image
 from eventstore.testing.oracle import (
-    Fault,
+    Defect,
     Finding,
     Fold,
     Recovered,
@@ -283,18 +283,18 @@ class _Explorer:
         try:
             store = session.open()
         except Exception as error:
-            finding = Finding(Fault.REFUSED, f"{type(error).__name__}: {error}")
+            finding = Finding(Defect.REFUSED, f"{type(error).__name__}: {error}")
             self.report.add(finding, where)
             return finding
-        fault = Fault.LOST
+        defect = Defect.LOST
         try:
             found = recovered(store)
-            fault = Fault.STUCK
+            defect = Defect.STUCK
             findings = self._judged(found, expected)
             findings += self._examine(store, found, expected)
             self._work(session, store, compacts=compacts)
         except Exception as error:
-            finding = Finding(fault, f"{type(error).__name__}: {error}")
+            finding = Finding(defect, f"{type(error).__name__}: {error}")
             self.report.add(finding, where)
             return finding
         finally:
@@ -309,13 +309,13 @@ class _Explorer:
         findings = []
         tables = self.fold.tables(found, expected)
         if tables is not None and tables != tables_of(store, self.projections):
-            findings.append(Finding(Fault.WRONG_STATE, f"at revision {found.revision}"))
+            findings.append(Finding(Defect.WRONG_STATE, f"at revision {found.revision}"))
         try:
             store.check()
             if self.inspect is not None:
                 self.inspect(store)
         except AssertionError as error:
-            findings.append(Finding(Fault.UNSOUND, str(error)))
+            findings.append(Finding(Defect.UNSOUND, str(error)))
         oldest = found.batches[0][0] if found.batches else found.revision + 1
         for receipt in expected.receipts[-2:]:
             if oldest <= receipt.revision <= found.revision:

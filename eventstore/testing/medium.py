@@ -25,7 +25,10 @@ The model, against which `eventstore/FORMAT.md`, "Assumptions about the medium" 
 from __future__ import annotations
 
 import enum
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = 0
 """The number of the root directory."""
@@ -185,22 +188,15 @@ class Medium:
             self.nodes[number] = DirectoryNode(node.cached, node.cached)
 
     def files(self) -> dict[str, bytes]:
-        """Return the cached content of every file by its path, for comparisons."""
-        found: dict[str, bytes] = {}
-        waiting = [("", self.directory(ROOT))]
-        while waiting:
-            prefix, directory = waiting.pop()
-            for name, number in directory.cached.items():
-                node = self.nodes[number]
-                if isinstance(node, FileNode):
-                    found[f"{prefix}/{name}"] = node.cached
-                else:
-                    waiting.append((f"{prefix}/{name}", node))
-        return found
+        """Return the cached content of every file by its path."""
+        return {path: content for path, content in self._named() if content is not None}
 
     def fingerprint(self) -> frozenset[tuple[str, bytes | None]]:
         """Return a value that two media share if a process sees the same on both."""
-        found: set[tuple[str, bytes | None]] = set()
+        return frozenset(self._named())
+
+    def _named(self) -> Iterator[tuple[str, bytes | None]]:
+        """Yield every path that a process sees, with the content if it is a file."""
         waiting = [("", self.directory(ROOT))]
         while waiting:
             prefix, directory = waiting.pop()
@@ -208,8 +204,7 @@ class Medium:
                 node = self.nodes[number]
                 path = f"{prefix}/{name}"
                 if isinstance(node, FileNode):
-                    found.add((path, node.cached))
+                    yield path, node.cached
                 else:
-                    found.add((path, None))
+                    yield path, None
                     waiting.append((path, node))
-        return frozenset(found)

@@ -24,7 +24,7 @@ Tables = dict[str, dict[Any, Any]]
 """All tables of a store by name, as plain dictionaries."""
 
 
-class Fault(enum.Enum):
+class Defect(enum.Enum):
     """What is wrong after a crash."""
 
     REFUSED = "the store does not open"
@@ -38,7 +38,7 @@ class Fault(enum.Enum):
 class Finding(NamedTuple):
     """One thing that is wrong."""
 
-    fault: Fault
+    defect: Defect
     message: str
 
 
@@ -68,20 +68,20 @@ def judge(found: Recovered, expected: Expectation, *, may_drop: bool) -> Iterato
     """
     if found.revision < expected.revision:
         yield Finding(
-            Fault.LOST,
+            Defect.LOST,
             f"revision {expected.revision} was acknowledged, {found.revision} is the last one left",
         )
     oldest = found.batches[0][0] if found.batches else found.revision + 1
     if oldest > 1 and not may_drop:
-        yield Finding(Fault.LOST, f"all batches before {oldest} are missing")
+        yield Finding(Defect.LOST, f"all batches before {oldest} are missing")
     if [batch[0] for batch in found.batches] != list(range(oldest, found.revision + 1)):
-        yield Finding(Fault.LOST, f"batches are missing between {oldest} and {found.revision}")
+        yield Finding(Defect.LOST, f"batches are missing between {oldest} and {found.revision}")
     for revision, digest, payload in found.batches:
         promised = expected.digests.get(revision)
         if promised is not None and promised != digest:
-            yield Finding(Fault.LOST, f"revision {revision} is not the one that was acknowledged")
+            yield Finding(Defect.LOST, f"revision {revision} is not the one that was acknowledged")
         if payload not in expected.candidates.get(revision, ()):
-            yield Finding(Fault.PHANTOM, f"revision {revision} was never issued like this")
+            yield Finding(Defect.PHANTOM, f"revision {revision} was never issued like this")
 
 
 def tables_of(store: NotedStore, projections: Sequence[Projection]) -> Tables:

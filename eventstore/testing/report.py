@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from eventstore.testing.oracle import Fault, Finding
+from eventstore.testing.oracle import Defect, Finding
 
 _SHOWN_MAX = 5
 
@@ -36,18 +36,18 @@ class Report:
     kills: int = 0
     double_crashes: int = 0
     verified: int = 0
-    counts: dict[Fault, int] = field(default_factory=lambda: dict.fromkeys(Fault, 0))
+    counts: dict[Defect, int] = field(default_factory=lambda: dict.fromkeys(Defect, 0))
     problems: list[str] = field(default_factory=list)
 
     @property
     def acknowledged_lost(self) -> int:
         """How many images have lost something acknowledged, refused ones included."""
-        return self.counts[Fault.LOST] + self.counts[Fault.REFUSED]
+        return self.counts[Defect.LOST] + self.counts[Defect.REFUSED]
 
     @property
     def phantoms(self) -> int:
         """How many batches were found that nobody had issued."""
-        return self.counts[Fault.PHANTOM]
+        return self.counts[Defect.PHANTOM]
 
     @property
     def is_sound(self) -> bool:
@@ -56,9 +56,9 @@ class Report:
 
     def add(self, finding: Finding, where: str) -> None:
         """Count a finding, and keep it in words unless there are enough of its kind."""
-        self.counts[finding.fault] += 1
-        if self.counts[finding.fault] <= _SHOWN_MAX:
-            self.problems.append(f"{finding.fault.value}: {finding.message}\n  {where}")
+        self.counts[finding.defect] += 1
+        if self.counts[finding.defect] <= _SHOWN_MAX:
+            self.problems.append(f"{finding.defect.value}: {finding.message}\n  {where}")
 
     def __str__(self) -> str:
         lines = [

@@ -21,7 +21,7 @@ from eventstore import format as layout
 from eventstore.file_log import FileLog
 from eventstore.filesystem import join
 from eventstore.log.writer import LogWriter
-from eventstore.testing import Depth, Fault, InconsistencyError, Report, Session, explore
+from eventstore.testing import Defect, Depth, InconsistencyError, Report, Session, explore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -149,7 +149,7 @@ def test_log_that_acknowledges_before_the_sync_is_caught(monkeypatch: pytest.Mon
         writer.durable_revision = ticket.revision
 
     monkeypatch.setattr(LogWriter, "make_durable", acknowledge_first)
-    assert explored(commits).counts[Fault.LOST]
+    assert explored(commits).counts[Defect.LOST]
 
 
 def test_durable_file_that_says_too_much_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,7 +161,7 @@ def test_durable_file_that_says_too_much_is_caught(monkeypatch: pytest.MonkeyPat
         return ticket
 
     monkeypatch.setattr(FileLog, "append", claim_first)
-    assert explored(commits).counts[Fault.REFUSED]
+    assert explored(commits).counts[Defect.REFUSED]
 
 
 def test_log_that_writes_another_batch_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,7 +190,7 @@ def test_projection_that_is_not_pure_is_caught() -> None:
             pay(store, "a", 1)
             pay(store, "a", 1)
 
-    assert explored(two, (Impure(),)).counts[Fault.WRONG_STATE]
+    assert explored(two, (Impure(),)).counts[Defect.WRONG_STATE]
 
 
 def test_broken_invariant_of_a_projection_is_caught() -> None:
@@ -212,7 +212,7 @@ def test_broken_invariant_of_a_projection_is_caught() -> None:
                 pay(store, "a", 1)
 
     report = explored(three, (Limited(),))
-    assert report.counts[Fault.UNSOUND]
+    assert report.counts[Defect.UNSOUND]
     assert "more than two" in str(report)
 
 
@@ -231,7 +231,7 @@ def test_store_that_can_not_be_used_after_recovery_is_caught(
             pay(store, "a", 1)
 
     monkeypatch.setattr(EventStore, "begin_write", refuse_after_recovery)
-    assert explored(one, (LEDGER[1],)).counts[Fault.STUCK]
+    assert explored(one, (LEDGER[1],)).counts[Defect.STUCK]
 
 
 def test_names_that_no_open_syncs_after_a_kill_are_caught(

@@ -200,3 +200,29 @@ def test_commits_after_a_failed_sync_are_all_refused_although_syncs_work_again()
     assert len(first) == 7
     assert all(isinstance(error, StoreFailedError) for error in first)
     assert {handle for handle, _, _ in run.errors} == {0}
+
+
+@pytest.mark.parametrize("name", ["write", "sync"])
+def test_all_batches_of_a_group_fail_if_its_write_or_sync_fails(name: str) -> None:
+    file_system = SimulatedFileSystem()
+    session = Session.over(file_system, LEDGER)
+    store = session.open()
+    pay_in(store, 1, 10)
+    errors: list[EventStoreError] = []
+
+    def pay_in_a_group(amount: int) -> None:
+        try:
+            pay_in(store, amount, 10)
+        except StoreFailedError as error:
+            errors.append(error)
+
+    fails = Failure(errno.EIO, written_fraction=0.5)
+    file_system.fault = lambda call: fails if call.name == name else None
+    session.together(*(partial(pay_in_a_group, amount) for amount in range(4)))
+    file_system.fault = None
+    assert len(errors) == 4
+    with store.transaction() as tx:
+        assert tx.revision == 1
+    store.close()
+    assert file_system.open_files == 0
+    crash_at_end(session, file_system, depth=AFTER_FAULT_DEEP).require_sound()
