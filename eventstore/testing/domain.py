@@ -1,4 +1,48 @@
-"""What a user states of a domain, to have its projections checked against a plain model."""
+"""What a user states of a domain, to have its projections checked against a plain model.
+
+A whole check of a projection that counts words::
+
+    from collections import Counter
+
+    from hypothesis import strategies as st
+
+    from eventstore import Event, Projection, TableSpec
+    from eventstore.testing import Domain, check_crash_replay
+
+
+    class Words(Projection):
+        name = "words"
+        version = 1
+        tables = (TableSpec("counts"),)
+
+        def apply(self, event, tables):
+            if event.type == "word.said":
+                counts, word = tables["counts"], event.data["word"]
+                counts.put(word, counts.get(word, 0) + 1)
+
+
+    class WordsDomain(Domain):
+        projections = (Words(),)
+
+        def commands(self):
+            return st.sampled_from(["hello", "good", "bye"])
+
+        def execute(self, transaction, command):
+            transaction.emit(Event("word.said", {"word": command}))
+
+        def initial(self):
+            return Counter()
+
+        def expect(self, model, command):
+            return model + Counter([command])
+
+        def observe(self, transaction):
+            return Counter(dict(transaction.items("counts")))
+
+
+    def test_words():
+        check_crash_replay(WordsDomain())
+"""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import textwrap
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,6 +19,7 @@ from ledger import Account, Ledger, Totals, balances, deposit, open_account, tot
 import eventstore.testing as kit
 from eventstore import Event, Projection, TableSpec
 from eventstore.testing import Depth, Domain, InconsistencyError, check_crash_replay
+from eventstore.testing import domain as domain_module
 
 if TYPE_CHECKING:
     from eventstore import ReadTransaction, WriteTransaction
@@ -165,3 +167,10 @@ def test_every_public_name_of_the_kit_says_what_it_is() -> None:
             assert value.__doc__, name
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = kit.nothing
+
+
+def test_example_in_the_documentation_runs() -> None:
+    _, example = domain_module.__doc__.split("::\n", 1)
+    names: dict[str, Any] = {"__name__": "example"}
+    exec(textwrap.dedent(example), names)
+    names["test_words"]()
