@@ -47,7 +47,7 @@ def test_no_crash_loses_or_invents_a_batch(
         double_crashes=report.double_crashes,
         verified=report.verified,
         acknowledged_lost=report.acknowledged_lost,
-        phantoms=report.phantoms,
+        phantom=report.phantoms,
     )
 
 
