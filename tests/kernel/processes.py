@@ -39,14 +39,17 @@ class WorkerProcess:
         self._unheard: list[reports.Line] = []
         arguments = [role, str(store), str(report), author]
         options = ["--retention", retention, "--seed", str(seed)]
+        # The worker ends when this end of the pipe is closed, which the kernel does at the latest.
+        stdin, self._leash = os.pipe()
         self._process = subprocess.Popen(
             [*under, sys.executable, "-m", "kernel.worker", *arguments, *options],
             cwd=_TESTS.parent,
             env={**os.environ, "PYTHONPATH": f"{_TESTS.parent}:{_TESTS}"},
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
         )
+        os.close(stdin)
 
     def hear(self) -> list[reports.Line]:
         """Return what it has told since the last call."""
@@ -64,12 +67,18 @@ class WorkerProcess:
 
     def wait(self) -> int:
         """Return the exit code once the worker has ended by itself."""
-        self._process.communicate(timeout=_WAIT_SECONDS)
+        self._finish()
         return self._process.returncode
 
     def kill(self) -> str:
         """End it with SIGKILL, and return what it had to say on stderr."""
         self._unheard.append(reports.Line(time.monotonic_ns(), self._name, reports.KILLED, []))
         self._process.send_signal(signal.SIGKILL)
+        return self._finish()
+
+    def _finish(self) -> str:
         _, complaints = self._process.communicate(timeout=_WAIT_SECONDS)
+        if self._leash >= 0:
+            os.close(self._leash)
+            self._leash = -1
         return complaints.decode()

@@ -8,10 +8,8 @@ fixed order, for faults at the Nth call. All run until they are killed, except t
 from __future__ import annotations
 
 import argparse
-import ctypes
+import os
 import random
-import signal
-import sys
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -40,7 +38,6 @@ from projections.snapshots import MetaStore
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_PR_SET_PDEATHSIG = 1
 _WRITER_THREADS = 3
 _LOOKS_A_FOLLOWER = 60
 _SEQUENCE_BATCHES = 60
@@ -192,6 +189,12 @@ class Worker:
             self.reporter.tell(reports.FAILED, repr(error))
 
 
+def _end_with_parent() -> None:
+    """End when the pipe on stdin is closed: however the tests end, no worker outlives them."""
+    os.read(0, 1)
+    os._exit(1)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("role", choices=("write", "take", "follow", "sequence"))
@@ -201,9 +204,7 @@ def main() -> None:
     parser.add_argument("--retention", default="all")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    if sys.platform.startswith("linux"):
-        # However the tests end, no worker outlives them.
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     # Background maintenance looks once a second, but a round does not last as long.
     eventstore.maintenance._LOOK_SECONDS = 0.02
     worker = Worker(arguments)
