@@ -31,8 +31,8 @@ from eventstore.history import Batch
 from eventstore.options import Retention, StoreOptions
 from eventstore.projection import Projection, ReadableTable, TableSpec, WritableTable
 from eventstore.recovery import RecoveryReport, TornTail, Verdict
-from eventstore.repair import LostRevisions, RepairReport, repair_store
-from eventstore.salvage import Damage
+from eventstore.repair.repair import LostRevisions, RepairReport, repair_store
+from eventstore.repair.salvage import Damage
 from eventstore.store import EventStore
 from eventstore.transaction import ReadTransaction, Receipt, WriteTransaction
 from eventstore.verify import Problem, VerifyReport, verify_store

@@ -21,8 +21,14 @@ from damage_support import (
     items_of,
 )
 
-from eventstore import EventStore, Receipt, StoreOptions, repair_store
-from eventstore.repair import LostRevisions, RepairReport
+from eventstore import (
+    EventStore,
+    LostRevisions,
+    Receipt,
+    RepairReport,
+    StoreOptions,
+    repair_store,
+)
 from eventstore.verify import verify_store
 
 if TYPE_CHECKING:

@@ -21,9 +21,9 @@ LAYERS = [
     {"errors", "projection"},
     {"format", "codec", "filesystem", "mounts", "options"},
     {"log", "checkpoint", "state", "packed", "survey"},
-    {"recovery", "compaction", "history", "loading", "file_log", "follower", "writer_lock"}
-    | {"chains", "salvage"},
-    {"maintenance", "verify", "transaction", "restored", "repair"},
+    {"recovery", "compaction", "history", "loading", "file_log", "follower", "writer_lock"},
+    {"maintenance", "verify", "transaction"},
+    {"repair"},
     {"store"},
 ]
 """The engine's modules from the lowest layer to the highest, as the design orders them."""

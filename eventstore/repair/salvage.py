@@ -1,8 +1,8 @@
 """Salvage: everything in a damaged store that still holds by its own checksums. Reads only.
 
 Of the log that is the *runs* of each segment (`eventstore.log.runs`), archived ones included, which
-`eventstore.chains` joins. A state can start at a *base*: a valid checkpoint, or the empty state at
-revision 0. Everything that was not usable is listed as damage.
+`eventstore.repair.chains` joins. A state can start at a *base*: a valid checkpoint, or the empty
+state at revision 0. Everything that was not usable is listed as damage.
 """
 
 from __future__ import annotations

@@ -5,9 +5,9 @@ digests and store id, so that receipts for it still hold; the old store must be 
 two with one identity would part ways.
 
 Batches are never applied over a gap. So a state comes from a chain of records together with a
-base (`eventstore.salvage`): the chain from revision 1 on, or from a checkpoint on, up to the next
-damage. Of all these the one that reaches the highest revision is chosen, and of several the one
-with the longest history. Whatever is not in it is reported: revisions, bytes, and the batches
+base (`eventstore.repair.salvage`): the chain from revision 1 on, or from a checkpoint on, up to the
+next damage. Of all these the one that reaches the highest revision is chosen, and of several the
+one with the longest history. Whatever is not in it is reported: revisions, bytes, and the batches
 that could be read although there is no place for them in the new store.
 """
 
@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from eventstore import format as layout
-from eventstore.chains import ChainBuilder, Piece, records_of
 from eventstore.errors import (
     CorruptionError,
     StorageFullError,
@@ -34,18 +33,19 @@ from eventstore.filesystem import (
 )
 from eventstore.history import decode_record
 from eventstore.recovery import require_store
-from eventstore.restored import Choice, write_store
-from eventstore.salvage import Base, Damage, Findings, salvage
+from eventstore.repair.chains import ChainBuilder, Piece, records_of
+from eventstore.repair.restored import Choice, write_store
+from eventstore.repair.salvage import Base, Damage, Findings, salvage
 from eventstore.verify import verify_store
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterator, Sequence
 
-    from eventstore.chains import Chain
     from eventstore.filesystem import FileSystem
     from eventstore.history import Batch
     from eventstore.projection import Projection
+    from eventstore.repair.chains import Chain
 
 
 class LostRevisions(NamedTuple):

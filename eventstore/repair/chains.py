@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from eventstore.filesystem import FileSystem
-    from eventstore.salvage import Base
+    from eventstore.repair.salvage import Base
 
 
 class Piece(NamedTuple):

@@ -10,19 +10,19 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from eventstore import format as layout
-from eventstore.chains import frame_again, records_of
 from eventstore.compaction import compact
 from eventstore.errors import CorruptionError
 from eventstore.filesystem import join, read_file, write_file
 from eventstore.options import Retention
 from eventstore.recovery import make_root
+from eventstore.repair.chains import frame_again, records_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from eventstore.chains import Chain, Piece
     from eventstore.filesystem import File, FileSystem
-    from eventstore.salvage import Base
+    from eventstore.repair.chains import Chain, Piece
+    from eventstore.repair.salvage import Base
 
 
 class Choice(NamedTuple):
