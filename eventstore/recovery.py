@@ -237,7 +237,7 @@ def _active_segment(
     """Make the first segment, or open the last one, cut it if need be and make it durable."""
     path, tail, end = survey.path, survey.tail, decision.end
     if tail is None or end is None:
-        _sync_names_above(file_system, path)
+        sync_names_above(file_system, path)
         segment = _create_first_segment(file_system, path, options)
         return segment, start_of(segment.header), None
     file = file_system.open(tail.source.path, writable=True)
@@ -255,6 +255,8 @@ def _active_segment(
 
 def make_root(file_system: FileSystem, path: str) -> None:
     """Make the store's own directory and those above it, as far as they are missing.
+
+    Their names are durable once `sync_names_above` has returned.
 
     Raises:
         NotAStoreError: something else is in the way.
@@ -274,7 +276,6 @@ def make_root(file_system: FileSystem, path: str) -> None:
             raise NotAStoreError(
                 f"{path}: {parent(directory)} is not a directory, so no store can be made there"
             ) from error
-        file_system.sync_directory(parent(directory))
 
 
 def _make_subdirectories(file_system: FileSystem, path: str) -> None:
@@ -292,18 +293,18 @@ def _make_subdirectories(file_system: FileSystem, path: str) -> None:
         file_system.sync_directory(directory)
 
 
-def _sync_names_above(file_system: FileSystem, path: str) -> None:
+def sync_names_above(file_system: FileSystem, path: str) -> None:
     """Make the name of the store's directory durable, and those of directories made for it.
 
-    An earlier attempt to make the store may have been killed before it synced them. What it made
-    holds nothing but the way to the store.
+    Also those that an earlier attempt has made, which was killed before it came to this: what it
+    made holds nothing but the way to the store.
     """
     above = parent(path)
     # Who may not read a directory can't sync it, and has not made it.
     with contextlib.suppress(PermissionError):
         file_system.sync_directory(above)
         if above != parent(above) and len(file_system.list_directory(above)) == 1:
-            _sync_names_above(file_system, above)
+            sync_names_above(file_system, above)
 
 
 def _remove_temporaries(file_system: FileSystem, path: str) -> tuple[str, ...]:
@@ -368,7 +369,7 @@ def _cut_tail(file_system: FileSystem, path: str, tail: Tail, file: File) -> Tor
     """Copy the invalid bytes aside, then zero them.
 
     The copy is durable before the first byte is zeroed. If this is cut short, what is left of
-    the tail is found and cut again.
+    the tail is found and cut again. The zeros are durable once the caller has synced the file.
     """
     offset_bytes = tail.end.position.offset_bytes
     revision = tail.end.position.revision + 1
@@ -382,7 +383,6 @@ def _cut_tail(file_system: FileSystem, path: str, tail: Tail, file: File) -> Tor
     file_system.rename(temporary, saved_path)
     file_system.sync_directory(directory)
     file.write(offset_bytes, bytes(len(data)))
-    file.sync()
     return TornTail(revision, offset_bytes, len(data), tail.end.problem or "", saved_path)
 
 

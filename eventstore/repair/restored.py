@@ -14,7 +14,7 @@ from eventstore.compaction import compact
 from eventstore.errors import CorruptionError
 from eventstore.filesystem import join, read_file, write_file
 from eventstore.options import Retention
-from eventstore.recovery import make_root
+from eventstore.recovery import make_root, sync_names_above
 from eventstore.repair.chains import frame_again, records_of
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ def write_store(file_system: FileSystem, path: str, store_id: bytes, choice: Cho
         OSError: what was written so far is left behind.
     """
     make_root(file_system, path)
+    sync_names_above(file_system, path)
     for name in layout.DIRECTORY_NAMES:
         if not file_system.exists(join(path, name)):
             file_system.make_directory(join(path, name))

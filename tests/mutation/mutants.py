@@ -6,8 +6,8 @@ order that a crash could expose.
 
 Not here, because nothing is lost without them: the syncs of a spare before it is used and of a
 checkpoint while it is written (a later sync of the same file covers both; they spread the work),
-the syncs of the `durable` file (a bound that is behind is legal), and the sync of a directory
-after a checkpoint or a segment was *removed* (if it comes back, it is removed again).
+the syncs of the `durable` file (a bound that is behind is legal), the sync of the directory after
+a checkpoint was removed or a damaged one was set aside (if it comes back, that is done again).
 """
 
 from __future__ import annotations
@@ -51,20 +51,14 @@ MUTANTS = (
     Mutant(
         "no sync of the log when it is opened",
         RECOVERY,
-        "        file.sync()\n        file_system.sync_directory(join(path, layout.WAL_NAME))\n",
-        "        file_system.sync_directory(join(path, layout.WAL_NAME))\n",
+        "        file.sync()\n        return Segment(",
+        "        return Segment(",
     ),
     Mutant(
         "no sync of a new store's first segment",
         RECOVERY,
         "    spare.file.sync()\n",
         "",
-    ),
-    Mutant(
-        "no sync after a torn tail was zeroed",
-        RECOVERY,
-        "    file.write(offset_bytes, bytes(len(data)))\n    file.sync()\n",
-        "    file.write(offset_bytes, bytes(len(data)))\n",
     ),
     Mutant(
         "no sync of small files",
@@ -87,29 +81,30 @@ MUTANTS = (
         "",
     ),
     Mutant(
-        "no directory sync of the log when it is opened",
+        "no sync of the names that an open finds",
         RECOVERY,
-        "        file.sync()\n        file_system.sync_directory(join(path, layout.WAL_NAME))\n",
-        "        file.sync()\n",
-    ),
-    Mutant(
-        "no directory sync after a store's directory was made",
-        RECOVERY,
-        "        file_system.sync_directory(parent(directory))\n",
+        "    for directory in (path, *directories):\n"
+        "        file_system.sync_directory(directory)\n",
         "",
     ),
     Mutant(
-        "no directory sync after the subdirectories were made",
+        "no sync of the name of a new store",
         RECOVERY,
-        "    if missing:\n        file_system.sync_directory(path)\n",
-        "",
+        "        sync_names_above(file_system, path)\n        segment =",
+        "        segment =",
+    ),
+    Mutant(
+        "no sync of the names above a new store's directory",
+        RECOVERY,
+        "            sync_names_above(file_system, above)\n",
+        "            pass\n",
     ),
     Mutant(
         "no directory sync after the first segment got its name",
         RECOVERY,
-        "    file_system.rename(spare.file.path, name)\n"
-        "    file_system.sync_directory(directory)\n",
-        "    file_system.rename(spare.file.path, name)\n",
+        "        file_system.rename(spare.file.path, name)\n"
+        "        file_system.sync_directory(directory)\n",
+        "        file_system.rename(spare.file.path, name)\n",
     ),
     Mutant(
         "no directory sync after a torn tail was saved",
@@ -130,6 +125,26 @@ MUTANTS = (
         "        self._file_system.rename(temporary, target)\n"
         "        self._file_system.sync_directory(self._archive_path)\n",
         "        self._file_system.rename(temporary, target)\n",
+    ),
+    Mutant(
+        "no directory sync after a segment was archived and removed",
+        COMPACTION,
+        "            self._file_system.remove(source.path)\n"
+        "            self._file_system.sync_directory(self._wal_path)\n",
+        "            self._file_system.remove(source.path)\n",
+    ),
+    Mutant(
+        "no directory sync after an archived segment was dropped",
+        COMPACTION,
+        "            self._file_system.remove(source.path)\n"
+        "            self._file_system.sync_directory(self._archive_path)\n",
+        "            self._file_system.remove(source.path)\n",
+    ),
+    Mutant(
+        "no sync of a repaired segment",
+        "eventstore/repair/restored.py",
+        "            target.sync()\n",
+        "",
     ),
     Mutant("sync of a directory does nothing", FILE_SYSTEM, "os.fsync(descriptor)", "pass"),
     # Orders
@@ -160,6 +175,18 @@ MUTANTS = (
         TRANSACTION,
         "        self._log.wait_until_durable(self._base_revision)\n",
         "",
+    ),
+    Mutant(
+        "records that nothing proves synced are not written again",
+        RECOVERY,
+        "        _write_unproven_again(file, tail)\n",
+        "",
+    ),
+    Mutant(
+        "the log is dropped before the archive",
+        COMPACTION,
+        "        archived, dropped = 0, self._drop_archived()\n",
+        "        archived, dropped = 0, 0\n",
     ),
     Mutant(
         "a segment gets its name before its first group",
@@ -398,6 +425,12 @@ MUTANTS = (
         FILE_SYSTEM,
         "            self._check_still_named(path, descriptor)\n",
         "",
+    ),
+    Mutant(
+        "the store's directory is not locked",
+        FILE_SYSTEM,
+        "        directory = _flocked(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)\n",
+        "        directory = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)\n",
     ),
     Mutant(
         "the lock is not exclusive",
