@@ -244,7 +244,7 @@ def test_names_that_no_open_syncs_after_a_kill_are_caught(
                 file_system.sync_directory(path)
 
     monkeypatch.setattr(recovery, "_make_subdirectories", make_only_what_is_missing)
-    monkeypatch.setattr(recovery, "_sync_names_above", lambda file_system, path: None)
+    monkeypatch.setattr(recovery, "sync_names_above", lambda file_system, path: None)
     after_kill = Depth(images=1, double_crashes=0, double_crashes_after_kill=16, verify_every=1)
     for workload in (making, retention):
         report = explore(workload, LEDGER, depth=after_kill, stop_early=True)
