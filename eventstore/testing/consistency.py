@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic
 try:
     from hypothesis import HealthCheck, given, note, settings
     from hypothesis import strategies as st
+    from hypothesis.errors import Flaky
 except ImportError as error:  # pragma: no cover - a test runs this in a process without Hypothesis
     raise ImportError(
         "checking a domain needs Hypothesis: pip install snapledger[testing]"
@@ -114,15 +115,28 @@ def check_crash_replay(
         seed: for the crashes.
 
     Raises:
-        InconsistencyError: with the smallest script that was found, and what is wrong after it.
+        InconsistencyError: with the smallest script that was found, and what is wrong after it;
+            or with one that fails only sometimes, because something in the domain is not pure.
     """
+    failures: list[InconsistencyError] = []
 
     @_tolerant(settings)
     @given(script=_scripts(domain))
     def agree(script: Script[C]) -> None:
-        _check_script(domain, script, depth, seed)
+        try:
+            _check_script(domain, script, depth, seed)
+        except InconsistencyError as error:
+            failures.append(error)
+            raise
 
-    agree()
+    try:
+        agree()
+    except Flaky as error:
+        raise InconsistencyError(
+            f"{failures[-1]}\n\nThe same script does not always fail: a projection, a command or "
+            "the model depends on something else, such as a clock, a random number or a global "
+            "variable"
+        ) from error
 
 
 def _tolerant(given_settings: settings | None) -> settings:

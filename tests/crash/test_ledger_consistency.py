@@ -95,6 +95,21 @@ class ImpureFold(Bug):
     shows = ("domain.execute(tx, Pay(source='bank'",)
 
 
+class FoldThatIsWrongOnce(Bug):
+    class Projected(Totals):
+        applied = 0
+
+        def apply(self, event: Event, tables: Any) -> None:
+            if event.type == "money.deposited":
+                FoldThatIsWrongOnce.Projected.applied += 1
+                if FoldThatIsWrongOnce.Projected.applied == 20:
+                    event = Event(event.type, {**event.data, "amount": 2 * event.data["amount"]})
+            super().apply(event, tables)
+
+    projections = (Ledger(), Projected())
+    shows = ("domain.execute(tx, Pay(source='bank'", "does not always fail")
+
+
 class RefusesTooMuch(Bug):
     def execute(self, transaction: WriteTransaction, command: Pay) -> None:
         if command.amount > 5:
@@ -125,9 +140,7 @@ REPEATABLE = settings(max_examples=80, database=None, derandomize=True)
 SHALLOW = Depth(crash_points=3, images=2, double_crashes=0, double_crashes_after_kill=1)
 
 
-@pytest.mark.parametrize(
-    "domain", [ForgetfulCheckpoint, ImpureFold, RefusesTooMuch, BrokenInvariant]
-)
+@pytest.mark.parametrize("domain", Bug.__subclasses__())
 def test_smallest_script_is_shown_for_a_domain_that_is_wrong(domain: type[Bug]) -> None:
     with pytest.raises(InconsistencyError) as caught:
         check_crash_replay(domain(), settings=REPEATABLE, depth=SHALLOW)
@@ -135,7 +148,8 @@ def test_smallest_script_is_shown_for_a_domain_that_is_wrong(domain: type[Bug]) 
     assert message.startswith(f"{domain.__name__}: the store and the model disagree")
     for text in domain.shows:
         assert text in message, message
-    assert message.count("domain.execute") <= 4, message
+    if "does not always fail" not in message:
+        assert message.count("domain.execute") <= 4, message
 
 
 WITHOUT_HYPOTHESIS = """
