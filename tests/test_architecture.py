@@ -162,6 +162,17 @@ def test_only_the_codec_imports_msgpack() -> None:
     assert importers == {"eventstore.codec"}
 
 
+def test_only_the_format_packs_and_unpacks_bytes() -> None:
+    importers = {
+        name
+        for name in ENGINE
+        for imported, _ in imported_modules("eventstore", name)
+        if top_level(imported) == "struct"
+    }
+    # The file system unpacks what macOS says of a mount, which is not of the format.
+    assert importers == {"eventstore.format", "eventstore.filesystem"}
+
+
 @pytest.mark.parametrize("name", ENGINE)
 def test_only_the_file_system_calls_the_operating_system_for_files(name: str) -> None:
     if name == "eventstore.filesystem":
