@@ -57,7 +57,7 @@ MUTANTS = (
     Mutant(
         "no sync of a new store's first segment",
         RECOVERY,
-        "    spare.file.sync()\n",
+        "        spare.file.sync()\n",
         "",
     ),
     Mutant(
