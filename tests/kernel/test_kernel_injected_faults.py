@@ -115,9 +115,14 @@ def test_an_injected_fault_loses_no_acknowledged_batch(
     record_proof: Callable[..., None],
 ) -> None:
     sequences = _Sequences(tmp_path)
-    numbers = range(1, calls[call] + 1)
-    for number in numbers if deep else [random.Random(kernel_seed).choice(numbers)]:
+    numbers = list(range(1, calls[call] + 1))
+    if not deep:
+        numbers = random.Random(kernel_seed).sample(numbers, len(numbers))
+    for number in numbers:
         sequences.run(call, fault, number)
+        # How often a thread makes a call differs: the last ones may not come to pass.
+        if sequences.met and not deep:
+            break
     sequences.oracle.require_nothing_wrong()
     assert sequences.met > 0
     record_proof("injected by strace", faults=sequences.met, **sequences.oracle.counts())
