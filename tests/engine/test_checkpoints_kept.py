@@ -7,9 +7,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from engine_support import SMALL, add, checkpoints, open_store
+from engine_support import SMALL, add, checkpoints, open_store, segments
 
-from eventstore import CorruptionError, Retention
+from eventstore import CorruptionError, Retention, compaction
+from eventstore.log.segments import compress
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,6 +30,22 @@ def test_no_checkpoint_goes_while_one_of_the_two_newest_is_damaged(
         with pytest.raises(CorruptionError):
             store.compact()
         assert set(before) < set(checkpoints(tmp_path))
+
+
+def test_segment_stays_when_its_archived_copy_is_another_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_store(tmp_path) as store:
+        for _ in range(2):
+            add(store, 30)
+            store.checkpoint()
+        before = segments(tmp_path)
+        # A medium that gives back other bytes than were written, and under a good checksum.
+        monkeypatch.setattr(compaction, "compress", lambda data: compress(data[:-1] + b"x"))
+        with pytest.raises(CorruptionError, match="differs from the segment"):
+            store.compact()
+        assert segments(tmp_path) == before
+        assert len(list(store.batches())) == 60
 
 
 def test_log_replayed_at_the_open_counts_towards_the_next_checkpoint(tmp_path: Path) -> None:

@@ -271,6 +271,20 @@ def test_log_that_forked_is_refused(path: Path, backup: Path, batches: int, has_
                 follower.transaction()
 
 
+def test_fork_of_the_same_length_is_refused_when_the_durable_file_is_behind(
+    path: Path, backup: Path
+) -> None:
+    with open_store(path, read_only=True) as follower:
+        assert balance(follower) == 20
+        restore_in_place(backup, path)
+        with open_store(path) as store:
+            while balance(store) < 20:
+                add(store)
+        state_durable(path, 12)
+        with pytest.raises(CorruptionError, match="another history"):
+            follower.transaction()
+
+
 def test_directory_that_was_replaced_is_noticed(path: Path, backup: Path) -> None:
     with open_store(path, read_only=True) as follower:
         assert balance(follower) == 20
