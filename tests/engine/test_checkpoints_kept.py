@@ -1,4 +1,4 @@
-"""Which checkpoints a compaction keeps, and what counts towards the next one."""
+"""Checkpoints: what a compaction keeps and verifies, and what counts towards the next one."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from engine_support import SMALL, add, checkpoints, open_store, segments
 
 from eventstore import CorruptionError, Retention, compaction
+from eventstore import format as layout
 from eventstore.log.segments import compress
 
 if TYPE_CHECKING:
@@ -46,6 +47,20 @@ def test_segment_stays_when_its_archived_copy_is_another_one(
             store.compact()
         assert segments(tmp_path) == before
         assert len(list(store.batches())) == 60
+
+
+def test_full_verification_compares_the_digest_of_a_checkpoint(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        add(store, 3)
+        store.checkpoint()
+        [path] = checkpoints(tmp_path)
+        content = path.read_bytes()
+        body = content[: -layout.footer_bytes(2)]
+        footer = layout.unpack_footer(content[len(body) :], 2)
+        # All checksums are right, as after damage that by chance has the same ones.
+        path.write_bytes(body + layout.pack_footer(footer._replace(digest=bytes(32))))
+        [problem] = store.verify().problems
+        assert "SHA-256" in problem.reason
 
 
 def test_log_replayed_at_the_open_counts_towards_the_next_checkpoint(tmp_path: Path) -> None:
