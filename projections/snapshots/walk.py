@@ -1,9 +1,9 @@
 r"""Walks: which snapshots to visit for a set of filters, and visiting them in key order.
 
 A filter that asks for equality on name, parent, kind or a label can only match the snapshots in
-one index range, so only those are looked at (an equality with NUL, which a filter can write as
-`\x00`, is in no index); every candidate is then tested against the whole
-filter. If any filter of a walk asks for no equality, all snapshots are visited. Of several
+one index range, so only those are looked at; every candidate is then tested against the whole
+filter. An equality with NUL, which a filter can write as `\x00`, is in no index and does not
+count. If any filter of a walk asks for no equality, all snapshots are visited. Of several
 equalities in one filter, the one that most likely selects least is used: name, label, parent,
 kind, in that order.
 """
