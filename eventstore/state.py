@@ -91,7 +91,7 @@ class Table:
         self._state = state
         self._packed = packed
         self._rows: SortedDict[Any, Any] = SortedDict()
-        # Keys of this type need no proof that they sort among the others; None: all keys do.
+        # Keys of this type are known to sort among the others; all other keys are tried out first.
         self._key_type: type | None = None
         self._lock = threading.Lock()
 
