@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 settings.register_profile(
     "quick", max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
-settings.register_profile("deep", settings.get_profile("quick"), max_examples=5000)
+settings.register_profile("deep", settings.get_profile("quick"), max_examples=2000)
 settings.load_profile("quick")
 
 

@@ -189,6 +189,7 @@ class _Explorer:
         workload(session)
         self.options = session.options
         self.report.operations = file_system.calls
+        self.report.crash_points_total = len(file_system.steps)
         with _quiet():
             for position in self._positions(len(file_system.steps)):
                 self._crash_at(file_system, session.history, position)
@@ -204,6 +205,7 @@ class _Explorer:
 
     def run_end(self, session: Session, file_system: SimulatedFileSystem) -> Report:
         self.report.operations = file_system.calls
+        self.report.crash_points_total = 1
         with _quiet():
             self._crash_at(file_system, session.history, file_system.position)
         return self.report

@@ -20,6 +20,7 @@ class Report:
     Attributes:
         operations: calls of the file system that the workload made.
         crash_points: states of the medium at which a crash was tried.
+        crash_points_total: states that the workload left; an operation that only reads leaves none.
         images: power cuts: one for each image at each crash point.
         recoveries: images that differ, each opened, judged and used.
         kills: crash points at which only the processes died.
@@ -31,6 +32,7 @@ class Report:
 
     operations: int = 0
     crash_points: int = 0
+    crash_points_total: int = 0
     images: int = 0
     recoveries: int = 0
     kills: int = 0
@@ -62,10 +64,10 @@ class Report:
 
     def __str__(self) -> str:
         lines = [
-            f"{self.operations} operations, {self.crash_points} crash points, {self.images} "
-            f"images ({self.recoveries} recoveries), {self.kills} kills, {self.double_crashes} "
-            f"double crashes, {self.verified} verified; {self.acknowledged_lost} acknowledged "
-            f"lost, {self.phantoms} phantoms",
+            f"{self.operations} operations, {self.crash_points} of {self.crash_points_total} crash "
+            f"points, {self.images} images ({self.recoveries} recoveries), {self.kills} kills, "
+            f"{self.double_crashes} double crashes, {self.verified} verified; "
+            f"{self.acknowledged_lost} acknowledged lost, {self.phantoms} phantoms",
             *self.problems,
         ]
         return "\n".join(lines)

@@ -12,7 +12,7 @@ import pytest
 from crash_support import LEDGER, WORKLOADS, rolls
 from ledger import balances, total
 
-from eventstore.testing import DEEP, QUICK, NotedStore, explore
+from eventstore.testing import DEEP, QUICK, Defect, NotedStore, explore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,6 +41,7 @@ def test_no_crash_loses_or_invents_a_batch(
         f"crash exploration: {name}",
         operations=report.operations,
         crash_points=report.crash_points,
+        crash_points_total=report.crash_points_total,
         images=report.images,
         recoveries=report.recoveries,
         kills=report.kills,
@@ -48,6 +49,7 @@ def test_no_crash_loses_or_invents_a_batch(
         verified=report.verified,
         acknowledged_lost=report.acknowledged_lost,
         phantom=report.phantoms,
+        wrong_verdict=report.counts[Defect.REFUSED],
     )
 
 

@@ -11,9 +11,10 @@ The quick profile runs it every time, `--hypothesis-profile=deep` for minutes.
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from dataclasses import replace
 from random import Random
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import pytest
 from hypothesis import Phase, settings
@@ -198,8 +199,12 @@ def outcome(call: Callable[..., None], *arguments: Any) -> type[SnapshotError] |
 class MetaStoreMachine(RuleBasedStateMachine):
     """Drives store and model side by side."""
 
+    tried: ClassVar[Counter[str]] = Counter()
+    """Over all scripts of a search."""
+
     @initialize()
     def make(self) -> None:
+        self.tried["scripts"] += 1
         self.options = SMALL
         self.may_have_dropped = False
         self.model = Model()
@@ -362,6 +367,9 @@ class MetaStoreMachine(RuleBasedStateMachine):
         )
         self.begin_on(after)
         found = self.store.recovery.revision
+        self.tried["crashes"] += 1
+        self.tried["acknowledged_lost"] += max(acknowledged - found, 0)
+        self.tried["phantom"] += max(found - self.revision - bool(self.attempted), 0)
         assert found in ({acknowledged} | ({self.revision + 1} if self.attempted else set()))
         if found > self.revision:
             self.model = self.models[found] = self.attempted
@@ -375,6 +383,7 @@ class MetaStoreMachine(RuleBasedStateMachine):
 
     @invariant()
     def tables_hold_their_invariants(self) -> None:
+        self.tried["steps"] += 1
         self.store.check()
 
     @invariant()
@@ -397,11 +406,12 @@ class MetaStoreMachine(RuleBasedStateMachine):
             assert self.file_system.open_files == 0
 
 
-TestMetaStoreMachine = MetaStoreMachine.TestCase
-# An example takes some 20 ms, so there may be more of them than in other tests.
-TestMetaStoreMachine.settings = settings(
-    max_examples=2 * settings.default.max_examples, stateful_step_count=50
-)
+def test_store_and_model_agree_whatever_happens(record_proof: Callable[..., None]) -> None:
+    MetaStoreMachine.tried.clear()
+    # A script takes some 40 ms, so there may be more of them than of other examples.
+    searched = settings(max_examples=2 * settings.default.max_examples, stateful_step_count=50)
+    run_state_machine_as_test(MetaStoreMachine, settings=searched)
+    record_proof("state machine of the metadata store", **MetaStoreMachine.tried)
 
 
 def forget_old_values(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@
 
 Each round fills the file system to the last block, from another file, at a random moment; then
 snapshots are created until that is refused, removed, read, compacted, in random order; the store
-is sometimes reopened or its process killed meanwhile; at last the space is given back.
+is sometimes reopened meanwhile; at last the space is given back.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pytest
 from engine_support import run_python
 from kernel.mounts import loop_image, memory_file_system
 
-from eventstore import Retention, StorageFullError, StoreOptions
+from eventstore import Retention, StorageFullError, StoreOptions, Verdict
 from projections.snapshots import Kind, MetaStore, Usage
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _MIB = 1024 * 1024
 _ATTEMPTS = 10_000
 _REMOVALS = 12
+_FAULTS = ("acknowledged_lost", "phantom", "wrong_verdict")
 # The log grows faster than the state, since a segment's space is what is prepared for a checkpoint.
 _REASON = "because " * 200
 _OPTIONS = StoreOptions(
@@ -80,7 +81,7 @@ class _FullDisk:
         self._names: dict[str, str] = {}
         self._made = 0
         self.counts = dict.fromkeys(
-            ("rounds", "creates_refused", "removals", "compactions", "reopened"), 0
+            ("rounds", "creates_refused", "removals", "compactions", "reopened", *_FAULTS), 0
         )
         # Two checkpoints are always kept: only from the third on does one replace another.
         for _ in range(2):
@@ -144,6 +145,8 @@ class _FullDisk:
     def _read(self) -> None:
         with self._store.transaction() as transaction:
             found = {info.name: info.labels["label"] for info in transaction.walk_info()}
+        self.counts["acknowledged_lost"] += len(self._names.items() - found.items())
+        self.counts["phantom"] += len(found.items() - self._names.items())
         assert found == self._names
         self._store.check()
 
@@ -151,6 +154,9 @@ class _FullDisk:
         self._store.close()
         self._store = MetaStore.open(self._path, options=_OPTIONS)
         self.counts["reopened"] += 1
+        verdict = self._store.recovery.verdict
+        self.counts["wrong_verdict"] += verdict is not Verdict.CLEAN
+        assert verdict is Verdict.CLEAN
 
     def _fill(self) -> None:
         """Leave not a byte."""

@@ -31,6 +31,7 @@ _FAULTS = [
     *((call, "signal=SIGKILL") for call in _CALLS),
     *((call, "error=EIO") for call in _CALLS),
     *((call, "error=ENOSPC") for call in ("mkdir", "pwrite64", "rename")),
+    *((call, "error=EINTR") for call in ("fdatasync", "fsync", "ftruncate", "pwrite64")),
 ]
 
 

@@ -152,7 +152,8 @@ MUTANTS = (
         "acknowledged before the sync",
         TRANSACTION,
         "            self._log.make_durable(ticket)\n",
-        "            pass\n",
+        '            __import__("threading").Thread('
+        "target=self._log.make_durable, args=(ticket,)).start()\n",
     ),
     Mutant(
         "published before the sync",

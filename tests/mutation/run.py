@@ -7,6 +7,7 @@ tests must pass, which is seen first, unless single mutants are named.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -112,7 +113,8 @@ def main() -> None:
     print(f"{caught} of {len(chosen)} mutants caught")
     if arguments.proofs:
         with arguments.proofs.open("a", encoding="utf-8") as file:
-            file.write(f'{{"proof": "mutants", "caught": {caught}, "total": {len(chosen)}}}\n')
+            counts = {"caught": caught, "caught_total": len(chosen)}
+            file.write(json.dumps({"proof": "mutants", **counts}) + "\n")
     sys.exit(caught != len(chosen))
 
 
