@@ -13,7 +13,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 from eventstore import format as layout
 from eventstore.checkpoint import Checkpoint, load_checkpoint
@@ -31,6 +32,8 @@ from eventstore.log.segments import SegmentSource, list_sources, open_source
 
 if TYPE_CHECKING:
     from eventstore.filesystem import File, FileSystem
+
+_Unpacked = TypeVar("_Unpacked")
 
 Replay = Callable[[Checkpoint | None], Callable[[Record], object]]
 """Given the checkpoint to start from, returns what takes each record after it, in order."""
@@ -112,12 +115,26 @@ def read_durable_bound(file_system: FileSystem, path: str, store_id: bytes | Non
     Raises:
         FormatVersionError: it has a newer format.
     """
+    return _read_durable(file_system, path, partial(layout.unpack_durable, store_id=store_id)) or 0
+
+
+def read_durable_store_id(file_system: FileSystem, path: str) -> bytes | None:
+    """Return the id of the store whose `durable` file is there; None if nothing good is.
+
+    Raises:
+        FormatVersionError: it has a newer format.
+    """
+    return _read_durable(file_system, path, layout.durable_store_id)
+
+
+def _read_durable(
+    file_system: FileSystem, path: str, unpack: Callable[[bytes], _Unpacked | None]
+) -> _Unpacked | None:
     durable_path = join(path, layout.DURABLE_NAME)
     if not file_system.exists(durable_path):
-        return 0
+        return None
     try:
-        block = read_file(file_system, durable_path, layout.DURABLE_BYTES)
-        return layout.unpack_durable(block, store_id) or 0
+        return unpack(read_file(file_system, durable_path, layout.DURABLE_BYTES))
     except layout.NewerVersionError as error:
         raise FormatVersionError(
             durable_path, error.found_version, layout.FORMAT_VERSION

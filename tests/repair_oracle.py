@@ -29,6 +29,7 @@ from eventstore import (
     StoreOptions,
     repair_store,
 )
+from eventstore.format import RECORD_ALIGNMENT_BYTES
 from eventstore.verify import verify_store
 
 if TYPE_CHECKING:
@@ -105,9 +106,17 @@ def _read(
         linked.add(previous + 1)
     for span in image.spans[path]:
         # Padding holds nothing: it is made anew.
-        if content[span.start : span.payload_end] == whole[span.start : span.payload_end]:
+        if _has_record(content, whole[span.start : span.payload_end]):
             readable.add(span.revision)
             linked.add(span.revision + 1)
+
+
+def _has_record(content: bytes, record: bytes) -> bool:
+    """Say whether a record is anywhere that one may begin: damage may have moved it."""
+    place = content.find(record)
+    while place % RECORD_ALIGNMENT_BYTES and place >= 0:
+        place = content.find(record, place + 1)
+    return place >= 0
 
 
 def _readable_part(data: bytes) -> bytes:

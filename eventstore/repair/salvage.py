@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from eventstore import format as layout
 from eventstore.checkpoint import verify_checkpoint
 from eventstore.errors import CorruptionError
-from eventstore.filesystem import join, parent, read_file
+from eventstore.filesystem import join, parent
 from eventstore.history import decode_record
 from eventstore.log.reader import Record, read_segment_header
 from eventstore.log.runs import Gap, Run, SegmentRuns
@@ -24,7 +24,7 @@ from eventstore.log.segments import (
     list_segments,
     open_readable_part,
 )
-from eventstore.survey import read_durable_bound
+from eventstore.survey import read_durable_bound, read_durable_store_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -139,11 +139,8 @@ class _Salvage:
                 continue
             finally:
                 file.close()
-        durable_path = join(self._path, layout.DURABLE_NAME)
-        if self._file_system.exists(durable_path):
-            block = read_file(self._file_system, durable_path, layout.DURABLE_BYTES)
-            store_id = layout.durable_store_id(block)
-            ids += [store_id] if store_id is not None else []
+        store_id = read_durable_store_id(self._file_system, self._path)
+        ids += [store_id] if store_id is not None else []
         if not ids:
             raise CorruptionError(
                 self._path,

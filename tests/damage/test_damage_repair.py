@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gzip
 import random
 import struct
 from itertools import combinations
@@ -33,11 +34,13 @@ from eventstore import (
     CorruptionError,
     Event,
     EventStore,
+    FormatVersionError,
     NotAStoreError,
     StorageFullError,
     StoreLockedError,
     repair_store,
 )
+from eventstore import format as layout
 from eventstore.filesystem import write_file
 from eventstore.testing.faults import Call, Failure, PowerCutError
 
@@ -195,6 +198,30 @@ def test_a_copy_in_the_archive_fills_the_gap_of_one_in_the_log() -> None:
     files = _flipped(files, path, image.spans[archived][8].start)
     tally.check(image, {**files, archived: image.files[archived]}, "twice", nothing_lost)
     tally.assert_clean()
+
+
+@pytest.mark.parametrize("shift_bytes", [1, 8])
+def test_records_that_moved_within_a_segment_are_found_where_they_can_be(shift_bytes: int) -> None:
+    """A damaged compressed file may decompress to more or fewer bytes than it was made of."""
+    tally = RepairTally()
+    image = build_image()
+    for path in image.segments:
+        if path.endswith(".gz"):
+            whole, at = image.contents[path], image.spans[path][2].start
+            moved = gzip.compress(whole[:at] + bytes(shift_bytes) + whole[at:])
+            tally.check(image, {**image.files, path: moved}, path)
+    tally.assert_clean()
+    assert tally.inputs
+
+
+def test_a_durable_file_of_a_newer_format_is_refused_and_nothing_is_made() -> None:
+    block = build_image().files["durable"]
+    fields = block[:8] + (layout.FORMAT_VERSION + 1).to_bytes(4, "little") + block[12:36]
+    newer = layout.seal_block(fields, len(block))
+    file_system = file_system_of({**build_image().files, "durable": newer})
+    with pytest.raises(FormatVersionError, match="durable"):
+        repair_store(PATH, OUTPUT, [Shelf()], file_system=file_system)
+    assert not file_system.exists(OUTPUT)
 
 
 def test_damaged_padding_costs_nothing(image: Image) -> None:

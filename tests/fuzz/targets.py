@@ -89,8 +89,10 @@ def batch(data: bytes) -> None:
 
 def durable(data: bytes) -> None:
     """The `durable` file."""
-    layout.unpack_durable(data, STORE_ID)
-    layout.unpack_durable(data, None)
+    with contextlib.suppress(layout.NewerVersionError):
+        layout.unpack_durable(data, STORE_ID)
+    with contextlib.suppress(layout.NewerVersionError):
+        layout.unpack_durable(data, None)
 
 
 def segment(data: bytes) -> None:
