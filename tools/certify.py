@@ -1,6 +1,7 @@
 """The certificate: run every proof of durability, and write down what was tried and what was lost.
 
-`python -m tools.certify` in a checkout takes hours on two cores, as root; `--quick` takes minutes.
+`python -m tools.certify` in a checkout takes over an hour on two cores, as root; `--quick` takes
+minutes, `--no-mutants` leaves out the last half an hour.
 Nothing in the certificate is written by hand: each proof records its own counts, and a run in
 which a test fails writes none.
 """
