@@ -5,8 +5,6 @@ ordered tables in memory, which answer reads; checkpoints compact the log. The e
 nothing of any domain: a user writes a `Projection` and opens an `EventStore` with it.
 """
 
-from eventstore.codec import Event, Metadata
-from eventstore.compaction import CompactionReport
 from eventstore.errors import (
     BatchTooLargeError,
     CompactedError,
@@ -27,12 +25,12 @@ from eventstore.errors import (
     UnsupportedPlatformError,
     WriterBusyError,
 )
-from eventstore.history import Batch
+from eventstore.event import Batch, Event, Metadata
 from eventstore.options import Retention, StoreOptions
 from eventstore.projection import Projection, ReadableTable, TableSpec, WritableTable
-from eventstore.recovery import RecoveryReport, TornTail, Verdict
 from eventstore.repair.repair import LostRevisions, RepairReport, repair_store
 from eventstore.repair.salvage import Damage
+from eventstore.reports import CompactionReport, RecoveryReport, TornTail, Verdict
 from eventstore.store import EventStore
 from eventstore.transaction import ReadTransaction, Receipt, WriteTransaction
 from eventstore.verify import Problem, VerifyReport, verify_store

@@ -19,7 +19,7 @@ from eventstore import format as layout
 from eventstore.codec import DecodeError, pack, unpack_row
 from eventstore.errors import CorruptionError, FormatVersionError, StorageFullError
 from eventstore.filesystem import Window, is_full, join, parent
-from eventstore.packed import CHUNK_ROWS, PackedChunk, PackedRows, pack_ends
+from eventstore.packed import CHUNK_ROWS, PackedChunk, PackedRows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -74,6 +74,22 @@ class CheckpointContent(NamedTuple):
     time_ns: int
     digest: bytes
     tables: tuple[tuple[TableManifest, Callable[[], Iterable[tuple[Any, bytes]]]], ...]
+
+
+def list_checkpoints(file_system: FileSystem, path: str) -> list[tuple[int, str]]:
+    """Return the revision that each checkpoint of a store is named by, and its path, oldest first.
+
+    Nothing is read, and whether a checkpoint is valid is not known. None where the directory is
+    missing.
+    """
+    directory = join(path, layout.CHECKPOINTS_NAME)
+    if not file_system.is_directory(directory):
+        return []
+    named = [
+        (layout.parse_checkpoint_name(name), join(directory, name))
+        for name in file_system.list_directory(directory)
+    ]
+    return sorted((revision, path) for revision, path in named if revision is not None)
 
 
 def write_checkpoint(
@@ -183,7 +199,7 @@ def _write_content(file: File, content: CheckpointContent, pause: Callable[[], o
     for number, (_, rows) in enumerate(content.tables):
         row_count = 0
         for keys, values in _chunks(rows()):
-            parts = (pack(keys[0]), pack(keys), pack_ends(values), b"".join(values))
+            parts = (pack(keys[0]), pack(keys), layout.pack_ends(values), b"".join(values))
             output.append(layout.pack_chunk(number, len(keys), parts, seed))
             row_count += len(keys)
             chunk_count += 1
@@ -321,5 +337,5 @@ def _unpack_manifest(packed: bytes) -> tuple[TableManifest, ...]:
 def _check_rows(rows: PackedRows) -> None:
     try:
         rows.check()
-    except (AssertionError, TypeError) as error:
+    except (AssertionError, TypeError, ValueError) as error:
         raise layout.MalformedError(0, str(error)) from error

@@ -11,43 +11,19 @@ is bounded by the length of the input, and that by the batch cap of the log.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgpack
 
 from eventstore.errors import InvalidEventError
+from eventstore.event import Event, Metadata, Plain
 
 NESTING_LEVELS_MAX = 256
 """How many lists and dicts may stand inside each other in the data of an event."""
 
-Plain = Any
-"""A value of None, bool, int, float, str, bytes, and lists, tuples and dicts of these."""
-
 
 class DecodeError(Exception):
     """Bytes that are not what the codec writes, although their checksum holds."""
-
-
-class Metadata(NamedTuple):
-    """Who and why: the metadata of a transaction, each part optional."""
-
-    actor: str | None = None
-    reason: str | None = None
-    request_id: str | None = None
-
-
-class Event(NamedTuple):
-    """An immutable fact of the domain.
-
-    Attributes:
-        type: a stable tag, kept in the log for ever.
-        data: the fact, of plain types; not to be changed once emitted.
-        version: schema version of `data`.
-    """
-
-    type: str
-    data: Plain
-    version: int = 1
 
 
 _SCALARS = frozenset((type(None), bool, int, float, str, bytes))

@@ -14,12 +14,11 @@ from __future__ import annotations
 
 import contextlib
 import time
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from eventstore import format as layout
-from eventstore.checkpoint import load_checkpoint
+from eventstore.checkpoint import list_checkpoints, load_checkpoint
 from eventstore.errors import CorruptionError, StorageFullError
 from eventstore.filesystem import is_full, join, write_file
 from eventstore.log.reader import SegmentScanner, read_segment_header, start_of
@@ -31,6 +30,7 @@ from eventstore.log.segments import (
     list_sources,
     open_source,
 )
+from eventstore.reports import CompactionReport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -53,23 +53,6 @@ class Plan(NamedTuple):
 
     checkpoints: tuple[int, ...]
     segments: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class CompactionReport:
-    """What a compaction did.
-
-    Attributes:
-        archived: segments moved into the archive.
-        dropped: segments removed for good, by retention.
-        checkpoints_removed: older checkpoints removed.
-        freed_bytes: how much less the store takes; negative if it takes more.
-    """
-
-    archived: int = 0
-    dropped: int = 0
-    checkpoints_removed: int = 0
-    freed_bytes: int = 0
 
 
 def plan(checkpoints: Sequence[int], segments: Sequence[int]) -> Plan:
@@ -124,7 +107,7 @@ class _Compaction:
 
     def run(self) -> CompactionReport:
         before_bytes = self._size_bytes()
-        checkpoints = self._checkpoint_revisions()
+        checkpoints = [revision for revision, _ in list_checkpoints(self._file_system, self._path)]
         segments = list_segments(self._file_system, self._path)
         going = plan(checkpoints, [source.first_revision for source in segments])
         if self._may_drop() and (going.checkpoints or going.segments or self._archived()):
@@ -150,11 +133,6 @@ class _Compaction:
             checkpoints_removed=len(going.checkpoints),
             freed_bytes=before_bytes - self._size_bytes(),
         )
-
-    def _checkpoint_revisions(self) -> list[int]:
-        names = self._file_system.list_directory(self._checkpoints_path)
-        revisions = (layout.parse_checkpoint_name(name) for name in names)
-        return sorted(revision for revision in revisions if revision is not None)
 
     def _remove_checkpoints(self, revisions: Sequence[int]) -> None:
         for revision in revisions:

@@ -19,31 +19,22 @@ from eventstore import format as layout
 from eventstore.checkpoint import (
     Checkpoint,
     CheckpointContent,
-    load_checkpoint,
     write_checkpoint,
 )
-from eventstore.compaction import CompactionReport, compact
+from eventstore.compaction import compact
 from eventstore.errors import (
-    CorruptionError,
     StorageFullError,
     StoreClosedError,
     StoreFailedError,
     StoreLockedError,
 )
 from eventstore.filesystem import FileLock, FileSystem, is_full, join
-from eventstore.log.cursor import RecordCursor
 from eventstore.log.seam import Head
-from eventstore.log.segments import list_archived, list_segments, list_sources
 from eventstore.log.spare import SpareKeeper
 from eventstore.log.writer import LogWriter, Segment, Ticket
-from eventstore.recovery import (
-    RecoveryReport,
-    decide,
-    execute,
-    make_root,
-    require_local,
-    require_store,
-)
+from eventstore.place import make_root, require_local, require_store
+from eventstore.recovery import decide, execute
+from eventstore.store_files import StoreFiles
 from eventstore.survey import Replay, survey_store
 
 if TYPE_CHECKING:
@@ -52,6 +43,7 @@ if TYPE_CHECKING:
     from eventstore.log.reader import Position, Record
     from eventstore.log.seam import Appended
     from eventstore.options import StoreOptions
+    from eventstore.reports import CompactionReport, RecoveryReport
 
 _LOCK_POLL_SECONDS = 0.02
 _PREPARE_PAUSE_SECONDS = 0.002
@@ -77,6 +69,7 @@ class FileLog:
         self._path = path
         self._options = options
         self._lock = lock
+        self._files = StoreFiles(file_system, path, self.store_id)
         self._durable_block = file_system.share(
             join(path, layout.DURABLE_NAME), layout.DURABLE_BYTES, writable=True
         )
@@ -150,19 +143,15 @@ class FileLog:
 
     def read(self, first_revision: int, last_revision: int) -> Iterator[Record]:
         """Yield durable records."""
-        cursor = RecordCursor(self._file_system, self._path, first_revision)
-        try:
-            yield from cursor.read(min(last_revision, self.durable_revision))
-        finally:
-            cursor.close()
+        return self._files.read(first_revision, min(last_revision, self.durable_revision))
 
     def oldest_revision(self) -> int:
         """Return the first revision that can still be read."""
-        return list_sources(self._file_system, self._path)[0].first_revision
+        return self._files.oldest_revision()
 
     def checkpoint_before(self, revision: int) -> Checkpoint | None:
         """Return the newest valid checkpoint at or before a revision."""
-        return newest_checkpoint(self._file_system, self._path, self.store_id, revision)
+        return self._files.checkpoint_before(revision)
 
     def save_checkpoint(self, content: CheckpointContent, pause: Callable[[], object]) -> None:
         """Store a checkpoint durably, and verify it.
@@ -201,7 +190,7 @@ class FileLog:
             "appended_bytes": self.appended_bytes,
             "spare_ready": self._spares.ready,
             "prepare_error": self._preparer.error,
-            **disk_usage(self._file_system, self._path),
+            **self._files.disk_usage(),
         }
 
     def close(self) -> None:
@@ -324,42 +313,6 @@ def _open_locked(
     except BaseException:
         lock.release()
         raise
-
-
-def newest_checkpoint(
-    file_system: FileSystem, path: str, store_id: bytes, revision: int
-) -> Checkpoint | None:
-    """Return the newest valid checkpoint of a store at or before a revision."""
-    directory = join(path, layout.CHECKPOINTS_NAME)
-    for name in reversed(file_system.list_directory(directory)):
-        found = layout.parse_checkpoint_name(name)
-        if found is None or found > revision:
-            continue
-        try:
-            checkpoint = load_checkpoint(file_system, join(directory, name))
-        except (CorruptionError, FileNotFoundError):
-            continue
-        if checkpoint.store_id == store_id and checkpoint.revision == found:
-            return checkpoint
-    return None
-
-
-def disk_usage(file_system: FileSystem, path: str) -> dict[str, int]:
-    """Return how many files of each kind a store has, and their bytes."""
-    usage: dict[str, int] = {}
-    sources = {
-        "segment": list_segments(file_system, path),
-        "archive": list_archived(file_system, path),
-    }
-    for kind, found in sources.items():
-        usage[f"{kind}_count"] = len(found)
-        usage[f"{kind}_bytes"] = sum(file_system.size_bytes(source.path) for source in found)
-    directory = join(path, layout.CHECKPOINTS_NAME)
-    listed = file_system.list_directory(directory) if file_system.is_directory(directory) else []
-    names = [name for name in listed if layout.parse_checkpoint_name(name) is not None]
-    usage["checkpoint_count"] = len(names)
-    usage["checkpoint_bytes"] = sum(file_system.size_bytes(join(directory, name)) for name in names)
-    return usage
 
 
 def _acquire_lock(file_system: FileSystem, path: str, timeout_seconds: float | None) -> FileLock:

@@ -22,23 +22,23 @@ from eventstore.errors import (
     NotAStoreError,
     ReadOnlyStoreError,
 )
-from eventstore.file_log import disk_usage, newest_checkpoint
 from eventstore.filesystem import FileSystem, SharedBlock, join
-from eventstore.history import replay_record, stale_projections, start_state
 from eventstore.log.cursor import RecordCursor
 from eventstore.log.seam import Head
-from eventstore.log.segments import list_sources
-from eventstore.recovery import RecoveryReport, Verdict, require_store
+from eventstore.place import require_store
+from eventstore.replay import replay_record, stale_projections, start_state
+from eventstore.reports import RecoveryReport, Verdict
+from eventstore.store_files import StoreFiles
 from eventstore.survey import read_durable_bound, survey_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from eventstore.checkpoint import Checkpoint, CheckpointContent
-    from eventstore.compaction import CompactionReport
     from eventstore.log.reader import Record
     from eventstore.log.seam import Appended
     from eventstore.projection import Projection
+    from eventstore.reports import CompactionReport
     from eventstore.state import State
     from eventstore.survey import Survey
 
@@ -76,6 +76,7 @@ class FollowerLog:
         self._durable = _DurableFile(file_system, join(path, layout.DURABLE_NAME))
         self._is_closed = False
         self.state, self.store_id, self.recovery = self._load()
+        self._files = StoreFiles(file_system, path, self.store_id)
         self._cursor = self._new_cursor()
 
     @property
@@ -109,19 +110,15 @@ class FollowerLog:
 
     def read(self, first_revision: int, last_revision: int) -> Iterator[Record]:
         """Yield durable records."""
-        cursor = RecordCursor(self._file_system, self._path, first_revision)
-        try:
-            yield from cursor.read(min(last_revision, self.durable_revision))
-        finally:
-            cursor.close()
+        return self._files.read(first_revision, min(last_revision, self.durable_revision))
 
     def oldest_revision(self) -> int:
         """Return the first revision that can still be read."""
-        return list_sources(self._file_system, self._path)[0].first_revision
+        return self._files.oldest_revision()
 
     def checkpoint_before(self, revision: int) -> Checkpoint | None:
         """Return the newest valid checkpoint at or before a revision."""
-        return newest_checkpoint(self._file_system, self._path, self.store_id, revision)
+        return self._files.checkpoint_before(revision)
 
     def stats(self) -> dict[str, Any]:
         """Return sizes and counts."""
@@ -133,7 +130,7 @@ class FollowerLog:
             "durable_revision": self.durable_revision,
             "oldest_revision": self.oldest_revision(),
             "digest": head.digest.hex(),
-            **disk_usage(self._file_system, self._path),
+            **self._files.disk_usage(),
         }
 
     def close(self) -> None:

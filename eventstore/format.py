@@ -13,14 +13,19 @@ from __future__ import annotations
 import hashlib
 import re
 import struct
-from typing import NamedTuple
+import sys
+from array import array
+from itertools import accumulate
+from typing import TYPE_CHECKING, NamedTuple
 from zlib import crc32
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 FORMAT_VERSION = 1
 """The version written, and the newest one read."""
 
 STORE_ID_BYTES = 16
-DIGEST_BYTES = 32
 
 LOCK_NAME = "LOCK"
 WAL_NAME = "wal"
@@ -63,6 +68,7 @@ _FOOTER = struct.Struct("<8sIIQ32s")
 _ROW_COUNT = struct.Struct("<Q")
 
 _UINT32 = struct.Struct("<I")
+_UINT32_ARRAY_CODE = "I"
 
 if (
     _RECORD_HEADER.size != RECORD_HEADER_BYTES
@@ -201,6 +207,11 @@ def archive_name(first_revision: int) -> str:
 def spare_name(number: int) -> str:
     """Return the temporary name of a preallocated file that is no segment yet."""
     return f"spare-{number}{TEMPORARY_SUFFIX}"
+
+
+def damaged_name(name: str) -> str:
+    """Return the name under which a file is set aside that can't be used."""
+    return name + ".damaged"
 
 
 def torn_name(revision: int, offset_bytes: int) -> str:
@@ -355,6 +366,11 @@ def peek_payload_bytes(window: bytes, offset_bytes: int) -> int:
     return length
 
 
+def payload_holds(header: RecordHeader, payload: bytes, seed: int) -> bool:
+    """Say whether a payload has the checksum that its header states."""
+    return crc32(payload, seed) == header.payload_crc
+
+
 def record_digest(header: RecordHeader, payload: bytes | memoryview, previous: bytes) -> bytes:
     """Return the digest that a record must state, given the one before it."""
     digested = _RECORD_DIGESTED.pack(
@@ -445,6 +461,33 @@ def split_chunk(
         body[keys_end:ends_end],
         body[ends_end:],
     )
+
+
+def pack_ends(values: Sequence[bytes]) -> bytes:
+    """Return where each of a chunk's values ends when they stand one after the other."""
+    return _in_file_order(array(_UINT32_ARRAY_CODE, accumulate(map(len, values)))).tobytes()
+
+
+def unpack_ends(ends: bytes) -> Sequence[int]:
+    """Return where each of a chunk's values ends.
+
+    Raises:
+        ValueError: a part of an end is left over.
+    """
+    return _in_file_order(array(_UINT32_ARRAY_CODE, ends))
+
+
+def end_of_value(ends: bytes, index: int) -> int:
+    """Return where one of a chunk's values ends."""
+    start = _UINT32.size * index
+    return int.from_bytes(ends[start : start + _UINT32.size], "little")
+
+
+def _in_file_order(numbers: array[int]) -> array[int]:
+    """Swap the bytes of an array between the order of the machine and that of the file."""
+    if sys.byteorder == "big":  # pragma: no cover
+        numbers.byteswap()
+    return numbers
 
 
 def footer_bytes(table_count: int) -> int:

@@ -6,63 +6,23 @@ or before it, with the batches after that replayed; or a replay from the first b
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
-from eventstore.codec import DecodeError, Event, Metadata, decode_batch
-from eventstore.errors import CompactedError, CorruptionError, ProjectionError
-from eventstore.state import Node, State
+from eventstore.errors import CompactedError
+from eventstore.event import EPOCH
+from eventstore.replay import decode_record, replay_record, stale_projections, start_state
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Iterator, Sequence
 
-    from eventstore.checkpoint import Checkpoint
-    from eventstore.log.reader import Record
+    from eventstore.event import Batch
     from eventstore.log.seam import Log
-    from eventstore.packed import PackedRows
     from eventstore.projection import Projection
+    from eventstore.state import State
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _WATCH_POLL_SECONDS = 0.02
-
-
-class Batch(NamedTuple):
-    """The events of one transaction, as the log keeps them.
-
-    Attributes:
-        revision: 1, 2, 3 …
-        time_ns: nanoseconds since the epoch, never less than the batch before.
-        metadata: who and why.
-        events: in the order in which they were emitted.
-        digest: chain digest.
-    """
-
-    revision: int
-    time_ns: int
-    metadata: Metadata
-    events: tuple[Event, ...]
-    digest: bytes
-
-    @property
-    def time(self) -> datetime:
-        """The time in UTC, cut to the microseconds that a datetime holds."""
-        return _EPOCH + timedelta(microseconds=self.time_ns // 1000)
-
-
-def decode_record(record: Record) -> Batch:
-    """Return the batch in a verified record.
-
-    Raises:
-        CorruptionError: the payload is no batch, although its checksum and digest hold.
-    """
-    try:
-        metadata, events = decode_batch(record.payload)
-    except DecodeError as error:
-        raise CorruptionError(
-            f"revision {record.revision}", record.offset_bytes, str(error)
-        ) from error
-    return Batch(record.revision, record.time_ns, metadata, events, record.digest)
 
 
 def time_to_ns(time: datetime | int) -> int:
@@ -79,64 +39,7 @@ def time_to_ns(time: datetime | int) -> int:
     if time.tzinfo is None:
         raise ValueError("the time has no time zone: use an aware datetime, such as UTC")
     # To the end of the microsecond: what was shown as this time had happened by then.
-    return (time - _EPOCH) // timedelta(microseconds=1) * 1000 + 999
-
-
-def replay_record(state: State, record: Record) -> None:
-    """Fold a batch into the state as its next version.
-
-    Raises:
-        CorruptionError: the payload is no batch.
-        ProjectionError: a projection can't apply what it once emitted.
-    """
-    batch = decode_record(record)
-    state.begin()
-    try:
-        for event in batch.events:
-            state.apply(event)
-    except Exception as error:
-        state.rollback()
-        raise ProjectionError(
-            f"revision {batch.revision} can't be replayed: {type(error).__name__}: {error}; "
-            "Projection.apply must accept every event it has ever accepted"
-        ) from error
-    except BaseException:
-        state.rollback()
-        raise
-    state.publish(state.commit(batch.revision, batch.digest, batch.time_ns))
-
-
-def start_state(projections: Sequence[Projection], checkpoint: Checkpoint | None) -> State:
-    """Return the state at a checkpoint, or the empty one; stale tables start empty."""
-    if checkpoint is None:
-        return State(projections, Node(0, b"", 0))
-    start = Node(checkpoint.revision, checkpoint.digest, checkpoint.time_ns)
-    return State(projections, start, fitting_rows(projections, checkpoint))
-
-
-def fitting_rows(
-    projections: Sequence[Projection], checkpoint: Checkpoint
-) -> dict[str, PackedRows]:
-    """Return the rows in a checkpoint of the projections that it holds in their version."""
-    stale = {projection.name for projection in stale_projections(projections, checkpoint)}
-    return {table.table: rows for table, rows in checkpoint.tables if table.projection not in stale}
-
-
-def stale_projections(
-    projections: Sequence[Projection], checkpoint: Checkpoint | None
-) -> list[Projection]:
-    """Return the projections that a checkpoint does not hold in their version and tables."""
-    if checkpoint is None:
-        return []
-    held: dict[tuple[str, int], set[str]] = {}
-    for table, _ in checkpoint.tables:
-        held.setdefault((table.projection, table.projection_version), set()).add(table.table)
-    return [
-        projection
-        for projection in projections
-        if held.get((projection.name, projection.version), set())
-        != {spec.name for spec in projection.tables}
-    ]
+    return (time - EPOCH) // timedelta(microseconds=1) * 1000 + 999
 
 
 def state_at(log: Log, projections: Sequence[Projection], revision: int) -> State:

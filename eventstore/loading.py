@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from eventstore import history
+from eventstore import replay
 from eventstore.errors import CompactedError, ProjectionError
 from eventstore.log.cursor import RecordCursor
 
@@ -36,26 +36,26 @@ class Loading:
         self._file_system = file_system
         self._path = path
         self._projections = projections
-        self.state = history.start_state(projections, None)
+        self.state = replay.start_state(projections, None)
         self.checkpointed_revision = 0
 
     def start(self, checkpoint: Checkpoint | None) -> Callable[[Record], None]:
         """Take the checkpoint, rebuild what it does not hold, and return the replay."""
-        self.state = history.start_state(self._projections, checkpoint)
-        stale = history.stale_projections(self._projections, checkpoint)
+        self.state = replay.start_state(self._projections, checkpoint)
+        stale = replay.stale_projections(self._projections, checkpoint)
         if checkpoint is not None and stale:
             self._rebuild(stale, checkpoint)
         elif checkpoint is not None:
             self.checkpointed_revision = checkpoint.revision
-        return lambda record: history.replay_record(self.state, record)
+        return lambda record: replay.replay_record(self.state, record)
 
     def _rebuild(self, stale: list[Projection], checkpoint: Checkpoint) -> None:
         """Fold the log up to the checkpoint into the projections that it does not hold."""
-        rebuilt = history.start_state(stale, None)
+        rebuilt = replay.start_state(stale, None)
         cursor = RecordCursor(self._file_system, self._path, 1)
         try:
             for record in cursor.read(checkpoint.revision):
-                history.replay_record(rebuilt, record)
+                replay.replay_record(rebuilt, record)
         except CompactedError as error:
             names = ", ".join(f"{projection.name!r}" for projection in stale)
             raise ProjectionError(

@@ -9,18 +9,15 @@ chunk is first touched (about 10 µs), a value when it is read.
 
 from __future__ import annotations
 
-import sys
-from array import array
 from bisect import bisect_left, bisect_right
 from itertools import pairwise
 from typing import Any
 
+from eventstore import format as layout
 from eventstore.codec import unpack_keys, unpack_row
 
 CHUNK_ROWS = 128
 """Rows in a chunk: a first touch unpacks this many keys."""
-
-_END_BYTES = 4
 
 
 class Absent:
@@ -40,7 +37,7 @@ class PackedChunk:
     Args:
         first_key: the packed smallest key.
         keys: all keys, packed as one array.
-        ends: for each row, where its value ends in `values`: 32-bit, little-endian.
+        ends: for each row, where its value ends in `values`, packed (`format.pack_ends`).
         values: the packed values, one after the other.
     """
 
@@ -62,15 +59,13 @@ class PackedChunk:
 
     def value(self, index: int) -> bytes:
         """Return the packed value of a row."""
-        return self._values[self._end(index - 1) if index else 0 : self._end(index)]
+        start = layout.end_of_value(self._ends, index - 1) if index else 0
+        return self._values[start : layout.end_of_value(self._ends, index)]
 
     def values(self) -> list[bytes]:
         """Return the packed values of all rows."""
-        ends = array("I", self._ends)
-        if sys.byteorder == "big":  # pragma: no cover
-            ends.byteswap()
         values, start, found = self._values, 0, []
-        for end in ends:
+        for end in layout.unpack_ends(self._ends):
             found.append(values[start:end])
             start = end
         return found
@@ -79,30 +74,15 @@ class PackedChunk:
         """Check that the parts belong together; O(rows).
 
         Raises:
-            AssertionError: they do not.
+            AssertionError, ValueError: they do not.
         """
         if self.keys[:1] != [self.first_key]:
             raise AssertionError("a chunk does not start with its first key")
-        ends = [0, *(self._end(index) for index in range(len(self.keys)))]
-        if len(self._ends) != _END_BYTES * len(self.keys) or ends[-1] != len(self._values):
+        ends = [0, *layout.unpack_ends(self._ends)]
+        if len(ends) != len(self.keys) + 1 or ends[-1] != len(self._values):
             raise AssertionError("a chunk does not have one value for each key")
         if any(low > high for low, high in pairwise(ends)):
             raise AssertionError("a value in a chunk ends before it starts")
-
-    def _end(self, index: int) -> int:
-        start = _END_BYTES * index
-        return int.from_bytes(self._ends[start : start + _END_BYTES], "little")
-
-
-def pack_ends(values: list[bytes]) -> bytes:
-    """Return where each of the values ends when they stand one after the other."""
-    ends, end = array("I"), 0
-    for value in values:
-        end += len(value)
-        ends.append(end)
-    if sys.byteorder == "big":  # pragma: no cover
-        ends.byteswap()
-    return ends.tobytes()
 
 
 class PackedRows:

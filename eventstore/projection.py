@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from eventstore.codec import Event, Plain
+    from eventstore.event import Event, Plain
 
 D = TypeVar("D")
 

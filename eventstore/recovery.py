@@ -13,20 +13,18 @@ refused, and not one byte changed.
 
 from __future__ import annotations
 
-import contextlib
-import enum
 import secrets
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from eventstore import format as layout
-from eventstore.errors import CorruptionError, NotAStoreError, UnsupportedFileSystemError
-from eventstore.filesystem import join, parent, write_file
+from eventstore.errors import CorruptionError
+from eventstore.filesystem import join, write_file
 from eventstore.log.reader import Position, start_of
 from eventstore.log.spare import preallocate
 from eventstore.log.writer import Segment
-from eventstore.survey import DAMAGED_SUFFIX
+from eventstore.place import sync_names_above
+from eventstore.reports import RecoveryReport, TornTail, Verdict
 
 if TYPE_CHECKING:
     from eventstore.filesystem import File, FileSystem
@@ -34,22 +32,6 @@ if TYPE_CHECKING:
     from eventstore.survey import Survey, Tail
 
 _SLICE_BYTES = 1024 * 1024
-_ROOT_NAMES = frozenset(
-    (
-        layout.LOCK_NAME,
-        layout.DURABLE_NAME,
-        layout.DURABLE_NAME + layout.TEMPORARY_SUFFIX,
-        *layout.DIRECTORY_NAMES,
-    )
-)
-
-
-class Verdict(enum.Enum):
-    """What an open found."""
-
-    NEW = "new"
-    CLEAN = "clean"
-    TORN_TAIL = "torn tail"
 
 
 class Decision(NamedTuple):
@@ -62,108 +44,6 @@ class Decision(NamedTuple):
 
     verdict: Verdict
     end: Position | None
-
-
-@dataclass(frozen=True, slots=True)
-class TornTail:
-    """A tail that was cut.
-
-    Attributes:
-        revision: that its first record would have had.
-        offset_bytes: where in the segment it began.
-        size_bytes: how much was cut.
-        reason: why its first record was not valid.
-        saved_path: where the bytes were copied before they were cut.
-    """
-
-    revision: int
-    offset_bytes: int
-    size_bytes: int
-    reason: str
-    saved_path: str
-
-
-@dataclass(frozen=True, slots=True)
-class RecoveryReport:
-    """What the last open found and did.
-
-    Attributes:
-        verdict: new, clean or torn tail.
-        revision: of the last batch recovered.
-        checkpoint_revision: where the replay started; 0 without a checkpoint.
-        replayed_batches: how many batches were replayed from there.
-        replayed_bytes: how much log they take.
-        torn_tail: what was cut, if anything was.
-        damaged_checkpoints: checkpoints that could not be used and were set aside.
-        removed_files: leftovers of interrupted writes.
-    """
-
-    verdict: Verdict
-    revision: int = 0
-    checkpoint_revision: int = 0
-    replayed_batches: int = 0
-    replayed_bytes: int = 0
-    torn_tail: TornTail | None = None
-    damaged_checkpoints: tuple[str, ...] = ()
-    removed_files: tuple[str, ...] = ()
-
-
-def require_local(file_system: FileSystem, path: str) -> None:
-    """Check that a path is on a file system that can keep what a store promises.
-
-    Raises:
-        UnsupportedFileSystemError: it is not known to be.
-    """
-    kind = file_system.network_type(path)
-    if kind is not None:
-        raise UnsupportedFileSystemError(
-            f"{path}: on a file system of type {kind}, which is not known to be local: its locks "
-            "and syncs may not hold; put the store on a local disk, or take the risk with "
-            "StoreOptions(allow_network_file_system=True)"
-        )
-
-
-def require_store(file_system: FileSystem, path: str, *, may_create: bool) -> None:
-    """Check that a store is at the path, or may be made there.
-
-    Raises:
-        NotAStoreError: a file is there, a directory of something else, or nothing although
-            something must be.
-    """
-    if not file_system.exists(path):
-        if may_create:
-            return
-        raise NotAStoreError(f"{path}: there is no store; check the path")
-    if not file_system.is_directory(path):
-        raise NotAStoreError(f"{path}: not a directory (a link is not followed), so no store")
-    _require_no_link(file_system, path)
-    names = file_system.list_directory(path)
-    strangers = [name for name in names if name not in _ROOT_NAMES]
-    if strangers:
-        raise NotAStoreError(
-            f"{path}: not a store: the directory holds {strangers[0]!r}; give the path of a "
-            "store, of an empty directory or of nothing"
-        )
-    # `durable` is made after the log, so where it is alone the log is lost: damage, found later.
-    if not may_create and layout.WAL_NAME not in names and layout.DURABLE_NAME not in names:
-        raise NotAStoreError(f"{path}: the directory holds no store; check the path")
-    for name in layout.DIRECTORY_NAMES:
-        directory = join(path, name)
-        if not file_system.exists(directory):
-            continue
-        if not file_system.is_directory(directory):
-            raise NotAStoreError(f"{directory}: must be a directory")
-        _require_no_link(file_system, directory)
-
-
-def _require_no_link(file_system: FileSystem, directory: str) -> None:
-    """Refuse a link in the store's tree: writes and removals must not reach what it points to."""
-    name = file_system.find_link(directory)
-    if name is not None:
-        raise NotAStoreError(
-            f"{join(directory, name)}: a symbolic link, where a store has only directories and "
-            "files of its own; put what it points to in its place"
-        )
 
 
 def decide(survey: Survey) -> Decision:
@@ -253,31 +133,6 @@ def _active_segment(
         raise
 
 
-def make_root(file_system: FileSystem, path: str) -> None:
-    """Make the store's own directory and those above it, as far as they are missing.
-
-    Their names are durable once `sync_names_above` has returned.
-
-    Raises:
-        NotAStoreError: something else is in the way.
-    """
-    missing = []
-    directory = path
-    while not file_system.exists(directory):
-        missing.append(directory)
-        directory = parent(directory)
-    for directory in reversed(missing):
-        # Another process may be making the same store; the lock decides between the two.
-        try:
-            file_system.make_directory(directory)
-        except FileExistsError:
-            pass
-        except NotADirectoryError as error:
-            raise NotAStoreError(
-                f"{path}: {parent(directory)} is not a directory, so no store can be made there"
-            ) from error
-
-
 def _make_subdirectories(file_system: FileSystem, path: str) -> None:
     """Make the directories that are missing, and every name found in the store durable.
 
@@ -293,20 +148,6 @@ def _make_subdirectories(file_system: FileSystem, path: str) -> None:
         file_system.sync_directory(directory)
 
 
-def sync_names_above(file_system: FileSystem, path: str) -> None:
-    """Make the name of the store's directory durable, and those of directories made for it.
-
-    Also those that an earlier attempt has made, which was killed before it came to this: what it
-    made holds nothing but the way to the store.
-    """
-    above = parent(path)
-    # Who may not read a directory can't sync it, and has not made it.
-    with contextlib.suppress(PermissionError):
-        file_system.sync_directory(above)
-        if above != parent(above) and len(file_system.list_directory(above)) == 1:
-            sync_names_above(file_system, above)
-
-
 def _remove_temporaries(file_system: FileSystem, path: str) -> tuple[str, ...]:
     removed = []
     for directory in (path, *(join(path, name) for name in layout.DIRECTORY_NAMES)):
@@ -320,7 +161,7 @@ def _remove_temporaries(file_system: FileSystem, path: str) -> tuple[str, ...]:
 def _set_damaged_checkpoints_aside(file_system: FileSystem, survey: Survey) -> None:
     """Rename them, so that they are neither used nor counted among the two that are kept."""
     for path in survey.damaged_checkpoints:
-        file_system.rename(path, path + DAMAGED_SUFFIX)
+        file_system.rename(path, layout.damaged_name(path))
     if survey.damaged_checkpoints:
         file_system.sync_directory(join(survey.path, layout.CHECKPOINTS_NAME))
 

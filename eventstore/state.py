@@ -36,7 +36,7 @@ from eventstore.packed import ABSENT, PackedRows
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from eventstore.codec import Event
+    from eventstore.event import Event
     from eventstore.projection import Projection, TableSpec
 
 _FIRST_SLICE_ROWS = 16

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from eventstore import history
 from eventstore.checkpoint import CheckpointContent, TableManifest
-from eventstore.codec import Metadata, checked_metadata
+from eventstore.codec import checked_metadata
 from eventstore.errors import (
     CompactedError,
     ProjectionError,
@@ -24,6 +24,7 @@ from eventstore.errors import (
     StoreClosedError,
     WriterBusyError,
 )
+from eventstore.event import Metadata
 from eventstore.file_log import open_file_log
 from eventstore.filesystem import absolute, local_file_system
 from eventstore.follower import FollowerLog
@@ -42,12 +43,11 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from eventstore.compaction import CompactionReport
+    from eventstore.event import Batch
     from eventstore.filesystem import FileSystem
-    from eventstore.history import Batch
     from eventstore.log.seam import Log
     from eventstore.projection import Projection
-    from eventstore.recovery import RecoveryReport
+    from eventstore.reports import CompactionReport, RecoveryReport
 
 R = TypeVar("R", bound=ReadTransaction)
 W = TypeVar("W", bound=WriteTransaction)

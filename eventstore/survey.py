@@ -17,7 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from eventstore import format as layout
-from eventstore.checkpoint import Checkpoint, load_checkpoint
+from eventstore.checkpoint import Checkpoint, list_checkpoints, load_checkpoint
 from eventstore.errors import CorruptionError, FormatVersionError
 from eventstore.filesystem import join, read_file
 from eventstore.log.reader import (
@@ -37,8 +37,6 @@ _Unpacked = TypeVar("_Unpacked")
 
 Replay = Callable[[Checkpoint | None], Callable[[Record], object]]
 """Given the checkpoint to start from, returns what takes each record after it, in order."""
-
-DAMAGED_SUFFIX = ".damaged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,14 +187,7 @@ class _Surveyor:
             file.close()
 
     def _load_newest_checkpoint(self, store_id: bytes | None) -> None:
-        directory = join(self._path, layout.CHECKPOINTS_NAME)
-        if not self._file_system.is_directory(directory):
-            return
-        for name in reversed(self._file_system.list_directory(directory)):
-            revision = layout.parse_checkpoint_name(name)
-            if revision is None:
-                continue
-            path = join(directory, name)
+        for revision, path in reversed(list_checkpoints(self._file_system, self._path)):
             try:
                 checkpoint = load_checkpoint(self._file_system, path)
             except CorruptionError:

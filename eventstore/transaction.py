@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from eventstore.codec import Event, Metadata, encode_batch, encode_event
+from eventstore.codec import encode_batch, encode_event
 from eventstore.errors import (
     ProjectionError,
     ReadOnlyStoreError,
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from eventstore.event import Event, Metadata
     from eventstore.log.seam import Log
     from eventstore.projection import ReadableTable
     from eventstore.state import Node

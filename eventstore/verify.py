@@ -13,11 +13,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from eventstore import format as layout
-from eventstore.checkpoint import Checkpoint, load_checkpoint, verify_checkpoint
+from eventstore.checkpoint import Checkpoint, list_checkpoints, load_checkpoint, verify_checkpoint
 from eventstore.codec import unpack_row
 from eventstore.errors import CorruptionError, ProjectionError
 from eventstore.filesystem import absolute, join, local_file_system
-from eventstore.history import replay_record, stale_projections, start_state
 from eventstore.log.reader import (
     Record,
     SegmentScanner,
@@ -26,7 +25,8 @@ from eventstore.log.reader import (
     start_of,
 )
 from eventstore.log.segments import SegmentSource, list_sources, open_source
-from eventstore.recovery import require_store
+from eventstore.place import require_store
+from eventstore.replay import replay_record, stale_projections, start_state
 from eventstore.state import View
 from eventstore.survey import Tail, discontinuity, read_durable_bound
 
@@ -187,17 +187,9 @@ class _Verification:
             return None  # reported when the segment is read
 
     def _read_checkpoints(self, store_id: bytes | None) -> int:
-        directory = join(self.path, layout.CHECKPOINTS_NAME)
-        if not self.file_system.is_directory(directory):
-            return 0
         read = load_checkpoint if self.quick else verify_checkpoint
-        count = 0
-        for name in self.file_system.list_directory(directory):
-            revision = layout.parse_checkpoint_name(name)
-            if revision is None:
-                continue
-            count += 1
-            path = join(directory, name)
+        found = list_checkpoints(self.file_system, self.path)
+        for revision, path in found:
             try:
                 checkpoint = read(self.file_system, path)
                 if checkpoint.revision != revision:
@@ -208,7 +200,7 @@ class _Verification:
                 self._add(error)
             else:
                 self.checkpoints[revision] = checkpoint
-        return count
+        return len(found)
 
     def _check_start(self, sources: list[SegmentSource]) -> None:
         """Check that the log goes on from every checkpoint, or starts at the first batch.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from eventstore.errors import WriterBusyError
 
 if TYPE_CHECKING:
-    from eventstore.codec import Metadata
+    from eventstore.event import Metadata
 
 
 class WriterLock:

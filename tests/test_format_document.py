@@ -7,7 +7,8 @@ from pathlib import Path
 
 import eventstore
 from eventstore import format as layout
-from eventstore.codec import Event, Metadata, decode_batch
+from eventstore.codec import decode_batch
+from eventstore.event import Event, Metadata
 from eventstore.log.reader import SegmentScanner, read_segment_header, start_of
 from eventstore.log.segments import MemoryFile
 

@@ -5,13 +5,13 @@ whole, is the next revision, and continues the chain. Where that ends, `ScanEnd`
 zeros (nothing was ever written there), or at bytes that are no valid next record. What the end
 *means* is decided elsewhere (`eventstore.recovery`); the scanner never writes and never guesses.
 
-Memory: one read-ahead window (1 MiB), or one record if that is larger.
+Memory: one read-ahead window (1 MiB), or one record if that is larger. An archived segment comes
+to it unpacked, as a whole (`eventstore.log.segments`).
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
-from zlib import crc32
 
 from eventstore import format as layout
 from eventstore.errors import CorruptionError, FormatVersionError
@@ -169,7 +169,7 @@ def _damage(
     """Say what is wrong with the bytes behind a fitting header."""
     if len(padded) < layout.padded_bytes(header.payload_bytes):
         return "the file ends inside a record"
-    if crc32(payload, seed) != header.payload_crc:
+    if not layout.payload_holds(header, payload, seed):
         return "the payload fails its checksum"
     if any(padded[header.payload_bytes :]):
         return "the padding of a record is not zero"
@@ -228,7 +228,7 @@ def _whole_record(
     if found is None:
         return None
     payload = file.read(window_start_bytes + header_end, found.payload_bytes)
-    if len(payload) < found.payload_bytes or crc32(payload, seed) != found.payload_crc:
+    if len(payload) < found.payload_bytes or not layout.payload_holds(found, payload, seed):
         return None
     return Record(
         window_start_bytes + window_offset,

@@ -14,9 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from eventstore.checkpoint import Checkpoint, CheckpointContent
-    from eventstore.compaction import CompactionReport
     from eventstore.log.reader import Record
-    from eventstore.recovery import RecoveryReport
+    from eventstore.reports import CompactionReport, RecoveryReport
 
 
 class Head(NamedTuple):

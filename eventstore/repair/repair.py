@@ -31,19 +31,19 @@ from eventstore.filesystem import (
     local_file_system,
     read_file,
 )
-from eventstore.history import decode_record
-from eventstore.recovery import require_store
+from eventstore.place import require_store
 from eventstore.repair.chains import ChainBuilder, Piece, records_of
 from eventstore.repair.restored import Choice, write_store
 from eventstore.repair.salvage import Base, Damage, Findings, salvage
+from eventstore.replay import decode_record
 from eventstore.verify import verify_store
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterator, Sequence
 
+    from eventstore.event import Batch
     from eventstore.filesystem import FileSystem
-    from eventstore.history import Batch
     from eventstore.projection import Projection
     from eventstore.repair.chains import Chain
 

@@ -14,7 +14,7 @@ from eventstore.compaction import compact
 from eventstore.errors import CorruptionError
 from eventstore.filesystem import join, read_file, write_file
 from eventstore.options import Retention
-from eventstore.recovery import make_root, sync_names_above
+from eventstore.place import make_root, sync_names_above
 from eventstore.repair.chains import frame_again, records_of
 
 if TYPE_CHECKING:

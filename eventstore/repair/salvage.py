@@ -12,10 +12,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from eventstore import format as layout
-from eventstore.checkpoint import verify_checkpoint
+from eventstore.checkpoint import list_checkpoints, verify_checkpoint
 from eventstore.errors import CorruptionError
 from eventstore.filesystem import join, parent
-from eventstore.history import decode_record
 from eventstore.log.reader import Record, read_segment_header
 from eventstore.log.runs import Gap, Run, SegmentRuns
 from eventstore.log.segments import (
@@ -24,6 +23,7 @@ from eventstore.log.segments import (
     list_segments,
     open_readable_part,
 )
+from eventstore.replay import decode_record
 from eventstore.survey import read_durable_bound, read_durable_store_id
 
 if TYPE_CHECKING:
@@ -151,13 +151,7 @@ class _Salvage:
         return max(counts, key=lambda store_id: counts[store_id])
 
     def _checkpoints(self) -> Iterator[tuple[Base | Damage, bytes | None]]:
-        directory = join(self._path, layout.CHECKPOINTS_NAME)
-        if not self._file_system.is_directory(directory):
-            return
-        for name in self._file_system.list_directory(directory):
-            if layout.parse_checkpoint_name(name) is None:
-                continue
-            path = join(directory, name)
+        for _, path in list_checkpoints(self._file_system, self._path):
             try:
                 checkpoint = verify_checkpoint(self._file_system, path)
             except CorruptionError as error:

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING
 
-from eventstore.codec import Event
+from eventstore.event import Event
 from eventstore.options import Retention
 from eventstore.testing.history import Expectation, History
 from eventstore.testing.images import crash_images, draw_image

@@ -27,13 +27,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from eventstore.checkpoint import Checkpoint, CheckpointContent
-    from eventstore.codec import Event, Metadata
-    from eventstore.compaction import CompactionReport
+    from eventstore.event import Event, Metadata
     from eventstore.filesystem import FileSystem
     from eventstore.log.reader import Record
     from eventstore.log.seam import Appended, Head, Log
     from eventstore.projection import Projection
-    from eventstore.recovery import RecoveryReport
+    from eventstore.reports import CompactionReport, RecoveryReport
     from eventstore.store import R, W
     from eventstore.testing.simulated import SimulatedFileSystem
 

@@ -42,7 +42,8 @@ from eventstore import (
     Verdict,
 )
 from eventstore import format as layout
-from eventstore.codec import Event, Metadata, encode_batch, encode_event
+from eventstore.codec import encode_batch, encode_event
+from eventstore.event import Event, Metadata
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -23,9 +23,10 @@ from hypothesis.stateful import (
 from sortedcontainers import SortedList
 
 from eventstore import Event, Projection, ProjectionError, TableSpec
+from eventstore import format as layout
 from eventstore import state as state_module
 from eventstore.codec import pack
-from eventstore.packed import ABSENT, PackedChunk, PackedRows, pack_ends
+from eventstore.packed import ABSENT, PackedChunk, PackedRows
 from eventstore.state import Node, State, View
 
 if TYPE_CHECKING:
@@ -69,7 +70,9 @@ def packed_rows(rows: dict[Any, Any], chunk_rows: int) -> PackedRows:
     for start in range(0, len(keys), chunk_rows):
         own = keys[start : start + chunk_rows]
         values = [pack(rows[key]) for key in own]
-        chunks.append(PackedChunk(pack(own[0]), pack(own), pack_ends(values), b"".join(values)))
+        chunks.append(
+            PackedChunk(pack(own[0]), pack(own), layout.pack_ends(values), b"".join(values))
+        )
     return PackedRows(chunks, len(keys))
 
 

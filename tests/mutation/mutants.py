@@ -26,6 +26,7 @@ class Mutant(NamedTuple):
 
 WRITER = "eventstore/log/writer.py"
 RECOVERY = "eventstore/recovery.py"
+PLACE = "eventstore/place.py"
 SURVEY = "eventstore/survey.py"
 READER = "eventstore/log/reader.py"
 FORMAT = "eventstore/format.py"
@@ -95,7 +96,7 @@ MUTANTS = (
     ),
     Mutant(
         "no sync of the names above a new store's directory",
-        RECOVERY,
+        PLACE,
         "            sync_names_above(file_system, above)\n",
         "            pass\n",
     ),
@@ -345,7 +346,7 @@ MUTANTS = (
     Mutant(
         "no checksum of payloads",
         READER,
-        "    if crc32(payload, seed) != header.payload_crc:\n        return",
+        "    if not layout.payload_holds(header, payload, seed):\n        return",
         "    if False:\n        return",
     ),
     Mutant(

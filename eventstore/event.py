@@ -1,0 +1,56 @@
+"""What the log is made of, as users see it: events, their metadata, and batches of them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+Plain = Any
+"""A value of None, bool, int, float, str, bytes, and lists, tuples and dicts of these."""
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Metadata(NamedTuple):
+    """Who and why: the metadata of a transaction, each part optional."""
+
+    actor: str | None = None
+    reason: str | None = None
+    request_id: str | None = None
+
+
+class Event(NamedTuple):
+    """An immutable fact of the domain.
+
+    Attributes:
+        type: a stable tag, kept in the log for ever.
+        data: the fact, of plain types; not to be changed once emitted.
+        version: schema version of `data`.
+    """
+
+    type: str
+    data: Plain
+    version: int = 1
+
+
+class Batch(NamedTuple):
+    """The events of one transaction, as the log keeps them.
+
+    Attributes:
+        revision: 1, 2, 3 …
+        time_ns: nanoseconds since the epoch, never less than the batch before.
+        metadata: who and why.
+        events: in the order in which they were emitted.
+        digest: chain digest.
+    """
+
+    revision: int
+    time_ns: int
+    metadata: Metadata
+    events: tuple[Event, ...]
+    digest: bytes
+
+    @property
+    def time(self) -> datetime:
+        """The time in UTC, cut to the microseconds that a datetime holds."""
+        return EPOCH + timedelta(microseconds=self.time_ns // 1000)

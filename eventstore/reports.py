@@ -1,0 +1,75 @@
+"""What an open and a compaction tell of themselves."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+
+class Verdict(enum.Enum):
+    """What an open found."""
+
+    NEW = "new"
+    CLEAN = "clean"
+    TORN_TAIL = "torn tail"
+
+
+@dataclass(frozen=True, slots=True)
+class TornTail:
+    """A tail that was cut.
+
+    Attributes:
+        revision: that its first record would have had.
+        offset_bytes: where in the segment it began.
+        size_bytes: how much was cut.
+        reason: why its first record was not valid.
+        saved_path: where the bytes were copied before they were cut.
+    """
+
+    revision: int
+    offset_bytes: int
+    size_bytes: int
+    reason: str
+    saved_path: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveryReport:
+    """What the last open found and did.
+
+    Attributes:
+        verdict: new, clean or torn tail.
+        revision: of the last batch recovered.
+        checkpoint_revision: where the replay started; 0 without a checkpoint.
+        replayed_batches: how many batches were replayed from there.
+        replayed_bytes: how much log they take.
+        torn_tail: what was cut, if anything was.
+        damaged_checkpoints: checkpoints that could not be used and were set aside.
+        removed_files: leftovers of interrupted writes.
+    """
+
+    verdict: Verdict
+    revision: int = 0
+    checkpoint_revision: int = 0
+    replayed_batches: int = 0
+    replayed_bytes: int = 0
+    torn_tail: TornTail | None = None
+    damaged_checkpoints: tuple[str, ...] = ()
+    removed_files: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CompactionReport:
+    """What a compaction did.
+
+    Attributes:
+        archived: segments moved into the archive.
+        dropped: segments removed for good, by retention.
+        checkpoints_removed: older checkpoints removed.
+        freed_bytes: how much less the store takes; negative if it takes more.
+    """
+
+    archived: int = 0
+    dropped: int = 0
+    checkpoints_removed: int = 0
+    freed_bytes: int = 0

@@ -1,0 +1,70 @@
+"""The files of a store for reading: what its writer and its followers read in the same way."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from eventstore.checkpoint import Checkpoint, list_checkpoints, load_checkpoint
+from eventstore.errors import CorruptionError
+from eventstore.log.cursor import RecordCursor
+from eventstore.log.segments import list_archived, list_segments, list_sources
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from eventstore.filesystem import FileSystem
+    from eventstore.log.reader import Record
+
+
+class StoreFiles:
+    """Segments, archive and checkpoints in a directory."""
+
+    def __init__(self, file_system: FileSystem, path: str, store_id: bytes) -> None:
+        self._file_system = file_system
+        self._path = path
+        self._store_id = store_id
+
+    def read(self, first_revision: int, last_revision: int) -> Iterator[Record]:
+        """Yield records, which the caller knows to be durable.
+
+        Raises:
+            CompactedError: the first ones are no longer kept.
+            CorruptionError: a record is damaged.
+        """
+        cursor = RecordCursor(self._file_system, self._path, first_revision)
+        try:
+            yield from cursor.read(last_revision)
+        finally:
+            cursor.close()
+
+    def oldest_revision(self) -> int:
+        """Return the first revision that can still be read."""
+        return list_sources(self._file_system, self._path)[0].first_revision
+
+    def checkpoint_before(self, revision: int) -> Checkpoint | None:
+        """Return the newest valid checkpoint at or before a revision."""
+        for found, path in reversed(list_checkpoints(self._file_system, self._path)):
+            if found > revision:
+                continue
+            try:
+                checkpoint = load_checkpoint(self._file_system, path)
+            except (CorruptionError, FileNotFoundError):
+                continue
+            if (checkpoint.store_id, checkpoint.revision) == (self._store_id, found):
+                return checkpoint
+        return None
+
+    def disk_usage(self) -> dict[str, int]:
+        """Return how many files of each kind there are, and their bytes."""
+        segments = list_segments(self._file_system, self._path)
+        archived = list_archived(self._file_system, self._path)
+        paths = {
+            "segment": [source.path for source in segments],
+            "archive": [source.path for source in archived],
+            "checkpoint": [path for _, path in list_checkpoints(self._file_system, self._path)],
+        }
+        usage = {}
+        for kind, found in paths.items():
+            usage[f"{kind}_count"] = len(found)
+            usage[f"{kind}_bytes"] = sum(map(self._file_system.size_bytes, found))
+        return usage
