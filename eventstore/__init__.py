@@ -26,6 +26,7 @@ from eventstore.errors import (
     WriterBusyError,
 )
 from eventstore.event import Batch, Event, Metadata
+from eventstore.filesystem import FileSystem
 from eventstore.options import Retention, StoreOptions
 from eventstore.projection import Projection, ReadableTable, TableSpec, WritableTable
 from eventstore.repair.repair import LostRevisions, RepairReport, repair_store
@@ -45,6 +46,7 @@ __all__ = [
     "Event",
     "EventStore",
     "EventStoreError",
+    "FileSystem",
     "FormatVersionError",
     "InvalidEventError",
     "LostRevisions",

@@ -30,7 +30,7 @@ _CHUNK_VALUES_BYTES_MAX = 1024 * 1024
 _BUFFER_BYTES = 1024 * 1024
 
 
-class TableManifest(NamedTuple):
+class TableName(NamedTuple):
     """A table as a checkpoint names it."""
 
     projection: str
@@ -53,7 +53,7 @@ class Checkpoint(NamedTuple):
     revision: int
     time_ns: int
     digest: bytes
-    tables: tuple[tuple[TableManifest, PackedRows], ...]
+    tables: tuple[tuple[TableName, PackedRows], ...]
 
 
 class CheckpointContent(NamedTuple):
@@ -73,7 +73,7 @@ class CheckpointContent(NamedTuple):
     revision: int
     time_ns: int
     digest: bytes
-    tables: tuple[tuple[TableManifest, Callable[[], Iterable[tuple[Any, bytes]]]], ...]
+    tables: tuple[tuple[TableName, Callable[[], Iterable[tuple[Any, bytes]]]], ...]
 
 
 def list_checkpoints(file_system: FileSystem, path: str) -> list[tuple[int, str]]:
@@ -188,9 +188,9 @@ class _Output:
 
 def _write_content(file: File, content: CheckpointContent, pause: Callable[[], object]) -> None:
     output = _Output(file)
-    manifest = pack([list(table) for table, _ in content.tables])
+    table_names = pack([list(table) for table, _ in content.tables])
     header = layout.CheckpointHeader(
-        content.store_id, content.revision, content.time_ns, content.digest, manifest
+        content.store_id, content.revision, content.time_ns, content.digest, table_names
     )
     output.append(layout.pack_checkpoint_header(header))
     seed = layout.record_seed(content.store_id)
@@ -250,11 +250,11 @@ class _CheckpointReader:
 
     def read(self) -> Checkpoint:
         header = self._read_header()
-        manifest = _unpack_manifest(header.manifest)
-        footer = self._read_footer(len(manifest))
-        chunks = self._read_chunks(header, len(manifest), footer)
+        table_names = _unpack_table_names(header.table_names)
+        footer = self._read_footer(len(table_names))
+        chunks = self._read_chunks(header, len(table_names), footer)
         tables = []
-        for table, own, row_count in zip(manifest, chunks, footer.row_counts, strict=True):
+        for table, own, row_count in zip(table_names, chunks, footer.row_counts, strict=True):
             rows = PackedRows(own, row_count)
             if self._digest is not None:
                 _check_rows(rows)
@@ -325,13 +325,11 @@ class _CheckpointReader:
         return data
 
 
-def _unpack_manifest(packed: bytes) -> tuple[TableManifest, ...]:
+def _unpack_table_names(packed: bytes) -> tuple[TableName, ...]:
     try:
-        return tuple(TableManifest(*table) for table in unpack_row(packed))
+        return tuple(TableName(*table) for table in unpack_row(packed))
     except TypeError as error:
-        raise DecodeError(
-            f"the manifest of a checkpoint is not a list of tables: {error}"
-        ) from error
+        raise DecodeError(f"the table list of a checkpoint is not one: {error}") from error
 
 
 def _check_rows(rows: PackedRows) -> None:

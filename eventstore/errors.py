@@ -1,7 +1,8 @@
 """Every error of the engine.
 
 A message says what happened, where, and what to do next. An operation that raises one of these
-has changed nothing, unless the class says otherwise.
+has changed nothing, unless the class says otherwise; a checkpoint or a compaction goes step by
+step, and the steps before the error stay done.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ class EventStoreError(Exception):
 class CorruptionError(EventStoreError):
     """Bytes on disk are damaged where an acknowledged batch, or its digest, must be.
 
-    Not one byte of the store was changed.
+    Raised by an open, not one byte of the store was changed. Raised by a checkpoint or a
+    compaction, the damaged file was left as it is.
 
     Attributes:
         path: the damaged file, or the directory where a file is missing.
@@ -24,8 +26,8 @@ class CorruptionError(EventStoreError):
 
     def __init__(self, path: str, offset_bytes: int, reason: str) -> None:
         super().__init__(
-            f"{path}: damaged at byte {offset_bytes}: {reason}; nothing was changed: "
-            "keep a copy of the store and run `snapledger check` on it"
+            f"{path}: damaged at byte {offset_bytes}: {reason}; it was left as it "
+            "is: keep a copy of the store and run `snapledger check` on it"
         )
         self.path = path
         self.offset_bytes = offset_bytes

@@ -80,7 +80,10 @@ class File(Protocol):
 
 
 class SharedBlock(Protocol):
-    """A few bytes of a file that all processes with the file open see change at once."""
+    """A few bytes of a file that all processes with the file open see change at once.
+
+    A load may meet a store half done; what is kept in the block must show that by a checksum.
+    """
 
     def load(self) -> bytes:
         """Return the bytes."""

@@ -144,14 +144,14 @@ class CheckpointHeader(NamedTuple):
         revision: that the rows are the state at.
         time_ns: of that revision's batch; 0 at revision 0.
         digest: chain digest at that revision.
-        manifest: what the tables are, packed.
+        table_names: what the tables are, packed.
     """
 
     store_id: bytes
     revision: int
     time_ns: int
     digest: bytes
-    manifest: bytes
+    table_names: bytes
 
 
 class ChunkHeader(NamedTuple):
@@ -214,9 +214,15 @@ def damaged_name(name: str) -> str:
     return name + ".damaged"
 
 
-def torn_name(revision: int, offset_bytes: int) -> str:
-    """Return the file name for bytes cut where a record of `revision` would have started."""
-    return f"{revision:020d}-{offset_bytes}.torn"
+def torn_name(revision: int, offset_bytes: int, taken: int = 0) -> str:
+    """Return the file name for bytes cut where a record of `revision` would have started.
+
+    Args:
+        revision: that the record would have had.
+        offset_bytes: where it would have started.
+        taken: how many names for that place are taken by earlier cuts.
+    """
+    return f"{revision:020d}-{offset_bytes}.torn{'+' * taken}"
 
 
 def parse_segment_name(name: str) -> int | None:
@@ -385,7 +391,7 @@ def record_digest(header: RecordHeader, payload: bytes | memoryview, previous: b
 
 def pack_checkpoint_header(header: CheckpointHeader) -> bytes:
     """Return the first block of a checkpoint; its length stands in it."""
-    block_bytes = CHECKPOINT_HEADER_BYTES_MIN + len(header.manifest)
+    block_bytes = CHECKPOINT_HEADER_BYTES_MIN + len(header.table_names)
     if block_bytes > CHECKPOINT_HEADER_BYTES_MAX:
         raise ValueError("the names of the tables do not fit into a checkpoint header")
     fields = _CHECKPOINT_HEADER.pack(
@@ -397,7 +403,7 @@ def pack_checkpoint_header(header: CheckpointHeader) -> bytes:
         header.time_ns,
         header.digest,
     )
-    return seal_block(fields + header.manifest, block_bytes)
+    return seal_block(fields + header.table_names, block_bytes)
 
 
 def checkpoint_header_bytes(start: bytes) -> int:
@@ -423,8 +429,8 @@ def unpack_checkpoint_header(block: bytes) -> CheckpointHeader:
     """
     check_block(block, len(block), _CHECKPOINT_MAGIC, "checkpoint header")
     _, _, _, store_id, revision, time_ns, digest = _CHECKPOINT_HEADER.unpack_from(block)
-    manifest = block[_CHECKPOINT_HEADER.size : -_UINT32.size]
-    return CheckpointHeader(store_id, revision, time_ns, digest, manifest)
+    table_names = block[_CHECKPOINT_HEADER.size : -_UINT32.size]
+    return CheckpointHeader(store_id, revision, time_ns, digest, table_names)
 
 
 def pack_chunk(

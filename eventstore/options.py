@@ -17,7 +17,8 @@ class Retention:
     given; with no limit, never. What is dropped is dropped by whole segments, oldest first.
 
     Attributes:
-        age_seconds: keep segments whose last batch is younger than this.
+        age_seconds: keep segments that were sealed less than this ago: the next one had its first
+            batch then.
         size_bytes: keep the newest archive files that fit into this.
         revisions: keep segments that hold any of this many newest revisions.
         archive: False drops superseded segments at once; the limits are then not used.

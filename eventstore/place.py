@@ -98,8 +98,8 @@ def make_root(file_system: FileSystem, path: str) -> None:
 def sync_names_above(file_system: FileSystem, path: str) -> None:
     """Make the name of the store's directory durable, and those of directories made for it.
 
-    Also those that an earlier attempt has made, which was killed before it came to this: what it
-    made holds nothing but the way to the store.
+    This includes directories made by an earlier attempt that was killed before it got here: such
+    a directory holds nothing but the next one on the way to the store.
     """
     above = parent(path)
     # Who may not read a directory can't sync it, and has not made it.

@@ -216,9 +216,11 @@ def _cut_tail(file_system: FileSystem, path: str, tail: Tail, file: File) -> Tor
     revision = tail.end.position.revision + 1
     data = file.read(offset_bytes, file.size_bytes() - offset_bytes).rstrip(b"\0")
     directory = join(path, layout.TORN_NAME)
-    saved_path = join(directory, layout.torn_name(revision, offset_bytes))
-    while file_system.exists(saved_path):
-        saved_path += "+"
+    taken = 0
+    while file_system.exists(
+        saved_path := join(directory, layout.torn_name(revision, offset_bytes, taken))
+    ):
+        taken += 1
     temporary = saved_path + layout.TEMPORARY_SUFFIX
     write_file(file_system, temporary, data)
     file_system.rename(temporary, saved_path)

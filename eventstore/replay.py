@@ -81,7 +81,7 @@ def decode_record(record: Record) -> Batch:
         metadata, events = decode_batch(record.payload)
     except DecodeError as error:
         raise CorruptionError(
-            f"revision {record.revision}", record.offset_bytes, str(error)
+            record.path, record.offset_bytes, f"revision {record.revision} is no batch: {error}"
         ) from error
     return Batch(record.revision, record.time_ns, metadata, events, record.digest)
 

@@ -11,6 +11,8 @@ was, and if none does, the value just taken stands. The writer does the two in t
 - *Rollback* puts the values back and leaves the undo map alone: what it says of its node stays
   true, and a reader may have taken an uncommitted value an instant before.
 - *Commit* links a new node. Nodes behind all readers are freed by reference counting.
+- *A failed sync* leaves the nodes after the durable one where they are: readers begin at the
+  durable one, and no write transaction begins on that handle any more, so nobody sees them.
 - A long-lived reader folds the undo maps it has passed into one of its own, so that its reads
   stay O(1) in the number of commits since, and the nodes it has passed can be freed.
 - Ordered scans take short slices under the table's lock, which excludes the writer for some
@@ -41,7 +43,6 @@ if TYPE_CHECKING:
 
 _FIRST_SLICE_ROWS = 16
 _SLICE_ROWS_MAX = 256
-_MISSING = object()
 _SCALAR_KEY_TYPES = (str, int, bytes)
 
 
@@ -55,7 +56,7 @@ TOMBSTONE = _Tombstone()
 
 
 class Node:
-    """A version: the state after one batch, as far as it is not the newest any more.
+    """A version: the state after one batch. It holds what later batches have changed of it.
 
     Attributes:
         revision: of the batch.
@@ -321,10 +322,8 @@ class View:
         with self._folding:
             node = self._advance()
             merged = self._merged.get(table) if self._merged is not None else None
-            if merged is not None:
-                old = merged.get(key, _MISSING)
-                if old is not _MISSING:
-                    return old
+            if merged is not None and key in merged:
+                return merged[key]
         undo = node.undo.get(table)
         return value if undo is None else undo.get(key, value)
 

@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from eventstore import history
-from eventstore.checkpoint import CheckpointContent, TableManifest
+from eventstore.checkpoint import CheckpointContent, TableName
 from eventstore.codec import checked_metadata
 from eventstore.errors import (
     CompactedError,
@@ -93,7 +93,7 @@ class EventStore:
         lock_timeout: float | None = None,
         options: StoreOptions | None = None,
         file_system: FileSystem | None = None,
-    ) -> EventStore:
+    ) -> Self:
         """Open a store, or make one where there is nothing, and recover it.
 
         Args:
@@ -117,37 +117,33 @@ class EventStore:
         """
         known = _checked(projections)
         directory = absolute(path)
-        medium = file_system or local_file_system()
+        file_system = file_system or local_file_system()
+        options = options or StoreOptions()
+        log: Log
         if read_only:
-            follower = FollowerLog(medium, directory, known)
-            store = cls(
+            log = follower = FollowerLog(file_system, directory, known)
+            state = follower.state
+            checkpointed_revision = follower.recovery.checkpoint_revision
+        else:
+            loading = Loading(file_system, directory, known)
+            log = open_file_log(
+                file_system,
                 directory,
-                follower,
-                follower.state,
-                known,
-                options or StoreOptions(),
-                file_system=medium,
+                options,
+                loading.start,
+                lock_timeout_seconds=lock_timeout,
             )
-            medium.call_in_forked_child(store.give_up_after_fork)
-            return store
-        loading = Loading(medium, directory, known)
-        log = open_file_log(
-            medium,
-            directory,
-            options or StoreOptions(),
-            loading.start,
-            lock_timeout_seconds=lock_timeout,
-        )
+            state, checkpointed_revision = loading.state, loading.checkpointed_revision
         store = cls(
             directory,
             log,
-            loading.state,
+            state,
             known,
-            options or StoreOptions(),
-            file_system=medium,
-            checkpointed_revision=loading.checkpointed_revision,
+            options,
+            file_system=file_system,
+            checkpointed_revision=checkpointed_revision,
         )
-        medium.call_in_forked_child(store.give_up_after_fork)
+        file_system.call_in_forked_child(store._give_up_after_fork)
         return store
 
     @property
@@ -288,8 +284,7 @@ class EventStore:
             ValueError: not one of revision and time was given, or the revision is not reached.
             TypeError: the revision is no int, or the time neither a datetime nor an int.
         """
-        state = self.state_at(revision, time=time)
-        return ReadTransaction(state.tables, state.durable)
+        return self.begin_read_at(ReadTransaction, revision, time=time)
 
     def begin_read_at(
         self,
@@ -299,10 +294,10 @@ class EventStore:
         time: datetime | int | None = None,
     ) -> R:
         """Begin a read transaction of a domain's own type on the past; raises as `at` does."""
-        state = self.state_at(revision, time=time)
+        state = self._state_at(revision, time=time)
         return transaction_type(state.tables, state.durable)
 
-    def state_at(self, revision: int | None, *, time: datetime | int | None) -> State:
+    def _state_at(self, revision: int | None, *, time: datetime | int | None) -> State:
         """Return the state as it was; raises as `at` does."""
         self._require_open()
         if (revision is None) == (time is None):
@@ -381,7 +376,9 @@ class EventStore:
         return batch
 
     def check(self) -> None:
-        """Check every invariant of all tables and projections in memory; O(n).
+        """Check every invariant of all tables and projections in memory, as the writer has them.
+
+        O(n). Takes no lock: not to be called while another thread has a write transaction.
 
         Raises:
             AssertionError: one does not hold.
@@ -397,7 +394,12 @@ class EventStore:
         )
 
     def stats(self) -> Mapping[str, Any]:
-        """Return sizes, counts and the state of background work."""
+        """Return sizes, counts and the state of background work.
+
+        The rows are counted as the writer has them: with what an open write transaction has
+        changed, and with batches that are not durable yet. `checkpoint_revision` is of the
+        newest checkpoint that this handle has loaded or written.
+        """
         self._require_open()
         error = self._maintenance.error
         return {
@@ -446,7 +448,7 @@ class EventStore:
             if error is None:
                 raise
 
-    def give_up_after_fork(self) -> None:
+    def _give_up_after_fork(self) -> None:
         """Make this handle unusable in the child of a fork, which shares files with its parent."""
         if self._closed is None:
             self._closed = (
@@ -489,7 +491,7 @@ class EventStore:
         view = View(node)
         tables = tuple(
             (
-                TableManifest(projection.name, projection.version, spec.name),
+                TableName(projection.name, projection.version, spec.name),
                 partial(self._packed_rows, view, spec.name),
             )
             for projection in self._projections

@@ -1,7 +1,8 @@
 """Read and write transactions.
 
 A read transaction sees the state that was durable when it began, until it ends, whatever is
-committed meanwhile. It takes no lock and blocks no one; it may be used from several threads.
+committed meanwhile. A look-up takes no lock that a writer holds; a scan holds the lock of its
+table for some microseconds a slice. It may be used from several threads.
 
 A write transaction holds the store's writer lock from begin to end. What it emits is applied to
 the tables at once, so it reads its own writes, and others see nothing of it. It belongs to the
@@ -12,7 +13,7 @@ the newest revision that the transaction could read is durable.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from eventstore.codec import encode_batch, encode_event
 from eventstore.errors import (
@@ -21,6 +22,7 @@ from eventstore.errors import (
     StoreFailedError,
     TransactionClosedError,
 )
+from eventstore.packed import ABSENT
 from eventstore.state import State, Table, View
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from eventstore.log.seam import Log
     from eventstore.projection import ReadableTable
     from eventstore.state import Node
+    from eventstore.writer_lock import WriterLock
 
 
 class Receipt(NamedTuple):
@@ -61,13 +64,6 @@ class Receipt(NamedTuple):
         return cls(bytes.fromhex(store_id), int(revision), bytes.fromhex(digest))
 
 
-class WriterLock(Protocol):
-    """What a write transaction must do with the store's writer lock."""
-
-    def release(self) -> None:
-        """Let the next writer begin."""
-
-
 def _closed() -> TransactionClosedError:
     return TransactionClosedError(
         "the transaction has been committed or rolled back: begin another one"
@@ -87,19 +83,16 @@ class _TableAt:
         return self._transaction.get(self._name, key, default)
 
     def __getitem__(self, key: Any) -> Any:
-        value = self._transaction.get(self._name, key, _ABSENT)
-        if value is _ABSENT:
+        value = self._transaction.get(self._name, key, ABSENT)
+        if value is ABSENT:
             raise KeyError(key)
         return value
 
     def __contains__(self, key: Any) -> bool:
-        return self._transaction.get(self._name, key, _ABSENT) is not _ABSENT
+        return self._transaction.get(self._name, key, ABSENT) is not ABSENT
 
     def items(self, start: Any = None, stop: Any = None) -> Iterator[tuple[Any, Any]]:
         return self._transaction.items(self._name, start, stop)
-
-
-_ABSENT = object()
 
 
 class ReadTransaction:
@@ -183,7 +176,6 @@ class WriteTransaction:
     __slots__ = (
         "_base_revision",
         "_events",
-        "_events_bytes",
         "_is_open",
         "_lock",
         "_log",

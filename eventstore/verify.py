@@ -1,7 +1,7 @@
 """Verify a store: read it all, change nothing, say everything that is wrong.
 
 Works without the lock, beside a running writer: it judges only what was durable when it started.
-*Quick* reads headers, the tail of the log and the checkpoints by their checksums. *Full* reads
+*Quick* reads the last segment, and the checkpoints by their checksums. *Full* reads
 every byte: every record and its place in the digest chain, from the oldest archived segment to
 the tail, the SHA-256 of each checkpoint, and it replays the log and compares the tables with
 those in each checkpoint.
@@ -63,7 +63,7 @@ class VerifyReport:
         is_full: whether every byte was read.
         problems: everything that is wrong; empty for a sound store.
         notes: what is unusual but legal, such as a torn tail that the next open will cut.
-        segment_count: segments read, archived ones included.
+        segment_count: segments read, archived ones included, up to the first that is damaged.
         batch_count: batches read.
         checkpoint_count: checkpoints read.
         replayed_checkpoints: checkpoints that a replay of the log was found equal to.
@@ -106,12 +106,12 @@ def verify_store(
         NotAStoreError: there is no store.
         FormatVersionError: a file has a newer format.
     """
-    medium = file_system or local_file_system()
+    file_system = file_system or local_file_system()
     directory = absolute(path)
-    require_store(medium, directory, may_create=False)
+    require_store(file_system, directory, may_create=False)
     for attempt in range(_ATTEMPTS):
         is_last = attempt == _ATTEMPTS - 1
-        verification = _Verification(medium, directory, projections, on_batch, quick=quick)
+        verification = _Verification(file_system, directory, projections, on_batch, quick=quick)
         try:
             report = verification.run()
         except FileNotFoundError:
@@ -135,6 +135,7 @@ class _Verification:
     def __post_init__(self) -> None:
         self.problems: list[Problem] = []
         self.notes: list[str] = []
+        self.segment_count = 0
         self.batch_count = 0
         self.replayed_checkpoints = 0
         self.tail: Tail | None = None
@@ -160,7 +161,7 @@ class _Verification:
             is_full=not self.quick,
             problems=tuple(self.problems),
             notes=tuple(self.notes),
-            segment_count=len(sources),
+            segment_count=self.segment_count,
             batch_count=self.batch_count,
             checkpoint_count=checkpoint_count,
             replayed_checkpoints=self.replayed_checkpoints,
@@ -247,6 +248,7 @@ class _Verification:
         scanner = SegmentScanner(file, header, start_of(header))
         if self.tail is None:
             self._compare_digest(source, 0, header.first_revision - 1, header.predecessor_digest)
+        self.segment_count += 1
         for record in scanner:
             self.batch_count += 1
             self._replay(record)
@@ -308,8 +310,8 @@ class _Verification:
         ):
             return
         view = View(state.durable)
-        for manifest, rows in checkpoint.tables:
-            table = state.tables.get(manifest.table)
+        for name, rows in checkpoint.tables:
+            table = state.tables.get(name.table)
             if table is None:
                 continue
             replayed = {key: table.packed(value) for key, value in view.raw_items(table)}
@@ -327,7 +329,7 @@ class _Verification:
                     Problem(
                         join(path, layout.checkpoint_name(checkpoint.revision)),
                         0,
-                        f"table {manifest.table!r} differs from the replayed log in "
+                        f"table {name.table!r} differs from the replayed log in "
                         f"{len(differing)} rows, {min(differing)!r} for one",
                     )
                 )

@@ -24,7 +24,6 @@ import click
 
 from eventstore import StoreOptions
 from projections.snapshots import Info, Kind, MetaStore, Usage, events
-from projections.snapshots.transaction import SnapshotWriteTransaction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -45,8 +44,6 @@ def fill(store: MetaStore, count: int) -> None:
     base = Info(_PARENT, "", Kind.COMMITTED, {}, 1, 1)
     for start in range(0, count, _FILL_BATCH):
         with store.transaction(writable=True, actor="bench") as transaction:
-            if not isinstance(transaction, SnapshotWriteTransaction):
-                raise TypeError("a writable transaction was expected")
             if start == 0:
                 transaction.emit(events.imported(id_number=1, info=base, usage=Usage(1, 1)))
             for number in range(start, min(start + _FILL_BATCH, count)):

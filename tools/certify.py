@@ -88,7 +88,14 @@ def render(proofs: dict[str, Counter[str]], *, seed: int, command: str, took_sec
         "*Acknowledged lost*: transactions that had been acknowledged and were not there after",
         "recovery. *Phantom*: contents that no transaction had written. *Wrong verdict*: clean,",
         "torn or corrupt where the decision table of `eventstore/FORMAT.md` says another. *n/a*:",
-        "the proof is not about that; it holds if its test passed.",
+        "the proof is not about that; it holds if its test passed. A run in which a count is not 0",
+        "fails, and writes no certificate.",
+        "",
+        "Crash exploration: an *operation* is a call of the file system, and the states that they",
+        "leave are the *crash points*. *Images* are what power cuts there may leave of the medium.",
+        "*Recoveries* are stores opened after a crash: for images that differ, for *kills* (the",
+        "process dies, the machine goes on) and for *double crashes* (the power is cut while it",
+        "recovers). *Verified*: recovered stores that were then read byte by byte.",
         "",
     ]
     return "\n".join(lines)

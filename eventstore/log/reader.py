@@ -43,7 +43,17 @@ class Position(NamedTuple):
 
 
 class Record(NamedTuple):
-    """A verified record."""
+    """A verified record.
+
+    Attributes:
+        offset_bytes: where it starts in its segment.
+        revision: of the batch.
+        time_ns: of the batch.
+        durable_revision: the highest revision known to be durable when it was framed.
+        digest: chain digest of the batch.
+        payload: the batch, packed.
+        path: of the segment.
+    """
 
     offset_bytes: int
     revision: int
@@ -51,6 +61,7 @@ class Record(NamedTuple):
     durable_revision: int
     digest: bytes
     payload: bytes
+    path: str
 
 
 class ScanEnd(NamedTuple):
@@ -96,6 +107,7 @@ class SegmentScanner:
 
     def __init__(self, file: File, header: layout.SegmentHeader, start: Position) -> None:
         self._window = Window(file)
+        self._path = file.path
         self._seed = layout.record_seed(header.store_id)
         self._payload_bytes_max = header.batch_bytes_max
         self.position = start
@@ -133,7 +145,13 @@ class SegmentScanner:
         if problem:
             return self._ended(problem)
         return Record(
-            offset, header.revision, header.time_ns, header.durable_revision, header.digest, payload
+            offset,
+            header.revision,
+            header.time_ns,
+            header.durable_revision,
+            header.digest,
+            payload,
+            self._path,
         )
 
     def _ended_at_invalid_header(self, block: bytes) -> ScanEnd:
@@ -237,4 +255,5 @@ def _whole_record(
         found.durable_revision,
         found.digest,
         payload,
+        file.path,
     )

@@ -3,7 +3,8 @@
 The engine needs little of a log: append a batch at an expected revision, make it durable, read
 from a revision on, store and fetch checkpoints. The file log (`eventstore.file_log`) is the
 embedded default. A log replicated by an existing distributed engine can stand in its place: the
-expected revision is then what fences off a writer that has lost its turn.
+expected revision is then what fences off a writer that has lost its turn. Everything after the
+open goes through the seam; how a log is opened, and what `verify` reads, is each log's own.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Head(NamedTuple):
-    """The last batch appended: its revision, chain digest and time; all of them may be pending."""
+    """The last batch appended: its revision, chain digest and time. It need not be durable yet."""
 
     revision: int
     digest: bytes

@@ -165,11 +165,6 @@ class LogWriter:
         """Revision, digest and time of the last appended batch."""
         return self.last_revision, self._digest, self._time_ns
 
-    @property
-    def segment_first_revision(self) -> int:
-        """First revision of the segment that is being appended to."""
-        return self._segment.header.first_revision
-
     def append(self, payload: bytes, *, frees_space: Callable[[], bool]) -> Ticket:
         """Give a batch the next revision and add it to the open group; it is not durable yet.
 

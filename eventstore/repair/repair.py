@@ -126,26 +126,26 @@ def repair_store(
 
     After an error no file is left at the output. Memory: that of the batches that are dropped.
     """
-    medium = file_system or local_file_system()
+    file_system = file_system or local_file_system()
     source, target = absolute(path), absolute(output)
     # A store that has lost its log may have a checkpoint left.
     remains = [join(source, name) for name in (layout.CHECKPOINTS_NAME, layout.ARCHIVE_NAME)]
-    require_store(medium, source, may_create=any(map(medium.is_directory, remains)))
-    _require_free(medium, source, target)
-    before = _state_of_writer(medium, source)
-    found = salvage(medium, source, on_batch)
-    choice = _choose(medium, found)
-    report = _report(medium, found, choice)
+    require_store(file_system, source, may_create=any(map(file_system.is_directory, remains)))
+    _require_free(file_system, source, target)
+    before = _state_of_writer(file_system, source)
+    found = salvage(file_system, source, on_batch)
+    choice = _choose(file_system, found)
+    report = _report(file_system, found, choice)
     try:
-        write_store(medium, target, found.store_id, choice)
-        _require_sound(medium, target, projections, source)
-        if _state_of_writer(medium, source) != before:
+        write_store(file_system, target, found.store_id, choice)
+        _require_sound(file_system, target, projections, source)
+        if _state_of_writer(file_system, source) != before:
             raise StoreLockedError(
                 f"{source}: the store was written to while it was repaired: stop its writer, "
                 "then repair it again"
             )
     except BaseException as error:
-        _remove_files(medium, target)
+        _remove_files(file_system, target)
         if isinstance(error, OSError) and is_full(error):
             raise StorageFullError(
                 f"{target}: no space for the new store; free some space and repair again"

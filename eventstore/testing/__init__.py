@@ -7,7 +7,7 @@
 - `check_crash_replay` takes a `Domain`: projections, a Hypothesis strategy for commands, and a
   plain model. It searches for a script of transactions, checkpoints, restarts and crashes after
   which the store and the model disagree, and prints the smallest that it finds. It alone needs
-  Hypothesis: `pip install snapledger[testing]`.
+  Hypothesis: `pip install '.[testing]'` in a checkout.
 
 The engine never imports this package.
 """

@@ -18,7 +18,7 @@ try:
     from hypothesis.errors import Flaky
 except ImportError as error:  # pragma: no cover - a test runs this in a process without Hypothesis
     raise ImportError(
-        "checking a domain needs Hypothesis: pip install snapledger[testing]"
+        "checking a domain needs Hypothesis: pip install '.[testing]' in a checkout"
     ) from error
 
 from eventstore.testing.domain import C, Domain, M

@@ -3,7 +3,8 @@
 The workload runs once, over a simulated file system that keeps the medium after each operation.
 Then, for every operation:
 
-- the process is *killed* there: what was cached is still seen, what was pending still is;
+- the process is *killed* there: what was cached can still be seen, and what was
+  pending is still pending;
 - the *power* is cut there: each image that this may leave is tried, all of them while they are
   few, a seeded sample beyond.
 
@@ -27,8 +28,8 @@ from typing import TYPE_CHECKING
 
 from eventstore.event import Event
 from eventstore.options import Retention
-from eventstore.testing.history import Expectation, History
 from eventstore.testing.images import crash_images, draw_image
+from eventstore.testing.notes import Expectation, Notes
 from eventstore.testing.oracle import (
     Defect,
     Finding,
@@ -192,7 +193,7 @@ class _Explorer:
         self.report.crash_points_total = len(file_system.steps)
         with _quiet():
             for position in self._positions(len(file_system.steps)):
-                self._crash_at(file_system, session.history, position)
+                self._crash_at(file_system, session.notes, position)
                 if stop_early and not self.report.is_sound:
                     break
         return self.report
@@ -207,17 +208,17 @@ class _Explorer:
         self.report.operations = file_system.calls
         self.report.crash_points_total = 1
         with _quiet():
-            self._crash_at(file_system, session.history, file_system.position)
+            self._crash_at(file_system, session.notes, file_system.position)
         return self.report
 
     def _session(self, file_system: SimulatedFileSystem, expected: Expectation) -> Session:
-        history = History(lambda: file_system.position, expected)
+        notes = Notes(lambda: file_system.position, expected)
         seen_by_engine = self.wrap(file_system) if self.wrap else file_system
-        return Session(seen_by_engine, self.projections, history, self.options)
+        return Session(seen_by_engine, self.projections, notes, self.options)
 
-    def _crash_at(self, file_system: SimulatedFileSystem, history: History, position: int) -> None:
+    def _crash_at(self, file_system: SimulatedFileSystem, notes: Notes, position: int) -> None:
         step = file_system.steps[position]
-        expected = history.at(position)
+        expected = notes.at(position)
         where = f"after operation {position}, {step.name} {step.path}"
         self.report.crash_points += 1
         self.report.kills += 1
@@ -250,13 +251,13 @@ class _Explorer:
         session = self._session(file_system, expected)
         found = self._use(session, expected, where, compacts=was_killed)
         if not isinstance(found, Finding):
-            self._crash_recovery(file_system, session.history, where, crashes, may_kill=was_killed)
+            self._crash_recovery(file_system, session.notes, where, crashes, may_kill=was_killed)
         return found
 
     def _crash_recovery(
         self,
         file_system: SimulatedFileSystem,
-        history: History,
+        notes: Notes,
         where: str,
         count: int,
         *,
@@ -268,7 +269,7 @@ class _Explorer:
             position = positions[number % len(positions)]
             step = steps[position]
             there = f"during recovery or use, after operation {position}, {step.name} {step.path}"
-            expected = history.at(position)
+            expected = notes.at(position)
             if may_kill and self.random.random() < _KILLED_AGAIN:
                 self.report.kills += 1
                 crashes = min(count, _CRASHES_AFTER_TWO_KILLS)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from eventstore.projection import Projection
-    from eventstore.testing.history import Expectation
+    from eventstore.testing.notes import Expectation
     from eventstore.testing.session import NotedStore
 
 Tables = dict[str, dict[Any, Any]]

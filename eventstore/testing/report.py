@@ -22,7 +22,8 @@ class Report:
         crash_points: states of the medium at which a crash was tried.
         crash_points_total: states that the workload left; an operation that only reads leaves none.
         images: power cuts: one for each image at each crash point.
-        recoveries: images that differ, each opened, judged and used.
+        recoveries: stores that were opened after a crash, judged and used: one for each image that
+            differs, for each kill and for each double crash.
         kills: crash points at which only the processes died.
         double_crashes: images of power cuts during a recovery, or during use after it.
         verified: recovered stores that were also verified byte by byte.
@@ -43,7 +44,7 @@ class Report:
 
     @property
     def acknowledged_lost(self) -> int:
-        """How many images have lost something acknowledged, refused ones included."""
+        """How many findings say that something acknowledged is lost, or a sound store refused."""
         return self.counts[Defect.LOST] + self.counts[Defect.REFUSED]
 
     @property

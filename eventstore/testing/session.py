@@ -20,7 +20,7 @@ from eventstore.errors import StorageFullError
 from eventstore.file_log import FileLog
 from eventstore.options import StoreOptions
 from eventstore.store import EventStore
-from eventstore.testing.history import Given, History, Issued, Opened, Promised
+from eventstore.testing.notes import Given, Issued, Notes, Opened, Promised
 from eventstore.transaction import Receipt
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class NotedLog:
         self, payload: bytes, *, expected_revision: int, frees_space: Callable[[], bool]
     ) -> Appended:
         """Append, noted before, since another thread may write it at once."""
-        self._session.history.add(Issued(expected_revision, payload))
+        self._session.notes.add(Issued(expected_revision, payload))
         return self._log.append(
             payload, expected_revision=expected_revision, frees_space=frees_space
         )
@@ -96,9 +96,9 @@ class NotedLog:
         self._log.make_durable(appended)
         if failed_before:
             self._session.broken_promises += 1
-        self._session.history.add(Promised(appended.revision, appended.digest))
+        self._session.notes.add(Promised(appended.revision, appended.digest))
         receipt = Receipt(self._log.store_id, appended.revision, appended.digest)
-        self._session.history.add(Given(receipt))
+        self._session.notes.add(Given(receipt))
 
     def abandon(self, error: BaseException) -> None:
         """Fail the handle."""
@@ -107,7 +107,7 @@ class NotedLog:
     def wait_until_durable(self, revision: int) -> None:
         """Return once a revision is durable, and note the promise."""
         self._log.wait_until_durable(revision)
-        self._session.history.add(Promised(revision, None))
+        self._session.notes.add(Promised(revision, None))
 
     def read(self, first_revision: int, last_revision: int) -> Iterator[Record]:
         """Yield durable records."""
@@ -151,7 +151,7 @@ class NotedStore(EventStore):
         """Note what this store issues and promises from now on."""
         self._session = session
         durable = self._state.durable
-        session.history.add(Opened(durable.revision, durable.digest))
+        session.notes.add(Opened(durable.revision, durable.digest))
         self.wants_space = False
         if isinstance(self._log, FileLog) and not session.own_threads:
             self._spares = self._log._spares
@@ -162,7 +162,7 @@ class NotedStore(EventStore):
         """Begin a read transaction; what it can see is promised."""
         transaction = super().begin_read(transaction_type)
         if self._follower is None:
-            self._session.history.add(Promised(transaction.revision, None))
+            self._session.notes.add(Promised(transaction.revision, None))
         return transaction
 
     def begin_write(
@@ -192,12 +192,12 @@ class NotedStore(EventStore):
 
 @dataclass
 class Session:
-    """Opens stores over one file system, and keeps their history.
+    """Opens stores over one file system, and keeps notes of them.
 
     Attributes:
         file_system: that the stores use.
         projections: that they fold into.
-        history: what they issue and promise.
+        notes: what they issue and promise.
         options: of the next open, and of the ones that recover.
         own_threads: whether the engine's preparing thread runs.
         broken_promises: commits acknowledged by a handle that had failed before.
@@ -205,7 +205,7 @@ class Session:
 
     file_system: FileSystem
     projections: Sequence[Projection]
-    history: History
+    notes: Notes
     options: StoreOptions = SMALL
     own_threads: bool = False
     broken_promises: int = 0
@@ -219,8 +219,8 @@ class Session:
         options: StoreOptions = SMALL,
     ) -> Session:
         """Return a session over a simulated file system, with nothing noted yet."""
-        history = History(lambda: file_system.position)
-        return cls(file_system, projections, history, options)
+        notes = Notes(lambda: file_system.position)
+        return cls(file_system, projections, notes, options)
 
     def open(self, options: StoreOptions | None = None) -> NotedStore:
         """Open the store of the session."""
@@ -229,8 +229,6 @@ class Session:
         opened = NotedStore.open(
             STORE_PATH, self.projections, options=self.options, file_system=self.file_system
         )
-        if not isinstance(opened, NotedStore):
-            raise TypeError("EventStore.open gave another class than it was called on")
         opened.watched_by(self)
         return opened
 

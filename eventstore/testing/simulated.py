@@ -8,8 +8,8 @@ into later, without running the workload again.
 
 Three ways to end it:
 - `after_power_cut` gives a file system on one of the images that the power cut may leave;
-- `after_kill` gives one as it is when only the processes died: what was cached is seen, and what
-  was pending still is;
+- `after_kill` gives one as it is when only the processes died: what was cached can still be seen,
+  and what was pending is still pending;
 - `cut_power` ends this one: every call from then on raises `PowerCutError`.
 
 Thread safe: one lock is held for each call. Not simulated: permissions, links, space.
@@ -113,7 +113,11 @@ class SimulatedFileSystem:
             return SimulatedFileSystem(self.medium.copy())
 
     def after_power_cut(self, random: Random | None = None) -> SimulatedFileSystem:
-        """Return the file system on one image that a power cut may leave; drawn, if given."""
+        """Return the file system on one image that a power cut may leave, drawn.
+
+        Args:
+            random: what draws it; one of seed 0 unless given.
+        """
         with self._lock:
             draw = random or Random(0)  # noqa: S311
             return SimulatedFileSystem(draw_image(self.medium, draw).medium)

@@ -17,7 +17,11 @@ from projections.snapshots.filters import parse_filters
 from projections.snapshots.metastore import HistoryEntry, MetaStore
 from projections.snapshots.model import Info, Kind, Snapshot, Usage
 from projections.snapshots.projection import SnapshotsProjection
-from projections.snapshots.transaction import SnapshotTransaction
+from projections.snapshots.transaction import (
+    SnapshotReadTransaction,
+    SnapshotTransaction,
+    SnapshotWriteTransaction,
+)
 
 __all__ = [
     "AlreadyExistsError",
@@ -31,7 +35,9 @@ __all__ = [
     "NotFoundError",
     "Snapshot",
     "SnapshotError",
+    "SnapshotReadTransaction",
     "SnapshotTransaction",
+    "SnapshotWriteTransaction",
     "SnapshotsProjection",
     "Usage",
     "parse_filters",

@@ -24,6 +24,14 @@ REMOVED = "snapshot.removed"
 IMPORTED = "snapshot.imported"
 ID_COUNTER_IMPORTED = "snapshot.id-counter-imported"
 
+OF_ONE_SNAPSHOT = frozenset((CREATED, COMMITTED, UPDATED, REMOVED, IMPORTED))
+"""The events that are about one snapshot, and carry its id."""
+
+
+def id_in(event: Event) -> int | None:
+    """Return the id of the snapshot that an event is about; None for one of another kind."""
+    return event.data["id"] if event.type in OF_ONE_SNAPSHOT else None
+
 
 def created(
     *, id_number: int, kind: Kind, key: str, parent: str, labels: Mapping[str, str], time_ns: int

@@ -24,7 +24,6 @@ from projections.snapshots.errors import (
     InvalidArgumentError,
 )
 from projections.snapshots.metastore import MetaStore
-from projections.snapshots.transaction import SnapshotWriteTransaction
 
 if TYPE_CHECKING:
     from eventstore import Receipt
@@ -112,10 +111,7 @@ def _write(
     path: str, content: ContainerdSnapshots, actor: str, reason: str, options: StoreOptions
 ) -> Receipt:
     with MetaStore.open(path, options=options) as store:
-        transaction = store.transaction(writable=True, actor=actor, reason=reason)
-        if not isinstance(transaction, SnapshotWriteTransaction):
-            raise TypeError("a writable transaction was expected")
-        with transaction:
+        with store.transaction(writable=True, actor=actor, reason=reason) as transaction:
             for snapshot in content.snapshots:
                 transaction.emit(
                     events.imported(id_number=snapshot.id, info=snapshot.info, usage=snapshot.usage)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
 from eventstore import EventStore, Metadata
 from projections.snapshots import events
@@ -98,6 +98,36 @@ class MetaStore:
         """The generic half: batches, receipts, past states of tables."""
         return self._store
 
+    @overload
+    def transaction(
+        self,
+        writable: Literal[False] = False,
+        *,
+        actor: str | None = None,
+        reason: str | None = None,
+        request_id: str | None = None,
+        timeout: float | None = None,
+    ) -> SnapshotReadTransaction: ...
+    @overload
+    def transaction(
+        self,
+        writable: Literal[True],
+        *,
+        actor: str | None = None,
+        reason: str | None = None,
+        request_id: str | None = None,
+        timeout: float | None = None,
+    ) -> SnapshotWriteTransaction: ...
+    @overload
+    def transaction(
+        self,
+        writable: bool,
+        *,
+        actor: str | None = None,
+        reason: str | None = None,
+        request_id: str | None = None,
+        timeout: float | None = None,
+    ) -> SnapshotReadTransaction | SnapshotWriteTransaction: ...
     def transaction(
         self,
         writable: bool = False,
@@ -106,7 +136,7 @@ class MetaStore:
         reason: str | None = None,
         request_id: str | None = None,
         timeout: float | None = None,
-    ) -> SnapshotTransaction:
+    ) -> SnapshotReadTransaction | SnapshotWriteTransaction:
         """Begin a transaction: a context manager that commits on success and else rolls back.
 
         Args:
@@ -226,16 +256,17 @@ class MetaStore:
             int(event.data["id"])
             for batch in self._store.batches(self._store.oldest_revision(), last_revision)
             for event in batch.events
-            if event.type in _SNAPSHOT_EVENTS
+            if event.type in events.OF_ONE_SNAPSHOT
             and key in (event.data.get("key"), event.data.get("name"))
         }
 
     def _changes_of(self, ids: set[int], last_revision: int) -> Iterator[HistoryEntry]:
         for batch in self._store.batches(self._store.oldest_revision(), last_revision):
             for event in batch.events:
-                if _id_in(event) in ids:
+                snapshot_id = events.id_in(event)
+                if snapshot_id in ids:
                     yield HistoryEntry(
-                        batch.revision, batch.time, batch.metadata, str(_id_in(event)), event
+                        batch.revision, batch.time, batch.metadata, str(snapshot_id), event
                     )
 
 
@@ -251,12 +282,3 @@ def current_transaction() -> SnapshotTransaction:
         raise NoTransactionError(
             "no transaction in context: call this inside `with store.transaction_context():`"
         ) from None
-
-
-def _id_in(event: Event) -> int | None:
-    return event.data.get("id") if event.type in _SNAPSHOT_EVENTS else None
-
-
-_SNAPSHOT_EVENTS = frozenset(
-    (events.CREATED, events.COMMITTED, events.UPDATED, events.REMOVED, events.IMPORTED)
-)

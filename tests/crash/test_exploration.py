@@ -47,7 +47,7 @@ def test_no_crash_loses_or_invents_a_batch(
         kills=report.kills,
         double_crashes=report.double_crashes,
         verified=report.verified,
-        acknowledged_lost=report.acknowledged_lost,
+        acknowledged_lost=report.counts[Defect.LOST],
         phantom=report.phantoms,
         wrong_verdict=report.counts[Defect.REFUSED],
     )

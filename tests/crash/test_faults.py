@@ -159,7 +159,7 @@ def test_every_failing_call_is_reported_and_costs_nothing_acknowledged(
             tried["faults"] += 1
             tried["images"] += report.images
             tried["double_crashes"] += report.double_crashes
-            tried["acknowledged_lost"] += report.acknowledged_lost
+            tried["acknowledged_lost"] += report.counts[Defect.LOST]
             tried["phantom"] += report.phantoms
             tried["wrong_verdict"] += report.counts[Defect.REFUSED]
     finally:

@@ -170,7 +170,7 @@ def test_kit_but_for_one_function_needs_no_hypothesis() -> None:
     )
     assert done.stdout.splitlines() == [
         "explore",
-        "checking a domain needs Hypothesis: pip install snapledger[testing]",
+        "checking a domain needs Hypothesis: pip install '.[testing]' in a checkout",
     ]
 
 

@@ -61,6 +61,14 @@ def follower(store: EventStore, path: Path) -> Iterator[EventStore]:
         yield follower
 
 
+def test_follower_tells_which_checkpoint_it_has_loaded(store: EventStore, path: Path) -> None:
+    store.checkpoint()
+    add(store, 5)
+    with open_store(path, read_only=True) as follower:
+        assert follower.stats()["checkpoint_revision"] == 10
+        assert store.stats()["checkpoint_revision"] == 10
+
+
 def test_follower_sees_each_commit(store: EventStore, follower: EventStore) -> None:
     assert follower.recovery.verdict is Verdict.CLEAN
     assert follower.store_id == store.store_id

@@ -63,9 +63,9 @@ def test_segment_header_reads_back(
 
 @given(ids, uint64, uint64, digests, st.binary(max_size=300))
 def test_checkpoint_header_reads_back(
-    store_id: bytes, revision: int, time_ns: int, digest: bytes, manifest: bytes
+    store_id: bytes, revision: int, time_ns: int, digest: bytes, table_names: bytes
 ) -> None:
-    header = layout.CheckpointHeader(store_id, revision, time_ns, digest, manifest)
+    header = layout.CheckpointHeader(store_id, revision, time_ns, digest, table_names)
     block = layout.pack_checkpoint_header(header)
     assert layout.checkpoint_header_bytes(block[:100]) == len(block)
     assert layout.unpack_checkpoint_header(block) == header
@@ -140,7 +140,7 @@ def test_every_flipped_bit_of_a_segment_header_is_malformed() -> None:
 
 
 def test_every_prefix_of_a_checkpoint_header_is_malformed() -> None:
-    header = layout.CheckpointHeader(STORE_ID, 9, 5, b"\x22" * 32, b"manifest")
+    header = layout.CheckpointHeader(STORE_ID, 9, 5, b"\x22" * 32, b"table names")
     block = layout.pack_checkpoint_header(header)
     for size in range(len(block)):
         with pytest.raises(layout.MalformedError):
@@ -257,7 +257,7 @@ def newer(block: bytes) -> bytes:
 def test_newer_version_is_told_from_damage() -> None:
     with pytest.raises(layout.NewerVersionError):
         layout.unpack_segment_header(newer(layout.pack_segment_header(HEADER)))
-    checkpoint = layout.CheckpointHeader(STORE_ID, 9, 5, b"\x22" * 32, b"manifest")
+    checkpoint = layout.CheckpointHeader(STORE_ID, 9, 5, b"\x22" * 32, b"table names")
     with pytest.raises(layout.NewerVersionError):
         layout.unpack_checkpoint_header(newer(layout.pack_checkpoint_header(checkpoint)))
     footer = layout.CheckpointFooter(1, b"\x33" * 32, (4,))

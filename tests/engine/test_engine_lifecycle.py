@@ -21,6 +21,7 @@ from engine_support import (
     checkpoints,
     open_store,
     run_python,
+    segments,
     tree,
 )
 from ledger import balances, deposit, open_account
@@ -34,6 +35,7 @@ from eventstore import (
     StoreOptions,
     WriterBusyError,
 )
+from eventstore.filesystem import LocalFileSystem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -254,6 +256,9 @@ def test_following_nothing_is_refused_and_makes_nothing(tmp_path: Path) -> None:
 def test_empty_directory_becomes_a_store(tmp_path: Path) -> None:
     with open_store(tmp_path) as store:
         add(store, 1)
+    with open_store(tmp_path) as store:
+        assert balance(store) == 1
+        assert store.verify().is_sound
 
 
 def test_link_to_a_store_is_not_followed(tmp_path: Path) -> None:
@@ -393,6 +398,26 @@ def test_background_checkpoints_and_compacts(tmp_path: Path, eager: StoreOptions
         assert balance(store) == 300
         assert store.recovery.replayed_batches < 35
         assert len(list(store.batches())) == 300
+
+
+def test_sizes_are_told_although_a_compaction_moves_files_meanwhile(tmp_path: Path) -> None:
+    moved = set()
+
+    class MovingFileSystem(LocalFileSystem):
+        def size_bytes(self, path: str) -> int:
+            if path in moved:
+                raise FileNotFoundError(2, "no such file", path)
+            return super().size_bytes(path)
+
+    path = tmp_path / "store"
+    with open_store(path, file_system=MovingFileSystem()) as store:
+        add(store, 100)
+        before = store.stats()
+        first, *rest = segments(path)
+        moved.add(str(first))
+        after = store.stats()
+        assert after["segment_count"] == before["segment_count"] - 1 == len(rest)
+        assert after["segment_bytes"] == sum(file.stat().st_size for file in rest)
 
 
 def test_background_error_is_shown_and_raised_once(tmp_path: Path, eager: StoreOptions) -> None:

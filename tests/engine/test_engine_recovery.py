@@ -97,13 +97,13 @@ def refuses(
     return refusal.value
 
 
-def frames(path: Path, count: int, durable: int = 10) -> list[bytes]:
+def frames(path: Path, count: int, durable: int = 10, payload: bytes | None = None) -> list[bytes]:
     """Return the records that would come next, all written when a revision was durable."""
     segment = segments(path)[-1]
     last = records(segment)[-1]
     header = layout.unpack_segment_header(segment.read_bytes()[: layout.SEGMENT_HEADER_BYTES])
     event = Event("money.deposited", {"account": "a", "amount": 1, "note": "n" * 40})
-    payload = encode_batch(Metadata(), [encode_event(event)])
+    payload = payload or encode_batch(Metadata(), [encode_event(event)])
     digest, found = last.digest, []
     for number in range(count):
         frame, digest = layout.frame_record(
@@ -145,6 +145,15 @@ def test_whole_records_that_were_never_acknowledged_are_kept(path: Path) -> None
     with open_store(path) as store:
         assert store.recovery.verdict is Verdict.CLEAN
         assert balance(store) == 13
+
+
+def test_whole_record_that_holds_no_batch_is_refused_by_file_and_offset(path: Path) -> None:
+    segment = segments(path)[0]
+    offset = end_of_records(segment)
+    overwrite(segment, offset, frames(path, 1, payload=b"\xc1")[0])
+    error = refuses(path, CorruptionError, "revision 11 is no batch")
+    assert isinstance(error, CorruptionError)
+    assert (error.path, error.offset_bytes) == (str(segment), offset)
 
 
 TAILS: dict[str, Callable[[list[bytes]], bytes]] = {

@@ -27,6 +27,7 @@ from eventstore.log.reader import (
     read_segment_header,
     start_of,
 )
+from eventstore.log.segments import MemoryFile
 from projections.snapshots import Info, InvalidArgumentError, Kind, parse_filters
 from projections.snapshots.boltfile import BoltFormatError
 from projections.snapshots.containerd_db import read_snapshots
@@ -39,33 +40,14 @@ SEED = layout.record_seed(STORE_ID)
 INFO = Info("a/b", "p", Kind.ACTIVE, {"containerd.io/gc": "x", "empty": "y"}, 1, 2)
 
 
-class BytesFile:
-    """A file that is there in memory, to be read."""
-
-    path = "fuzzed"
+class FuzzedFile(MemoryFile):
+    """A file that is there in memory, to be read and nothing else."""
 
     def __init__(self, data: bytes) -> None:
-        self._data = data
-
-    def read(self, offset_bytes: int, size_bytes: int) -> bytes:
-        """Return the bytes there; fewer only where the file ends."""
-        return self._data[offset_bytes : offset_bytes + size_bytes]
-
-    def size_bytes(self) -> int:
-        """Return the file's length."""
-        return len(self._data)
-
-    def write(self, offset_bytes: int, data: bytes | memoryview) -> None:
-        raise AssertionError("a reader has written")
-
-    def truncate(self, size_bytes: int) -> None:
-        raise AssertionError("a reader has truncated")
+        super().__init__("fuzzed", data)
 
     def sync(self) -> None:
         raise AssertionError("a reader has synced")
-
-    def close(self) -> None:
-        """Nothing is held."""
 
 
 class BytesFileSystem(LocalFileSystem):
@@ -74,9 +56,9 @@ class BytesFileSystem(LocalFileSystem):
     def __init__(self, data: bytes) -> None:
         self._data = data
 
-    def open(self, path: str, *, writable: bool = False) -> BytesFile:
+    def open(self, path: str, *, writable: bool = False) -> FuzzedFile:
         """Open the file."""
-        return BytesFile(self._data)
+        return FuzzedFile(self._data)
 
 
 def batch(data: bytes) -> None:
@@ -97,7 +79,7 @@ def durable(data: bytes) -> None:
 
 def segment(data: bytes) -> None:
     """A segment, its header included."""
-    file = BytesFile(data)
+    file = FuzzedFile(data)
     try:
         header = read_segment_header(file)
     except (CorruptionError, FormatVersionError):
@@ -150,9 +132,9 @@ def checkpoint(data: bytes) -> None:
 
 def sealed_checkpoint(data: bytes) -> None:
     """Chunks with right checksums, and a footer with the right digest, around whatever rows."""
-    manifest_bytes = data[0] if data else 0
-    manifest, data = data[1 : 1 + manifest_bytes], data[1 + manifest_bytes :]
-    header = layout.CheckpointHeader(STORE_ID, 1, 0, bytes(32), manifest)
+    table_names_bytes = data[0] if data else 0
+    table_names, data = data[1 : 1 + table_names_bytes], data[1 + table_names_bytes :]
+    header = layout.CheckpointHeader(STORE_ID, 1, 0, bytes(32), table_names)
     content = layout.pack_checkpoint_header(header)
     counts, chunk_count = [0, 0], 0
     while len(data) >= 6:

@@ -10,7 +10,6 @@ from snapshot_support import content, create_committed, names
 
 from projections.snapshots import Info, Kind, MetaStore, Usage, events
 from projections.snapshots.model import LABEL_PAIR_BYTES_MAX
-from projections.snapshots.transaction import SnapshotWriteTransaction
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -106,7 +105,6 @@ def test_labels_beyond_the_limits_that_an_import_brought_survive_updates_of_othe
     brought = {"long": "x" * LABEL_PAIR_BYTES_MAX, "a": "1"}
     info = Info("it", "", Kind.COMMITTED, MappingProxyType(brought), 5, 6)
     with store.transaction(writable=True) as tx:
-        assert isinstance(tx, SnapshotWriteTransaction)
         tx.emit(events.imported(id_number=1, info=info, usage=Usage()))
         tx.emit(events.id_counter_imported(1))
         assert tx.update_info("it", {"a": "2"}, "labels.a").labels == {**brought, "a": "2"}

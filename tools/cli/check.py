@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @click.command("check")
 @store_argument
-@click.option("--quick", is_flag=True, help="Read the end of the log and the checkpoints only.")
+@click.option("--quick", is_flag=True, help="Read the last segment and the checkpoints only.")
 @json_option
 @click.pass_context
 def command(context: click.Context, store: str, quick: bool, as_json: bool) -> None:
@@ -60,9 +60,11 @@ def _write(report: VerifyReport) -> None:
         output.write_line(one_line(f"damaged: {path}: at byte {offset_bytes}: {reason}"))
     for text in report.notes:
         output.write_line(one_line(f"note: {text}"))
-    extent = "all of" if report.is_full else "the end of"
+    segments = "the last segment"
+    if report.is_full or not report.segment_count:
+        segments = f"all of {report.segment_count} segments"
     output.write_line(
-        f"read {extent} {report.segment_count} segments, {report.batch_count} batches up to "
+        f"read {segments}, {report.batch_count} batches up to "
         f"revision {report.revision}, {report.checkpoint_count} checkpoints "
         f"({report.replayed_checkpoints} compared with a replay)"
     )

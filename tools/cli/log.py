@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import click
 
 from projections.snapshots import NotFoundError
+from projections.snapshots.events import id_in
 from tools.cli import output
 from tools.cli.arguments import json_option, store_argument
 from tools.cli.batches import write_batch
 from tools.cli.reading import open_for_reading
-from tools.cli.records import SNAPSHOT_EVENTS, batch_record
+from tools.cli.records import batch_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -78,21 +79,17 @@ def _changes(store: MetaStore, key: str | None, first: int, last: int | None) ->
     batches = store.event_store.batches(first, last)
     if key is None:
         return ((batch, batch.events) for batch in batches)
-    ids = {entry.id for entry in store.history(key)}
+    ids = {int(entry.id) for entry in store.history(key)}
     if not ids:
         raise NotFoundError(f"no snapshot has or had the key or name {key!r}")
     return _about(ids, batches)
 
 
-def _about(ids: set[str], batches: Iterable[Batch]) -> Iterator[Change]:
+def _about(ids: set[int], batches: Iterable[Batch]) -> Iterator[Change]:
     for batch in batches:
-        events = tuple(
-            event
-            for event in batch.events
-            if event.type in SNAPSHOT_EVENTS and str(event.data["id"]) in ids
-        )
-        if events:
-            yield batch, events
+        about = tuple(event for event in batch.events if id_in(event) in ids)
+        if about:
+            yield batch, about
 
 
 def _limited(found: Iterator[Change], limit: int, *, newest: bool) -> Iterator[Change]:

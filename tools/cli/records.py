@@ -19,11 +19,6 @@ if TYPE_CHECKING:
     from eventstore import Batch, Event
     from projections.snapshots import Info, Usage
 
-SNAPSHOT_EVENTS = frozenset(
-    (events.CREATED, events.COMMITTED, events.UPDATED, events.REMOVED, events.IMPORTED)
-)
-"""The events that are about one snapshot, and carry its id."""
-
 SNAPSHOT_FIELDS = (
     "id, name, kind, parent, labels, created, created_ns, updated, updated_ns, "
     "usage {inodes, size}; usage is null until the snapshot is committed"
@@ -63,7 +58,7 @@ def batch_record(batch: Batch, shown: Iterable[Event]) -> dict[str, Any]:
 def event_record(event: Event) -> dict[str, Any]:
     """Return an event; of a domain that is not ours with its data as it is."""
     data = json_value(event.data)
-    if event.type in SNAPSHOT_EVENTS:
+    if event.type in events.OF_ONE_SNAPSHOT:
         data["id"] = str(data["id"])
         for name in [name for name in data if name.endswith("_ns")]:
             data[name.removesuffix("_ns")] = format_time(data[name])

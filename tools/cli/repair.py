@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from eventstore import repair_store
-from projections.snapshots import SnapshotsProjection
+from projections.snapshots import SnapshotsProjection, events
 from tools.cli import output
 from tools.cli.arguments import checked_path, json_option, store_argument
 from tools.cli.batches import write_batch
 from tools.cli.failures import DAMAGED
-from tools.cli.records import SNAPSHOT_EVENTS, batch_record
+from tools.cli.records import batch_record
 from tools.cli.text import one_line, printable, quoted
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def _touched(report: RepairReport) -> list[str]:
             event.data[field]
             for batch in report.dropped
             for event in batch.events
-            if event.type in SNAPSHOT_EVENTS
+            if event.type in events.OF_ONE_SNAPSHOT
             for field in ("key", "name")
             if field in event.data
         }

@@ -54,7 +54,7 @@ def _record(store: MetaStore) -> dict[str, Any]:
         "snapshots": {kind.value: kinds[kind] for kind in reversed(Kind)},
         "rows": dict(stats["rows"]),
         **{f"{kind}_{unit}": stats[f"{kind}_{unit}"] for kind in _FILES for unit in _UNITS},
-        "checkpoint_revision": store.recovery.checkpoint_revision,
+        "checkpoint_revision": stats["checkpoint_revision"],
     }
 
 

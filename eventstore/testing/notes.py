@@ -95,7 +95,7 @@ class Expectation:
             self.digests[revision] = digest
 
 
-class History:
+class Notes:
     """The notes of a run, in order. Thread safe.
 
     Args:
