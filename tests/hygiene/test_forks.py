@@ -9,13 +9,14 @@ import signal
 import sys
 import threading
 import time
+import weakref
 from typing import TYPE_CHECKING
 
 import pytest
 from engine_support import add, balance, open_store, run_python, tree
 from ledger import deposit
 
-from eventstore import StoreClosedError, StoreLockedError, filesystem
+from eventstore import StoreClosedError, StoreLockedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -130,14 +131,14 @@ def test_a_follower_can_not_be_used_in_the_child_either(tmp_path: Path) -> None:
             assert balance(follower) == 4
 
 
-def test_a_store_that_was_closed_leaves_nothing_for_forks_to_do(tmp_path: Path) -> None:
-    open_store(tmp_path / "store").close()
-    gc.collect()
-    before = len(filesystem._in_forked_child)
+def test_a_store_that_was_closed_is_not_kept_for_later_forks(tmp_path: Path) -> None:
     for read_only in (False, True):
-        open_store(tmp_path / "store", read_only=read_only).close()
-    gc.collect()
-    assert len(filesystem._in_forked_child) == before
+        store = open_store(tmp_path / "store", read_only=read_only)
+        store.close()
+        kept = weakref.ref(store)
+        del store
+        gc.collect()
+        assert kept() is None
 
 
 def test_with_blocks_that_are_left_in_the_child_write_nothing(tmp_path: Path) -> None:
