@@ -58,6 +58,27 @@ def grow(store: EventStore, rounds: int, batches: int = 40) -> None:
         store.compact()
 
 
+@pytest.mark.parametrize("quick", [True, False])
+def test_sound_store_verifies_as_sound_beside_its_writer(tmp_path: Path, quick: bool) -> None:
+    options = StoreOptions(background=False)
+    with open_store(tmp_path / "store", options=options) as store:
+        ended = threading.Event()
+
+        def write() -> None:
+            while not ended.is_set():
+                add(store, 1)
+                time.sleep(0.0005)
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        try:
+            reports = [store.verify(quick=quick) for _ in range(8)]
+        finally:
+            ended.set()
+            writer.join()
+    assert [(report.problems, report.notes) for report in reports] == 8 * [((), ())]
+
+
 def test_segments_roll_and_every_batch_reads_back(tmp_path: Path) -> None:
     path = tmp_path / "store"
     with open_store(path) as store:
