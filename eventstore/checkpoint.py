@@ -1,8 +1,8 @@
 """Checkpoints: the state of all projections at one revision, as one file.
 
 Writing is a long read: it walks every table at one version, slice by slice, while writers go on.
-The order is: temporary file, content, sync, rename, directory sync; then the file is opened again
-and every byte verified. Only after that may anything rely on it.
+The order is: temporary file, content, sync; then the file is opened again and every byte verified;
+then rename and directory sync. Only after that may anything rely on it.
 
 Loading checks the header, every chunk and the footer by their checksums, which together cover
 every byte of the file, and unpacks one key a chunk. The SHA-256 of the whole file is checked
@@ -125,6 +125,7 @@ def write_checkpoint(
             file.sync()
         finally:
             file.close()
+        verify_checkpoint(file_system, temporary)
         file_system.rename(temporary, path)
     except BaseException as error:
         with contextlib.suppress(OSError):
@@ -136,7 +137,6 @@ def write_checkpoint(
             ) from error
         raise
     file_system.sync_directory(parent(path))
-    verify_checkpoint(file_system, path)
     return path
 
 

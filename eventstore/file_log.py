@@ -29,6 +29,7 @@ from eventstore.errors import (
     StoreLockedError,
 )
 from eventstore.filesystem import FileLock, FileSystem, is_full, join
+from eventstore.held import HeldFileSystem
 from eventstore.log.seam import Head
 from eventstore.log.spare import SpareKeeper
 from eventstore.log.writer import LogWriter, Segment, Ticket
@@ -302,11 +303,12 @@ def _open_locked(
 ) -> FileLog:
     lock = _acquire_lock(file_system, path, lock_timeout_seconds)
     try:
-        survey = survey_store(file_system, path, replay)
+        held = HeldFileSystem(file_system, lock, path)
+        survey = survey_store(held, path, replay)
         decision = decide(survey)
-        recovered = execute(file_system, survey, decision, options)
+        recovered = execute(held, survey, decision, options)
         try:
-            return FileLog(file_system, path, options, lock, recovered)
+            return FileLog(held, path, options, lock, recovered)
         except BaseException:
             recovered[0].file.close()
             raise

@@ -101,6 +101,12 @@ class SharedBlock(Protocol):
 class FileLock(Protocol):
     """An exclusive lock between processes, and between handles of one process."""
 
+    def has_left(self, path: str) -> bool:
+        """Say whether the directory of the locked file is no longer the one at a path.
+
+        False once the lock has been released.
+        """
+
     def release(self) -> None:
         """Let the next one have it; does nothing the second time."""
 
@@ -436,6 +442,16 @@ class LocalFileLock:
     def add(self, descriptor: int) -> None:
         """Hold another locked file as well."""
         self._descriptors.append(descriptor)
+
+    def has_left(self, path: str) -> bool:
+        """Say whether the directory of the locked file is no longer the one at a path."""
+        try:
+            directory = self._descriptors[0]
+            return not os.path.samestat(os.stat(path), os.fstat(directory))
+        except IndexError:
+            return False
+        except (FileNotFoundError, NotADirectoryError):
+            return True
 
     def release(self) -> None:
         """Let the next one have it; does nothing the second time."""

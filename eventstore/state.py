@@ -83,7 +83,17 @@ class Table:
     older versions go through a `View`.
     """
 
-    __slots__ = ("_decode", "_encode", "_key_type", "_lock", "_packed", "_rows", "_state", "name")
+    __slots__ = (
+        "_decode",
+        "_encode",
+        "_is_torn",
+        "_key_type",
+        "_lock",
+        "_packed",
+        "_rows",
+        "_state",
+        "name",
+    )
 
     def __init__(self, spec: TableSpec, state: State, packed: PackedRows | None) -> None:
         self.name = spec.name
@@ -92,6 +102,9 @@ class Table:
         self._state = state
         self._packed = packed
         self._rows: SortedDict[Any, Any] = SortedDict()
+        # Set while a row is being written: an interrupt may have left the order without the row,
+        # or with one that is gone. Mended by the next one who needs the order.
+        self._is_torn = False
         # Keys of this type are known to sort among the others; all other keys are tried out first.
         self._key_type: type | None = None
         self._lock = threading.Lock()
@@ -130,14 +143,16 @@ class Table:
         if type(value) is bytes:
             raise TypeError(f"table {self.name!r}: a value can't be bytes: wrap it in a tuple")
         with self._lock:
+            self._mend()
             if type(key) is not self._key_type:
                 self._require_sortable(key)
             self._state.remember(self, key, self.raw(key))
-            self._rows[key] = value
+            self._write(key, value)
 
     def delete(self, key: Any) -> None:
         """Remove a key that is there; KeyError if it is not. O(log n)."""
         with self._lock:
+            self._mend()
             old = self.raw(key)
             if old is ABSENT:
                 raise KeyError(key)
@@ -151,10 +166,11 @@ class Table:
     def restore(self, key: Any, old: Any) -> None:
         """Put back what a key held before a change; for rollback only."""
         with self._lock:
+            self._mend()
             if old is ABSENT:
                 self._discard(key)
             else:
-                self._rows[key] = old
+                self._write(key, old)
 
     def raw(self, key: Any) -> Any:
         """Return the value of a key as it is kept, perhaps packed; ABSENT if there is none."""
@@ -166,13 +182,14 @@ class Table:
     def unpacked(self, key: Any, packed: bytes) -> Any:
         """Decode a value and keep it decoded, unless the row has been changed since or is busy."""
         value = self._decode(key, unpack_row(packed))
-        if self._lock.acquire(blocking=False):
-            try:
+        # Looked at first, so as not to wait; then `with`, since an interrupt may come between an
+        # acquire and a try.
+        if not self._lock.locked():
+            with self._lock:
+                self._mend()
                 current = self._rows.get(key, ABSENT)
                 if current is packed or (current is ABSENT and self._packed is not None):
-                    self._rows[key] = value
-            finally:
-                self._lock.release()
+                    self._write(key, value)
         return value
 
     def packed(self, value: Any) -> bytes:
@@ -200,6 +217,7 @@ class Table:
             the rows; the last key looked at; whether there may be more after it.
         """
         with self._lock:
+            self._mend()
             keys = list(islice(self._rows.irange(start, stop, (inclusive, False)), limit))
             changed = [(key, self._rows[key]) for key in keys]
         if self._packed is None:
@@ -214,9 +232,10 @@ class Table:
     def row_count(self) -> int:
         """Return the number of rows as they are now. O(changed rows)."""
         packed = self._packed
-        if packed is None:
-            return len(self._rows)
         with self._lock:
+            self._mend()
+            if packed is None:
+                return len(self._rows)
             rows = list(self._rows.items())
         added = sum(1 for key, value in rows if packed.get(key) is ABSENT)
         deleted = sum(1 for _, value in rows if value is TOMBSTONE)
@@ -228,6 +247,8 @@ class Table:
         Raises:
             AssertionError: one does not hold.
         """
+        with self._lock:
+            self._mend()
         self._rows._check()  # type: ignore[attr-defined]  # sortedcontainers' own invariants
         if self._packed is not None:
             self._packed.check()
@@ -250,10 +271,27 @@ class Table:
 
     def _discard(self, key: Any) -> None:
         if self._packed is not None and self._packed.get(key) is not ABSENT:
-            self._rows[key] = TOMBSTONE
+            self._write(key, TOMBSTONE)
         else:
             # It may not be there: an interrupt may have come between undo map and table.
+            self._is_torn = True
             self._rows.pop(key, None)
+            self._is_torn = False
+
+    def _write(self, key: Any, value: Any) -> None:
+        """Set a row; the caller holds the lock, and has mended the table."""
+        self._is_torn = True
+        self._rows[key] = value
+        self._is_torn = False
+
+    def _mend(self) -> None:
+        """Make the order anew if an interrupt has torn it; the caller holds the lock.
+
+        A SortedDict is a dict and a list of its keys. Each is changed in one step, but not both.
+        """
+        if self._is_torn:
+            self._rows = SortedDict(list(dict.items(self._rows)))  # type: ignore[arg-type]
+            self._is_torn = False
 
     def decoded(self, key: Any, value: Any) -> Any:
         """Return a value that may be packed, decoded but not kept so: for scans."""
@@ -430,12 +468,17 @@ class State:
         try:
             for projection, tables in self._projections:
                 projection.apply(event, tables)
+            self._changes.extend(journal)
         except BaseException:
-            self._undo(journal)
+            try:
+                self._undo(journal)
+            except BaseException:
+                # Interrupted: a rollback undoes all of it again.
+                self._changes.extend(journal)
+                raise
             raise
         finally:
             self._journal = None
-        self._changes.extend(journal)
 
     def begin(self) -> None:
         """Start to remember changes for `commit` or `rollback`."""

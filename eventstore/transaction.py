@@ -241,12 +241,21 @@ class WriteTransaction:
             InvalidEventError: it can't be logged; nothing was applied.
             TransactionClosedError: the transaction has ended.
             Exception: what a projection's `apply` raised; the event was undone.
+
+        An interrupt (KeyboardInterrupt) rolls the whole transaction back.
         """
         if not self._is_open:
             raise _closed()
         packed = encode_event(event)
-        self._state.apply(event)
-        self._events.append(packed)
+        try:
+            self._state.apply(event)
+            self._events.append(packed)
+        except Exception:
+            raise
+        except BaseException:
+            # Between the two, the tables would hold what the log will not.
+            self._end_without_commit()
+            raise
 
     def commit(self) -> Receipt | None:
         """Make the batch durable.
@@ -325,6 +334,10 @@ class WriteTransaction:
         self._is_open = False
         try:
             self._state.rollback()
+        except BaseException as error:
+            # The tables may hold a part of what was to be taken back.
+            self._log.abandon(error)
+            raise
         finally:
             self._lock.release()
 

@@ -133,6 +133,10 @@ class SimulatedFileLock:
         self._file_system = file_system
         self._number: int | None = number
 
+    def has_left(self, path: str) -> bool:
+        """Say no: directories can't be moved here."""
+        return False
+
     def release(self) -> None:
         """Let the next one have it; does nothing the second time."""
         number, self._number = self._number, None

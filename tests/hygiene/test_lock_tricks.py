@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
 from typing import TYPE_CHECKING
 
 import pytest
-from engine_support import add, balance, open_store, run_python
+from engine_support import SMALL, add, balance, open_store, run_python, tree
 
-from eventstore import StoreLockedError
+from eventstore import Retention, StoreFailedError, StoreLockedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,6 +91,40 @@ def test_a_new_store_in_the_place_of_one_that_is_open_is_another_store(tmp_path:
         with open_store(path) as other:
             assert other.store_id != store.store_id
             assert balance(other) == 0
+
+
+@pytest.mark.parametrize("retention", [Retention.keep_all(), Retention.none()])
+def test_a_store_that_is_moved_while_open_touches_nothing_at_its_old_path(
+    tmp_path: Path, retention: Retention
+) -> None:
+    path, moved = tmp_path / "store", tmp_path / "moved"
+    options = dataclasses.replace(SMALL, retention=retention)
+    store = open_store(path, options=options)
+    receipts = add(store, 80)
+
+    def commit_until_it_fails() -> None:
+        while True:
+            receipts.extend(add(store, 1))
+
+    path.rename(moved)
+    with open_store(path, options=options) as other:
+        for _ in range(3):
+            add(other, 80)
+            other.checkpoint()
+        before = tree(path)
+        for work in (store.checkpoint, store.compact, lambda: list(store.batches())):
+            with pytest.raises(OSError, match="moved or removed while it was open"):
+                work()
+        with pytest.raises(StoreFailedError, match="moved or removed while it was open"):
+            commit_until_it_fails()
+        store.close()
+        assert tree(path) == before
+    with open_store(path) as other:
+        assert balance(other) == 240
+        assert other.verify().is_sound
+    with open_store(moved) as store:
+        assert balance(store) >= len(receipts) > 80
+        assert store.verify().is_sound
 
 
 def test_a_copy_of_an_open_store_is_not_held(tmp_path: Path) -> None:

@@ -264,8 +264,8 @@ MUTANTS = (
     Mutant(
         "a checkpoint is not read back",
         CHECKPOINT,
-        "    verify_checkpoint(file_system, path)\n    return path\n",
-        "    return path\n",
+        "        verify_checkpoint(file_system, temporary)\n",
+        "",
     ),
     Mutant(
         "a checkpoint is written in place",
