@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from eventstore import format as layout
 from eventstore.codec import DecodeError, pack, unpack_row
 from eventstore.errors import CorruptionError, FormatVersionError, StorageFullError
-from eventstore.filesystem import Window, is_full, join, parent
+from eventstore.filesystem import Window, is_full, is_unreadable, join, parent
 from eventstore.packed import CHUNK_ROWS, PackedChunk, PackedRows
 
 if TYPE_CHECKING:
@@ -226,6 +226,15 @@ def _chunks(rows: Iterable[tuple[Any, bytes]]) -> Iterator[tuple[list[Any], list
 
 
 def _read(file_system: FileSystem, path: str, *, with_digest: bool) -> Checkpoint:
+    try:
+        return _read_file(file_system, path, with_digest=with_digest)
+    except OSError as error:
+        if not is_unreadable(error):
+            raise
+        raise CorruptionError(path, 0, f"can't be read: {error.strerror}") from error
+
+
+def _read_file(file_system: FileSystem, path: str, *, with_digest: bool) -> Checkpoint:
     file = file_system.open(path)
     try:
         return _CheckpointReader(file, with_digest=with_digest).read()

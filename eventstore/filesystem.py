@@ -35,6 +35,8 @@ _DIRECTORY_MODE = 0o700
 _FILE_MODE = 0o600
 _FIRST_FREE_DESCRIPTOR = 3
 _WINDOW_BYTES = 1024 * 1024
+_DAMAGED = (errno.EUCLEAN,) if sys.platform == "linux" else ()
+_UNREADABLE = (errno.EIO, errno.EBADMSG, errno.EINVAL, errno.EISDIR, errno.ELOOP, *_DAMAGED)
 _OPEN_FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW
 
 
@@ -186,6 +188,11 @@ def absolute(path: str | os.PathLike[str]) -> str:
     return os.path.abspath(text)
 
 
+def resolved(path: str) -> str:
+    """Return a path with every link on the way followed, as far as it exists."""
+    return os.path.realpath(path)
+
+
 def write_file(file_system: FileSystem, path: str, data: bytes) -> None:
     """Make a file with a content, synced; its name is durable once the directory is synced."""
     file = file_system.create(path)
@@ -208,6 +215,15 @@ def read_file(file_system: FileSystem, path: str, size_bytes_max: int | None = N
 def is_full(error: OSError) -> bool:
     """Say whether an error means that there is no space, or no quota, left."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def is_unreadable(error: OSError) -> bool:
+    """Say whether an error means that the medium has lost what is asked for.
+
+    A bad sector, or damage that the file system itself has found; or something that is no file
+    in the place of one.
+    """
+    return error.errno in _UNREADABLE
 
 
 class Window:
@@ -492,7 +508,7 @@ class LocalFileSystem:
         """Say whether a directory, and not a link to one, is at the path."""
         try:
             return stat.S_ISDIR(os.lstat(path).st_mode)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return False
 
     def find_link(self, path: str) -> str | None:
@@ -536,7 +552,9 @@ class LocalFileSystem:
 
     def share(self, path: str, size_bytes: int, *, writable: bool) -> SharedBlock:
         """Map the start of a file that is at least that long."""
-        file = LocalFile(path, _open_descriptor(path, os.O_RDWR if writable else os.O_RDONLY))
+        # Without O_NONBLOCK, a pipe in the place of a file would block the open for ever.
+        mode = os.O_RDWR if writable else os.O_RDONLY
+        file = LocalFile(path, _open_descriptor(path, mode | os.O_NONBLOCK))
         try:
             # The mapping keeps a duplicate of the descriptor, and that takes the lowest free one.
             with _low_descriptors_taken():

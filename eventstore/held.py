@@ -12,17 +12,17 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING
 
+from eventstore.forwarding import ForwardingFileSystem
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from eventstore.filesystem import File, FileLock, FileSystem, SharedBlock
+    from eventstore.filesystem import FileLock, FileSystem
 
 
-class HeldFileSystem:
+class HeldFileSystem(ForwardingFileSystem):
     """Another file system, for as long as a lock holds the directory at a path."""
 
     def __init__(self, file_system: FileSystem, lock: FileLock, path: str) -> None:
-        self._unguarded = file_system
+        super().__init__(file_system)
         self._lock = lock
         self._path = path
 
@@ -34,64 +34,4 @@ class HeldFileSystem:
                 "the store was moved or removed while it was open: open it where it is now",
                 self._path,
             )
-        return self._unguarded
-
-    def create(self, path: str) -> File:
-        """Make a new empty file, open for reading and writing; raise if there is one."""
-        return self._file_system.create(path)
-
-    def open(self, path: str, *, writable: bool = False) -> File:
-        """Open a regular file that is there."""
-        return self._file_system.open(path, writable=writable)
-
-    def exists(self, path: str) -> bool:
-        """Say whether there is anything at the path, a dangling link included."""
-        return self._file_system.exists(path)
-
-    def is_directory(self, path: str) -> bool:
-        """Say whether a directory, and not a link to one, is at the path."""
-        return self._file_system.is_directory(path)
-
-    def find_link(self, path: str) -> str | None:
-        """Return the name of a symbolic link in a directory, if there is one."""
-        return self._file_system.find_link(path)
-
-    def size_bytes(self, path: str) -> int:
-        """Return the length of the file at the path."""
-        return self._file_system.size_bytes(path)
-
-    def list_directory(self, path: str) -> list[str]:
-        """Return the sorted names in a directory."""
-        return self._file_system.list_directory(path)
-
-    def make_directory(self, path: str) -> None:
-        """Make a directory; its parent must be there."""
-        self._file_system.make_directory(path)
-
-    def rename(self, source: str, target: str) -> None:
-        """Give a file another name, replacing what had it."""
-        self._file_system.rename(source, target)
-
-    def remove(self, path: str) -> None:
-        """Remove a file."""
-        self._file_system.remove(path)
-
-    def sync_directory(self, path: str) -> None:
-        """Return once the names in a directory are on stable storage."""
-        self._file_system.sync_directory(path)
-
-    def share(self, path: str, size_bytes: int, *, writable: bool) -> SharedBlock:
-        """Map the start of a file that is at least that long."""
-        return self._file_system.share(path, size_bytes, writable=writable)
-
-    def lock(self, path: str, describe: Callable[[], bytes]) -> FileLock | bytes:
-        """Try to lock a file, made if need be."""
-        return self._file_system.lock(path, describe)
-
-    def network_type(self, path: str) -> str | None:
-        """Return the type of the network file system that a path is on; None for a local one."""
-        return self._file_system.network_type(path)
-
-    def call_in_forked_child(self, method: Callable[[], None]) -> None:
-        """Have a method run in every child that this process forks, while its object is there."""
-        self._unguarded.call_in_forked_child(method)
+        return super()._file_system

@@ -70,6 +70,22 @@ def require_store(file_system: FileSystem, path: str, *, may_create: bool) -> No
         _require_no_link(file_system, directory)
 
 
+def require_remains(file_system: FileSystem, path: str) -> None:
+    """Check that something of a store is at the path, however damaged.
+
+    A store that has lost its log may have a checkpoint or an archive left.
+
+    Raises:
+        NotAStoreError: a file is there, a directory of something else, or nothing.
+    """
+    directories = [join(path, name) for name in (layout.CHECKPOINTS_NAME, layout.ARCHIVE_NAME)]
+    has_remains = any(
+        file_system.is_directory(directory) and file_system.list_directory(directory)
+        for directory in directories
+    )
+    require_store(file_system, path, may_create=has_remains)
+
+
 def make_root(file_system: FileSystem, path: str) -> None:
     """Make the store's own directory and those above it, as far as they are missing.
 

@@ -1,7 +1,8 @@
 """Verify a store: read it all, change nothing, say everything that is wrong.
 
 Works without the lock, beside a running writer: it judges only what was durable when it started.
-*Quick* reads the last segment, and the checkpoints by their checksums. *Full* reads
+*Quick* reads what an open reads, the checkpoints by their checksums and the log after the newest
+one, and the headers of the segments before. *Full* reads
 every byte: every record and its place in the digest chain, from the oldest archived segment to
 the tail, the SHA-256 of each checkpoint, and it replays the log and compares the tables with
 those in each checkpoint.
@@ -10,6 +11,7 @@ those in each checkpoint.
 from __future__ import annotations
 
 import time
+from bisect import bisect_right
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,7 +19,7 @@ from eventstore import format as layout
 from eventstore.checkpoint import Checkpoint, list_checkpoints, load_checkpoint, verify_checkpoint
 from eventstore.codec import unpack_row
 from eventstore.errors import CorruptionError, ProjectionError
-from eventstore.filesystem import absolute, join, local_file_system
+from eventstore.filesystem import absolute, is_unreadable, join, local_file_system
 from eventstore.log.reader import (
     Position,
     Record,
@@ -28,7 +30,7 @@ from eventstore.log.reader import (
     start_of,
 )
 from eventstore.log.segments import SegmentSource, list_sources, open_source
-from eventstore.place import require_store
+from eventstore.place import require_remains
 from eventstore.replay import replay_record, stale_projections, start_state
 from eventstore.state import View
 from eventstore.survey import Tail, discontinuity, read_durable_bound
@@ -113,7 +115,7 @@ def verify_store(
     """
     file_system = file_system or local_file_system()
     directory = absolute(path)
-    require_store(file_system, directory, may_create=False)
+    require_remains(file_system, directory)
     for attempt in range(_ATTEMPTS):
         is_last = attempt == _ATTEMPTS - 1
         verification = _Verification(file_system, directory, projections, on_batch, quick=quick)
@@ -166,13 +168,16 @@ class _Verification:
     def run(self) -> VerifyReport:
         store_id = self._store_id(list_sources(self.file_system, self.path))
         checkpoint_count = self._read_checkpoints(store_id)
-        bound = read_durable_bound(self.file_system, self.path, store_id)
+        bound = self._read_bound(store_id)
         # Last, so that a log which a writer goes on with holds what the two above promise.
         sources = self.sources = list_sources(self.file_system, self.path)
         self._check_start(sources)
         if not self.quick:
             self._choose_start(sources)
-        for source in sources[-1:] if self.quick else sources:
+        first = self._first_replayed(sources) if self.quick else 0
+        for source in sources[:first]:
+            self._check_header(source, store_id)
+        for source in sources[first:]:
             if not self._read_segment(source, is_last=source is sources[-1]):
                 break
         self._judge_tail(bound)
@@ -206,6 +211,10 @@ class _Verification:
                 file.close()
         except CorruptionError:
             return None  # reported when the segment is read
+        except OSError as error:
+            if not is_unreadable(error):
+                raise
+            return None
 
     def _read_checkpoints(self, store_id: bytes | None) -> int:
         read = load_checkpoint if self.quick else verify_checkpoint
@@ -250,6 +259,39 @@ class _Verification:
                 self.state = start_state(self.projections, checkpoint)
                 return
 
+    def _read_bound(self, store_id: bytes | None) -> int:
+        try:
+            return read_durable_bound(self.file_system, self.path, store_id)
+        except OSError as error:
+            self._add_unreadable(join(self.path, layout.DURABLE_NAME), error)
+            return 0
+
+    def _first_replayed(self, sources: list[SegmentSource]) -> int:
+        """Return the place of the first segment with a batch after the newest checkpoint."""
+        base_revision = max(self.checkpoints, default=0)
+        following = [source.first_revision for source in sources[1:]]
+        return bisect_right(following, base_revision + 1)
+
+    def _check_header(self, source: SegmentSource, store_id: bytes | None) -> None:
+        """Check a segment by its header only; an archived one, which is compressed, not at all."""
+        if source.is_archived:
+            return
+        try:
+            file = open_source(self.file_system, source)
+            try:
+                header = read_segment_header(file)
+            finally:
+                file.close()
+            if header.first_revision != source.first_revision:
+                reason = f"the header states first revision {header.first_revision}"
+                raise CorruptionError(source.path, 0, reason)
+            if store_id is not None and header.store_id != store_id:
+                raise CorruptionError(source.path, 0, "the segment belongs to another store")
+        except CorruptionError as error:
+            self._add(error)
+        except OSError as error:
+            self._add_unreadable(source.path, error)
+
     def _read_segment(self, source: SegmentSource, *, is_last: bool) -> bool:
         try:
             file = open_source(self.file_system, source)
@@ -259,6 +301,9 @@ class _Verification:
                 file.close()
         except CorruptionError as error:
             self._add(error)
+            return False
+        except OSError as error:
+            self._add_unreadable(source.path, error)
             return False
         return True
 
@@ -363,6 +408,11 @@ class _Verification:
             return
         if self.problems:
             return  # where the scan ended early, there is no tail to judge
+        if self.tail.source.is_archived:
+            path = join(self.path, layout.WAL_NAME)
+            reason = "the log is missing; only its archived part is left"
+            self.problems.append(Problem(path, 0, reason))
+            return
         end, problem = self.tail.end
         acknowledged = max(bound, self.tail.durable_claim, *self.checkpoints, 0)
         if acknowledged > end.revision:
@@ -376,6 +426,11 @@ class _Verification:
                 f"{self.tail.source.path}: torn tail at byte {end.offset_bytes} ({problem}): no "
                 "acknowledged batch is in it; the next open cuts it and keeps a copy"
             )
+
+    def _add_unreadable(self, path: str, error: OSError) -> None:
+        if not is_unreadable(error):
+            raise error
+        self.problems.append(Problem(path, 0, f"can't be read: {error.strerror}"))
 
     def _add(self, error: CorruptionError) -> None:
         self.problems.append(Problem(error.path, error.offset_bytes, error.reason))

@@ -19,7 +19,7 @@ PACKAGES = ("eventstore", "projections", "tools")
 
 LAYERS = [
     {"errors", "event", "projection", "reports"},
-    {"format", "codec", "filesystem", "held", "mounts", "options", "place"},
+    {"format", "codec", "filesystem", "forwarding", "held", "mounts", "options", "place"},
     {"log", "checkpoint", "state", "packed", "survey"},
     {
         *("recovery", "compaction", "replay", "history", "loading"),

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from eventstore import format as layout
@@ -30,9 +30,11 @@ from eventstore.filesystem import (
     join,
     local_file_system,
     read_file,
+    resolved,
 )
-from eventstore.place import require_store
+from eventstore.place import require_remains
 from eventstore.repair.chains import ChainBuilder, Piece, records_of
+from eventstore.repair.readable import ReadableFileSystem
 from eventstore.repair.restored import Choice, write_store
 from eventstore.repair.salvage import Base, Damage, Findings, salvage
 from eventstore.replay import decode_record
@@ -128,12 +130,13 @@ def repair_store(
     """
     file_system = file_system or local_file_system()
     source, target = absolute(path), absolute(output)
-    # A store that has lost its log may have a checkpoint left.
-    remains = [join(source, name) for name in (layout.CHECKPOINTS_NAME, layout.ARCHIVE_NAME)]
-    require_store(file_system, source, may_create=any(map(file_system.is_directory, remains)))
+    require_remains(file_system, source)
     _require_free(file_system, source, target)
     before = _state_of_writer(file_system, source)
+    reading = ReadableFileSystem(file_system, source)
+    file_system = reading
     found = salvage(file_system, source, on_batch)
+    found.damage += [Damage(*part) for part in reading.unreadable()]
     choice = _choose(file_system, found)
     report = _report(file_system, found, choice)
     try:
@@ -155,7 +158,8 @@ def repair_store(
 
 
 def _require_free(file_system: FileSystem, source: str, target: str) -> None:
-    if target == source or target.startswith(join(source, "")):
+    above = resolved(target)
+    if join(above, "").startswith(join(resolved(source), "")):
         raise _taken(target, "the new store can't be put into the damaged one")
     if not file_system.exists(target):
         return
@@ -189,6 +193,9 @@ def _choose(file_system: FileSystem, found: Findings) -> Choice:
     """Return what reaches the highest revision, and of several what has the longest history."""
     builder = ChainBuilder(file_system, found.runs)
     choices = []
+    # A second copy of a checkpoint, under another name, is no other base.
+    distinct = {(base.revision, base.digest): base for base in reversed(found.bases)}
+    found = replace(found, bases=[base for base in found.bases if base in distinct.values()])
     standing = list(found.bases)
     for chain in builder.chains():
         bases = [base for base in found.bases if builder.holds(chain, base)]
@@ -223,7 +230,8 @@ def _report(file_system: FileSystem, found: Findings, choice: Choice) -> RepairR
 
 
 def _lost(found: Findings, chain: Chain) -> Iterator[LostRevisions]:
-    oldest = found.oldest_revision or chain.first_revision
+    # Without any segment, all batches of the history are gone with the log.
+    oldest = found.oldest_revision or 1
     if oldest < chain.first_revision:
         yield LostRevisions(oldest, chain.first_revision - 1, is_in_state=True)
     if chain.last_revision < found.newest_revision:

@@ -71,3 +71,64 @@ def test_lost_log_is_damage(verb: str, what: str, call: Call, story: Path) -> No
     result = call(verb, story)
     assert result.code == 3
     assert "missing" in result.out + result.err
+
+
+@pytest.mark.parametrize("left", ["checkpoints", "archive"])
+def test_what_is_left_of_a_store_is_damage_and_can_be_repaired(
+    left: str, call: Call, tmp_path: Path
+) -> None:
+    path = tmp_path / "store"
+    options = StoreOptions(segment_bytes=4096, background=False)
+    with MetaStore.open(path, options=options) as store:
+        for number in range(60):
+            with store.transaction(writable=True) as transaction:
+                transaction.create_snapshot(Kind.ACTIVE, f"k{number}", labels={"a": "b" * 200})
+            if number in {20, 40}:
+                store.checkpoint()
+        assert store.compact().archived
+    for name in ("wal", "checkpoints", "archive", "torn"):
+        if name != left:
+            shutil.rmtree(path / name)
+    (path / "durable").unlink()
+    result = call("check", path)
+    assert result.code == 3
+    assert "missing" in result.out + result.err
+    result = call("repair", path, "--output", tmp_path / "new")
+    assert result.code == (3 if left == "checkpoints" else 0)
+    if left == "checkpoints":
+        assert "lost: batches 1 to 60: from the history" in result.out
+    assert call("check", tmp_path / "new").code == 0
+
+
+@pytest.mark.parametrize("option", [[], ["--quick"]])
+def test_check_finds_the_damaged_header_of_a_segment_that_no_open_reads(
+    option: list[str], call: Call, tmp_path: Path
+) -> None:
+    path = tmp_path / "store"
+    options = StoreOptions(segment_bytes=4096, background=False)
+    with MetaStore.open(path, options=options) as store:
+        for number in range(60):
+            with store.transaction(writable=True) as transaction:
+                transaction.create_snapshot(Kind.ACTIVE, f"k{number}", labels={"a": "b" * 200})
+        store.checkpoint()
+    assert call("check", path, *option).code == 0
+    first = min((path / "wal").glob("*.log"))
+    data = bytearray(first.read_bytes())
+    data[100] ^= 1
+    first.write_bytes(data)
+    assert call("check", path, *option).code == 3
+
+
+@pytest.mark.parametrize("option", [[], ["--quick"]])
+def test_check_finds_a_segment_that_is_missing_where_an_open_reads(
+    option: list[str], call: Call, tmp_path: Path
+) -> None:
+    path = tmp_path / "store"
+    options = StoreOptions(segment_bytes=4096, background=False)
+    with MetaStore.open(path, options=options) as store:
+        for number in range(60):
+            with store.transaction(writable=True) as transaction:
+                transaction.create_snapshot(Kind.ACTIVE, f"k{number}", labels={"a": "b" * 200})
+    sorted((path / "wal").glob("*.log"))[1].unlink()
+    assert call("ls", path).code == 3
+    assert call("check", path, *option).code == 3

@@ -114,6 +114,34 @@ def test_the_output_must_be_given_and_must_be_free(call: Call, story: Path, tmp_
     assert not (tmp_path / "new").exists()
 
 
+def test_the_output_can_not_be_put_into_the_store_through_a_link(
+    call: Call, story: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "link").symlink_to(story)
+    (tmp_path / "above").symlink_to(story.parent)
+    before = _contents(story)
+    for source, output in (
+        (story, tmp_path / "link" / "new"),
+        (story, tmp_path / "link" / "torn"),
+        (tmp_path / "above" / story.name, story / "new"),
+    ):
+        result = call("repair", source, "--output", output)
+        assert result.code == 1
+        assert "can't be put into the damaged one" in result.err
+    assert _contents(story) == before
+    assert call("ls", story).code == 0
+
+
+def test_a_second_copy_of_a_checkpoint_is_damage_and_no_obstacle(
+    call: Call, story: Path, tmp_path: Path
+) -> None:
+    assert call("compact", story).code == 0
+    [checkpoint] = (story / "checkpoints").iterdir()
+    (story / "checkpoints" / "00000000000000000003.ckpt").write_bytes(checkpoint.read_bytes())
+    assert call("repair", story, "--output", tmp_path / "new").code == 0
+    assert call("check", tmp_path / "new").code == 0
+
+
 def test_a_store_that_says_nowhere_which_it_is_stays_as_it_is(
     call: Call, story: Path, tmp_path: Path
 ) -> None:

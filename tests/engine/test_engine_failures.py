@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from engine_support import Failing, HookedFileSystem, add, balance, open_store, segments
+from engine_support import Failing, HookedFileSystem, add, balance, flip, open_store, segments
 from ledger import ACCOUNTS, close_account, open_account
 
 from eventstore import (
@@ -279,17 +279,15 @@ def test_checkpoint_that_can_not_be_read_back_is_not_relied_on(tmp_path: Path) -
     path = tmp_path / "store"
 
     def hook(call: str, file: str) -> None:
-        if call == "rename" and file.endswith(".ckpt"):
+        if call == "sync" and file.endswith(".ckpt.tmp"):
             # The medium has lost a byte of what was written.
-            temporary = path / "checkpoints" / (file.rsplit("/", 1)[1] + ".tmp")
-            data = bytearray(temporary.read_bytes())
-            data[len(data) // 2] ^= 1
-            temporary.write_bytes(data)
+            flip(path / "checkpoints" / file.rsplit("/", 1)[1], 100)
 
     with open_store(path, file_system=HookedFileSystem(hook)) as store:
         add(store, 5)
         with pytest.raises(CorruptionError):
             store.checkpoint()
+        assert list((path / "checkpoints").iterdir()) == []
     with open_store(path) as store:
         assert balance(store) == 5
 

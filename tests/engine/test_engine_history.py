@@ -95,6 +95,10 @@ def test_segments_roll_and_every_batch_reads_back(tmp_path: Path) -> None:
         assert (report.batch_count, report.segment_count) == (200, len(segments(path)))
         quick = store.verify(quick=True)
         assert quick.is_sound
+        assert (quick.batch_count, quick.segment_count) == (200, len(segments(path)))
+        store.checkpoint()
+        quick = store.verify(quick=True)
+        assert quick.is_sound
         assert (quick.batch_count, quick.segment_count) == (len(records(segments(path)[-1])), 1)
     assert [layout.parse_segment_name(file.name) for file in segments(path)] == [
         records(file)[0].revision for file in segments(path)

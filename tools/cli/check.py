@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @click.command("check")
 @store_argument
-@click.option("--quick", is_flag=True, help="Read the last segment and the checkpoints only.")
+@click.option("--quick", is_flag=True, help="Read what an open reads, and headers.")
 @json_option
 @click.pass_context
 def command(context: click.Context, store: str, quick: bool, as_json: bool) -> None:
@@ -60,11 +60,9 @@ def _write(report: VerifyReport) -> None:
         output.write_line(one_line(f"damaged: {path}: at byte {offset_bytes}: {reason}"))
     for text in report.notes:
         output.write_line(one_line(f"note: {text}"))
-    segments = "the last segment"
-    if report.is_full or not report.segment_count:
-        segments = f"all of {report.segment_count} segments"
+    extent = "all of" if report.is_full else "what an open reads:"
     output.write_line(
-        f"read {segments}, {report.batch_count} batches up to "
+        f"read {extent} {report.segment_count} segments, {report.batch_count} batches up to "
         f"revision {report.revision}, {report.checkpoint_count} checkpoints "
         f"({report.replayed_checkpoints} compared with a replay)"
     )
