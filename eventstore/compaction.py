@@ -4,7 +4,8 @@
 the other, so that it can be cut at any point and started again.
 
 Always kept: the newest two checkpoints, and every segment with a batch after the older of them.
-So one bad checkpoint costs time, not data. The order for a segment: read and verify it, write the
+So one bad checkpoint costs time, not data; and nothing is dropped while one of the two lacks a
+table of the other. The order for a segment: read and verify it, write the
 compressed copy to a temporary file, sync, rename, sync the directory, read the copy back, and
 only then remove the segment. What is dropped is dropped by whole segments, oldest first; the
 digest of the chain at the cut stays in the header of the first segment that is left.
@@ -104,19 +105,23 @@ class _Compaction:
         self._checkpoints_path = join(path, layout.CHECKPOINTS_NAME)
         self._retention = retention
         self._pause = pause
+        self._drops = False
 
     def run(self) -> CompactionReport:
         before_bytes = self._size_bytes()
         checkpoints = [revision for revision, _ in list_checkpoints(self._file_system, self._path)]
         segments = list_segments(self._file_system, self._path)
         going = plan(checkpoints, [source.first_revision for source in segments])
-        if self._may_drop() and (going.checkpoints or going.segments or self._archived()):
-            self._verify_checkpoints(checkpoints[-_CHECKPOINTS_KEPT:])
+        self._drops = self._retention.drops
+        if self._drops and (going.checkpoints or going.segments or self._archived()):
+            self._drops = self._may_drop(checkpoints[-_CHECKPOINTS_KEPT:])
         self._remove_checkpoints(going.checkpoints)
         # Before anything in the log is dropped: what goes, goes oldest first.
         archived, dropped = 0, self._drop_archived()
         for source, following in pairwise(segments):
             if source.first_revision not in going.segments:
+                break
+            if not (self._retention.archive or self._drops):
                 break
             if self._retention.archive:
                 self._archive(source, following)
@@ -141,21 +146,20 @@ class _Compaction:
         if revisions:
             self._file_system.sync_directory(self._checkpoints_path)
 
-    def _may_drop(self) -> bool:
-        limits = self._retention
-        return not limits.archive or any(
-            limit is not None for limit in (limits.age_seconds, limits.size_bytes, limits.revisions)
-        )
+    def _may_drop(self, revisions: Sequence[int]) -> bool:
+        """Read the checkpoints that stay once more, and say whether anything older may be dropped.
 
-    def _verify_checkpoints(self, revisions: Sequence[int]) -> None:
-        """Read those that stay once more before anything older goes.
-
-        A log that was cut at its start can't replay what they hold.
+        A log that was cut at its start can't replay what they hold. So either of them must hold
+        all that the other does: if one is of other projections, or of another version of them,
+        what it lacks could not be rebuilt once the other one is damaged.
         """
+        held = []
         for revision in revisions:
             path = join(self._checkpoints_path, layout.checkpoint_name(revision))
-            load_checkpoint(self._file_system, path)
+            checkpoint = load_checkpoint(self._file_system, path)
+            held.append({name for name, _ in checkpoint.tables})
             self._pause()
+        return all(names == held[0] for names in held)
 
     def _archive(self, source: SegmentSource, following: SegmentSource) -> None:
         data = self._verified_content(source, following)
@@ -216,6 +220,8 @@ class _Compaction:
 
     def _drop_archived(self) -> int:
         """Drop archived segments that are past a limit, oldest first."""
+        if not self._drops:
+            return 0
         archived = self._archived()
         sources = list_sources(self._file_system, self._path)
         kept = [source.path for source in self._kept(archived, sources)]

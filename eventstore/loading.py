@@ -28,6 +28,7 @@ class Loading:
         state: as far as it has been built.
         checkpointed_revision: of the checkpoint that it was built on, 0 if there was none, or
             if it does not hold all projections.
+        left_out: the names of projections that the checkpoint holds and that were not given.
     """
 
     def __init__(
@@ -38,10 +39,15 @@ class Loading:
         self._projections = projections
         self.state = replay.start_state(projections, None)
         self.checkpointed_revision = 0
+        self.left_out: tuple[str, ...] = ()
 
     def start(self, checkpoint: Checkpoint | None) -> Callable[[Record], None]:
         """Take the checkpoint, rebuild what it does not hold, and return the replay."""
         self.state = replay.start_state(self._projections, checkpoint)
+        if checkpoint is not None:
+            held = {table.projection for table, _ in checkpoint.tables}
+            given = {projection.name for projection in self._projections}
+            self.left_out = tuple(sorted(held - given))
         stale = replay.stale_projections(self._projections, checkpoint)
         if checkpoint is not None and stale:
             self._rebuild(stale, checkpoint)

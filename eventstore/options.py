@@ -34,6 +34,12 @@ class Retention:
         if any(limit is not None and limit < 0 for limit in limits):
             raise ValueError(f"a retention limit can't be negative: {self}")
 
+    @property
+    def drops(self) -> bool:
+        """Whether anything may ever be dropped."""
+        limits = (self.age_seconds, self.size_bytes, self.revisions)
+        return not self.archive or any(limit is not None for limit in limits)
+
     @classmethod
     def keep_all(cls) -> Retention:
         """Keep everything: the default, since an audit store forgets nothing unless told."""

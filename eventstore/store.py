@@ -66,6 +66,7 @@ class EventStore:
         *,
         file_system: FileSystem,
         checkpointed_revision: int = 0,
+        left_out: Sequence[str] = (),
     ) -> None:
         """Use `EventStore.open`."""
         self.path = path
@@ -75,6 +76,7 @@ class EventStore:
         self._follower = log if isinstance(log, FollowerLog) else None
         self._projections = projections
         self._options = options
+        self._left_out = left_out
         self._writer_lock = WriterLock()
         self._closed: str | None = None
         self._maintaining = threading.Lock()
@@ -120,6 +122,7 @@ class EventStore:
         file_system = file_system or local_file_system()
         options = options or StoreOptions()
         log: Log
+        left_out: tuple[str, ...] = ()
         if read_only:
             log = follower = FollowerLog(file_system, directory, known)
             state = follower.state
@@ -134,6 +137,7 @@ class EventStore:
                 lock_timeout_seconds=lock_timeout,
             )
             state, checkpointed_revision = loading.state, loading.checkpointed_revision
+            left_out = loading.left_out
         store = cls(
             directory,
             log,
@@ -142,6 +146,7 @@ class EventStore:
             options,
             file_system=file_system,
             checkpointed_revision=checkpointed_revision,
+            left_out=left_out,
         )
         file_system.call_in_forked_child(store._give_up_after_fork)
         return store
@@ -247,6 +252,8 @@ class EventStore:
 
         Raises:
             StorageFullError: no space for it.
+            ProjectionError: it would lose the tables of a projection that the store was opened
+                without, and that could not be rebuilt.
             Exception: what background maintenance has met since the last call.
         """
         self._require_open()
@@ -262,6 +269,7 @@ class EventStore:
         Raises:
             CorruptionError: a segment to be archived is damaged.
             StorageFullError: no space for the checkpoint or for a compressed copy.
+            ProjectionError: as of `checkpoint`.
             Exception: what background maintenance has met since the last call.
         """
         self._require_open()
@@ -488,6 +496,7 @@ class EventStore:
         written = self._log.appended_bytes
         if node.revision == self._checkpointed_revision:
             return node.revision
+        self._require_nothing_left_out()
         view = View(node)
         tables = tuple(
             (
@@ -504,6 +513,19 @@ class EventStore:
         self._checkpointed_revision = node.revision
         self._checkpointed_bytes = written
         return node.revision
+
+    def _require_nothing_left_out(self) -> None:
+        """Refuse a checkpoint that would be the end of a projection which can't be rebuilt."""
+        if not self._left_out:
+            return
+        if self._options.retention.drops or self._log.oldest_revision() > 1:
+            names = ", ".join(map(repr, self._left_out))
+            raise ProjectionError(
+                f"{self.path}: a checkpoint would lose the tables of projection {names}, which "
+                "this handle was opened without and which could not be rebuilt, since batches are "
+                "dropped; open the store with it too (to give it up, with one of its name, "
+                "version and tables whose apply does nothing)"
+            )
 
     def _packed_rows(self, view: View, name: str) -> Iterator[tuple[Any, bytes]]:
         table = self._state.tables[name]

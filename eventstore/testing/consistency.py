@@ -2,13 +2,14 @@
 
 Hypothesis draws scripts: transactions of several commands, committed or rolled back, checkpoints,
 compactions and restarts. A script runs over the simulated file system, and after each step the
-store must show what the model says. Then the script is crashed at its operations as `explore`
-does, and every recovered store must show what the model said after the last batch that it holds.
+store must show what the model says; also after a restart at its end, and after a checkpoint and a
+restart. Then the script is crashed at its operations as `explore` does, and every recovered store
+must show what the model said after the last batch that it holds.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic
 
@@ -24,6 +25,17 @@ except ImportError as error:  # pragma: no cover - a test runs this in a process
 from eventstore.testing.domain import C, Domain, M
 from eventstore.testing.explore import Depth, explore
 from eventstore.testing.report import InconsistencyError
+from eventstore.testing.script import (
+    CHECKPOINT,
+    COMPACT,
+    REOPEN,
+    Script,
+    Transaction,
+    Upkeep,
+    program,
+)
+from eventstore.testing.session import Session
+from eventstore.testing.simulated import SimulatedFileSystem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +43,7 @@ if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
     from eventstore.store import EventStore
-    from eventstore.testing.session import NotedStore, Session
+    from eventstore.testing.session import NotedStore
 
 EXAMPLE_DEPTH = Depth(
     crash_points=8,
@@ -45,58 +57,6 @@ EXAMPLE_DEPTH = Depth(
 
 _COMMANDS_MAX = 4
 _STEPS_MAX = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Transaction(Generic[C]):
-    """A step: commands in one transaction, committed or rolled back."""
-
-    commands: tuple[C, ...]
-    commits: bool
-
-    def lines(self) -> list[str]:
-        """Return the step as Python."""
-        body = [f"    domain.execute(tx, {command!r})" for command in self.commands]
-        end = [] if self.commits else ["    tx.rollback()"]
-        return ["with store.transaction(writable=True) as tx:", *(body + end or ["    pass"])]
-
-
-@dataclass(frozen=True, slots=True)
-class Upkeep:
-    """A step: something that must not change what the store shows."""
-
-    code: str
-    run: Callable[[Session, EventStore], EventStore] = field(repr=False, compare=False)
-
-    def lines(self) -> list[str]:
-        """Return the step as Python."""
-        return [self.code]
-
-
-def _checkpoint(session: Session, store: EventStore) -> EventStore:
-    _ = session
-    store.checkpoint()
-    return store
-
-
-def _compact(session: Session, store: EventStore) -> EventStore:
-    _ = session
-    store.compact()
-    return store
-
-
-def _reopen(session: Session, store: EventStore) -> EventStore:
-    store.close()
-    return session.open()
-
-
-UPKEEP = (
-    Upkeep("store.checkpoint()", _checkpoint),
-    Upkeep("store.compact()", _compact),
-    Upkeep("store.close(); store = reopened()", _reopen),
-)
-
-Script = list[Transaction[C] | Upkeep]
 
 
 def check_crash_replay(
@@ -154,11 +114,19 @@ def _scripts(domain: Domain[C, M]) -> SearchStrategy[Script[C]]:
     # Most transactions commit, or the scripts would do little.
     commits = st.sampled_from((True, True, True, False))
     transaction = st.builds(Transaction, commands, commits)
-    step = st.one_of(transaction, transaction, transaction, st.sampled_from(UPKEEP))
+    step = st.one_of(
+        transaction, transaction, transaction, st.sampled_from((CHECKPOINT, COMPACT, REOPEN))
+    )
     return st.lists(step, min_size=1, max_size=_STEPS_MAX)
 
 
 def _check_script(domain: Domain[C, M], script: Script[C], depth: Depth, seed: int) -> None:
+    """Run a script as it is, then with a restart and a checkpoint at its end, then crash it.
+
+    In this order, so that what a plain run shows is not put down to a crash.
+    """
+    for ending in ([], [REOPEN], [CHECKPOINT, REOPEN]):
+        _run_plainly(domain, [*script, *ending])
     replay = _Replay(domain, script)
     try:
         report = explore(
@@ -171,9 +139,17 @@ def _check_script(domain: Domain[C, M], script: Script[C], depth: Depth, seed: i
         )
         report.require_sound()
     except Exception as error:
-        text = _rendered(domain, script, error)
-        note(text)
-        raise InconsistencyError(text) from error
+        heading = "the store and the model disagree when a crash comes during this script"
+        raise _inconsistency(domain, script, heading, error) from error
+
+
+def _run_plainly(domain: Domain[C, M], script: Script[C]) -> None:
+    session = Session.over(SimulatedFileSystem(), domain.projections)
+    try:
+        _Replay(domain, script).run(session)
+    except Exception as error:
+        heading = "the store and the model disagree after this script"
+        raise _inconsistency(domain, script, heading, error) from error
 
 
 class _Replay(Generic[C, M]):
@@ -248,15 +224,19 @@ class _Outcome:
     error: Exception | None
 
 
-def _rendered(domain: Domain[C, M], script: Script[C], error: Exception) -> str:
-    lines = [line for step in script for line in step.lines()]
+def _inconsistency(
+    domain: Domain[C, M], script: Script[C], heading: str, error: Exception
+) -> InconsistencyError:
+    lines = program(domain, script).splitlines()
     reason = str(error) if isinstance(error, InconsistencyError) else repr(error)
-    return "\n".join(
+    text = "\n".join(
         (
-            f"{type(domain).__name__}: the store and the model disagree after this script:",
+            f"{type(domain).__name__}: {heading}:",
             "",
-            *(f"    {line}" for line in lines),
+            *(f"    {line}".rstrip() for line in lines),
             "",
             reason,
         )
     )
+    note(text)
+    return InconsistencyError(text)

@@ -67,6 +67,9 @@ class Domain(ABC, Generic[C, M]):
     A command is any value with a telling `repr`. A model is any value that can be compared, such
     as a dict, and is never changed in place.
 
+    Every projection must ignore events of a type that it does not know: the stores that a crash
+    leaves are used for one more batch, of an event `eventstore.testing.probe`.
+
     Attributes:
         projections: what the store folds its events into.
         refusals: the errors by which `execute` and `expect` refuse a command; the model must

@@ -71,6 +71,7 @@ class Bug(LedgerDomain):
     """A domain that must be found out, and what its report must show."""
 
     shows: tuple[str, ...] = ()
+    is_pure = True
 
 
 class ForgetfulCheckpoint(Bug):
@@ -78,10 +79,16 @@ class ForgetfulCheckpoint(Bug):
         tables = (TableSpec("accounts", encode=list, decode=lambda _, row: Account(row[0])),)
 
     projections = (Projected(), Totals())
-    shows = ("domain.execute(tx, Pay(source='bank', target='ann', amount=1))", "the model is")
+    shows = (
+        "domain.execute(tx, Pay(source='bank', target='ann', amount=1))",
+        "the model is",
+        "store.checkpoint()",
+    )
 
 
 class ImpureFold(Bug):
+    is_pure = False
+
     class Projected(Totals):
         applied = 0
 
@@ -96,6 +103,8 @@ class ImpureFold(Bug):
 
 
 class FoldThatIsWrongOnce(Bug):
+    is_pure = False
+
     class Projected(Totals):
         applied = 0
 
@@ -150,6 +159,10 @@ def test_smallest_script_is_shown_for_a_domain_that_is_wrong(domain: type[Bug]) 
         assert text in message, message
     if "does not always fail" not in message:
         assert message.count("domain.execute") <= 4, message
+    if domain.is_pure:
+        script = textwrap.dedent(message.split("\n\n", 1)[1].rsplit("\n\n", 1)[0])
+        with pytest.raises((AssertionError, ValueError)):
+            exec(script, {})
 
 
 WITHOUT_HYPOTHESIS = """

@@ -252,7 +252,7 @@ MUTANTS = (
     Mutant(
         "checkpoints that stay are not read before older ones go",
         COMPACTION,
-        "            self._verify_checkpoints(checkpoints[-_CHECKPOINTS_KEPT:])\n",
+        "            self._drops = self._may_drop(checkpoints[-_CHECKPOINTS_KEPT:])\n",
         "            pass\n",
     ),
     Mutant(
