@@ -160,6 +160,23 @@ def verify_checkpoint(file_system: FileSystem, path: str) -> Checkpoint:
     return _read(file_system, path, with_digest=True)
 
 
+def examine_checkpoint(
+    file_system: FileSystem, path: str, *, with_digest: bool = False
+) -> Checkpoint:
+    """Read a checkpoint where another one can take its place: one that can't be read is damaged.
+
+    Raises:
+        CorruptionError: it is damaged, or the medium can't read it any more.
+        FormatVersionError: it has a newer format.
+    """
+    try:
+        return _read(file_system, path, with_digest=with_digest)
+    except OSError as error:
+        if not is_unreadable(error):
+            raise
+        raise CorruptionError(path, 0, f"can't be read: {error.strerror}") from error
+
+
 class _Output:
     """Buffers what is appended to a new file, and digests it."""
 
@@ -226,15 +243,6 @@ def _chunks(rows: Iterable[tuple[Any, bytes]]) -> Iterator[tuple[list[Any], list
 
 
 def _read(file_system: FileSystem, path: str, *, with_digest: bool) -> Checkpoint:
-    try:
-        return _read_file(file_system, path, with_digest=with_digest)
-    except OSError as error:
-        if not is_unreadable(error):
-            raise
-        raise CorruptionError(path, 0, f"can't be read: {error.strerror}") from error
-
-
-def _read_file(file_system: FileSystem, path: str, *, with_digest: bool) -> Checkpoint:
     file = file_system.open(path)
     try:
         return _CheckpointReader(file, with_digest=with_digest).read()

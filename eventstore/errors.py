@@ -26,8 +26,8 @@ class CorruptionError(EventStoreError):
 
     def __init__(self, path: str, offset_bytes: int, reason: str) -> None:
         super().__init__(
-            f"{path}: damaged at byte {offset_bytes}: {reason}; it was left as it "
-            "is: keep a copy of the store and run `snapledger check` on it"
+            f"{path}: damaged at byte {offset_bytes}: {reason}; keep a copy of "
+            "the store and run `snapledger check` on it"
         )
         self.path = path
         self.offset_bytes = offset_bytes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from eventstore.checkpoint import Checkpoint, list_checkpoints, load_checkpoint
+from eventstore.checkpoint import Checkpoint, examine_checkpoint, list_checkpoints
 from eventstore.errors import CorruptionError
 from eventstore.log.cursor import RecordCursor
 from eventstore.log.segments import list_archived, list_segments, list_sources
@@ -48,7 +48,7 @@ class StoreFiles:
             if found > revision:
                 continue
             try:
-                checkpoint = load_checkpoint(self._file_system, path)
+                checkpoint = examine_checkpoint(self._file_system, path)
             except (CorruptionError, FileNotFoundError):
                 continue
             if (checkpoint.store_id, checkpoint.revision) == (self._store_id, found):

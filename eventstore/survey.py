@@ -17,7 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from eventstore import format as layout
-from eventstore.checkpoint import Checkpoint, list_checkpoints, load_checkpoint
+from eventstore.checkpoint import Checkpoint, examine_checkpoint, list_checkpoints
 from eventstore.errors import CorruptionError, FormatVersionError
 from eventstore.filesystem import join, read_file
 from eventstore.log.reader import (
@@ -189,7 +189,7 @@ class _Surveyor:
     def _load_newest_checkpoint(self, store_id: bytes | None) -> None:
         for revision, path in reversed(list_checkpoints(self._file_system, self._path)):
             try:
-                checkpoint = load_checkpoint(self._file_system, path)
+                checkpoint = examine_checkpoint(self._file_system, path)
             except CorruptionError:
                 self._damaged.append(path)
                 continue

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from eventstore import format as layout
-from eventstore.checkpoint import Checkpoint, list_checkpoints, load_checkpoint, verify_checkpoint
+from eventstore.checkpoint import Checkpoint, examine_checkpoint, list_checkpoints
 from eventstore.codec import unpack_row
 from eventstore.errors import CorruptionError, ProjectionError
 from eventstore.filesystem import absolute, is_unreadable, join, local_file_system
@@ -217,11 +217,10 @@ class _Verification:
             return None
 
     def _read_checkpoints(self, store_id: bytes | None) -> int:
-        read = load_checkpoint if self.quick else verify_checkpoint
         found = list_checkpoints(self.file_system, self.path)
         for revision, path in found:
             try:
-                checkpoint = read(self.file_system, path)
+                checkpoint = examine_checkpoint(self.file_system, path, with_digest=not self.quick)
                 if checkpoint.revision != revision:
                     raise CorruptionError(path, 0, f"the header states {checkpoint.revision}")
                 if store_id is not None and checkpoint.store_id != store_id:

@@ -78,6 +78,7 @@ def program(domain: Domain[C, M], script: Script[C]) -> str:
             f"store = {_OPEN}",
             *body,
             "store.check()",
+            "store.close()",
         )
     )
 

@@ -161,8 +161,12 @@ def test_smallest_script_is_shown_for_a_domain_that_is_wrong(domain: type[Bug]) 
         assert message.count("domain.execute") <= 4, message
     if domain.is_pure:
         script = textwrap.dedent(message.split("\n\n", 1)[1].rsplit("\n\n", 1)[0])
-        with pytest.raises((AssertionError, ValueError)):
-            exec(script, {})
+        names: dict[str, Any] = {}
+        try:
+            with pytest.raises((AssertionError, ValueError)):
+                exec(script, names)
+        finally:
+            names["store"].close()
 
 
 WITHOUT_HYPOTHESIS = """

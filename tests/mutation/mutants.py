@@ -39,6 +39,8 @@ STORE = "eventstore/store.py"
 VERIFY = "eventstore/verify.py"
 FOLLOWER = "eventstore/follower.py"
 FILE_LOG = "eventstore/file_log.py"
+HELD = "eventstore/held.py"
+STATE = "eventstore/state.py"
 
 MUTANTS = (
     # Syncs of files
@@ -433,6 +435,36 @@ MUTANTS = (
         FILE_SYSTEM,
         "        directory = _flocked(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)\n",
         "        directory = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)\n",
+    ),
+    Mutant(
+        "a store that was moved while open is not noticed",
+        HELD,
+        "        if self._lock.has_left(self._path):\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        "a table that an interrupt has torn is not mended",
+        STATE,
+        "        if self._is_torn:\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        "batches are dropped although one checkpoint lacks a table of the other",
+        COMPACTION,
+        "        return all(names == held[0] for names in held)\n",
+        "        return True\n",
+    ),
+    Mutant(
+        "a checkpoint is written without a projection that can't be rebuilt",
+        STORE,
+        "        self._require_nothing_left_out()\n",
+        "        pass\n",
+    ),
+    Mutant(
+        "a verification takes a record on its way for damage",
+        VERIFY,
+        "if is_last and end.problem is not None and _goes_on(file, header, end.position):\n",
+        "if False:\n",
     ),
     Mutant(
         "the lock is not exclusive",
