@@ -63,7 +63,7 @@ class FileLog:
         lock: FileLock,
         recovered: tuple[Segment, Position, RecoveryReport],
     ) -> None:
-        """Use `open_file_log`."""
+        """Use `open_file_log`; the file system is as the holder of the lock sees it."""
         segment, end, self.recovery = recovered
         self.store_id = segment.header.store_id
         self._file_system = file_system
@@ -93,6 +93,11 @@ class FileLog:
             on_space_needed=self._preparer.request,
         )
         self._closed = False
+
+    @property
+    def file_system(self) -> FileSystem:
+        """The file system, for as long as the store is where it was opened."""
+        return self._file_system
 
     @property
     def head(self) -> Head:

@@ -36,7 +36,15 @@ _FILE_MODE = 0o600
 _FIRST_FREE_DESCRIPTOR = 3
 _WINDOW_BYTES = 1024 * 1024
 _DAMAGED = (errno.EUCLEAN,) if sys.platform == "linux" else ()
-_UNREADABLE = (errno.EIO, errno.EBADMSG, errno.EINVAL, errno.EISDIR, errno.ELOOP, *_DAMAGED)
+_UNREADABLE = (
+    errno.EIO,
+    errno.EBADMSG,
+    errno.EINVAL,
+    errno.EISDIR,
+    errno.ELOOP,
+    errno.ENXIO,
+    *_DAMAGED,
+)
 _OPEN_FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW
 
 
@@ -355,7 +363,11 @@ class LocalFile:
         if size_bytes > _WINDOW_BYTES:
             # The system call is given memory for all of it, although the length may be a lie.
             size_bytes = max(0, min(size_bytes, self.size_bytes() - offset_bytes))
-        data = os.pread(self._descriptor, size_bytes, offset_bytes)
+        try:
+            data = os.pread(self._descriptor, size_bytes, offset_bytes)
+        except OSError as error:
+            error.filename = self.path
+            raise
         if len(data) == size_bytes or not data:
             return data
         parts = [data]

@@ -81,5 +81,6 @@ class Maintenance:
             except MaintenanceStopped:
                 return
             except Exception as error:
-                _logger.exception("background maintenance failed; it will be tried again")
+                if repr(error) != repr(self._error):
+                    _logger.exception("background maintenance failed; it will be tried again")
                 self._error = error

@@ -319,12 +319,14 @@ class View:
     Reading from several threads at once is safe. Reads are O(1), scans O(log n) to start.
     """
 
-    __slots__ = ("_folding", "_merged", "_node")
+    __slots__ = ("_folding", "_is_folding", "_merged", "_node")
 
     def __init__(self, node: Node) -> None:
         self._node = node
         self._merged: dict[Table, SortedDict[Any, Any]] | None = None
-        # Held while the two above are changed, or read together.
+        # Set while the order in the dictionaries may not fit them, also after an interrupt.
+        self._is_folding = False
+        # Held while the three above are changed, or read together.
         self._folding = threading.Lock()
 
     def get(self, table: Table, key: Any, default: Any = None) -> Any:
@@ -366,21 +368,34 @@ class View:
         return value if undo is None else undo.get(key, value)
 
     def _advance(self) -> Node:
-        """Fold the undo maps of all versions but the newest into this view's own.
+        """Fold the undo maps of all versions but the newest into this view's own."""
+        if self._node.next is not None:
+            self._fold()
+        return self._node
 
-        A node with a successor changes no more. Where a key is in several, the oldest holds.
+    def _fold(self) -> None:
+        """Fold the undo maps of versions with a successor, which change no more.
+
+        Where a key is in several, the oldest holds; so folding one again changes nothing.
         """
+        merged_tables = self._merged or {}
+        if self._is_folding:
+            # An interrupt may have torn a dictionary from the order of its keys (`Table._mend`).
+            merged_tables = {
+                table: SortedDict(list(dict.items(merged)))  # type: ignore[arg-type]
+                for table, merged in merged_tables.items()
+            }
+        self._merged = merged_tables
+        self._is_folding = True
         node = self._node
         while node.next is not None:
-            if self._merged is None:
-                self._merged = {}
             for table, undo in node.undo.items():
-                merged = self._merged.setdefault(table, SortedDict())
+                merged = merged_tables.setdefault(table, SortedDict())
                 for key, old in undo.items():
                     merged.setdefault(key, old)
             node = node.next
         self._node = node
-        return node
+        self._is_folding = False
 
     def _corrected(
         self,
@@ -458,6 +473,8 @@ class State:
         self.newest = self.durable = start
         # What one event has changed so far: None while none is being applied.
         self._journal: list[tuple[Table, Any, Any]] | None = None
+        # What `apply` has raised after it had undone everything.
+        self._undone: BaseException | None = None
         # What the events since `begin` have changed.
         self._changes: list[tuple[Table, Any, Any]] = []
         self._publishing = threading.Lock()
@@ -465,20 +482,27 @@ class State:
     def apply(self, event: Event) -> None:
         """Fold an event into all tables on top of the newest version; on an error, undo it."""
         journal = self._journal = []
+        self._undone = None
         try:
             for projection, tables in self._projections:
                 projection.apply(event, tables)
             self._changes.extend(journal)
-        except BaseException:
+        except BaseException as error:
             try:
                 self._undo(journal)
             except BaseException:
                 # Interrupted: a rollback undoes all of it again.
                 self._changes.extend(journal)
                 raise
-            raise
-        finally:
             self._journal = None
+            self._undone = error
+            raise
+        self._journal = None
+
+    def has_undone(self, error: BaseException) -> bool:
+        """Say whether all of the last event was undone before `apply` raised an error."""
+        undone, self._undone = self._undone, None
+        return undone is error
 
     def begin(self) -> None:
         """Start to remember changes for `commit` or `rollback`."""

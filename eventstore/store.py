@@ -126,10 +126,10 @@ class EventStore:
         if read_only:
             log = follower = FollowerLog(file_system, directory, known)
             state = follower.state
-            checkpointed_revision = follower.recovery.checkpoint_revision
+            checkpointed_revision = 0
         else:
             loading = Loading(file_system, directory, known)
-            log = open_file_log(
+            log = file_log = open_file_log(
                 file_system,
                 directory,
                 options,
@@ -138,6 +138,7 @@ class EventStore:
             )
             state, checkpointed_revision = loading.state, loading.checkpointed_revision
             left_out = loading.left_out
+            file_system = file_log.file_system
         store = cls(
             directory,
             log,
@@ -413,10 +414,15 @@ class EventStore:
         return {
             **self._log.stats(),
             "rows": {name: table.row_count() for name, table in self._state.tables.items()},
-            "checkpoint_revision": self._checkpointed_revision,
+            "checkpoint_revision": self._newest_checkpoint_revision(),
             "failed": str(self._log.failure) if self._log.failure else None,
             "background_error": str(error) if error else None,
         }
+
+    def _newest_checkpoint_revision(self) -> int:
+        if self._follower is not None:  # it may have begun again from a newer one
+            return self._follower.recovery.checkpoint_revision
+        return self._checkpointed_revision
 
     def close(self) -> None:
         """End background work and let go of the store; does nothing the second time.
@@ -523,8 +529,7 @@ class EventStore:
             raise ProjectionError(
                 f"{self.path}: a checkpoint would lose the tables of projection {names}, which "
                 "this handle was opened without and which could not be rebuilt, since batches are "
-                "dropped; open the store with it too (to give it up, with one of its name, "
-                "version and tables whose apply does nothing)"
+                "dropped; open the store with it too"
             )
 
     def _packed_rows(self, view: View, name: str) -> Iterator[tuple[Any, bytes]]:

@@ -177,6 +177,7 @@ class WriteTransaction:
         "_base_revision",
         "_events",
         "_is_open",
+        "_is_settled",
         "_lock",
         "_log",
         "_metadata",
@@ -193,6 +194,8 @@ class WriteTransaction:
         self._base_revision = state.newest.revision
         self._events: list[bytes] = []
         self._is_open = True
+        # Whether it has waited for what it could read, or its own batch will.
+        self._is_settled = False
         self.receipt: Receipt | None = None
         state.begin()
 
@@ -242,7 +245,8 @@ class WriteTransaction:
             TransactionClosedError: the transaction has ended.
             Exception: what a projection's `apply` raised; the event was undone.
 
-        An interrupt (KeyboardInterrupt) rolls the whole transaction back.
+        What interrupts this from outside, as a signal handler does, may undo the event or roll the
+        whole transaction back.
         """
         if not self._is_open:
             raise _closed()
@@ -250,11 +254,10 @@ class WriteTransaction:
         try:
             self._state.apply(event)
             self._events.append(packed)
-        except Exception:
-            raise
-        except BaseException:
-            # Between the two, the tables would hold what the log will not.
-            self._end_without_commit()
+        except BaseException as error:
+            if not self._state.has_undone(error):
+                # The tables may hold what the log will not.
+                self.rollback()
             raise
 
     def commit(self) -> Receipt | None:
@@ -289,10 +292,14 @@ class WriteTransaction:
             node = self._state.commit(ticket.revision, ticket.digest, ticket.time_ns)
             self._is_open = False
         except BaseException as error:
-            if self._log.head.revision != self._base_revision:
-                self._log.abandon(error)
-            self._end_without_commit()
+            try:
+                if self._log.head.revision != self._base_revision:
+                    self._log.abandon(error)
+            finally:
+                self._end_without_commit()
+            self._settle()
             raise
+        self._is_settled = True
         try:
             self._lock.release()
             self._log.make_durable(ticket)
@@ -306,15 +313,14 @@ class WriteTransaction:
         return self.receipt
 
     def rollback(self) -> None:
-        """Take everything back; does nothing when the transaction has ended.
+        """Take everything back, unless the transaction has ended.
 
         Raises:
             StoreFailedError: a batch that this transaction could read did not become durable.
         """
-        if not self._is_open:
-            return
-        self._end_without_commit()
-        self._log.wait_until_durable(self._base_revision)
+        if self._is_open:
+            self._end_without_commit()
+        self._settle()
 
     def __enter__(self) -> Self:
         return self
@@ -340,6 +346,12 @@ class WriteTransaction:
             raise
         finally:
             self._lock.release()
+
+    def _settle(self) -> None:
+        """Wait until what this transaction could read is durable, unless that has been done."""
+        if not self._is_settled:
+            self._log.wait_until_durable(self._base_revision)
+            self._is_settled = True
 
     def _items(self, table: str, start: Any, stop: Any) -> Iterator[tuple[Any, Any]]:
         for item in self._state.tables[table].items(start, stop):

@@ -180,7 +180,8 @@ class _Verification:
         for source in sources[first:]:
             if not self._read_segment(source, is_last=source is sources[-1]):
                 break
-        self._judge_tail(bound)
+        else:
+            self._judge_tail(bound)
         revision = self.tail.end.position.revision if self.tail else 0
         return VerifyReport(
             is_full=not self.quick,
@@ -400,13 +401,11 @@ class _Verification:
         self.replayed_checkpoints += 1
 
     def _judge_tail(self, bound: int) -> None:
+        """Judge how the log ends, once all of it was read."""
         if self.tail is None:
-            if not self.problems:
-                path = join(self.path, layout.WAL_NAME)
-                self.problems.append(Problem(path, 0, "all segments of the log are missing"))
+            path = join(self.path, layout.WAL_NAME)
+            self.problems.append(Problem(path, 0, "all segments of the log are missing"))
             return
-        if self.problems:
-            return  # where the scan ended early, there is no tail to judge
         if self.tail.source.is_archived:
             path = join(self.path, layout.WAL_NAME)
             reason = "the log is missing; only its archived part is left"

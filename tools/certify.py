@@ -1,9 +1,13 @@
 """The certificate: run every proof of durability, and write down what was tried and what was lost.
 
 `python -m tools.certify` in a checkout takes over an hour on two cores, as root; `--quick` takes
-minutes, `--no-mutants` leaves out the last half an hour.
+minutes, `--no-mutants` leaves out half an hour, `--at-once` uses what the disk leaves of the cores.
 Nothing in the certificate is written by hand: each proof records its own counts, and a run in
 which a test fails writes none.
+
+The run has two parts, the suites and the mutants; its time is that of both added up. With
+`--keep FILE` what a part has recorded is kept once it has passed, and a later run of the same
+source, profile and seed goes on from there.
 """
 
 from __future__ import annotations
@@ -13,11 +17,17 @@ import platform
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter, defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
 
 _CHECKOUT = Path(__file__).parent.parent
 _SUITES = ("tests/crash", "tests/damage", "tests/kernel", "tests/hygiene", "tests/fuzz")
@@ -25,15 +35,60 @@ _FAULTS = ("acknowledged_lost", "phantom", "wrong_verdict")
 _TOTAL = "_total"
 
 
-def run_proofs(proofs: Path, seed: int, *, quick: bool, mutants: bool) -> None:
+class Kept:
+    """The parts of a run that have passed, in a file: one JSON line each.
+
+    Parts of another source, profile or seed are forgotten.
+    """
+
+    def __init__(self, path: Path, run: dict[str, object]) -> None:
+        self._path = path
+        self._run = run
+        self._writing = threading.Lock()
+        lines = path.read_text().splitlines() if path.exists() else []
+        parts = [json.loads(line) for line in lines]
+        self.parts = {part["part"]: part for part in parts if part["run"] == run}
+
+    def pass_part(self, name: str, arguments: Callable[[Path], list[str]]) -> None:
+        """Run a part unless it has passed, and keep what it records; end the program if it fails.
+
+        Args:
+            name: of the part.
+            arguments: given where to record, return what Python is to run.
+        """
+        if name in self.parts:
+            click.echo(f"certify: the {name} have passed before")
+            return
+        start = time.monotonic()
+        with tempfile.TemporaryDirectory() as directory:
+            records = Path(directory, "proofs.jsonl")
+            _run(*arguments(records))
+            part = {
+                "part": name,
+                "run": self._run,
+                "seconds": time.monotonic() - start,
+                "records": [json.loads(line) for line in records.read_text().splitlines()],
+            }
+        with self._writing:
+            self.parts[name] = part
+            text = "".join(json.dumps(part) + "\n" for part in self.parts.values())
+            self._path.write_text(text)
+
+
+def run_proofs(kept: Kept, seed: int, *, quick: bool, mutants: bool, at_once: bool) -> None:
     """Run all suites, and the mutants if wanted; end the program if one of them fails."""
     profile = "quick" if quick else "deep"
     options = [f"--hypothesis-profile={profile}", f"--hypothesis-seed={seed}", "-q"]
     # What takes long is not known beforehand, and differs much.
     options += ["-n2", "--dist=worksteal", "--durations=20"]
-    _run("-m", "pytest", *options, f"--proofs={proofs}", *_SUITES)
+    parts: dict[str, Callable[[Path], list[str]]] = {
+        "suites": lambda records: ["-m", "pytest", *options, f"--proofs={records}", *_SUITES]
+    }
     if mutants:
-        _run("tests/mutation/run.py", f"--proofs={proofs}")
+        parts["mutants"] = lambda records: ["tests/mutation/run.py", f"--proofs={records}"]
+    with ThreadPoolExecutor(max_workers=2 if at_once else 1) as executor:
+        for done in [executor.submit(kept.pass_part, *part) for part in parts.items()]:
+            done.result()
 
 
 def _run(*arguments: str) -> None:
@@ -42,24 +97,36 @@ def _run(*arguments: str) -> None:
         sys.exit(f"certify: {' '.join(arguments)} failed: there is no certificate")
 
 
-def read_proofs(path: Path) -> dict[str, Counter[str]]:
+def summed(records: Iterable[dict[str, Any]]) -> dict[str, Counter[str]]:
     """Return the counts of each proof, summed over its records."""
     proofs: dict[str, Counter[str]] = defaultdict(Counter)
-    for line in path.read_text().splitlines():
-        record = json.loads(line)
-        proofs[record.pop("proof")].update(record)
+    for record in records:
+        counts = dict(record)
+        proofs[counts.pop("proof")].update(counts)
     return dict(sorted(proofs.items()))
 
 
-def render(proofs: dict[str, Counter[str]], *, seed: int, command: str, took_seconds: float) -> str:
-    """Return the certificate as Markdown."""
-    commit = subprocess.run(
+def source() -> str:
+    """Return the commit of the checkout, and whether anything in it was changed since."""
+    described = subprocess.run(
         ["git", "describe", "--always", "--dirty"],
         cwd=_CHECKOUT,
         check=True,
         capture_output=True,
         text=True,
-    ).stdout.strip()
+    )
+    return described.stdout.strip()
+
+
+def render(
+    proofs: dict[str, Counter[str]],
+    *,
+    seed: int,
+    commit: str,
+    command: str,
+    took_seconds: float,
+) -> str:
+    """Return the certificate as Markdown."""
     lines = [
         "# Certificate",
         "",
@@ -111,18 +178,31 @@ def _described(name: str, counts: Counter[str]) -> str:
 @click.option("--mutants/--no-mutants", default=True, help="They take half an hour.")
 @click.option("--seed", default=0, help="Of everything that is drawn; default: the time.")
 @click.option("--output", default="CERTIFICATE.md", type=click.Path(path_type=Path))
-def main(quick: bool, mutants: bool, seed: int, output: Path) -> None:
+@click.option("--at-once", is_flag=True, help="Run suites and mutants side by side.")
+@click.option(
+    "--keep",
+    type=click.Path(path_type=Path),
+    help="Keep here what has passed, and go on from what was kept; needs --seed.",
+)
+def main(
+    quick: bool, mutants: bool, seed: int, output: Path, at_once: bool, keep: Path | None
+) -> None:
     """Run every proof of durability and write the certificate."""
-    start = time.monotonic()
+    if keep is not None and not seed:
+        raise click.UsageError("--keep needs --seed, by which a later run is known to go on")
     seed = seed or time.time_ns() // 1_000_000_000
+    commit = source()
     options = [*(["--quick"] if quick else []), *([] if mutants else ["--no-mutants"])]
     command = " ".join(("python -m tools.certify", *options, f"--seed {seed}"))
     with tempfile.TemporaryDirectory() as directory:
-        proofs = Path(directory, "proofs.jsonl")
-        run_proofs(proofs, seed, quick=quick, mutants=mutants)
-        found = read_proofs(proofs)
-    took_seconds = time.monotonic() - start
-    output.write_text(render(found, seed=seed, command=command, took_seconds=took_seconds))
+        run = {"commit": commit, "quick": quick, "seed": seed}
+        kept = Kept(keep or Path(directory, "kept.jsonl"), run)
+        run_proofs(kept, seed, quick=quick, mutants=mutants, at_once=at_once)
+    parts = [part for name, part in kept.parts.items() if mutants or name != "mutants"]
+    found = summed(record for part in parts for record in part["records"])
+    took_seconds = sum(part["seconds"] for part in parts)
+    text = render(found, seed=seed, commit=commit, command=command, took_seconds=took_seconds)
+    output.write_text(text)
     click.echo(f"written to {output}")
 
 

@@ -226,10 +226,23 @@ class LogWriter:
     def abandon(self, error: BaseException) -> None:
         """Fail the handle: an interrupt left a batch that nobody makes durable, or a file failed.
 
-        Those who wait for such a batch, or build on it, can't be told what became of it.
+        Those who wait for such a batch, or build on it, can't be told what became of it. A second
+        interrupt comes through once that is done: were it to end this, they would wait for ever.
         """
-        with self._sync_lock:
-            self._fail(error)
+        interrupt: BaseException | None = None
+        while True:
+            try:
+                with self._queue_lock:
+                    # Nobody joins a group any more that nobody will flush.
+                    self._failure = self._failure or error
+                    self._open_group = None
+                with self._sync_lock:
+                    self._fail(error)
+                break
+            except BaseException as another:
+                interrupt = another
+        if interrupt is not None:
+            raise interrupt
 
     def wait_until_durable(self, revision: int) -> None:
         """Return once a batch that other threads are flushing is on stable storage.

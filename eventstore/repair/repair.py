@@ -132,9 +132,9 @@ def repair_store(
     source, target = absolute(path), absolute(output)
     require_remains(file_system, source)
     _require_free(file_system, source, target)
-    before = _state_of_writer(file_system, source)
     reading = ReadableFileSystem(file_system, source)
     file_system = reading
+    before = _state_of_writer(file_system, source)
     found = salvage(file_system, source, on_batch)
     found.damage += [Damage(*part) for part in reading.unreadable()]
     choice = _choose(file_system, found)

@@ -145,6 +145,16 @@ class BrokenInvariant(Bug):
     shows = ("amount=6", "more than five at once")
 
 
+class BrokenModel(Bug):
+    def expect(self, model: dict[str, int], command: Pay) -> dict[str, int]:
+        if command.amount > 5:
+            raise KeyError("a bug of the model")
+        return super().expect(model, command)
+
+    is_pure = False
+    shows = ("amount=6", "The model itself fails", "KeyError('a bug of the model')")
+
+
 REPEATABLE = settings(max_examples=80, database=None, derandomize=True)
 SHALLOW = Depth(crash_points=3, images=2, double_crashes=0, double_crashes_after_kill=1)
 

@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 from typing import TYPE_CHECKING
 
 import pytest
-from engine_support import SMALL, add, balance, checkpoints, open_store, records, segments, tree
+from engine_support import (
+    SMALL,
+    add,
+    balance,
+    checkpoints,
+    flip,
+    open_store,
+    records,
+    segments,
+    tree,
+)
 from ledger import Ledger, Totals
 
 from eventstore import format as layout
@@ -114,14 +125,35 @@ def test_a_repair_loses_no_more_than_what_can_not_be_read(path: Path, tmp_path: 
     assert tree(path) == before
 
 
-@pytest.mark.parametrize("kind", ["pipe", "directory"])
+def test_a_repair_does_without_the_durable_file(path: Path, tmp_path: Path) -> None:
+    medium = BadMedium(path / "durable", 0)
+    report = repair_store(path, tmp_path / "new", LEDGER, file_system=medium)
+    assert report.is_complete
+    assert [found.path for found in report.damage] == [str(path / "durable")]
+    assert not verify_store(path, LEDGER, file_system=medium).is_sound
+
+
+def test_lost_batches_are_named_although_something_else_is_damaged(path: Path) -> None:
+    flip(checkpoints(path)[0], 200)
+    segments(path)[-1].unlink()
+    for quick in (False, True):
+        problems = verify_store(path, LEDGER, quick=quick).problems
+        assert problems[0].path == str(checkpoints(path)[0])
+        assert any("60 had been acknowledged" in problem.reason for problem in problems)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "directory", "socket"])
 def test_what_is_no_file_is_damage_and_nothing_waits_for_it(
-    path: Path, tmp_path: Path, kind: str
+    path: Path, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def put_in_place_of(file: Path) -> None:
         file.unlink()
         if kind == "pipe":
             os.mkfifo(file)
+        elif kind == "socket":
+            with socket.socket(socket.AF_UNIX) as listening:
+                monkeypatch.chdir(file.parent)  # the name of a socket must be short
+                listening.bind(file.name)
         else:
             file.mkdir()
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import os
+import zlib
 from typing import TYPE_CHECKING
 
 import pytest
@@ -63,6 +65,19 @@ def _harmless(image: Image) -> dict[str, list[tuple[str, int]]]:
     }
 
 
+def _unpacks_to_the_same(image: Image, damaged: Files, path: str) -> bool:
+    """Say whether an archive file still holds the same: one in four has such a byte.
+
+    A code of the compression that nothing uses may then be another one.
+    """
+    if not path.endswith(".gz"):
+        return False
+    try:
+        return gzip.decompress(damaged[path]) == gzip.decompress(image.files[path])
+    except (zlib.error, EOFError, OSError):
+        return False
+
+
 def test_a_verification_finds_every_byte_that_matters_and_is_silent_about_the_others(
     deep: bool,
 ) -> None:
@@ -74,8 +89,10 @@ def test_a_verification_finds_every_byte_that_matters_and_is_silent_about_the_ot
     chosen = [place for places in reasons.values() for place in sample(places, 20, deep=deep)]
     chosen += sample([p for p in everywhere if p[0] not in ignored], 250, deep=deep, seed=5)
     for path, offset in chosen:
-        report = _verified(_flipped(image, path, offset))
-        assert report.is_sound == ((path, offset) in harmless), (path, offset, report.problems)
+        damaged = _flipped(image, path, offset)
+        report = _verified(damaged)
+        is_harmless = (path, offset) in harmless or _unpacks_to_the_same(image, damaged, path)
+        assert report.is_sound == is_harmless, (path, offset, report.problems)
 
 
 @pytest.mark.parametrize("quick", [True, False])

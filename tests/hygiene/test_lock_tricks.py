@@ -112,7 +112,7 @@ def test_a_store_that_is_moved_while_open_touches_nothing_at_its_old_path(
             add(other, 80)
             other.checkpoint()
         before = tree(path)
-        for work in (store.checkpoint, store.compact, lambda: list(store.batches())):
+        for work in (store.checkpoint, store.compact, store.verify, lambda: list(store.batches())):
             with pytest.raises(OSError, match="moved or removed while it was open"):
                 work()
         with pytest.raises(StoreFailedError, match="moved or removed while it was open"):
