@@ -190,6 +190,8 @@ from engine_support import HookedFileSystem, add, open_store
 from eventstore import StoreFailedError
 from eventstore.testing import SimulatedFileSystem
 
+# Where a shell has started this in the background, the signal is ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 syncing, may_go_on = threading.Event(), threading.Event()
 
 def hook(call, path):
@@ -215,6 +217,8 @@ first.start()
 syncing.wait()
 
 def interrupt_twice():
+    while store.stats()["revision"] < 3:  # until the main thread waits for the sync
+        time.sleep(0.01)
     for _ in range(2):
         time.sleep(0.2)
         os.kill(os.getpid(), signal.SIGINT)
