@@ -5,10 +5,10 @@ the other, so that it can be cut at any point and started again.
 
 Always kept: the newest two checkpoints, and every segment with a batch after the older of them.
 So one bad checkpoint costs time, not data; and nothing is dropped while one of the two lacks a
-table of the other. The order for a segment: read and verify it, write the
-compressed copy to a temporary file, sync, rename, sync the directory, read the copy back, and
-only then remove the segment. What is dropped is dropped by whole segments, oldest first; the
-digest of the chain at the cut stays in the header of the first segment that is left.
+table of the other. The order for a segment: read and verify it, write the compressed copy to a
+temporary file, sync, rename, sync the directory, read the copy back, and only then remove the
+segment. What is dropped is dropped by whole segments, oldest first; the digest of the chain at the
+cut stays in the header of the first segment that is left.
 """
 
 from __future__ import annotations

@@ -35,6 +35,7 @@ _DIRECTORY_MODE = 0o700
 _FILE_MODE = 0o600
 _FIRST_FREE_DESCRIPTOR = 3
 _WINDOW_BYTES = 1024 * 1024
+# What Linux says where a file system has found its own structures damaged.
 _DAMAGED = (errno.EUCLEAN,) if sys.platform == "linux" else ()
 _UNREADABLE = (
     errno.EIO,

@@ -27,11 +27,11 @@ class HeldFileSystem(ForwardingFileSystem):
         self._path = path
 
     @property
-    def _file_system(self) -> FileSystem:
+    def _target(self) -> FileSystem:
         if self._lock.has_left(self._path):
             raise OSError(
                 errno.ESTALE,
                 "the store was moved or removed while it was open: open it where it is now",
                 self._path,
             )
-        return super()._file_system
+        return super()._target

@@ -143,7 +143,8 @@ class Table:
         if type(value) is bytes:
             raise TypeError(f"table {self.name!r}: a value can't be bytes: wrap it in a tuple")
         with self._lock:
-            self._mend()
+            if self._is_torn:
+                self._mend()
             if type(key) is not self._key_type:
                 self._require_sortable(key)
             self._state.remember(self, key, self.raw(key))
@@ -152,7 +153,8 @@ class Table:
     def delete(self, key: Any) -> None:
         """Remove a key that is there; KeyError if it is not. O(log n)."""
         with self._lock:
-            self._mend()
+            if self._is_torn:
+                self._mend()
             old = self.raw(key)
             if old is ABSENT:
                 raise KeyError(key)
@@ -166,7 +168,8 @@ class Table:
     def restore(self, key: Any, old: Any) -> None:
         """Put back what a key held before a change; for rollback only."""
         with self._lock:
-            self._mend()
+            if self._is_torn:
+                self._mend()
             if old is ABSENT:
                 self._discard(key)
             else:
@@ -186,7 +189,8 @@ class Table:
         # acquire and a try.
         if not self._lock.locked():
             with self._lock:
-                self._mend()
+                if self._is_torn:
+                    self._mend()
                 current = self._rows.get(key, ABSENT)
                 if current is packed or (current is ABSENT and self._packed is not None):
                     self._write(key, value)
@@ -217,7 +221,8 @@ class Table:
             the rows; the last key looked at; whether there may be more after it.
         """
         with self._lock:
-            self._mend()
+            if self._is_torn:
+                self._mend()
             keys = list(islice(self._rows.irange(start, stop, (inclusive, False)), limit))
             changed = [(key, self._rows[key]) for key in keys]
         if self._packed is None:
@@ -233,7 +238,8 @@ class Table:
         """Return the number of rows as they are now. O(changed rows)."""
         packed = self._packed
         with self._lock:
-            self._mend()
+            if self._is_torn:
+                self._mend()
             if packed is None:
                 return len(self._rows)
             rows = list(self._rows.items())
@@ -248,7 +254,8 @@ class Table:
             AssertionError: one does not hold.
         """
         with self._lock:
-            self._mend()
+            if self._is_torn:
+                self._mend()
         self._rows._check()  # type: ignore[attr-defined]  # sortedcontainers' own invariants
         if self._packed is not None:
             self._packed.check()
@@ -285,13 +292,12 @@ class Table:
         self._is_torn = False
 
     def _mend(self) -> None:
-        """Make the order anew if an interrupt has torn it; the caller holds the lock.
+        """Make the order anew, which an interrupt has torn; the caller holds the lock.
 
         A SortedDict is a dict and a list of its keys. Each is changed in one step, but not both.
         """
-        if self._is_torn:
-            self._rows = SortedDict(list(dict.items(self._rows)))  # type: ignore[arg-type]
-            self._is_torn = False
+        self._rows = SortedDict(list(dict.items(self._rows)))  # type: ignore[arg-type]
+        self._is_torn = False
 
     def decoded(self, key: Any, value: Any) -> Any:
         """Return a value that may be packed, decoded but not kept so: for scans."""

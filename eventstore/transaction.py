@@ -1,8 +1,9 @@
 """Read and write transactions.
 
 A read transaction sees the state that was durable when it began, until it ends, whatever is
-committed meanwhile. A look-up takes no lock that a writer holds; a scan holds the lock of its
-table for some microseconds a slice. It may be used from several threads.
+committed meanwhile. A look-up waits for nobody, but for the change of a single row where it
+keeps a value decoded; a scan holds the lock of its table for some microseconds a slice. It may be
+used from several threads.
 
 A write transaction holds the store's writer lock from begin to end. What it emits is applied to
 the tables at once, so it reads its own writes, and others see nothing of it. It belongs to the

@@ -2,10 +2,9 @@
 
 Works without the lock, beside a running writer: it judges only what was durable when it started.
 *Quick* reads what an open reads, the checkpoints by their checksums and the log after the newest
-one, and the headers of the segments before. *Full* reads
-every byte: every record and its place in the digest chain, from the oldest archived segment to
-the tail, the SHA-256 of each checkpoint, and it replays the log and compares the tables with
-those in each checkpoint.
+one, and the headers of the segments before that in the log. *Full* reads every byte: every record
+and its place in the digest chain, from the oldest archived segment to the tail, the SHA-256 of each
+checkpoint, and it replays the log and compares the tables with those in each checkpoint.
 """
 
 from __future__ import annotations

@@ -42,7 +42,26 @@ class SegmentSource(NamedTuple):
     is_archived: bool
 
 
-class MemoryFile:
+class ReadOnlyFile:
+    """The half of a file that refuses to be changed."""
+
+    __slots__ = ()
+
+    path: str
+
+    def write(self, offset_bytes: int, data: bytes | memoryview) -> None:
+        """Refuse."""
+        raise TypeError(f"{self.path}: the file is open for reading only")
+
+    def truncate(self, size_bytes: int) -> None:
+        """Refuse."""
+        raise TypeError(f"{self.path}: the file is open for reading only")
+
+    def sync(self) -> None:
+        """Do nothing: there is nothing to write."""
+
+
+class MemoryFile(ReadOnlyFile):
     """Bytes as a read-only file."""
 
     __slots__ = ("_data", "path")
@@ -58,17 +77,6 @@ class MemoryFile:
     def size_bytes(self) -> int:
         """Return the file's length."""
         return len(self._data)
-
-    def write(self, offset_bytes: int, data: bytes | memoryview) -> None:
-        """Refuse: an archived segment never changes."""
-        raise TypeError(f"{self.path}: an archived segment is never written")
-
-    def truncate(self, size_bytes: int) -> None:
-        """Refuse: an archived segment never changes."""
-        raise TypeError(f"{self.path}: an archived segment is never cut")
-
-    def sync(self) -> None:
-        """Do nothing: there is nothing to write."""
 
     def close(self) -> None:
         """Do nothing: the memory is freed with the object."""

@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from eventstore.filesystem import is_unreadable, join
 from eventstore.forwarding import ForwardingFileSystem
-from eventstore.log.segments import MemoryFile
+from eventstore.log.segments import MemoryFile, ReadOnlyFile
+from eventstore.repair.salvage import Damage
 
 if TYPE_CHECKING:
     from eventstore.filesystem import File, FileSystem
 
 _BLOCK_BYTES = 4096
-
-
-class Unreadable(NamedTuple):
-    """A part of a file that could not be read; all of the file if it could not be opened.
-
-    Attributes:
-        path: of the file.
-        offset_bytes: where it starts.
-        size_bytes: how long it is; 0 where that is not known.
-        reason: the error of the operating system.
-    """
-
-    path: str
-    offset_bytes: int
-    size_bytes: int
-    reason: str
 
 
 class ReadableFileSystem(ForwardingFileSystem):
@@ -36,7 +21,7 @@ class ReadableFileSystem(ForwardingFileSystem):
     def __init__(self, file_system: FileSystem, store_path: str) -> None:
         super().__init__(file_system)
         self._files_path = join(store_path, "")
-        self._found: dict[tuple[str, int], Unreadable] = {}
+        self._found: dict[tuple[str, int], Damage] = {}
 
     def open(self, path: str, *, writable: bool = False) -> File:
         """Open a file; one of the store for reading, as far as it can be read."""
@@ -51,16 +36,16 @@ class ReadableFileSystem(ForwardingFileSystem):
             return MemoryFile(path, b"")
 
     def note(self, path: str, offset_bytes: int, size_bytes: int, error: OSError) -> None:
-        """Remember a part that could not be read."""
+        """Remember a part that could not be read; all of the file if it could not be opened."""
         reason = f"can't be read: {error.strerror}"
-        self._found[path, offset_bytes] = Unreadable(path, offset_bytes, size_bytes, reason)
+        self._found[path, offset_bytes] = Damage(path, offset_bytes, size_bytes, reason)
 
-    def unreadable(self) -> list[Unreadable]:
+    def unreadable(self) -> list[Damage]:
         """Return every part that could not be read, each once, by path and offset."""
         return [self._found[place] for place in sorted(self._found)]
 
 
-class ReadableFile:
+class ReadableFile(ReadOnlyFile):
     """A file that is only read, block by block where the medium is bad."""
 
     def __init__(self, file: File, reading: ReadableFileSystem) -> None:
@@ -86,17 +71,6 @@ class ReadableFile:
     def size_bytes(self) -> int:
         """Return the file's length."""
         return self._file.size_bytes()
-
-    def write(self, offset_bytes: int, data: bytes | memoryview) -> None:
-        """Refuse: a damaged store is not changed."""
-        raise TypeError(f"{self.path}: is only read")
-
-    def truncate(self, size_bytes: int) -> None:
-        """Refuse: a damaged store is not changed."""
-        raise TypeError(f"{self.path}: is only read")
-
-    def sync(self) -> None:
-        """Do nothing: nothing was written."""
 
     def close(self) -> None:
         """Release the file; does nothing the second time."""

@@ -136,7 +136,7 @@ def repair_store(
     file_system = reading
     before = _state_of_writer(file_system, source)
     found = salvage(file_system, source, on_batch)
-    found.damage += [Damage(*part) for part in reading.unreadable()]
+    found.damage += reading.unreadable()
     choice = _choose(file_system, found)
     report = _report(file_system, found, choice)
     try:

@@ -18,6 +18,22 @@ if TYPE_CHECKING:
 READING = ["ls", "tree", "log", "stats", "check"]
 
 
+def _grow(store: MetaStore) -> None:
+    """Commit 60 batches, which take several segments."""
+    for _ in range(60):
+        with store.transaction(writable=True) as transaction:
+            key = f"k{transaction.revision}"
+            transaction.create_snapshot(Kind.ACTIVE, key, labels={"a": "b" * 200})
+
+
+def _grown(path: Path) -> MetaStore:
+    """Return a new store that has grown."""
+    options = StoreOptions(segment_bytes=4096, background=False)
+    store = MetaStore.open(path, options=options)
+    _grow(store)
+    return store
+
+
 @pytest.fixture
 def shortened(tmp_path: Path) -> Path:
     """Return a store whose first batches are dropped: only checkpoints hold their effect."""
@@ -78,13 +94,9 @@ def test_what_is_left_of_a_store_is_damage_and_can_be_repaired(
     left: str, call: Call, tmp_path: Path
 ) -> None:
     path = tmp_path / "store"
-    options = StoreOptions(segment_bytes=4096, background=False)
-    with MetaStore.open(path, options=options) as store:
-        for number in range(60):
-            with store.transaction(writable=True) as transaction:
-                transaction.create_snapshot(Kind.ACTIVE, f"k{number}", labels={"a": "b" * 200})
-            if number in {20, 40}:
-                store.checkpoint()
+    with _grown(path) as store:
+        store.checkpoint()
+        _grow(store)
         assert store.compact().archived
     for name in ("wal", "checkpoints", "archive", "torn"):
         if name != left:
@@ -96,7 +108,7 @@ def test_what_is_left_of_a_store_is_damage_and_can_be_repaired(
     result = call("repair", path, "--output", tmp_path / "new")
     assert result.code == (3 if left == "checkpoints" else 0)
     if left == "checkpoints":
-        assert "lost: batches 1 to 60: from the history" in result.out
+        assert "lost: batches 1 to 120: from the history" in result.out
     assert call("check", tmp_path / "new").code == 0
 
 
@@ -105,11 +117,7 @@ def test_check_finds_the_damaged_header_of_a_segment_that_no_open_reads(
     option: list[str], call: Call, tmp_path: Path
 ) -> None:
     path = tmp_path / "store"
-    options = StoreOptions(segment_bytes=4096, background=False)
-    with MetaStore.open(path, options=options) as store:
-        for number in range(60):
-            with store.transaction(writable=True) as transaction:
-                transaction.create_snapshot(Kind.ACTIVE, f"k{number}", labels={"a": "b" * 200})
+    with _grown(path) as store:
         store.checkpoint()
     assert call("check", path, *option).code == 0
     first = min((path / "wal").glob("*.log"))
@@ -124,11 +132,7 @@ def test_check_finds_a_segment_that_is_missing_where_an_open_reads(
     option: list[str], call: Call, tmp_path: Path
 ) -> None:
     path = tmp_path / "store"
-    options = StoreOptions(segment_bytes=4096, background=False)
-    with MetaStore.open(path, options=options) as store:
-        for number in range(60):
-            with store.transaction(writable=True) as transaction:
-                transaction.create_snapshot(Kind.ACTIVE, f"k{number}", labels={"a": "b" * 200})
+    _grown(path).close()
     sorted((path / "wal").glob("*.log"))[1].unlink()
     assert call("ls", path).code == 3
     assert call("check", path, *option).code == 3

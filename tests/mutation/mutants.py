@@ -445,8 +445,8 @@ MUTANTS = (
     Mutant(
         "a table that an interrupt has torn is not mended",
         STATE,
-        "        if self._is_torn:\n",
-        "        if False:\n",
+        "        self._rows = SortedDict(list(dict.items(self._rows)))  # type: ignore[arg-type]\n",
+        "",
     ),
     Mutant(
         "batches are dropped although one checkpoint lacks a table of the other",

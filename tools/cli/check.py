@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 @click.command("check")
 @store_argument
-@click.option("--quick", is_flag=True, help="Read what an open reads, and headers.")
+@click.option(
+    "--quick",
+    is_flag=True,
+    help="Read only what an open reads, and the headers of earlier segments.",
+)
 @json_option
 @click.pass_context
 def command(context: click.Context, store: str, quick: bool, as_json: bool) -> None:
