@@ -67,6 +67,8 @@ class _Sequences:
         """Return how often a thread makes each call in a sequence without a fault."""
         trace, _ = self._run_traced(f"trace={','.join(_CALLS)}")
         by_thread = Counter(re.findall(r"^(\d+) +(\w+)\(", trace, re.MULTILINE))
+        never_made = {*_CALLS} - {name for _, name in by_thread}
+        assert not never_made, f"a sequence must meet each call, but never made {never_made}"
         return {
             call: max(count for (_, name), count in by_thread.items() if name == call)
             for call in _CALLS

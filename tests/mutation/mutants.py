@@ -434,7 +434,8 @@ MUTANTS = (
         "the store's directory is not locked",
         FILE_SYSTEM,
         "        directory = _flocked(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)\n",
-        "        directory = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)\n",
+        "        directory = _open_descriptor("
+        "os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)\n",
     ),
     Mutant(
         "a store that was moved while open is not noticed",
