@@ -120,9 +120,8 @@ def test_tables_are_whole_wherever_an_interrupt_comes(
     at, interrupts, is_interrupted = 0, 0, True
     while is_interrupted:
         at += 1
-        with open_store(
-            path, file_system=memory
-        ) as store:  # from the checkpoint: rows are still packed
+        # From the checkpoint: rows are still packed.
+        with open_store(path, file_system=memory) as store:
             before = state_of(store) if at % 2 else None  # else nothing is unpacked yet
             try:
                 sys.settrace(Interrupter(at, error))
