@@ -2,8 +2,9 @@
 
 One thread, which looks once a second, so that commits do nothing for it. It yields to commits: a
 thread that runs Python code for long makes others wait for the interpreter (5 ms at a time), so
-it sleeps a little after each slice of work. An error is logged, kept for `stats`, and raised by
-the next explicit checkpoint or compaction; the thread goes on and tries again.
+it sleeps a little after each slice of work. An error is logged, unless the run before met the same,
+kept for `stats`, and raised by the next explicit checkpoint or compaction; the thread goes on and
+tries again.
 """
 
 from __future__ import annotations

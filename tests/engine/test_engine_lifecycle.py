@@ -440,6 +440,25 @@ def test_background_error_is_shown_and_raised_once(tmp_path: Path, eager: StoreO
         assert store.checkpoint() == 20
 
 
+def test_background_error_is_logged_once_while_it_is_the_same(
+    tmp_path: Path, eager: StoreOptions, caplog: pytest.LogCaptureFixture
+) -> None:
+    reasons = iter(["not permitted"] * 3 + ["not permitted either"] * 3)
+    met = []
+
+    def hook(call: str, path: str) -> None:
+        if call == "create" and ".ckpt" in path and (reason := next(reasons, None)):
+            met.append(reason)
+            raise PermissionError(1, reason, path)
+
+    with open_store(tmp_path / "store", options=eager, file_system=HookedFileSystem(hook)) as store:
+        add(store, 10)
+        wait_for(lambda: store.stats()["checkpoint_revision"] == 10)
+    logged = [str(record.exc_info[1]) for record in caplog.records if record.exc_info]
+    assert len(met) == 6
+    assert ["either" in text for text in logged] == [False, True]
+
+
 def test_close_ends_background_work_in_the_middle(tmp_path: Path, eager: StoreOptions) -> None:
     path = tmp_path / "store"
     store = open_store(path, options=eager)

@@ -191,7 +191,6 @@ import os, signal, sys, threading, time
 from pathlib import Path
 from engine_support import HookedFileSystem, add, open_store
 from eventstore import StoreFailedError
-from eventstore.testing import SimulatedFileSystem
 
 # Where a shell has started this in the background, the signal is ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
