@@ -13,7 +13,7 @@ from projections.snapshots.errors import (
     NoTransactionError,
     SnapshotError,
 )
-from projections.snapshots.filters import parse_filters
+from projections.snapshots.filters import parse_filters, quote_filter
 from projections.snapshots.metastore import HistoryEntry, MetaStore
 from projections.snapshots.model import Info, Kind, Snapshot, Usage
 from projections.snapshots.projection import SnapshotsProjection
@@ -41,4 +41,5 @@ __all__ = [
     "SnapshotsProjection",
     "Usage",
     "parse_filters",
+    "quote_filter",
 ]

@@ -26,6 +26,9 @@ the value differs from every name and label, which are valid Unicode, as it does
 Regular expressions are unanchored and linear in the text; one that doesn't parse matches nothing.
 `regexps.py` has their limits and the differences from Go's.
 
+`quote_filter` makes the quoted string that stands for a text, and `equalities` the selectors that
+keyword arguments ask for, which are never text.
+
 Parsing and matching are linear in their input. Filters and selectors are immutable values that
 any number of threads may use.
 """
@@ -40,11 +43,12 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, assert_never
 
 from projections.snapshots.errors import InvalidArgumentError
+from projections.snapshots.model import Kind
 from projections.snapshots.regexps import compile_search
-from projections.snapshots.validation import checked_text
+from projections.snapshots.validation import checked_mapping, checked_text, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from projections.snapshots.model import Info
 
@@ -141,6 +145,52 @@ def parse_filter(text: str) -> Filter:
     return _Parser(text).parse() if text else Filter(())
 
 
+def quote_filter(text: str) -> str:
+    r"""Return the quoted string, such as `"a\"b"`, that stands for a text in a filter.
+
+    For a value or a field, so that a text from elsewhere can't say more than itself:
+    `f"name=={quote_filter(key)}"`, `f"labels.{quote_filter(label)}"`.
+
+    Raises:
+        InvalidArgumentError: the text is no `str`, or holds a lone surrogate.
+    """
+    text = checked_text(text, "text to quote")
+    if _SURROGATE.search(text):
+        raise InvalidArgumentError(
+            f"the text {shown(text)} holds a lone surrogate: no name or label does"
+        )
+    return '"' + _NEEDS_ESCAPE.sub(_escape, text) + '"'
+
+
+def equalities(
+    *,
+    name: str | None = None,
+    parent: str | None = None,
+    kind: Kind | str | None = None,
+    labels: Mapping[str, str] | None = None,
+) -> tuple[Selector, ...]:
+    """Return the selectors that ask for these values, for those that are not None.
+
+    Raises:
+        InvalidArgumentError: a name, a parent, a key or a value of a label is no text, the kind
+            is none, or the labels are no mapping.
+    """
+    wanted: list[tuple[tuple[str, ...], str]] = []
+    if name is not None:
+        wanted.append(((Column.NAME.value,), checked_text(name, "name to filter by")))
+    if parent is not None:
+        wanted.append(((Column.PARENT.value,), checked_text(parent, "parent to filter by")))
+    if kind is not None:
+        known = Kind.parse(checked_text(kind, "kind to filter by"))
+        wanted.append(((Column.KIND.value,), known.value))
+    for key, value in checked_mapping(labels).items():
+        label = checked_text(key, "label key to filter by")
+        wanted.append(
+            ((Column.LABEL.value, label), checked_text(value, "label value to filter by"))
+        )
+    return tuple(Selector(field, Operator.EQUAL, value) for field, value in wanted)
+
+
 def resolve_field(path: tuple[str, ...]) -> Reference | None:
     """Return what a field refers to, None for a field that no snapshot has."""
     try:
@@ -213,6 +263,8 @@ _SPACES = re.compile("[\t\n\v\f\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\
 _FIELD = re.compile("[A-Za-z0-9_]+")
 _OPERATOR = re.compile("[=!~]=(?![=!~])")
 _NEVER_IN_A_FILTER = re.compile("[\0\ufffd\ud800-\udfff]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_NEEDS_ESCAPE = re.compile('[\0\n\ufffd"\\\\]')
 _UNQUOTED = {quote: re.compile(rf"[^\\\n{quote}]*") for quote in '"/|'}
 _ESCAPE = re.compile(
     r"""\\(?: (?P<octal> [0-7]{3})
@@ -349,6 +401,17 @@ class _Parser:
         if len(self._text) > _SHOWN_CHARACTERS_MAX:
             shown += "…"
         return InvalidArgumentError(f"filter {shown}, position {position}: {what}")
+
+
+def _escape(character: re.Match[str]) -> str:
+    r"""Return a character that can't stand in a quoted string as itself, as an escape."""
+    match character[0]:
+        case '"' | "\\":
+            return "\\" + character[0]
+        case "\n":
+            return r"\n"
+        case other:
+            return f"\\u{ord(other):04x}"
 
 
 def _is_value_character(character: str) -> bool:

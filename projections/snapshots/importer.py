@@ -24,6 +24,7 @@ from projections.snapshots.errors import (
     InvalidArgumentError,
 )
 from projections.snapshots.metastore import MetaStore
+from projections.snapshots.validation import check_key
 
 if TYPE_CHECKING:
     from eventstore import Receipt
@@ -65,7 +66,8 @@ def import_containerd(
         options: of the new store; the batch cap is raised as far as the import needs.
 
     Raises:
-        InvalidArgumentError: the file is damaged, or not a snapshotter's database.
+        InvalidArgumentError: the file is damaged, or not a snapshotter's database; or a snapshot
+            has a name that none may be given here, such as one with a NUL character.
         FailedPreconditionError: another process has it open for writing.
         AlreadyExistsError: something is at the store's path.
         OSError: the file can't be read.
@@ -76,7 +78,9 @@ def import_containerd(
     data = _read_database(os.fspath(database))
     try:
         content = read_snapshots(data)
-    except BoltFormatError as error:
+        for snapshot in content.snapshots:
+            check_key(snapshot.info.name, "name")
+    except (BoltFormatError, InvalidArgumentError) as error:
         raise InvalidArgumentError(f"{os.fspath(database)}: {error}; no store was made") from error
     sha256 = hashlib.sha256(data).hexdigest()
     reason = f"import of containerd database {os.path.abspath(database)} (SHA-256 {sha256})"

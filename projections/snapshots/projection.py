@@ -6,8 +6,8 @@ Tables:
   the indexed text, NUL, and the snapshot's name; the value is None;
 - `snapshot_counters`: "last_id" → the highest id given out.
 
-The separator works because names hold no NUL. A label whose key or value holds one is left out
-of the index, and a walk that asks for it doesn't use the index.
+The separator works because names hold no NUL: operations and imports refuse one. A label whose
+key or value holds one is left out of the index, and a walk that asks for it doesn't use the index.
 
 `check` holds the indexes against the snapshots.
 """

@@ -39,12 +39,22 @@ def update_info(name: str, labels: Mapping[str, str] | None, *fieldpaths: str) -
     return current_transaction().update_info(name, labels, *fieldpaths)
 
 
-def walk_info(fn: Callable[[Info], object], *filters: str) -> None:
-    """Call a function with the info of every snapshot that matches any filter, in key order.
+def walk_info(
+    fn: Callable[[Info], object],
+    *filters: str,
+    name: str | None = None,
+    parent: str | None = None,
+    kind: Kind | str | None = None,
+    labels: Mapping[str, str] | None = None,
+) -> None:
+    """Call a function with the info of every snapshot that a walk yields, in key order.
 
     An exception that it raises ends the walk.
     """
-    for info in current_transaction().walk_info(*filters):
+    walk = current_transaction().walk_info(
+        *filters, name=name, parent=parent, kind=kind, labels=labels
+    )
+    for info in walk:
         fn(info)
 
 

@@ -18,6 +18,7 @@ from projections.snapshots.errors import (
     InvalidArgumentError,
     NotFoundError,
 )
+from projections.snapshots.filters import equalities
 from projections.snapshots.model import Info, Kind, Snapshot, Usage
 from projections.snapshots.projection import (
     BY_PARENT,
@@ -89,16 +90,36 @@ class SnapshotTransaction:
             )
         return Snapshot(info.kind, snapshot_id, self._ancestor_ids(info.parent))
 
-    def walk_info(self, *filters: str) -> Iterator[Info]:
+    def walk_info(
+        self,
+        *filters: str,
+        name: str | None = None,
+        parent: str | None = None,
+        kind: Kind | str | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> Iterator[Info]:
         """Yield the infos of all snapshots that match any filter, in byte order of their names.
 
-        Without filters, all of them. A filter that asks for equality on name, parent, kind or a
-        label visits only the snapshots that an index gives for it.
+        Without filters, all of them. Of these only the ones that have everything that the keywords
+        ask for, which are not text to be parsed: any key or name can be given as it is. In a
+        filter, `quote_filter` does that.
+
+        A filter that asks for equality on name, parent, kind or a label, as keywords do, visits
+        only the snapshots that an index gives for it.
+
+        Args:
+            filters: in containerd's language; see `projections.snapshots.filters`.
+            name: exactly this name or key.
+            parent: exactly this parent; "" for base snapshots.
+            kind: this kind.
+            labels: all of these labels, with these values.
 
         Raises:
-            InvalidArgumentError: at the call, not at the first step: a filter can't be parsed.
+            InvalidArgumentError: at the call, not at the first step: a filter can't be parsed, or
+                a keyword argument is of no such kind.
         """
-        return walk(self, filters)
+        required = equalities(name=name, parent=parent, kind=kind, labels=labels)
+        return walk(self, filters, required)
 
     def id_map(self) -> dict[str, str]:
         """Return the key or name of every snapshot by its id. O(n)."""

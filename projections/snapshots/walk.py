@@ -6,6 +6,9 @@ filter. An equality with NUL, which a filter can write as `\x00`, is in no index
 count. If any filter of a walk asks for no equality, all snapshots are visited. Of several
 equalities in one filter, the one that most likely selects least is used: name, label, parent,
 kind, in that order.
+
+Keyword arguments ask for equalities too: they are added to each filter, so that a snapshot must
+meet them all and any of the filters.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ import heapq
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Protocol
 
-from projections.snapshots.filters import Column, Operator, parse_filter, resolve_field
+from projections.snapshots.filters import Column, Filter, Operator, parse_filter, resolve_field
 from projections.snapshots.projection import (
     BY_KIND,
     BY_LABEL,
@@ -28,7 +31,7 @@ from projections.snapshots.projection import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from projections.snapshots.filters import Filter
+    from projections.snapshots.filters import Selector
     from projections.snapshots.model import Info
     from projections.snapshots.projection import Row
 
@@ -46,15 +49,22 @@ class Reads(Protocol):
         """Yield (key, value) of a table in key order."""
 
 
-def walk(transaction: Reads, filters: Iterable[str]) -> Iterator[Info]:
+def walk(
+    transaction: Reads, filters: Iterable[str], required: tuple[Selector, ...] = ()
+) -> Iterator[Info]:
     """Yield the infos of all snapshots that match any of the filters, in key order.
 
-    Without filters, all of them. O(candidates), and O(log n) to start.
+    Without filters, all of them. Those that are yielded also match all required selectors.
+    O(candidates), and O(log n) to start.
 
     Raises:
         InvalidArgumentError: at the call, not at the first step: a filter can't be parsed.
     """
-    return _walk(transaction, [parse_filter(text) for text in filters])
+    parsed = [parse_filter(text) for text in filters]
+    if required:
+        any_snapshot = [Filter(())]
+        parsed = [Filter((*required, *each.selectors)) for each in parsed or any_snapshot]
+    return _walk(transaction, parsed)
 
 
 def _walk(transaction: Reads, parsed: list[Filter]) -> Iterator[Info]:

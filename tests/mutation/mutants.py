@@ -41,6 +41,9 @@ FOLLOWER = "eventstore/follower.py"
 FILE_LOG = "eventstore/file_log.py"
 HELD = "eventstore/held.py"
 STATE = "eventstore/state.py"
+FILTERS = "projections/snapshots/filters.py"
+WALK = "projections/snapshots/walk.py"
+IMPORTER = "projections/snapshots/importer.py"
 
 MUTANTS = (
     # Syncs of files
@@ -472,5 +475,24 @@ MUTANTS = (
         FILE_SYSTEM,
         "fcntl.LOCK_EX | fcntl.LOCK_NB",
         "fcntl.LOCK_SH | fcntl.LOCK_NB",
+    ),
+    # Texts from elsewhere
+    Mutant(
+        "a quoted text may end its quotes",
+        FILTERS,
+        """_NEEDS_ESCAPE = re.compile('[\\0\\n\\ufffd"\\\\\\\\]')""",
+        """_NEEDS_ESCAPE = re.compile('[\\0\\n\\ufffd\\\\\\\\]')""",
+    ),
+    Mutant(
+        "keywords do not count beside filters",
+        WALK,
+        "    if required:\n",
+        "    if required and not parsed:\n",
+    ),
+    Mutant(
+        "an import takes any name",
+        IMPORTER,
+        '            check_key(snapshot.info.name, "name")\n',
+        "            pass\n",
     ),
 )

@@ -27,6 +27,7 @@ COPIED = ("eventstore", "projections", "tools", "tests", "pyproject.toml", "READ
 # Cheap ones first: most mutants fall there.
 SUITES = (
     "tests/engine",
+    "tests/snapshots",
     "tests/crash/test_exploration.py",
     "tests/hygiene",
     "tests/damage",

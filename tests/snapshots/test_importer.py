@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import json
+import struct
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from bolt_builder import Tree, build_tree
 
 from eventstore import StoreOptions
 from projections.snapshots import (
@@ -103,6 +105,64 @@ def test_foreign_file_makes_no_store(tmp_path: Path) -> None:
     with pytest.raises(InvalidArgumentError, match=r"notes\.txt"):
         import_containerd(foreign, tmp_path / "store", options=OPTIONS)
     assert not (tmp_path / "store").exists()
+
+
+def database_of(*names: bytes) -> bytes:
+    """Return a database of committed base snapshots."""
+    snapshots: dict[bytes, bytes | Tree] = {
+        name: Tree(
+            {
+                b"id": bytes([number]),
+                b"kind": b"\3",
+                b"createdat": struct.pack(">Bqih", 1, 62_135_596_800, 0, -1),
+                b"updatedat": struct.pack(">Bqih", 1, 62_135_596_800, 0, -1),
+                b"inodes": b"\2",
+                b"size": b"\2",
+            },
+            inline=True,
+        )
+        for number, name in enumerate(sorted(names), 1)
+    }
+    return build_tree(
+        Tree(
+            {b"v1": Tree({b"snapshots": Tree(snapshots, sequence=len(names)), b"parents": Tree()})}
+        )
+    )
+
+
+@pytest.mark.parametrize("name", [b"a\0b", b"\0", b"a\0"])
+def test_a_name_that_no_snapshot_may_be_given_is_refused_and_makes_no_store(
+    tmp_path: Path, name: bytes
+) -> None:
+    database = tmp_path / "metadata.db"
+    database.write_bytes(database_of(b"fine", name))
+    with pytest.raises(InvalidArgumentError, match=r"metadata\.db: the name .* NUL character"):
+        import_containerd(database, tmp_path / "store", options=OPTIONS)
+    assert not (tmp_path / "store").exists()
+
+
+def test_names_next_to_the_separator_of_the_indexes_are_imported_and_name_their_own_children(
+    tmp_path: Path,
+) -> None:
+    names = [b"a", b"a\1", b"a\1b", "\uffff".encode(), "\U0010ffff".encode(), b'a,b"\\\n']
+    database = tmp_path / "metadata.db"
+    database.write_bytes(database_of(*names))
+    import_containerd(database, tmp_path / "store", options=OPTIONS)
+    with (
+        MetaStore.open(tmp_path / "store", options=OPTIONS) as store,
+        store.transaction(writable=True) as tx,
+    ):
+        for name in names:
+            tx.create_snapshot(Kind.VIEW, f"on {name!r}", name.decode())
+        for name in map(bytes.decode, names):
+            child = f"on {name.encode()!r}"
+            assert [info.name for info in tx.walk_info(parent=name)] == [child]
+            with pytest.raises(FailedPreconditionError, match="has children") as caught:
+                tx.remove(name)
+            assert repr(child) in str(caught.value)
+            tx.remove(child)
+            tx.remove(name)
+        tx.rollback()
 
 
 def test_existing_store_is_not_imported_into(tmp_path: Path) -> None:
