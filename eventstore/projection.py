@@ -65,8 +65,8 @@ class ReadableTable(Protocol):
     def items(self, start: Any = None, stop: Any = None) -> Iterator[tuple[Any, Any]]:
         """Yield (key, value) in key order, from `start` on and before `stop`.
 
-        What is changed while the iteration goes on may or may not be seen by the transaction
-        that changes it; others never see it. O(log n) to start.
+        They are as of the call: what is changed while the iteration goes on, even by `apply`
+        itself, is not seen by it. So live tables and a replay see the same. O(log n) to start.
         """
 
 

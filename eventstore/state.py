@@ -17,6 +17,10 @@ was, and if none does, the value just taken stands. The writer does the two in t
   stay O(1) in the number of commits since, and the nodes it has passed can be freed.
 - Ordered scans take short slices under the table's lock, which excludes the writer for some
   microseconds, and then correct each slice by the undo maps in the same way.
+- The writer's own scans, in `Projection.apply` and between the events of a transaction, are
+  corrected by the journal of the transaction, from the entry on at which they began. So what they
+  see depends neither on when a slice is taken nor on how the rows are split between checkpoint and
+  memory, and a replay sees the same.
 
 A table is a SortedDict of changed rows over the packed rows of the checkpoint that it was loaded
 from. Invariants: a key is at most once in each; a TOMBSTONE stands only over a packed row; a
@@ -32,7 +36,7 @@ from typing import TYPE_CHECKING, Any
 from sortedcontainers import SortedDict
 
 from eventstore.codec import pack, unpack_row
-from eventstore.errors import ProjectionError
+from eventstore.errors import ProjectionError, TransactionClosedError
 from eventstore.packed import ABSENT, PackedRows
 
 if TYPE_CHECKING:
@@ -74,6 +78,10 @@ class Node:
         self.time_ns = time_ns
         self.undo: dict[Table, dict[Any, Any]] = {}
         self.next: Node | None = None
+
+
+Change = tuple["Table", Any, Any]
+"""A table, a key of it, and what that held before it was changed, perhaps packed or ABSENT."""
 
 
 class Table:
@@ -126,11 +134,36 @@ class Table:
         return self.raw(key) is not ABSENT
 
     def items(self, start: Any = None, stop: Any = None) -> Iterator[tuple[Any, Any]]:
-        """Yield (key, value) as they are now, in key order, from `start` on and before `stop`."""
+        """Yield (key, value) in key order, from `start` on and before `stop`.
+
+        They are as of the call, whatever the same writer changes meanwhile. O(log n) to start,
+        and O(changes since) for all slices together.
+
+        Raises:
+            TransactionClosedError: while iterating, the transaction of the call has ended.
+        """
+        journal = self._state.journal
+        return self._items_since(journal, len(journal), start, stop)
+
+    def _items_since(
+        self, journal: list[Change], place: int, start: Any, stop: Any
+    ) -> Iterator[tuple[Any, Any]]:
+        """Yield rows as they were when the journal ended at a place."""
         limit, inclusive, more = _FIRST_SLICE_ROWS, True, True
+        first_olds: SortedDict[Any, Any] = SortedDict()
         while more:
+            if self._state.journal is not journal:
+                raise TransactionClosedError(
+                    f"an iteration over table {self.name!r} goes on although its transaction has "
+                    "ended: begin another one"
+                )
             rows, last, more = self.slice(start, stop, limit, inclusive=inclusive)
-            for key, value in rows:
+            for table, key, old in journal[place:]:
+                if table is self:
+                    first_olds.setdefault(key, old)
+            place = len(journal)
+            between = first_olds.irange(start, last if more else stop, (inclusive, more))
+            for key, value in _corrected(rows, {key: first_olds[key] for key in between}):
                 yield key, self.decoded(key, value)
             start, inclusive, limit = last, False, min(4 * limit, _SLICE_ROWS_MAX)
 
@@ -319,6 +352,15 @@ def _merged(
     return rows, keys[-1] if keys else start, bool(full)
 
 
+def _corrected(rows: list[tuple[Any, Any]], older: dict[Any, Any]) -> Iterable[tuple[Any, Any]]:
+    """Return a slice of rows with what was changed in its range since: ABSENT for no row."""
+    if not older:
+        return rows
+    corrected = dict(rows)
+    corrected.update(older)
+    return [(key, corrected[key]) for key in sorted(corrected) if corrected[key] is not ABSENT]
+
+
 class View:
     """A reader's place in the chain: all tables as they were at one version.
 
@@ -430,11 +472,7 @@ class View:
                 if _within(key, start, stop, inclusive, stop_inclusive)
             }
         older.update(folded)
-        if not older:
-            return rows
-        corrected = dict(rows)
-        corrected.update(older)
-        return [(key, corrected[key]) for key in sorted(corrected) if corrected[key] is not ABSENT]
+        return _corrected(rows, older)
 
 
 def _within(key: Any, start: Any, stop: Any, inclusive: bool, stop_inclusive: bool) -> bool:
@@ -452,6 +490,9 @@ class State:
         tables: every table by name.
         newest: the last node of the chain: what the next batch builds on.
         durable: the node that readers begin at.
+        journal: what the events since `begin` have changed, in order, also those undone: to put
+            the old values back in reverse order is right all the same. It only grows until the
+            transaction ends; then another list takes its place.
     """
 
     def __init__(
@@ -477,33 +518,28 @@ class State:
             self.tables.update(own)
             self._projections.append((projection, own))
         self.newest = self.durable = start
-        # What one event has changed so far: None while none is being applied.
-        self._journal: list[tuple[Table, Any, Any]] | None = None
+        self.journal: list[Change] = []
+        # The journal while an event is being applied, else None.
+        self._open_journal: list[Change] | None = None
         # What `apply` has raised after it had undone everything.
         self._undone: BaseException | None = None
-        # What the events since `begin` have changed.
-        self._changes: list[tuple[Table, Any, Any]] = []
         self._publishing = threading.Lock()
 
     def apply(self, event: Event) -> None:
         """Fold an event into all tables on top of the newest version; on an error, undo it."""
-        journal = self._journal = []
+        journal = self._open_journal = self.journal
+        start = len(journal)
         self._undone = None
         try:
             for projection, tables in self._projections:
                 projection.apply(event, tables)
-            self._changes.extend(journal)
         except BaseException as error:
-            try:
-                self._undo(journal)
-            except BaseException:
-                # Interrupted: a rollback undoes all of it again.
-                self._changes.extend(journal)
-                raise
-            self._journal = None
+            # Where this is interrupted, a rollback undoes all of it again.
+            self._undo(journal[start:])
             self._undone = error
             raise
-        self._journal = None
+        finally:
+            self._open_journal = None
 
     def has_undone(self, error: BaseException) -> bool:
         """Say whether all of the last event was undone before `apply` raised an error."""
@@ -512,12 +548,12 @@ class State:
 
     def begin(self) -> None:
         """Start to remember changes for `commit` or `rollback`."""
-        self._changes = []
+        self.journal = []
 
     def rows_added(self) -> int:
         """Return how many more rows there are since `begin`: negative if more were deleted."""
         first_olds: dict[tuple[int, Any], tuple[Table, Any]] = {}
-        for table, key, old in self._changes:
+        for table, key, old in self.journal:
             first_olds.setdefault((id(table), key), (table, old))
         return sum(
             (table.raw(key) is not ABSENT) - (old is not ABSENT)
@@ -526,7 +562,7 @@ class State:
 
     def commit(self, revision: int, digest: bytes, time_ns: int) -> Node:
         """Make the changes since `begin` a version; it is published once it is durable."""
-        self._changes = []
+        self.journal = []
         node = Node(revision, digest, time_ns)
         self.newest.next = node
         self.newest = node
@@ -534,8 +570,8 @@ class State:
 
     def rollback(self) -> None:
         """Take the changes since `begin` back."""
-        changes, self._changes = self._changes, []
-        self._undo(changes)
+        journal, self.journal = self.journal, []
+        self._undo(journal)
 
     def renew_locks(self) -> None:
         """Replace the locks of all tables, in the child of a fork."""
@@ -555,7 +591,7 @@ class State:
 
     def remember(self, table: Table, key: Any, old: Any) -> None:
         """Keep what a key holds before it is changed, for readers and for rollback."""
-        journal = self._journal
+        journal = self._open_journal
         if journal is None:
             raise ProjectionError(
                 f"table {table.name!r} was changed outside Projection.apply: emit an event"
@@ -578,6 +614,6 @@ class State:
             projection.check(tables)
 
     @staticmethod
-    def _undo(journal: list[tuple[Table, Any, Any]]) -> None:
+    def _undo(journal: list[Change]) -> None:
         for table, key, old in reversed(journal):
             table.restore(key, old)

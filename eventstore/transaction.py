@@ -218,14 +218,14 @@ class WriteTransaction:
     def items(self, table: str, start: Any = None, stop: Any = None) -> Iterator[tuple[Any, Any]]:
         """Yield (key, value) of a table in key order, from `start` on and before `stop`.
 
-        Rows that this transaction changes while it iterates may be seen either way.
+        They are as of the call, whatever this transaction emits meanwhile.
 
         Raises:
             TransactionClosedError: the transaction has ended, also while iterating.
         """
         if not self._is_open:
             raise _closed()
-        return self._items(table, start, stop)
+        return self._while_open(self._state.tables[table].items(start, stop))
 
     def table(self, name: str) -> ReadableTable:
         """Return a table by name.
@@ -354,8 +354,8 @@ class WriteTransaction:
             self._log.wait_until_durable(self._base_revision)
             self._is_settled = True
 
-    def _items(self, table: str, start: Any, stop: Any) -> Iterator[tuple[Any, Any]]:
-        for item in self._state.tables[table].items(start, stop):
+    def _while_open(self, items: Iterator[tuple[Any, Any]]) -> Iterator[tuple[Any, Any]]:
+        for item in items:
             if not self._is_open:
                 raise _closed()
             yield item

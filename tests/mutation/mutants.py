@@ -453,6 +453,18 @@ MUTANTS = (
         "",
     ),
     Mutant(
+        "a scan by the writer shows what was changed since it began",
+        STATE,
+        "in _corrected(rows, {key: first_olds[key] for key in between}):",
+        "in rows:",
+    ),
+    Mutant(
+        "a scan by the writer shows a value between its begin and now",
+        STATE,
+        "                    first_olds.setdefault(key, old)\n",
+        "                    first_olds[key] = old\n",
+    ),
+    Mutant(
         "batches are dropped although one checkpoint lacks a table of the other",
         COMPACTION,
         "        return all(names == held[0] for names in held)\n",
