@@ -30,7 +30,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 _CHECKOUT = Path(__file__).parent.parent
-_SUITES = ("tests/crash", "tests/damage", "tests/kernel", "tests/hygiene", "tests/fuzz")
+_SUITES = (
+    *("tests/schedules", "tests/crash", "tests/damage"),
+    *("tests/kernel", "tests/hygiene", "tests/fuzz"),
+)
 _FAULTS = ("acknowledged_lost", "phantom", "wrong_verdict")
 _TOTAL = "_total"
 

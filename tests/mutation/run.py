@@ -28,6 +28,7 @@ COPIED = ("eventstore", "projections", "tools", "tests", "pyproject.toml", "READ
 SUITES = (
     "tests/engine",
     "tests/snapshots",
+    "tests/schedules",
     "tests/crash/test_exploration.py",
     "tests/hygiene",
     "tests/damage",

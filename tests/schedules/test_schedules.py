@@ -1,0 +1,52 @@
+"""Threads of one store, whatever their schedule, see one history: that of the log.
+
+Each run is judged by `schedules.checker`: strict serializability, and what follows from it for a
+session (it reads its own writes, and never goes back). A run that fails prints how to make it
+again. The usual check makes some thousand runs; the long one, `--hypothesis-profile=deep`, twenty
+times as many, and more preemptions.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from schedules.runs import exhausted, swept
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    RecordProof = Callable[..., None]
+
+SWEPT = {"following": 60}
+"""Workloads, and how many seeds the usual check gives them."""
+
+EXHAUSTED = {
+    "commit beside read": 1,
+    "commit beside commit": 1,
+    "rollback beside read": 1,
+    "commit beside checkpoint": 1,
+    "roll beside roll": 1,
+}
+"""Small workloads, and how many preemptions at operations the usual check tries."""
+
+
+@pytest.mark.parametrize("name", SWEPT)
+def test_one_history_is_seen_under_random_schedules(
+    name: str, deep: bool, record_proof: RecordProof
+) -> None:
+    sweep = swept(name, range(SWEPT[name] * (20 if deep else 1)))
+    assert sweep.preemptions > 3 * sweep.schedules
+    record_proof(f"schedules: {name}", **sweep.counts())
+
+
+@pytest.mark.parametrize("name", EXHAUSTED)
+def test_one_history_is_seen_under_every_schedule_with_few_preemptions(
+    name: str, deep: bool, record_proof: RecordProof
+) -> None:
+    preemptions = EXHAUSTED[name] + deep
+    sweep = exhausted(name, preemptions, lines=False)
+    record_proof(f"every schedule with {preemptions} preemptions: {name}", **sweep.counts())
+    if deep:
+        sweep = exhausted(name, 1, lines=True)
+        record_proof(f"every schedule with a preemption at a line: {name}", **sweep.counts())

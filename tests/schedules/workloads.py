@@ -1,0 +1,322 @@
+"""Workloads: what the threads of one store do while a scheduler owns their schedule.
+
+Each takes a `Run`, opens its store, starts threads, waits for them and closes the store. What the
+threads do is drawn from the run's seed, so that each seed is another program as well as another
+schedule.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from functools import partial
+from typing import TYPE_CHECKING
+
+from schedules.client import CRASHES
+from schedules.scheduler import Interrupt
+from schedules.snapshots import SNAPSHOTS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from schedules.client import Client
+    from schedules.history import Change
+    from schedules.runs import Run
+
+    from eventstore import EventStore
+
+_CALLS = 60
+"""About as many calls of the file system as a workload makes: where it is crashed."""
+
+
+def prepared(run: Run) -> EventStore:
+    """Open the store, with a few batches; for some seeds with rows that a checkpoint holds."""
+    store = run.open()
+    client = run.client(store, "main")
+    for _ in range(2):
+        client.write(changes(client))
+    if run.random.random() < 0.5:
+        store.checkpoint()
+        store.close()
+        store = run.open()
+    return store
+
+
+def changes(client: Client) -> list[Change]:
+    """Draw what a write transaction does."""
+    return [
+        client.domain.draw_change(client.random) for _ in range(client.random.choice((1, 1, 2)))
+    ]
+
+
+def write(client: Client, note_bytes: int = 0) -> None:
+    """Draw a write transaction: most commit, some change nothing, some give up."""
+    draw = client.random.random()
+    if draw < 0.6:
+        client.write(changes(client), note_bytes=note_bytes)
+    elif draw < 0.75:
+        client.write()
+    else:
+        client.write(changes(client), gives_up="rollback" if draw < 0.87 else "error")
+
+
+def look(client: Client) -> None:
+    """Draw one way of looking."""
+    match client.random.randrange(8):
+        case 0 | 1 | 2:
+            client.read()
+        case 3:
+            client.batches()
+        case 4:
+            client.check_receipt()
+        case 5:
+            client.at(client.random.randrange(6))
+        case _:
+            client.write()
+
+
+def session(client: Client, share_of_writes: float, note_bytes: int = 0) -> None:
+    """Do a few things, one after the other, so that what a thread sees is compared."""
+    for _ in range(client.random.randrange(2, 5)):
+        if client.random.random() < share_of_writes:
+            write(client, note_bytes)
+        else:
+            look(client)
+
+
+def sessions(run: Run, store: EventStore, *shares: float, note_bytes: int = 0) -> None:
+    """Start a thread for each share of writes."""
+    for number, share in enumerate(shares):
+        client = run.client(store, f"thread {number}")
+        run.start(client.name, partial(session, client, share, note_bytes))
+
+
+def mixed(run: Run) -> None:
+    """Writers, and readers that look in every way there is."""
+    store = prepared(run)
+    sessions(run, store, 0.9, 0.6, 0.2)
+    run.join()
+    store.close()
+
+
+def snapshots(run: Run) -> None:
+    """The same with snapshots: look-ups, walks along indexes, ids."""
+    run.domain = SNAPSHOTS
+    mixed(run)
+
+
+def watching(run: Run) -> None:
+    """Watches, from the past and from now on, whose thread reads after each."""
+    store = prepared(run)
+
+    def watch(client: Client) -> None:
+        start = client.random.choice((None, 1, 2))
+        for _ in range(2):
+            client.watch(start, 1 + client.random.randrange(3), 0.1)
+            client.read(1)
+            start = None
+
+    for number in range(2):
+        client = run.client(store, f"watch {number}")
+        run.start(client.name, partial(watch, client))
+    sessions(run, store, 0.9, 0.9)
+    run.join()
+    store.close()
+
+
+def following(run: Run) -> None:
+    """Followers, whose threads also read in the store, beside writers and a compaction."""
+    store = prepared(run)
+
+    def follow(client: Client) -> None:
+        follower = run.open(read_only=True)
+        try:
+            following = run.client(follower, f"follower {client.name}")
+            for _ in range(3):
+                write(client)
+                following.read()
+        finally:
+            follower.close()
+
+    for number in range(2):
+        client = run.client(store, f"thread {number}")
+        run.start(client.name, partial(follow, client))
+    sessions(run, store, 0.9, note_bytes=1200)
+    keeper = run.client(store, "keeper")
+    run.start("keeper", partial(keeper.upkeep, store.compact))
+    run.join()
+    store.close()
+
+
+def upkeep(run: Run) -> None:
+    """Checkpoints and compactions beside writers that fill segments, and readers of the past."""
+    store = prepared(run)
+    keeper = run.client(store, "keeper")
+
+    def keep() -> None:
+        for _ in range(2):
+            keeper.upkeep(keeper.random.choice((store.checkpoint, store.compact)))
+
+    run.start("keeper", keep)
+    sessions(run, store, 0.9, 0.9, 0.2, note_bytes=1200)
+    run.join()
+    store.close()
+
+
+def crashing(run: Run) -> None:
+    """Writers that fill segments, upkeep and readers; the machine ends at two places."""
+    store = prepared(run)
+    run.crash_at(*(run.random.randrange(_CALLS) for _ in range(2)))
+    keeper = run.client(store, "keeper")
+    run.start("keeper", partial(keeper.upkeep, store.compact))
+    sessions(run, store, 0.9, 0.7, 0.2, note_bytes=1200)
+    run.join()
+    store.close()
+
+
+def power_cut(run: Run) -> None:
+    """The power is cut, and the threads learn it: none is told of what is not there."""
+    store = prepared(run)
+    run.cut_power(run.random.randrange(_CALLS))
+    keeper = run.client(store, "keeper")
+    run.start("keeper", partial(keeper.upkeep, store.compact))
+    sessions(run, store, 0.9, 0.7, 0.2, note_bytes=1200)
+    run.join()
+    with contextlib.suppress(*CRASHES):
+        store.close()
+
+
+def interrupted(run: Run) -> None:
+    """Interrupts, each at a line of its own, into threads that go on afterwards."""
+    store = prepared(run)
+    run.tolerated += (KeyboardInterrupt, *CRASHES)
+    note_bytes = run.random.choice((0, 2500))
+    for number in range(3):
+        client = run.client(store, f"thread {number}")
+        interrupt = Interrupt(1 + run.random.randrange(350)) if number < 2 else None
+        run.start(client.name, partial(session, client, 0.8, note_bytes), interrupt)
+    run.join()
+    with contextlib.suppress(*CRASHES):
+        store.close()
+
+
+# Small ones, of which all schedules with few preemptions are made. What they do is fixed.
+
+
+def started(run: Run) -> EventStore:
+    """Open the store, with one batch."""
+    store = run.open()
+    run.client(store, "main").write([("set", "a", 0)])
+    return store
+
+
+def two(run: Run, first: Callable[[Client], object], second: Callable[[Client], object]) -> None:
+    """Let two threads do something, and close the store."""
+    store = started(run)
+    for name, work in (("one", first), ("other", second)):
+        client = run.client(store, name)
+        run.start(name, partial(work, client), run.interrupt if name == "other" else None)
+    run.join()
+    with contextlib.suppress(*run.tolerated):
+        store.close()
+
+
+def write_a(client: Client) -> None:
+    """Commit, and read it."""
+    client.write([("set", "a", 1)])
+    client.read()
+
+
+def commit_beside_read(run: Run) -> None:
+    """A commit, and reads meanwhile."""
+    two(run, write_a, lambda client: [client.read(3), client.read(1)])
+
+
+def commit_beside_empty_write(run: Run) -> None:
+    """A commit, and a write transaction that changes nothing, whose thread reads afterwards."""
+    two(run, write_a, lambda client: [client.write(), client.read(1)])
+
+
+def commit_beside_commit(run: Run) -> None:
+    """Two commits."""
+    two(run, write_a, lambda client: [client.write([("set", "b", 2)]), client.read()])
+
+
+def commit_beside_rollback(run: Run) -> None:
+    """A commit, and changes that are taken back."""
+    two(
+        run,
+        write_a,
+        lambda client: [client.write([("set", "a", 3)], gives_up="rollback"), client.read()],
+    )
+
+
+def rollback_beside_read(run: Run) -> None:
+    """Changes that are taken back, and reads meanwhile."""
+    two(
+        run,
+        lambda client: client.write([("set", "a", 3), ("set", "b", 3)], gives_up="error"),
+        lambda client: [client.read(3), client.read(1)],
+    )
+
+
+def commit_beside_checkpoint(run: Run) -> None:
+    """A commit, and a checkpoint."""
+    two(run, write_a, lambda client: client.upkeep(client.store.checkpoint))
+
+
+def commit_beside_watch(run: Run) -> None:
+    """A commit, and a watch whose thread reads afterwards."""
+    two(run, write_a, lambda client: [client.watch(2, 1, 0.1), client.read(1)])
+
+
+def commit_beside_past(run: Run) -> None:
+    """A commit, and a thread that asks for all batches, then for the state of the last."""
+    two(run, write_a, lambda client: [client.batches(), client.at(2), client.read(1)])
+
+
+def roll_beside_roll(run: Run) -> None:
+    """Two commits, each of which fills a segment."""
+    two(
+        run,
+        lambda client: [client.write([("set", "a", 1)], note_bytes=2500), client.read()],
+        lambda client: [client.write([("set", "b", 2)], note_bytes=2500), client.read()],
+    )
+
+
+def interrupted_roll(run: Run) -> None:
+    """A commit beside one that rolls and is interrupted there; its thread then commits again."""
+    run.tolerated += (KeyboardInterrupt, *CRASHES)
+    two(
+        run,
+        lambda client: client.write([("set", "a", 1)]),
+        lambda client: [
+            client.write([("set", "b", 2)], note_bytes=3800),
+            client.write([("set", "c", 3)]),
+        ],
+    )
+
+
+SMALL: dict[str, Callable[[Run], None]] = {
+    "commit beside read": commit_beside_read,
+    "commit beside empty write": commit_beside_empty_write,
+    "commit beside commit": commit_beside_commit,
+    "commit beside rollback": commit_beside_rollback,
+    "rollback beside read": rollback_beside_read,
+    "commit beside checkpoint": commit_beside_checkpoint,
+    "commit beside watch": commit_beside_watch,
+    "commit beside past": commit_beside_past,
+    "roll beside roll": roll_beside_roll,
+}
+
+WORKLOADS: dict[str, Callable[[Run], None]] = {
+    "mixed": mixed,
+    "snapshots": snapshots,
+    "watching": watching,
+    "following": following,
+    "upkeep": upkeep,
+    "crashing": crashing,
+    "power cut": power_cut,
+    "interrupted": interrupted,
+    "interrupted roll": interrupted_roll,
+    **SMALL,
+}
