@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from eventstore import format as layout
 from eventstore.codec import DecodeError, pack, unpack_row
 from eventstore.errors import CorruptionError, FormatVersionError, StorageFullError
-from eventstore.filesystem import Window, is_full, is_unreadable, join, parent
+from eventstore.filesystem import Window, is_full, join, parent, unreadable_is_damage
 from eventstore.packed import CHUNK_ROWS, PackedChunk, PackedRows
 
 if TYPE_CHECKING:
@@ -169,12 +169,8 @@ def examine_checkpoint(
         CorruptionError: it is damaged, or the medium can't read it any more.
         FormatVersionError: it has a newer format.
     """
-    try:
+    with unreadable_is_damage(path):
         return _read(file_system, path, with_digest=with_digest)
-    except OSError as error:
-        if not is_unreadable(error):
-            raise
-        raise CorruptionError(path, 0, f"can't be read: {error.strerror}") from error
 
 
 class _Output:

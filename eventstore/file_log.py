@@ -30,11 +30,12 @@ from eventstore.errors import (
 )
 from eventstore.filesystem import FileLock, FileSystem, is_full, join
 from eventstore.held import HeldFileSystem
+from eventstore.judgement import decide
 from eventstore.log.seam import Head
 from eventstore.log.spare import SpareKeeper
 from eventstore.log.writer import LogWriter, Segment, Ticket
 from eventstore.place import make_root, require_local, require_store
-from eventstore.recovery import decide, execute
+from eventstore.recovery import execute
 from eventstore.store_files import StoreFiles
 from eventstore.survey import Replay, survey_store
 
@@ -310,7 +311,7 @@ def _open_locked(
     try:
         held = HeldFileSystem(file_system, lock, path)
         survey = survey_store(held, path, replay)
-        decision = decide(survey)
+        decision = decide(survey.found)
         recovered = execute(held, survey, decision, options)
         try:
             return FileLog(held, path, options, lock, recovered)

@@ -25,7 +25,7 @@ import sys
 import weakref
 from typing import TYPE_CHECKING, Protocol
 
-from eventstore.errors import UnsupportedPlatformError
+from eventstore.errors import CorruptionError, UnsupportedPlatformError
 from eventstore.mounts import is_network_type, mount_type
 
 if TYPE_CHECKING:
@@ -37,15 +37,8 @@ _FIRST_FREE_DESCRIPTOR = 3
 _WINDOW_BYTES = 1024 * 1024
 # What Linux says where a file system has found its own structures damaged.
 _DAMAGED = (errno.EUCLEAN,) if sys.platform == "linux" else ()
-_UNREADABLE = (
-    errno.EIO,
-    errno.EBADMSG,
-    errno.EINVAL,
-    errno.EISDIR,
-    errno.ELOOP,
-    errno.ENXIO,
-    *_DAMAGED,
-)
+_NO_FILE = (errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.ENXIO)
+_UNREADABLE = (errno.EIO, errno.EBADMSG, *_NO_FILE, *_DAMAGED)
 _OPEN_FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW
 
 
@@ -233,6 +226,24 @@ def is_unreadable(error: OSError) -> bool:
     in the place of one.
     """
     return error.errno in _UNREADABLE
+
+
+def is_no_file(error: OSError) -> bool:
+    """Say whether an error means that something else is in the place of a regular file."""
+    return error.errno in _NO_FILE
+
+
+@contextlib.contextmanager
+def unreadable_is_damage(
+    path: str, is_damage: Callable[[OSError], bool] = is_unreadable
+) -> Iterator[None]:
+    """Raise `CorruptionError` in the place of an error that means damage of a file."""
+    try:
+        yield
+    except OSError as error:
+        if not is_damage(error):
+            raise
+        raise CorruptionError(path, 0, f"can't be read: {error.strerror}") from error
 
 
 class Window:

@@ -19,17 +19,17 @@ from eventstore.errors import (
     CompactedError,
     CorruptionError,
     FormatVersionError,
-    NotAStoreError,
     ReadOnlyStoreError,
 )
 from eventstore.filesystem import FileSystem, SharedBlock, join
+from eventstore.judgement import decide
 from eventstore.log.cursor import RecordCursor
 from eventstore.log.seam import Head
-from eventstore.place import require_store
-from eventstore.replay import replay_record, stale_projections, start_state
+from eventstore.place import being_made, require_store
+from eventstore.replay import decode_record, replay_record, stale_projections, start_state
 from eventstore.reports import RecoveryReport, Verdict
 from eventstore.store_files import StoreFiles
-from eventstore.survey import read_durable_bound, survey_store
+from eventstore.survey import survey_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -88,15 +88,16 @@ class FollowerLog:
     @property
     def durable_revision(self) -> int:
         """The highest revision that the writer says is on stable storage."""
-        return max(self._durable.revision(self.store_id), self.state.durable.revision)
+        return max(self._bound(), self.state.durable.revision)
 
     def refresh(self) -> State:
         """Return the state with everything that is durable by now.
 
         Raises:
             CorruptionError: the log is damaged, or shrank or forked since the last look.
+            NotAStoreError: the store was removed.
         """
-        bound = self._durable.revision(self.store_id)
+        bound = self._bound()
         if bound == self.state.durable.revision:
             return self.state
         with self._lock:
@@ -181,9 +182,6 @@ class FollowerLog:
         raise AssertionError("unreachable")
 
     def _load_once(self) -> tuple[State, bytes, RecoveryReport]:
-        bound = read_durable_bound(self._file_system, self._path, None)
-        if not bound:
-            bound = self._proven_revision()
         state: list[State] = []
 
         def replay(checkpoint: Checkpoint | None) -> Callable[[Record], None]:
@@ -195,33 +193,31 @@ class FollowerLog:
             state.append(start_state(self._projections, checkpoint))
             return lambda record: replay_record(state[0], record)
 
-        survey = survey_store(self._file_system, self._path, replay, last_revision=bound)
-        if survey.problem is not None:
-            raise survey.problem
-        if survey.tail is None and (bound or survey.damaged_checkpoints):
-            path = join(self._path, layout.WAL_NAME)
-            raise CorruptionError(path, 0, "all segments of the log are missing")
-        if survey.tail is None:
-            raise NotAStoreError(f"{self._path}: the store is still being made; try again")
-        revision = state[0].durable.revision
-        if revision < bound:
-            raise CorruptionError(
-                survey.tail.source.path,
-                survey.tail.end.position.offset_bytes,
-                f"the log ends after revision {revision}, but {bound} had been acknowledged",
-            )
-        return state[0], survey.tail.header.store_id, _report(survey, revision)
+        survey = survey_store(self._file_system, self._path, replay, take_beyond=decode_record)
+        decision = decide(survey.found)
+        if decision.problem is not None:
+            raise CorruptionError(*decision.problem)
+        if survey.found.tail is None:
+            raise being_made(self._path)
+        report = _report(survey, state[0].durable.revision)
+        return state[0], survey.found.tail.header.store_id, report
 
-    def _proven_revision(self) -> int:
-        """Return the highest revision that the log itself proves to have been acknowledged."""
-        claims = [0]
-        survey = survey_store(
-            self._file_system,
-            self._path,
-            lambda _: lambda record: claims.append(record.durable_revision),
-        )
-        tail_claim = survey.tail.durable_claim if survey.tail else 0
-        return max(*claims, survey.durable_bound, tail_claim)
+    def _bound(self) -> int:
+        """Return the revision that the `durable` file states; 0 if it says nothing.
+
+        Raises:
+            CorruptionError: another store is there, or this one has lost its log.
+            NotAStoreError: the store was removed.
+        """
+        bound = self._durable.revision(self.store_id)
+        if bound or self._is_closed:
+            return bound
+        require_store(self._file_system, self._path, may_create=False)
+        if self._files.newest_store_id() != self.store_id:
+            raise CorruptionError(
+                self._path, 0, "another store has taken the place of the one that was followed"
+            )
+        return 0
 
     def _new_cursor(self) -> RecordCursor:
         node = self.state.durable
@@ -275,8 +271,9 @@ class _DurableFile:
     def revision(self, store_id: bytes) -> int:
         """Return the revision that the file states; 0 if it can't be relied on, or is closed.
 
+        The file of another store says nothing of this one.
+
         Raises:
-            CorruptionError: it belongs to another store.
             FormatVersionError: it has a newer format.
         """
         with self._lock:
@@ -290,10 +287,6 @@ class _DurableFile:
                 revision = self._read(self._block, store_id)
                 if revision is not None:
                     return revision
-            if self._read(self._block, None) is not None:
-                raise CorruptionError(
-                    self._path, 0, "another store has taken the place of the one that was followed"
-                )
             return 0
 
     def close(self) -> None:
@@ -313,7 +306,7 @@ class _DurableFile:
             self._block.close()
             self._block = None
 
-    def _read(self, block: SharedBlock, store_id: bytes | None) -> int | None:
+    def _read(self, block: SharedBlock, store_id: bytes) -> int | None:
         try:
             return layout.unpack_durable(block.load(), store_id)
         except layout.NewerVersionError as error:

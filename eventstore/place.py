@@ -70,6 +70,13 @@ def require_store(file_system: FileSystem, path: str, *, may_create: bool) -> No
         _require_no_link(file_system, directory)
 
 
+def being_made(path: str) -> NotAStoreError:
+    """Return the error of who meets a store that is still being made, or whose making was cut."""
+    return NotAStoreError(
+        f"{path}: the store is still being made: try again, or let an open finish it"
+    )
+
+
 def require_remains(file_system: FileSystem, path: str) -> None:
     """Check that something of a store is at the path, however damaged.
 

@@ -1,21 +1,14 @@
-"""Recovery: decide what a survey means, then carry it out.
+"""Recovery: carry out what was decided about a store (`eventstore.judgement`).
 
-`decide` is a pure function; its cases are the table in FORMAT.md, "Recovery". `execute` carries a
-decision out and can be cut at any point: every step leaves a store that the same procedure
-recovers in the same way.
-
-The line between a torn tail and corruption: bytes that are no valid record may be cut if no
-acknowledged batch can be in them. A batch is acknowledged only after a sync, and what had been
-synced is told by the `durable` file, by checkpoints and by every record written later. If any of
-these reaches the revision of the invalid record, its batch had been acknowledged: the store is
-refused, and not one byte changed.
+`execute` can be cut at any point: every step leaves a store that the same procedure recovers in
+the same way. A store that was judged corrupt is refused, and not one byte of it changed.
 """
 
 from __future__ import annotations
 
 import secrets
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from eventstore import format as layout
 from eventstore.errors import CorruptionError
@@ -28,55 +21,11 @@ from eventstore.reports import RecoveryReport, TornTail, Verdict
 
 if TYPE_CHECKING:
     from eventstore.filesystem import File, FileSystem
+    from eventstore.judgement import Decision, Tail
     from eventstore.options import StoreOptions
-    from eventstore.survey import Survey, Tail
+    from eventstore.survey import Survey
 
 _SLICE_BYTES = 1024 * 1024
-
-
-class Decision(NamedTuple):
-    """What a survey means.
-
-    Attributes:
-        verdict: the case.
-        end: where the log goes on; None for a new store.
-    """
-
-    verdict: Verdict
-    end: Position | None
-
-
-def decide(survey: Survey) -> Decision:
-    """Return what a survey means. Pure.
-
-    Raises:
-        CorruptionError: the store is damaged where an acknowledged batch is or was.
-    """
-    if survey.problem is not None:
-        raise survey.problem
-    tail = survey.tail
-    if tail is None:
-        if survey.durable_bound or survey.damaged_checkpoints:
-            raise CorruptionError(
-                join(survey.path, layout.WAL_NAME), 0, "all segments of the log are missing"
-            )
-        return Decision(Verdict.NEW, None)
-    end, problem = tail.end
-    acknowledged = max(survey.durable_bound, tail.durable_claim)
-    if acknowledged > end.revision:
-        raise CorruptionError(
-            tail.source.path,
-            end.offset_bytes,
-            f"{problem or 'the log ends'} after revision {end.revision}, but revision "
-            f"{acknowledged} had been acknowledged",
-        )
-    if tail.source.is_archived:
-        raise CorruptionError(
-            join(survey.path, layout.WAL_NAME),
-            0,
-            "the log is missing; only its archived part is left",
-        )
-    return Decision(Verdict.CLEAN if problem is None else Verdict.TORN_TAIL, end)
 
 
 def execute(
@@ -87,8 +36,13 @@ def execute(
     Returns:
         the active segment, where it goes on, and what was done. All that the survey has read,
         and every name that it has found, is on stable storage now.
+
+    Raises:
+        CorruptionError: the decision is that the store is corrupt.
     """
-    path = survey.path
+    if decision.problem is not None:
+        raise CorruptionError(*decision.problem)
+    path = survey.found.path
     _make_subdirectories(file_system, path)
     removed = _remove_temporaries(file_system, path)
     _set_damaged_checkpoints_aside(file_system, survey)
@@ -115,7 +69,7 @@ def _active_segment(
     file_system: FileSystem, survey: Survey, decision: Decision, options: StoreOptions
 ) -> tuple[Segment, Position, TornTail | None]:
     """Make the first segment, or open the last one, cut it if need be and make it durable."""
-    path, tail, end = survey.path, survey.tail, decision.end
+    path, tail, end = survey.found.path, survey.found.tail, decision.end
     if tail is None or end is None:
         sync_names_above(file_system, path)
         segment = _create_first_segment(file_system, path, options)
@@ -163,7 +117,7 @@ def _set_damaged_checkpoints_aside(file_system: FileSystem, survey: Survey) -> N
     for path in survey.damaged_checkpoints:
         file_system.rename(path, layout.damaged_name(path))
     if survey.damaged_checkpoints:
-        file_system.sync_directory(join(survey.path, layout.CHECKPOINTS_NAME))
+        file_system.sync_directory(join(survey.found.path, layout.CHECKPOINTS_NAME))
 
 
 def _create_first_segment(file_system: FileSystem, path: str, options: StoreOptions) -> Segment:

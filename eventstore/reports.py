@@ -1,17 +1,33 @@
-"""What an open and a compaction tell of themselves."""
+"""What an open, a verification and a compaction tell of themselves."""
 
 from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from typing import NamedTuple
 
 
 class Verdict(enum.Enum):
-    """What an open found."""
+    """What an open finds; a corrupt store it refuses."""
 
     NEW = "new"
     CLEAN = "clean"
     TORN_TAIL = "torn tail"
+    CORRUPT = "corrupt"
+
+
+class Problem(NamedTuple):
+    """Something that is wrong.
+
+    Attributes:
+        path: of the file, or of the directory where a file is missing.
+        offset_bytes: where in it; of an archived segment, in the unpacked content.
+        reason: what is wrong there.
+    """
+
+    path: str
+    offset_bytes: int
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,19 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
+from eventstore import format as layout
 from eventstore.checkpoint import Checkpoint, examine_checkpoint, list_checkpoints
 from eventstore.errors import CorruptionError
+from eventstore.filesystem import join
 from eventstore.log.cursor import RecordCursor
-from eventstore.log.segments import list_archived, list_segments, list_sources
+from eventstore.log.reader import read_segment_header
+from eventstore.log.segments import (
+    SegmentSource,
+    list_archived,
+    list_segments,
+    list_sources,
+    opened_source,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,8 +48,28 @@ class StoreFiles:
             cursor.close()
 
     def oldest_revision(self) -> int:
-        """Return the first revision that can still be read."""
-        return list_sources(self._file_system, self._path)[0].first_revision
+        """Return the first revision that can still be read.
+
+        Raises:
+            CorruptionError: there is no segment.
+        """
+        return self._sources()[0].first_revision
+
+    def newest_store_id(self) -> bytes:
+        """Return the id in the newest segment.
+
+        Raises:
+            CorruptionError: there is no segment, or it is damaged.
+        """
+        with opened_source(self._file_system, self._sources()[-1]) as file:
+            return read_segment_header(file).store_id
+
+    def _sources(self) -> list[SegmentSource]:
+        sources = list_sources(self._file_system, self._path)
+        if not sources:
+            wal_path = join(self._path, layout.WAL_NAME)
+            raise CorruptionError(wal_path, 0, "all segments of the log are missing")
+        return sources
 
     def checkpoint_before(self, revision: int) -> Checkpoint | None:
         """Return the newest valid checkpoint at or before a revision."""

@@ -1,15 +1,20 @@
 """The survey: what is on disk, read and checked, nothing changed.
 
 It finds the newest valid checkpoint, then scans every segment that holds a later batch and hands
-those batches to a replay, in order. It stops at the first thing that no decision is needed for: a
+those batches to a replay, in order. It stops at the first thing that no more can be read behind: a
 damaged header, a damaged record in a sealed segment, a gap, a segment of another store. Segments
 that the checkpoint supersedes are not read; `verify` reads them.
 
-Recovery decides what a survey means (`eventstore.recovery`); followers use it to begin.
+What is no file is damage; a medium that fails is not, for it may answer the next time: the system's
+error comes through.
+
+What it means is judged elsewhere (`eventstore.judgement`): recovery carries that out, followers
+begin with it.
 """
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +24,16 @@ from typing import TYPE_CHECKING, TypeVar
 from eventstore import format as layout
 from eventstore.checkpoint import Checkpoint, examine_checkpoint, list_checkpoints
 from eventstore.errors import CorruptionError, FormatVersionError
-from eventstore.filesystem import join, read_file
+from eventstore.filesystem import is_no_file, join, read_file, unreadable_is_damage
+from eventstore.judgement import (
+    Found,
+    Tail,
+    contradiction,
+    detachment,
+    discontinuity,
+    misnamed,
+    sealed_damage,
+)
 from eventstore.log.reader import (
     Record,
     ScanEnd,
@@ -28,35 +42,19 @@ from eventstore.log.reader import (
     read_segment_header,
     start_of,
 )
-from eventstore.log.segments import SegmentSource, list_sources, open_source
+from eventstore.log.segments import SegmentSource, list_sources, opened_source
+from eventstore.reports import Problem
 
 if TYPE_CHECKING:
     from eventstore.filesystem import File, FileSystem
 
 _Unpacked = TypeVar("_Unpacked")
 
+_TAIL_LOOKS = 4
+_TAIL_LOOK_SECONDS = 0.01
+
 Replay = Callable[[Checkpoint | None], Callable[[Record], object]]
 """Given the checkpoint to start from, returns what takes each record after it, in order."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tail:
-    """The last segment and how its records end.
-
-    Attributes:
-        source: where it is.
-        header: its first sector.
-        end: where its valid records end, and why.
-        durable_claim: the highest durable revision that whole records behind an invalid one
-            state; 0 if there is no such record.
-        proven_bytes: where the records end that are known to have been synced.
-    """
-
-    source: SegmentSource
-    header: layout.SegmentHeader
-    end: ScanEnd
-    durable_claim: int
-    proven_bytes: int = layout.SEGMENT_HEADER_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,29 +62,26 @@ class Survey:
     """What is on disk.
 
     Attributes:
-        path: of the store.
-        durable_bound: all batches up to this revision had been acknowledged, by the `durable`
-            file and the checkpoint; 0 if neither says anything.
+        found: what the judgement needs of it.
         checkpoint: the newest valid one.
         damaged_checkpoints: paths of newer ones that can't be used.
-        tail: the end of the log; None if there is no segment, or the scan stopped before it.
-        problem: what stopped the scan.
         replayed_batches: how many records went to the replay.
         replayed_bytes: of these records.
     """
 
-    path: str
-    durable_bound: int
+    found: Found
     checkpoint: Checkpoint | None
     damaged_checkpoints: tuple[str, ...]
-    tail: Tail | None
-    problem: CorruptionError | None
     replayed_batches: int
     replayed_bytes: int
 
 
 def survey_store(
-    file_system: FileSystem, path: str, replay: Replay, *, last_revision: int | None = None
+    file_system: FileSystem,
+    path: str,
+    replay: Replay,
+    *,
+    take_beyond: Callable[[Record], object] | None = None,
 ) -> Survey:
     """Find out what is on disk, and replay it.
 
@@ -94,12 +89,28 @@ def survey_store(
         file_system: where.
         path: of the store, which must be a directory.
         replay: called once, with the checkpoint; what it returns is called with each record.
-        last_revision: read nothing after this one.
+        take_beyond: given by who reads beside a writer that may be running. The replay then gets
+            what is known to be durable, this all that follows, and what is on its way is no damage.
 
     Raises:
         FormatVersionError: a file has a newer format.
     """
-    return _Surveyor(file_system, path, last_revision).run(replay)
+    return _Surveyor(file_system, path, take_beyond).run(replay)
+
+
+def settled_end(file: File, header: layout.SegmentHeader, end: ScanEnd) -> ScanEnd:
+    """Return how a log ends, once no running writer is what makes it look invalid there.
+
+    It may have been in the middle of a record, or have gone on between two reads.
+    """
+    for _ in range(_TAIL_LOOKS if end.problem is not None else 0):
+        time.sleep(_TAIL_LOOK_SECONDS)
+        scanner = SegmentScanner(file, header, end.position)
+        if next(iter(scanner), None) is not None:
+            return ScanEnd(end.position, None)
+        if scanner.end is not None and scanner.end.problem is None:
+            return scanner.end
+    return end
 
 
 def read_durable_bound(file_system: FileSystem, path: str, store_id: bytes | None) -> int:
@@ -140,10 +151,13 @@ def _read_durable(
 
 
 class _Surveyor:
-    def __init__(self, file_system: FileSystem, path: str, last_revision: int | None) -> None:
+    def __init__(
+        self, file_system: FileSystem, path: str, take_beyond: Callable[[Record], object] | None
+    ) -> None:
         self._file_system = file_system
         self._path = path
-        self._last_revision = last_revision
+        self._take_beyond = take_beyond
+        self._last_revision = 0
         self._checkpoint: Checkpoint | None = None
         self._damaged: list[str] = []
         self._replayed_batches = 0
@@ -152,42 +166,48 @@ class _Surveyor:
         self._durable_bound = 0
 
     def run(self, replay: Replay) -> Survey:
-        # Before the scan: a follower must find every batch up to the bound in the log.
-        sources = list_sources(self._file_system, self._path)
-        store_id, problem = None, None
+        checkpoints = list_checkpoints(self._file_system, self._path)
+        damage = None
         try:
-            store_id = self._store_id(sources)
-            self._load_newest_checkpoint(store_id)
-            bound = read_durable_bound(self._file_system, self._path, store_id)
-            self._durable_bound = bound
-            self._scan(sources, replay)
+            store_id = self._store_id(list_sources(self._file_system, self._path))
+            self._load_newest_checkpoint(checkpoints, store_id)
+            self._durable_bound = self._read_bound(store_id)
+            if self._take_beyond is not None:
+                self._last_revision = self._durable_bound or self._proven_revision()
+            # Last, so that a log which a writer goes on with holds what the two above promise.
+            self._scan(list_sources(self._file_system, self._path), replay)
         except CorruptionError as error:
-            problem = error
-            bound = read_durable_bound(self._file_system, self._path, store_id)
-        checkpoint_revision = self._checkpoint.revision if self._checkpoint else 0
-        return Survey(
+            damage = Problem(error.path, error.offset_bytes, error.reason)
+        found = Found(
             path=self._path,
-            durable_bound=max(bound, checkpoint_revision),
+            acknowledged=max(self._durable_bound, self._base_revision),
+            has_checkpoints=bool(checkpoints),
+            tail=self._tail,
+            damage=damage,
+        )
+        return Survey(
+            found=found,
             checkpoint=self._checkpoint,
             damaged_checkpoints=tuple(self._damaged),
-            tail=self._tail,
-            problem=problem,
             replayed_batches=self._replayed_batches,
             replayed_bytes=self._replayed_bytes,
         )
+
+    @property
+    def _base_revision(self) -> int:
+        return self._checkpoint.revision if self._checkpoint else 0
 
     def _store_id(self, sources: list[SegmentSource]) -> bytes | None:
         """Return the id in the newest segment, which every other file must share."""
         if not sources:
             return None
-        file = open_source(self._file_system, sources[-1])
-        try:
+        with opened_source(self._file_system, sources[-1], is_no_file) as file:
             return read_segment_header(file).store_id
-        finally:
-            file.close()
 
-    def _load_newest_checkpoint(self, store_id: bytes | None) -> None:
-        for revision, path in reversed(list_checkpoints(self._file_system, self._path)):
+    def _load_newest_checkpoint(
+        self, checkpoints: list[tuple[int, str]], store_id: bytes | None
+    ) -> None:
+        for revision, path in reversed(checkpoints):
             try:
                 checkpoint = examine_checkpoint(self._file_system, path)
             except CorruptionError:
@@ -198,76 +218,79 @@ class _Surveyor:
                 return
             self._damaged.append(path)
 
+    def _read_bound(self, store_id: bytes | None) -> int:
+        with unreadable_is_damage(join(self._path, layout.DURABLE_NAME), is_no_file):
+            return read_durable_bound(self._file_system, self._path, store_id)
+
+    def _proven_revision(self) -> int:
+        """Return the highest revision that the log itself proves to have been acknowledged."""
+        claims = [0]
+        survey = survey_store(
+            self._file_system,
+            self._path,
+            lambda _: lambda record: claims.append(record.durable_revision),
+        )
+        tail = survey.found.tail
+        return max(*claims, survey.found.acknowledged, tail.durable_claim if tail else 0)
+
     def _scan(self, sources: list[SegmentSource], replay: Replay) -> None:
-        base_revision = self._checkpoint.revision if self._checkpoint else 0
         needed = [
             source
             for source, following in zip(sources, [*sources[1:], None], strict=False)
-            if following is None or following.first_revision > base_revision + 1
+            if following is None or following.first_revision > self._base_revision + 1
         ]
         take = replay(self._checkpoint)
         for source in needed:
-            file = open_source(self._file_system, source)
-            try:
+            if self._tail is not None:
+                _raise_if(sealed_damage(self._tail))
+            with opened_source(self._file_system, source, is_no_file) as file:
                 self._scan_segment(source, file, take, is_last=source is needed[-1])
-            finally:
-                file.close()
-            if self._is_bound_reached():
-                return
 
     def _scan_segment(
         self, source: SegmentSource, file: File, take: Callable[[Record], object], *, is_last: bool
     ) -> None:
         header = read_segment_header(file)
-        self._check_link(source, header)
+        _raise_if(misnamed(source, header))
+        _raise_if(
+            discontinuity(self._tail, source, header)
+            if self._tail is not None
+            else detachment(self._checkpoint, source, header)
+        )
         scanner = SegmentScanner(file, header, start_of(header))
         proof = _Proof(self._durable_bound)
         for record in scanner:
-            if self._last_revision is not None and record.revision > self._last_revision:
-                break
             self._take(source, record, take)
             proof.take(record, scanner.position.offset_bytes)
         end = scanner.end or ScanEnd(scanner.position, None)
         claim = 0
-        if end.problem is not None:
-            if not is_last:
-                raise CorruptionError(
-                    source.path, end.position.offset_bytes, f"in a sealed segment, {end.problem}"
-                )
-            claim = highest_durable_claim(file, header, end.position)
+        if is_last:
+            if self._take_beyond is not None:
+                end = settled_end(file, header, end)
+            if end.problem is not None:
+                claim = highest_durable_claim(file, header, end.position)
         self._tail = Tail(source, header, end, claim, proof.proven_bytes)
 
     def _take(
         self, source: SegmentSource, record: Record, take: Callable[[Record], object]
     ) -> None:
         checkpoint = self._checkpoint
-        if checkpoint is None or record.revision > checkpoint.revision:
-            take(record)
-            self._replayed_batches += 1
-            self._replayed_bytes += layout.record_bytes(len(record.payload))
-        elif record.revision == checkpoint.revision and record.digest != checkpoint.digest:
-            raise CorruptionError(
-                source.path, record.offset_bytes, "the checkpoint was made from another history"
-            )
+        if checkpoint is not None and record.revision <= checkpoint.revision:
+            if record.revision == checkpoint.revision:
+                _raise_if(
+                    contradiction(checkpoint, record.digest, source.path, record.offset_bytes)
+                )
+            return
+        if self._take_beyond is not None and record.revision > self._last_revision:
+            self._take_beyond(record)
+            return
+        take(record)
+        self._replayed_batches += 1
+        self._replayed_bytes += layout.record_bytes(len(record.payload))
 
-    def _check_link(self, source: SegmentSource, header: layout.SegmentHeader) -> None:
-        """Check that a segment continues what has been read so far."""
-        problem = None
-        if header.first_revision != source.first_revision:
-            problem = f"the header states first revision {header.first_revision}"
-        elif self._tail is not None:
-            problem = discontinuity(self._tail, header)
-        else:
-            problem = _detachment(self._checkpoint, header)
-        if problem:
-            raise CorruptionError(source.path, 0, problem)
 
-    def _is_bound_reached(self) -> bool:
-        return (
-            self._last_revision is not None
-            and self._tail is not None
-            and self._tail.end.position.revision >= self._last_revision
-        )
+def _raise_if(problem: Problem | None) -> None:
+    if problem is not None:
+        raise CorruptionError(*problem)
 
 
 class _Proof:
@@ -287,34 +310,3 @@ class _Proof:
         self._open.append((record.revision, end_bytes))
         while self._open and self._open[0][0] <= self._durable_revision:
             _, self.proven_bytes = self._open.popleft()
-
-
-def discontinuity(previous: Tail, header: layout.SegmentHeader) -> str | None:
-    """Say why a segment does not continue the one before it."""
-    end = previous.end.position
-    if header.store_id != previous.header.store_id:
-        return "the segment belongs to another store than the one before it"
-    if header.first_revision != end.revision + 1:
-        return (
-            f"the segment starts at revision {header.first_revision}, but the one before it ends "
-            f"at {end.revision}"
-        )
-    if header.predecessor_digest != end.digest or header.predecessor_bytes != end.offset_bytes:
-        return "the segment does not continue the digest chain of the one before it"
-    return None
-
-
-def _detachment(checkpoint: Checkpoint | None, header: layout.SegmentHeader) -> str | None:
-    """Say why the first segment read does not continue the checkpoint, or the empty store."""
-    base_revision = checkpoint.revision if checkpoint else 0
-    base_digest = checkpoint.digest if checkpoint else layout.genesis_digest(header.store_id)
-    if checkpoint is not None and header.store_id != checkpoint.store_id:
-        return "the segment belongs to another store than the checkpoint"
-    if header.first_revision > base_revision + 1:
-        return (
-            f"the log starts at revision {header.first_revision}, and no valid checkpoint holds "
-            "the state before it"
-        )
-    if header.first_revision == base_revision + 1 and header.predecessor_digest != base_digest:
-        return "the segment does not continue the history of the checkpoint"
-    return None

@@ -5,22 +5,34 @@ Works without the lock, beside a running writer: it judges only what was durable
 one, and the headers of the segments before that in the log. *Full* reads every byte: every record
 and its place in the digest chain, from the oldest archived segment to the tail, the SHA-256 of each
 checkpoint, and it replays the log and compares the tables with those in each checkpoint.
+
+It goes on behind damage: each segment is judged by its own header and chain, and what only follows
+from damage that was listed already is not listed again. What an open would make of the store is
+judged as an open judges it (`eventstore.judgement`).
 """
 
 from __future__ import annotations
 
-import time
 from bisect import bisect_right
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from eventstore import format as layout
 from eventstore.checkpoint import Checkpoint, examine_checkpoint, list_checkpoints
 from eventstore.codec import unpack_row
 from eventstore.errors import CorruptionError, ProjectionError
-from eventstore.filesystem import absolute, is_unreadable, join, local_file_system
+from eventstore.filesystem import absolute, join, local_file_system, unreadable_is_damage
+from eventstore.judgement import (
+    Found,
+    Tail,
+    contradiction,
+    decide,
+    detachment,
+    discontinuity,
+    misnamed,
+    sealed_damage,
+)
 from eventstore.log.reader import (
-    Position,
     Record,
     ScanEnd,
     SegmentScanner,
@@ -28,11 +40,13 @@ from eventstore.log.reader import (
     read_segment_header,
     start_of,
 )
-from eventstore.log.segments import SegmentSource, list_sources, open_source
-from eventstore.place import require_remains
-from eventstore.replay import replay_record, stale_projections, start_state
+from eventstore.log.runs import SegmentRuns
+from eventstore.log.segments import SegmentSource, list_sources, opened_source
+from eventstore.place import being_made, require_remains
+from eventstore.replay import decode_record, replay_record, stale_projections, start_state
+from eventstore.reports import Problem, Verdict
 from eventstore.state import View
-from eventstore.survey import Tail, discontinuity, read_durable_bound
+from eventstore.survey import read_durable_bound, settled_end
 
 if TYPE_CHECKING:
     import os
@@ -43,22 +57,8 @@ if TYPE_CHECKING:
     from eventstore.state import State
 
 _ATTEMPTS = 5
-_TAIL_LOOKS = 4
-_TAIL_LOOK_SECONDS = 0.01
-
-
-class Problem(NamedTuple):
-    """Something that is wrong.
-
-    Attributes:
-        path: of the file.
-        offset_bytes: where in it.
-        reason: what is wrong there.
-    """
-
-    path: str
-    offset_bytes: int
-    reason: str
+PROBLEMS_MAX = 100
+"""How many problems a report lists; the others it counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,17 +67,22 @@ class VerifyReport:
 
     Attributes:
         is_full: whether every byte was read.
-        problems: everything that is wrong; empty for a sound store.
-        notes: what is unusual but legal, such as a torn tail that the next open will cut.
-        segment_count: segments read, archived ones included, up to the first that is damaged.
-        batch_count: batches read.
+        verdict: what an open would find, now.
+        problems: what is wrong, the first `PROBLEMS_MAX` of it; empty for a sound store.
+        more_problems: how many more there are.
+        notes: what is unusual but legal, such as a torn tail that the next open will cut, and
+            where the replay had to end.
+        segment_count: segments whose records were read, archived ones included.
+        batch_count: batches read, of a damaged segment those before the damage.
         checkpoint_count: checkpoints read.
-        replayed_checkpoints: checkpoints that a replay of the log was found equal to.
+        replayed_checkpoints: checkpoints that were compared with a replay of the log.
         revision: of the last batch read.
     """
 
     is_full: bool
+    verdict: Verdict
     problems: tuple[Problem, ...]
+    more_problems: int
     notes: tuple[str, ...]
     segment_count: int
     batch_count: int
@@ -109,7 +114,7 @@ def verify_store(
         file_system: where; the machine's own unless given.
 
     Raises:
-        NotAStoreError: there is no store.
+        NotAStoreError: there is no store, or it is still being made.
         FormatVersionError: a file has a newer format.
     """
     file_system = file_system or local_file_system()
@@ -130,21 +135,6 @@ def verify_store(
     raise AssertionError("unreachable")
 
 
-def _goes_on(file: File, header: layout.SegmentHeader, end: Position) -> bool:
-    """Say whether a running writer is what made the bytes at a place look invalid.
-
-    It may have been in the middle of a record, or have gone on between two reads.
-    """
-    for _ in range(_TAIL_LOOKS):
-        time.sleep(_TAIL_LOOK_SECONDS)
-        scanner = SegmentScanner(file, header, end)
-        if next(iter(scanner), None) is not None:
-            return True
-        if scanner.end is not None and scanner.end.problem is None:
-            return True
-    return False
-
-
 @dataclass
 class _Verification:
     file_system: FileSystem
@@ -154,43 +144,68 @@ class _Verification:
     quick: bool = field(kw_only=True)
 
     def __post_init__(self) -> None:
-        self.problems: list[Problem] = []
+        # In the order in which they were found; a dictionary, because the same thing can be
+        # found in two ways.
+        self.problems: dict[Problem, None] = {}
+        self.more_problems = 0
         self.notes: list[str] = []
         self.segment_count = 0
         self.batch_count = 0
+        self.revision = 0
         self.replayed_checkpoints = 0
         self.tail: Tail | None = None
+        """The segment read last, unless it was damaged: then nothing is known to continue it."""
+        self.opening_damage: Problem | None = None
+        """The first damage before the end of what an open reads."""
         self.state: State | None = None
+        self.store_id: bytes | None = None
         self.checkpoints: dict[int, Checkpoint] = {}
+        self.contradicted: set[int] = set()
+        """Revisions of checkpoints whose digest is not that of the log."""
         self.sources: list[SegmentSource] = []
 
+    @property
+    def _base_revision(self) -> int:
+        """The newest valid checkpoint's, which an open begins at."""
+        return max(self.checkpoints, default=0)
+
     def run(self) -> VerifyReport:
-        store_id = self._store_id(list_sources(self.file_system, self.path))
-        checkpoint_count = self._read_checkpoints(store_id)
-        bound = self._read_bound(store_id)
+        self.store_id = self._store_id(list_sources(self.file_system, self.path))
+        checkpoint_count = self._read_checkpoints()
+        bound = self._read_bound()
         # Last, so that a log which a writer goes on with holds what the two above promise.
         sources = self.sources = list_sources(self.file_system, self.path)
         self._check_start(sources)
         if not self.quick:
             self._choose_start(sources)
-        first = self._first_replayed(sources) if self.quick else 0
-        for source in sources[:first]:
-            self._check_header(source, store_id)
-        for source in sources[first:]:
-            if not self._read_segment(source, is_last=source is sources[-1]):
-                break
-        else:
-            self._judge_tail(bound)
-        revision = self.tail.end.position.revision if self.tail else 0
+        first_opened = self._first_opened(sources)
+        for number, source in enumerate(sources):
+            if number < first_opened and self.quick:
+                self._check_header(source)
+                continue
+            damage = self._read_segment(
+                source, is_first_opened=number == first_opened, is_last=source is sources[-1]
+            )
+            if number >= first_opened:
+                self.opening_damage = self.opening_damage or damage
+        found = Found(
+            path=self.path,
+            acknowledged=max(bound, self._base_revision),
+            has_checkpoints=checkpoint_count > 0,
+            tail=self.tail,
+            damage=self.opening_damage,
+        )
         return VerifyReport(
             is_full=not self.quick,
+            verdict=self._judge(found),
             problems=tuple(self.problems),
+            more_problems=self.more_problems,
             notes=tuple(self.notes),
             segment_count=self.segment_count,
             batch_count=self.batch_count,
             checkpoint_count=checkpoint_count,
             replayed_checkpoints=self.replayed_checkpoints,
-            revision=revision,
+            revision=self.revision,
         )
 
     def was_compacted(self) -> bool:
@@ -201,32 +216,26 @@ class _Verification:
         return not all(map(self.file_system.exists, paths))
 
     def _store_id(self, sources: list[SegmentSource]) -> bytes | None:
-        if not sources:
-            return None
-        try:
-            file = open_source(self.file_system, sources[-1])
+        """Return the id in the newest segment whose header holds."""
+        for source in reversed(sources):
             try:
-                return read_segment_header(file).store_id
-            finally:
-                file.close()
-        except CorruptionError:
-            return None  # reported when the segment is read
-        except OSError as error:
-            if not is_unreadable(error):
-                raise
-            return None
+                with opened_source(self.file_system, source) as file:
+                    return read_segment_header(file).store_id
+            except CorruptionError:
+                continue  # reported when the segment is read
+        return None
 
-    def _read_checkpoints(self, store_id: bytes | None) -> int:
+    def _read_checkpoints(self) -> int:
         found = list_checkpoints(self.file_system, self.path)
         for revision, path in found:
             try:
                 checkpoint = examine_checkpoint(self.file_system, path, with_digest=not self.quick)
                 if checkpoint.revision != revision:
                     raise CorruptionError(path, 0, f"the header states {checkpoint.revision}")
-                if store_id is not None and checkpoint.store_id != store_id:
+                if self.store_id is not None and checkpoint.store_id != self.store_id:
                     raise CorruptionError(path, 0, "the checkpoint belongs to another store")
             except CorruptionError as error:
-                self._add(error)
+                self._add_error(error)
             else:
                 self.checkpoints[revision] = checkpoint
         return len(found)
@@ -244,7 +253,7 @@ class _Verification:
             reason += "and no valid checkpoint holds the state before it"
         else:
             reason += f"but checkpoint {min(self.checkpoints)} needs the batches before it"
-        self.problems.append(Problem(sources[0].path, 0, reason))
+        self._add(Problem(sources[0].path, 0, reason))
 
     def _choose_start(self, sources: list[SegmentSource]) -> None:
         """Begin the replay at the first batch, or at the oldest checkpoint that it continues."""
@@ -258,111 +267,180 @@ class _Verification:
                 self.state = start_state(self.projections, checkpoint)
                 return
 
-    def _read_bound(self, store_id: bytes | None) -> int:
+    def _read_bound(self) -> int:
+        path = join(self.path, layout.DURABLE_NAME)
         try:
-            return read_durable_bound(self.file_system, self.path, store_id)
-        except OSError as error:
-            self._add_unreadable(join(self.path, layout.DURABLE_NAME), error)
+            with unreadable_is_damage(path):
+                return read_durable_bound(self.file_system, self.path, self.store_id)
+        except CorruptionError as error:
+            self.opening_damage = self._add_error(error)
             return 0
 
-    def _first_replayed(self, sources: list[SegmentSource]) -> int:
+    def _first_opened(self, sources: list[SegmentSource]) -> int:
         """Return the place of the first segment with a batch after the newest checkpoint."""
-        base_revision = max(self.checkpoints, default=0)
         following = [source.first_revision for source in sources[1:]]
-        return bisect_right(following, base_revision + 1)
+        return bisect_right(following, self._base_revision + 1)
 
-    def _check_header(self, source: SegmentSource, store_id: bytes | None) -> None:
+    def _check_header(self, source: SegmentSource) -> None:
         """Check a segment by its header only; an archived one, which is compressed, not at all."""
         if source.is_archived:
             return
         try:
-            file = open_source(self.file_system, source)
-            try:
+            with opened_source(self.file_system, source) as file:
                 header = read_segment_header(file)
-            finally:
-                file.close()
-            if header.first_revision != source.first_revision:
-                reason = f"the header states first revision {header.first_revision}"
-                raise CorruptionError(source.path, 0, reason)
-            if store_id is not None and header.store_id != store_id:
-                raise CorruptionError(source.path, 0, "the segment belongs to another store")
         except CorruptionError as error:
-            self._add(error)
-        except OSError as error:
-            self._add_unreadable(source.path, error)
+            self._add_error(error)
+        else:
+            self._add(misnamed(source, header) or self._foreign(source, header))
 
-    def _read_segment(self, source: SegmentSource, *, is_last: bool) -> bool:
+    def _foreign(self, source: SegmentSource, header: layout.SegmentHeader) -> Problem | None:
+        if self.store_id in (None, header.store_id):
+            return None
+        return Problem(source.path, 0, "the segment belongs to another store")
+
+    def _read_segment(
+        self, source: SegmentSource, *, is_first_opened: bool, is_last: bool
+    ) -> Problem | None:
+        """Read a segment and list what is wrong with it.
+
+        Returns:
+            the first thing that an open would meet, if it read this segment.
+        """
+        before, self.tail = self.tail, None
         try:
-            file = open_source(self.file_system, source)
-            try:
-                self._scan(source, file, is_last=is_last)
-            finally:
-                file.close()
+            with opened_source(self.file_system, source) as file:
+                header = read_segment_header(file)
+                misplaced = self._check_place(source, header, before)
+                if is_first_opened:
+                    misplaced = self._check_start_of_open(source, header, misplaced)
+                self.segment_count += 1
+                damage = self._scan(source, file, header, is_last=is_last)
+                return misplaced or damage
         except CorruptionError as error:
-            self._add(error)
-            return False
-        except OSError as error:
-            self._add_unreadable(source.path, error)
-            return False
-        return True
+            self._end_replay()
+            return self._add_error(error)
 
-    def _scan(self, source: SegmentSource, file: File, *, is_last: bool) -> None:
-        header = read_segment_header(file)
-        self._check_link(source, header)
-        if self.tail is None:
-            self._compare_digest(source, 0, header.first_revision - 1, header.predecessor_digest)
-        self.segment_count += 1
+    def _check_place(
+        self, source: SegmentSource, header: layout.SegmentHeader, before: Tail | None
+    ) -> Problem | None:
+        """Check a segment's name and that it continues the one before it, if that is known."""
+        problem = misnamed(source, header) or self._foreign(source, header)
+        if problem is None and before is not None:
+            problem = discontinuity(before, source, header)
+        elif problem is None and header.first_revision == 1:
+            problem = detachment(None, source, header)
+        elif problem is None:
+            return self._compare_digest(
+                source, 0, header.first_revision - 1, header.predecessor_digest
+            )
+        if problem is not None:
+            self._add(problem)
+            self._end_replay()
+        return problem
+
+    def _check_start_of_open(
+        self, source: SegmentSource, header: layout.SegmentHeader, misplaced: Problem | None
+    ) -> Problem | None:
+        """Check the segment that an open reads first, as the open does.
+
+        It does not see what comes before, only whether the segment continues its checkpoint.
+        """
+        problem = misnamed(source, header) or detachment(
+            self.checkpoints.get(self._base_revision), source, header
+        )
+        if misplaced is None and self._base_revision not in self.contradicted:
+            self._add(problem)
+        return problem
+
+    def _scan(
+        self, source: SegmentSource, file: File, header: layout.SegmentHeader, *, is_last: bool
+    ) -> Problem | None:
+        """Read the records of a segment; as `_read_segment` does."""
+        damage = None
         scanner = SegmentScanner(file, header, start_of(header))
         for record in scanner:
             self.batch_count += 1
-            self._replay(record)
-            self._compare_digest(source, record.offset_bytes, record.revision, record.digest)
+            self.revision = max(self.revision, record.revision)
+            damage = damage or self._replay(record)
+            differing = self._compare_digest(
+                source, record.offset_bytes, record.revision, record.digest
+            )
+            damage = damage or differing
             self.on_batch(record.revision)
         end = scanner.end or ScanEnd(scanner.position, None)
-        if is_last and end.problem is not None and _goes_on(file, header, end.position):
-            end = ScanEnd(end.position, None)
         claim = 0
-        if end.problem is not None:
-            if not is_last:
-                raise CorruptionError(
-                    source.path, end.position.offset_bytes, f"in a sealed segment, {end.problem}"
-                )
-            claim = highest_durable_claim(file, header, end.position)
-        self.tail = Tail(source, header, end, claim)
+        if is_last:
+            end = settled_end(file, header, end)
+            if end.problem is not None:
+                claim = highest_durable_claim(file, header, end.position)
+        tail = Tail(source, header, end, claim)
+        broken = None if is_last else sealed_damage(tail)
+        if broken is not None:
+            self._add(broken)
+            self._end_replay()
+            self._add_gaps(tail, file)
+            return damage or broken
+        self.tail = tail
+        return damage
 
-    def _check_link(self, source: SegmentSource, header: layout.SegmentHeader) -> None:
-        problem = None
-        if header.first_revision != source.first_revision:
-            problem = f"the header states first revision {header.first_revision}"
-        elif self.tail is not None:
-            problem = discontinuity(self.tail, header)
-        elif header.first_revision == 1 and (
-            header.predecessor_digest != layout.genesis_digest(header.store_id)
-        ):
-            problem = "the first segment does not start the digest chain of its store"
-        if problem:
-            raise CorruptionError(source.path, 0, problem)
+    def _add_gaps(self, tail: Tail, file: File) -> None:
+        """List what else is damaged behind the first invalid record of a segment."""
+        runs = SegmentRuns(tail.source, file, lambda _: True)
+        runs.read(tail.header.store_id)
+        for gap in runs.gaps:
+            if gap.offset_bytes > tail.end.position.offset_bytes:
+                self._add(Problem(tail.source.path, gap.offset_bytes, gap.reason))
 
-    def _replay(self, record: Record) -> None:
-        if self.state is None or record.revision <= self.state.durable.revision:
-            return
+    def _replay(self, record: Record) -> Problem | None:
+        """Fold a batch into the state, or only read it.
+
+        Returns:
+            what is wrong with its payload, if an open would read that.
+        """
+        state = self.state
         try:
-            replay_record(self.state, record)
+            if state is None or record.revision <= state.durable.revision:
+                decode_record(record)
+            else:
+                replay_record(state, record)
+        except CorruptionError as error:
+            self._end_replay()
+            problem = self._add_error(error)
+            return problem if record.revision > self._base_revision else None
         except ProjectionError as error:
             self.state = None
-            self.problems.append(Problem(self.path, record.offset_bytes, str(error)))
+            self._add(Problem(record.path, record.offset_bytes, str(error)))
+        return None
+
+    def _end_replay(self) -> None:
+        """Go on without a state, because the batches that follow are not those after it."""
+        if self.state is not None:
+            self.notes.append(
+                f"the replay ended at revision {self.state.durable.revision}, because of the "
+                "damage: later checkpoints were not compared with the log but by their digests"
+            )
+            self.state = None
 
     def _compare_digest(
         self, source: SegmentSource, offset_bytes: int, revision: int, digest: bytes
-    ) -> None:
+    ) -> Problem | None:
+        """Compare a digest in the log with that of the checkpoint at its revision.
+
+        Returns:
+            that they differ, if an open would compare them: it does so with the newest one.
+        """
         checkpoint = self.checkpoints.get(revision)
         if checkpoint is None:
-            return
-        if checkpoint.digest != digest:
-            raise CorruptionError(
-                source.path, offset_bytes, "the checkpoint was made from another history"
-            )
-        self._compare_rows(checkpoint)
+            return None
+        problem = contradiction(checkpoint, digest, source.path, offset_bytes)
+        if problem is None:
+            self._compare_rows(checkpoint)
+            return None
+        self._add(problem)
+        self.contradicted.add(revision)
+        if self.state is not None and self.state.durable.digest == checkpoint.digest:
+            self._end_replay()  # it began at this very checkpoint
+        return problem if revision == self._base_revision else None
 
     def _compare_rows(self, checkpoint: Checkpoint) -> None:
         """Compare the replayed tables with those in a checkpoint."""
@@ -389,7 +467,7 @@ class _Verification:
             ]
             if differing:
                 path = join(self.path, layout.CHECKPOINTS_NAME)
-                self.problems.append(
+                self._add(
                     Problem(
                         join(path, layout.checkpoint_name(checkpoint.revision)),
                         0,
@@ -399,35 +477,34 @@ class _Verification:
                 )
         self.replayed_checkpoints += 1
 
-    def _judge_tail(self, bound: int) -> None:
-        """Judge how the log ends, once all of it was read."""
-        if self.tail is None:
-            path = join(self.path, layout.WAL_NAME)
-            self.problems.append(Problem(path, 0, "all segments of the log are missing"))
-            return
-        if self.tail.source.is_archived:
-            path = join(self.path, layout.WAL_NAME)
-            reason = "the log is missing; only its archived part is left"
-            self.problems.append(Problem(path, 0, reason))
-            return
-        end, problem = self.tail.end
-        acknowledged = max(bound, self.tail.durable_claim, *self.checkpoints, 0)
-        if acknowledged > end.revision:
-            reason = (
-                f"{problem or 'the log ends'} after revision {end.revision}, but revision "
-                f"{acknowledged} had been acknowledged"
-            )
-            self.problems.append(Problem(self.tail.source.path, end.offset_bytes, reason))
-        elif problem is not None:
+    def _judge(self, found: Found) -> Verdict:
+        """Return what an open would find, and list or mention it."""
+        decision, tail = decide(found), found.tail
+        self._add(decision.problem)
+        if decision.verdict is Verdict.NEW:
+            raise being_made(self.path)
+        if tail is None or tail.end.problem is None:
+            return decision.verdict
+        if decision.verdict is Verdict.TORN_TAIL:
             self.notes.append(
-                f"{self.tail.source.path}: torn tail at byte {end.offset_bytes} ({problem}): no "
-                "acknowledged batch is in it; the next open cuts it and keeps a copy"
+                f"{tail.source.path}: torn tail at byte {tail.end.position.offset_bytes} "
+                f"({tail.end.problem}): no acknowledged batch is in it; the next open cuts it and "
+                "keeps a copy"
             )
+        elif found.damage is None:
+            with opened_source(self.file_system, tail.source) as file:
+                self._add_gaps(tail, file)
+        return decision.verdict
 
-    def _add_unreadable(self, path: str, error: OSError) -> None:
-        if not is_unreadable(error):
-            raise error
-        self.problems.append(Problem(path, 0, f"can't be read: {error.strerror}"))
+    def _add(self, problem: Problem | None) -> None:
+        if problem is None or problem in self.problems:
+            return
+        if len(self.problems) < PROBLEMS_MAX:
+            self.problems[problem] = None
+        else:
+            self.more_problems += 1
 
-    def _add(self, error: CorruptionError) -> None:
-        self.problems.append(Problem(error.path, error.offset_bytes, error.reason))
+    def _add_error(self, error: CorruptionError) -> Problem:
+        problem = Problem(error.path, error.offset_bytes, error.reason)
+        self._add(problem)
+        return problem

@@ -20,7 +20,7 @@ PACKAGES = ("eventstore", "projections", "tools")
 LAYERS = [
     {"errors", "event", "projection", "reports"},
     {"format", "codec", "filesystem", "forwarding", "held", "mounts", "options", "place"},
-    {"log", "checkpoint", "state", "packed", "survey"},
+    {"log", "checkpoint", "state", "packed", "survey", "judgement"},
     {
         *("recovery", "compaction", "replay", "history", "loading"),
         *("store_files", "file_log", "follower", "writer_lock"),

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from eventstore import format as layout
 from eventstore.errors import CorruptionError
-from eventstore.filesystem import join, read_file
+from eventstore.filesystem import is_unreadable, join, read_file, unreadable_is_damage
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from eventstore.filesystem import File, FileSystem
 
 _GZIP_WINDOW_BITS = 31
@@ -124,6 +126,26 @@ def open_source(file_system: FileSystem, source: SegmentSource) -> File:
     if not source.is_archived:
         return file_system.open(source.path)
     return MemoryFile(source.path, _decompressed(source.path, read_file(file_system, source.path)))
+
+
+@contextlib.contextmanager
+def opened_source(
+    file_system: FileSystem,
+    source: SegmentSource,
+    is_damage: Callable[[OSError], bool] = is_unreadable,
+) -> Iterator[File]:
+    """Open a segment for reading, and close it in the end.
+
+    Raises:
+        CorruptionError: it can't be decompressed, or an error means damage.
+        FileNotFoundError: it was moved or dropped since it was listed.
+    """
+    with unreadable_is_damage(source.path, is_damage):
+        file = open_source(file_system, source)
+        try:
+            yield file
+        finally:
+            file.close()
 
 
 def open_readable_part(file_system: FileSystem, source: SegmentSource) -> tuple[File, str | None]:

@@ -93,8 +93,9 @@ def test_a_checkpoint_behind_the_damage_keeps_the_state(
     call: Call, story: Path, tmp_path: Path
 ) -> None:
     assert call("compact", story).code == 0
-    _damage(story, b"a b=c")
     expected = call("ls", story).out
+    _damage(story, b"a b=c")
+    assert call("ls", story).code == 3  # as an open: an acknowledged batch is damaged
     result = call("repair", story, "--output", tmp_path / "new")
     assert result.code == 3
     assert "lost: batches 1 to 4: from the history; a checkpoint holds their effect" in result.out

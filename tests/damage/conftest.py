@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from eventstore import follower
+from eventstore import follower, survey
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def quiet_and_quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Log errors only, and let followers try again without waiting for a writer."""
+    """Log errors only, and let readers look again without waiting for a writer."""
     logger = logging.getLogger("eventstore")
     level = logger.level
     logger.setLevel(logging.ERROR)
     monkeypatch.setattr(follower, "_RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(survey, "_TAIL_LOOK_SECONDS", 0.0)
     yield
     logger.setLevel(level)

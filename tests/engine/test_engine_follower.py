@@ -28,6 +28,7 @@ from eventstore import (
     Event,
     EventStore,
     FormatVersionError,
+    NotAStoreError,
     ProjectionError,
     ReadOnlyStoreError,
     Retention,
@@ -311,12 +312,46 @@ def test_other_store_in_the_same_place_is_noticed(path: Path, backup: Path) -> N
         wait_until_refused(follower)
 
 
-def wait_until_refused(follower: EventStore) -> None:
+@pytest.mark.parametrize("is_directory_left", [False, True])
+def test_follower_of_a_removed_store_says_so(
+    path: Path, backup: Path, is_directory_left: bool
+) -> None:
+    assert backup.exists()
+    with open_store(path, read_only=True) as follower:
+        shutil.rmtree(path)
+        if is_directory_left:
+            (path / "wal").mkdir(parents=True)
+        expected = CorruptionError if is_directory_left else NotAStoreError
+        wait_until_refused(follower, expected)
+        calls: list[Callable[[], object]] = [
+            follower.transaction,
+            follower.oldest_revision,
+            follower.stats,
+            lambda: follower.at(3),
+            lambda: list(follower.batches()),
+            lambda: list(follower.watch(1, timeout=0)),
+        ]
+        for call in calls:
+            with pytest.raises((expected, CorruptionError)):
+                call()
+
+
+def test_durable_file_of_another_store_says_nothing(path: Path, backup: Path) -> None:
+    """An open ignores it, and so does who follows."""
+    assert backup.exists()
+    (path / "durable").write_bytes(layout.pack_durable(bytes(16), 500))
+    with open_store(path, read_only=True) as follower:
+        assert balance(follower) == 19  # nothing proves that the last one was acknowledged
+    with open_store(path) as store:
+        assert balance(store) == 20
+
+
+def wait_until_refused(follower: EventStore, expected: type[Exception] = CorruptionError) -> None:
     deadline = time.monotonic() + 5
     while time.monotonic() < deadline:
         try:
             follower.transaction()
-        except CorruptionError:
+        except expected:
             return
         time.sleep(0.05)
     pytest.fail("the follower goes on although its store is gone")

@@ -27,6 +27,7 @@ from engine_support import (
 from ledger import balances, deposit, open_account
 
 from eventstore import (
+    CorruptionError,
     EventStore,
     NotAStoreError,
     StoreClosedError,
@@ -308,7 +309,7 @@ def test_pipe_in_the_place_of_a_segment_does_not_block(tmp_path: Path) -> None:
     segment = tmp_path / "store" / "wal" / f"{1:020}.log"
     segment.unlink()
     os.mkfifo(segment)
-    with pytest.raises(OSError, match="not a regular file"):
+    with pytest.raises(CorruptionError, match="not a regular file"):
         open_store(tmp_path / "store")
 
 

@@ -28,6 +28,7 @@ WRITER = "eventstore/log/writer.py"
 RECOVERY = "eventstore/recovery.py"
 PLACE = "eventstore/place.py"
 SURVEY = "eventstore/survey.py"
+JUDGEMENT = "eventstore/judgement.py"
 READER = "eventstore/log/reader.py"
 FORMAT = "eventstore/format.py"
 CHECKPOINT = "eventstore/checkpoint.py"
@@ -281,53 +282,96 @@ MUTANTS = (
     # Verdicts
     Mutant(
         "the durable bound is not heeded",
-        RECOVERY,
-        "    acknowledged = max(survey.durable_bound, tail.durable_claim)\n",
+        JUDGEMENT,
+        "    acknowledged = max(found.acknowledged, tail.durable_claim)\n",
         "    acknowledged = tail.durable_claim\n",
     ),
     Mutant(
         "later records' durable revisions are not heeded",
-        RECOVERY,
-        "    acknowledged = max(survey.durable_bound, tail.durable_claim)\n",
-        "    acknowledged = survey.durable_bound\n",
+        JUDGEMENT,
+        "    acknowledged = max(found.acknowledged, tail.durable_claim)\n",
+        "    acknowledged = found.acknowledged\n",
     ),
     Mutant(
         "damage in a sealed segment is a torn tail",
-        SURVEY,
-        "            if not is_last:\n                raise CorruptionError(",
-        "            if False:\n                raise CorruptionError(",
+        JUDGEMENT,
+        "    if problem is None:\n        return None\n    return Problem(tail.source.path",
+        "    if True:\n        return None\n    return Problem(tail.source.path",
     ),
     Mutant(
         "a missing log with a durable bound is a new store",
-        RECOVERY,
-        "        if survey.durable_bound or survey.damaged_checkpoints:\n",
+        JUDGEMENT,
+        "        if found.acknowledged or found.has_checkpoints:\n",
         "        if False:\n",
     ),
     Mutant(
         "a gap between segments is not noticed",
-        SURVEY,
-        "    if header.first_revision != end.revision + 1:\n",
-        "    if False:\n",
+        JUDGEMENT,
+        "    elif header.first_revision != end.revision + 1:\n",
+        "    elif False:\n",
     ),
     Mutant(
         "the predecessor's digest is not compared",
-        SURVEY,
-        "    if header.predecessor_digest != end.digest or "
+        JUDGEMENT,
+        "    elif header.predecessor_digest != end.digest or "
         "header.predecessor_bytes != end.offset_bytes:\n",
-        "    if False:\n",
+        "    elif False:\n",
     ),
     Mutant(
         "a checkpoint of another history is taken",
-        SURVEY,
-        "        elif record.revision == checkpoint.revision and "
-        "record.digest != checkpoint.digest:\n",
-        "        elif False:\n",
+        JUDGEMENT,
+        "    if digest == checkpoint.digest:\n",
+        "    if True:\n",
     ),
     Mutant(
         "a log that does not reach back to its checkpoint is taken",
-        SURVEY,
-        "    if header.first_revision > base_revision + 1:\n",
-        "    if False:\n",
+        JUDGEMENT,
+        "    elif header.first_revision > base_revision + 1:\n",
+        "    elif False:\n",
+    ),
+    Mutant(
+        "a follower shows a store that an open refuses",
+        FOLLOWER,
+        "        if decision.problem is not None:\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        "a follower does not notice that its store was removed",
+        FOLLOWER,
+        "        require_store(self._file_system, self._path, may_create=False)\n"
+        "        if self._files",
+        "        if self._files",
+    ),
+    Mutant(
+        "a verification takes a store in the making for a damaged one",
+        VERIFY,
+        "        if decision.verdict is Verdict.NEW:\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        "a verification lists only the first damage of a segment",
+        VERIFY,
+        "            self._add_gaps(tail, file)\n            return damage",
+        "            return damage",
+    ),
+    Mutant(
+        "a verification ends at the first damaged segment",
+        VERIFY,
+        "            if number >= first_opened:\n",
+        "            if self.problems:\n                break\n"
+        "            if number >= first_opened:\n",
+    ),
+    Mutant(
+        "a verification judges a checkpoint that no open reads",
+        VERIFY,
+        "        return problem if revision == self._base_revision else None\n",
+        "        return problem\n",
+    ),
+    Mutant(
+        "what a checkpoint supersedes is judged as if an open read it",
+        VERIFY,
+        "            if number >= first_opened:\n",
+        "            if True:\n",
     ),
     Mutant(
         "a follower does not notice a fork",
@@ -479,8 +523,8 @@ MUTANTS = (
     Mutant(
         "a verification takes a record on its way for damage",
         VERIFY,
-        "if is_last and end.problem is not None and _goes_on(file, header, end.position):\n",
-        "if False:\n",
+        "            end = settled_end(file, header, end)\n",
+        "            pass\n",
     ),
     Mutant(
         "the lock is not exclusive",

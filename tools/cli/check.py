@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from eventstore import verify_store
+from eventstore import Verdict, verify_store
 from projections.snapshots import SnapshotsProjection
 from tools.cli import output
 from tools.cli.arguments import json_option, store_argument
@@ -30,10 +30,12 @@ def command(context: click.Context, store: str, quick: bool, as_json: bool) -> N
     """Verify STORE: every record, the chain of digests, the checkpoints against the log.
 
     Changes nothing and needs no lock. Exits with 3 if something is damaged. A torn tail is no
-    damage: a crash left it, no acknowledged batch is in it, and the next open cuts it.
+    damage: a crash left it, no acknowledged batch is in it, and the next open cuts it. A store
+    that is still being made is none yet: that exits with 10, as it does for every verb.
 
-    JSON: is_sound, is_full, problems [path, offset_bytes, reason], notes, segment_count,
-    batch_count, checkpoint_count, replayed_checkpoints, revision.
+    JSON: is_sound, is_full, verdict (what an open would find: clean, torn tail or corrupt),
+    problems [path, offset_bytes, reason], more_problems (how many are not listed), notes,
+    segment_count, batch_count, checkpoint_count, replayed_checkpoints, revision.
     """
     with output.progress("checking batch") as show_count:
         report = verify_store(store, [SnapshotsProjection()], quick=quick, on_batch=show_count)
@@ -49,7 +51,9 @@ def _record(report: VerifyReport) -> dict[str, Any]:
     return {
         "is_sound": report.is_sound,
         "is_full": report.is_full,
+        "verdict": report.verdict.value,
         "problems": [problem._asdict() for problem in report.problems],
+        "more_problems": report.more_problems,
         "notes": list(report.notes),
         "segment_count": report.segment_count,
         "batch_count": report.batch_count,
@@ -62,6 +66,8 @@ def _record(report: VerifyReport) -> dict[str, Any]:
 def _write(report: VerifyReport) -> None:
     for path, offset_bytes, reason in report.problems:
         output.write_line(one_line(f"damaged: {path}: at byte {offset_bytes}: {reason}"))
+    if report.more_problems:
+        output.write_line(f"damaged: {report.more_problems} more problems, which are not listed")
     for text in report.notes:
         output.write_line(one_line(f"note: {text}"))
     extent = "all of" if report.is_full else "what an open reads:"
@@ -73,7 +79,9 @@ def _write(report: VerifyReport) -> None:
     if report.is_sound:
         output.write_line("sound")
     else:
+        is_refused = report.verdict is Verdict.CORRUPT
         output.write_line(
-            f"DAMAGED: {len(report.problems)} problems; nothing was changed: keep a copy of the "
-            "store before anything else"
+            f"DAMAGED: {len(report.problems) + report.more_problems} problems; an open would "
+            f"{'refuse the store' if is_refused else 'do without what is damaged'}; nothing was "
+            "changed: keep a copy of the store before anything else"
         )
