@@ -2,7 +2,8 @@
 
 Events are packed with *strict* types: exactly None, bool, int, float, str, bytes, list and dict.
 So what a transaction applied is what a replay will apply: nothing comes back as another type.
-Rows of checkpoints may hold tuples, which come back as tuples.
+Rows of checkpoints are as strict, with tuples in place of lists. A table whose `TableSpec` has its
+own `encode` and `decode` answers for the types itself: what `encode` gives must only be packable.
 
 Limits: data nests at most `NESTING_LEVELS_MAX` levels, well below what any msgpack packs (511 or
 1,024 levels, by its release) and unpacks, so that what was packed can be unpacked; every length
@@ -26,7 +27,14 @@ class DecodeError(Exception):
     """Bytes that are not what the codec writes, although their checksum holds."""
 
 
+KeyShape = type | tuple[type, ...]
+"""What the keys of a table have in common: see `key_shape`."""
+
+INT_MIN, INT_MAX = -(2**63), 2**64 - 1
+"""The integers that msgpack can keep."""
+
 _SCALARS = frozenset((type(None), bool, int, float, str, bytes))
+_KEY_TYPES = frozenset((int, str, bytes))
 _NO_METADATA = Metadata()
 _EMPTY_METADATA: bytes = msgpack.packb([None, None, None])
 _BATCH_PREFIX: bytes = msgpack.Packer().pack_array_header(2)
@@ -44,7 +52,7 @@ def encode_event(event: Event) -> bytes:
             raise TypeError("the type must be a str, the version an int")
         packed: bytes = msgpack.packb([event.type, event.version, event.data], strict_types=True)
         # After packing, which ends at data that holds itself.
-        _require_plain(event.data)
+        _require_plain(event.data, list)
     except (TypeError, ValueError, OverflowError) as error:
         raise InvalidEventError(
             f"event {event.type!r} can't be logged: {error}; use None, bool, int (64 bits), float, "
@@ -92,10 +100,49 @@ def _is_text(value: object) -> bool:
         return False
 
 
-def _require_plain(data: Plain) -> None:
-    """Refuse what strict packing lets through, although it comes back changed or not at all.
+def require_plain_row(value: Plain) -> None:
+    """Refuse a value of a row that `unpack_row` would not give back as it is.
 
-    These are bytearray and memoryview, which come back as bytes, and msgpack's extension types.
+    Raises:
+        TypeError, ValueError, OverflowError: it would not.
+    """
+    pack(value)
+    if type(value) is not tuple or not _SCALARS.issuperset(map(type, value)):
+        _require_plain(value, tuple)
+
+
+def key_shape(key: Any) -> KeyShape | None:
+    """Return what all keys of a table have in common, which can be told from any of them.
+
+    That is the type of a number, a text or bytes. For a tuple it is the type that all its elements
+    have, as a tuple of one, or the type of each: keys of one shape sort among each other, and can't
+    be equal without being the same. None for the empty tuple, which goes with all tuples.
+
+    Raises:
+        TypeError, ValueError, OverflowError: it can't be a key, since `unpack_row` would not give
+            it back as it is, or it does not sort.
+    """
+    kind = type(key)
+    if kind is tuple:
+        kinds = tuple(map(type, key))
+        if not _KEY_TYPES.issuperset(kinds):
+            raise TypeError("a tuple can be a key if it holds int, str and bytes only")
+        shape: KeyShape | None = kinds[:1] if len(set(kinds)) == 1 else kinds or None
+    elif kind in _KEY_TYPES:
+        shape = kind
+    else:
+        raise TypeError(
+            f"a {kind.__name__} can't be a key: use int, str, bytes or a tuple of these"
+        )
+    pack(key)
+    return shape
+
+
+def _require_plain(data: Plain, array: type) -> None:
+    """Refuse what packing lets through, although it comes back changed or not at all.
+
+    These are bytearray and memoryview, which come back as bytes, msgpack's extension types, and
+    where packing is not strict, arrays of another type and what is derived from a plain type.
     """
     level, levels = [data], 0
     while level:
@@ -107,7 +154,7 @@ def _require_plain(data: Plain) -> None:
             if kind is dict:
                 inner.extend(value)
                 inner.extend(value.values())
-            elif kind is list:
+            elif kind is array:
                 inner.extend(value)
             else:
                 raise TypeError(f"a {kind.__name__} does not come back as one")

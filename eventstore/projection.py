@@ -33,13 +33,24 @@ def _decode_unchanged(key: Any, plain: Plain) -> Any:
 class TableSpec:
     """One table of a projection.
 
-    Keys are of one type that sorts: str, int, bytes, or tuples of these. Values are immutable and
-    anything but `bytes`, which the engine uses for values that are still packed.
+    What `put` takes comes back the same from a checkpoint; it refuses the rest, so that the event
+    is undone and never logged. Types are strict, as in events: what is derived from one, such as
+    a member of a `StrEnum`, would come back as that one, so use its `value`.
+
+    Keys are str, int (64 bits), bytes, or tuples of these; in one table all of one type. Its tuples
+    have elements of one type, and then any length, or all have the same types in the same places.
+    The first key decides that, until the table is empty and the store is opened again.
+
+    Values are immutable. Without `encode` and `decode` they are None, bool, int (64 bits), float,
+    str, and tuples and dicts of these and of bytes: no lists, which would come back as tuples.
+    With them they are anything but bytes, which the engine uses for values that are still packed.
+    `put` then sees to it that what `encode` makes of the value can be packed; that `decode` makes
+    an equal value of it is up to the projection (`eventstore.testing` finds where it does not).
 
     Attributes:
         name: unique in the store.
         encode: value → plain data for a checkpoint (None, bool, int, float, str, bytes, and
-            tuples, lists or dicts of these).
+            tuples, lists or dicts of these). Called by each `put`, so make it quick.
         decode: key and plain data → value; arrays arrive as tuples. It gets the key so that
             values that know their key need not be stored with it.
     """
@@ -47,6 +58,11 @@ class TableSpec:
     name: str
     encode: Callable[[Any], Plain] = _encode_unchanged
     decode: Callable[[Any, Plain], Any] = _decode_unchanged
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether values stand in a checkpoint as they are."""
+        return self.encode is _encode_unchanged and self.decode is _decode_unchanged
 
 
 class ReadableTable(Protocol):
@@ -74,7 +90,12 @@ class WritableTable(ReadableTable, Protocol):
     """A table as `Projection.apply` gets it."""
 
     def put(self, key: Any, value: Any) -> None:
-        """Set the value of a key. O(log n)."""
+        """Set the value of a key. O(log n).
+
+        Raises:
+            TypeError, ValueError: a checkpoint would not give back key or value as they are
+                (`TableSpec`), or the key is of another type than the others; nothing was changed.
+        """
 
     def delete(self, key: Any) -> None:
         """Remove a key that is there; KeyError if it is not. O(log n)."""

@@ -55,7 +55,7 @@ def replay_record(state: State, record: Record) -> None:
         ProjectionError: a projection can't apply what it once emitted.
     """
     batch = decode_record(record)
-    state.begin()
+    state.begin(is_replaying=True)
     try:
         for event in batch.events:
             state.apply(event)

@@ -535,7 +535,7 @@ class EventStore:
     def _packed_rows(self, view: View, name: str) -> Iterator[tuple[Any, bytes]]:
         table = self._state.tables[name]
         for key, value in view.raw_items(table):
-            yield key, table.packed(value)
+            yield key, table.packed(key, value)
 
 
 def _checked(projections: Iterable[Projection]) -> tuple[Projection, ...]:

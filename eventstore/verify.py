@@ -456,7 +456,7 @@ class _Verification:
             table = state.tables.get(name.table)
             if table is None:
                 continue
-            replayed = {key: table.packed(value) for key, value in view.raw_items(table)}
+            replayed = {key: table.packed(key, value) for key, value in view.raw_items(table)}
             held = dict(rows.slice(None, None, rows.row_count + 1, inclusive=True))
             differing = [
                 key

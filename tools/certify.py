@@ -33,6 +33,7 @@ _CHECKOUT = Path(__file__).parent.parent
 _SUITES = (
     *("tests/schedules", "tests/crash", "tests/damage"),
     *("tests/kernel", "tests/hygiene", "tests/fuzz"),
+    "tests/engine/test_contract.py",
 )
 _FAULTS = ("acknowledged_lost", "phantom", "wrong_verdict")
 _TOTAL = "_total"

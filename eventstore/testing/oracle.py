@@ -119,6 +119,7 @@ class Fold:
 
     def _folded(self, payloads: list[bytes]) -> Tables:
         state = start_state(self._projections, None)
+        state.begin(is_replaying=True)
         for payload in payloads:
             _, events = decode_batch(payload)
             for event in events:
