@@ -47,6 +47,7 @@ def state_at(log: Log, projections: Sequence[Projection], revision: int) -> Stat
 
     Raises:
         CompactedError: the batches that are needed are no longer kept.
+        CorruptionError: what it would start from is damaged, or of another history.
     """
     checkpoint = log.checkpoint_before(revision)
     if stale_projections(projections, checkpoint):

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from eventstore import replay
-from eventstore.errors import CompactedError, ProjectionError
+from eventstore.errors import CompactedError, CorruptionError, ProjectionError
+from eventstore.judgement import contradiction
 from eventstore.log.cursor import RecordCursor
 
 if TYPE_CHECKING:
@@ -62,6 +63,8 @@ class Loading:
         try:
             for record in cursor.read(checkpoint.revision):
                 replay.replay_record(rebuilt, record)
+                if record.revision == checkpoint.revision:
+                    _require_same_history(checkpoint, record)
         except CompactedError as error:
             names = ", ".join(f"{projection.name!r}" for projection in stale)
             raise ProjectionError(
@@ -71,3 +74,10 @@ class Loading:
         finally:
             cursor.close()
         self.state.adopt(rebuilt)
+
+
+def _require_same_history(checkpoint: Checkpoint, record: Record) -> None:
+    """Check that the log at a checkpoint's revision is what the checkpoint was made from."""
+    problem = contradiction(checkpoint, record.digest, record.path, record.offset_bytes)
+    if problem is not None:
+        raise CorruptionError(*problem)

@@ -129,7 +129,7 @@ def _create_first_segment(file_system: FileSystem, path: str, options: StoreOpti
         predecessor_digest=layout.genesis_digest(store_id),
         predecessor_bytes=0,
         batch_bytes_max=options.batch_bytes_max,
-        created_ns=time.time_ns(),
+        created_ns=max(time.time_ns(), 0),  # as records have it
     )
     directory = join(path, layout.WAL_NAME)
     spare = preallocate(file_system, join(directory, layout.spare_name(0)), options.segment_bytes)

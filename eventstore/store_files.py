@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from eventstore import format as layout
 from eventstore.checkpoint import Checkpoint, examine_checkpoint, list_checkpoints
-from eventstore.errors import CorruptionError
+from eventstore.errors import CompactedError, CorruptionError
 from eventstore.filesystem import join
+from eventstore.judgement import contradiction
 from eventstore.log.cursor import RecordCursor
 from eventstore.log.reader import read_segment_header
 from eventstore.log.segments import (
@@ -72,17 +73,59 @@ class StoreFiles:
         return sources
 
     def checkpoint_before(self, revision: int) -> Checkpoint | None:
-        """Return the newest valid checkpoint at or before a revision."""
+        """Return the newest checkpoint at or before a revision that is valid and of this history.
+
+        Returns:
+            None if there is no such checkpoint, and the log can be replayed from its first batch.
+
+        Raises:
+            CorruptionError: there would be one, were it not damaged or contradicted by the log,
+                and the log no longer reaches back to its first batch.
+        """
+        problem: CorruptionError | None = None
         for found, path in reversed(list_checkpoints(self._file_system, self._path)):
             if found > revision:
                 continue
             try:
                 checkpoint = examine_checkpoint(self._file_system, path)
-            except (CorruptionError, FileNotFoundError):
-                continue
-            if (checkpoint.store_id, checkpoint.revision) == (self._store_id, found):
+                self._require_own(checkpoint, found, path)
+            except FileNotFoundError:
+                continue  # compaction has removed it
+            except CorruptionError as error:
+                problem = problem or error
+            else:
                 return checkpoint
+        if problem is not None and self.oldest_revision() > 1:
+            raise problem
         return None
+
+    def _require_own(self, checkpoint: Checkpoint, named: int, path: str) -> None:
+        """Check that a checkpoint belongs to this store and its history, as far as that is kept.
+
+        Raises:
+            CorruptionError: it does not.
+        """
+        if (checkpoint.store_id, checkpoint.revision) != (self._store_id, named):
+            raise CorruptionError(path, 0, "the checkpoint belongs to another store or revision")
+        digest = self._digest_at(named)
+        problem = contradiction(checkpoint, digest, path, 0) if digest is not None else None
+        if problem is not None:
+            raise CorruptionError(*problem)
+
+    def _digest_at(self, revision: int) -> bytes | None:
+        """Return the chain digest of the log at a revision; None if the log can't tell.
+
+        It stands in the header of the segment that follows, or else in the record itself.
+        """
+        sources = self._sources()
+        try:
+            for source in sources:
+                if source.first_revision == revision + 1:
+                    with opened_source(self._file_system, source) as file:
+                        return read_segment_header(file).predecessor_digest
+            return next((record.digest for record in self.read(revision, revision)), None)
+        except (CorruptionError, CompactedError, FileNotFoundError):
+            return None
 
     def disk_usage(self) -> dict[str, int]:
         """Return how many files of each kind there are, and their bytes.

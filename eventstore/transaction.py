@@ -14,6 +14,7 @@ the newest revision that the transaction could read is durable.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from eventstore.codec import encode_batch, encode_event
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
     from eventstore.projection import ReadableTable
     from eventstore.state import Node
     from eventstore.writer_lock import WriterLock
+
+
+_RECEIPT = re.compile(r"([0-9a-fA-F]{32}):([1-9][0-9]{0,19}):([0-9a-fA-F]{64})")
 
 
 class Receipt(NamedTuple):
@@ -61,7 +65,13 @@ class Receipt(NamedTuple):
         Raises:
             ValueError: the text is none.
         """
-        store_id, revision, digest = text.split(":")
+        parts = _RECEIPT.fullmatch(text)
+        if parts is None:
+            raise ValueError(
+                f"not a receipt: {text[:200]!r}; one is STORE-ID:REVISION:DIGEST, which are 32 "
+                "hexadecimal digits, a decimal number from 1 on, and 64 hexadecimal digits"
+            )
+        store_id, revision, digest = parts.groups()
         return cls(bytes.fromhex(store_id), int(revision), bytes.fromhex(digest))
 
 

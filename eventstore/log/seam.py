@@ -95,7 +95,7 @@ class Log(Protocol):
         """Return the first revision that can still be read."""
 
     def checkpoint_before(self, revision: int) -> Checkpoint | None:
-        """Return the newest valid checkpoint at or before a revision."""
+        """Return the newest valid checkpoint of this history at or before a revision."""
 
     def save_checkpoint(self, content: CheckpointContent, pause: Callable[[], object]) -> None:
         """Store a checkpoint durably, and verify it."""

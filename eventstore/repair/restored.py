@@ -138,7 +138,7 @@ def _write_empty_segment(
         predecessor_digest=base.digest,
         predecessor_bytes=0,
         batch_bytes_max=layout.BATCH_BYTES_DEFAULT,
-        created_ns=time.time_ns(),
+        created_ns=max(time.time_ns(), 0),  # as records have it
     )
     path = join(wal_path, layout.segment_name(base.revision + 1))
     write_file(file_system, path, layout.pack_segment_header(header))

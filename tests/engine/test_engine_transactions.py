@@ -30,9 +30,11 @@ from eventstore import (
     ReadOnlyStoreError,
     Receipt,
     ReceiptError,
+    Retention,
     StoreClosedError,
     StoreFailedError,
     StoreLockedError,
+    StoreOptions,
     TransactionClosedError,
     WriterBusyError,
     WriteTransaction,
@@ -419,10 +421,32 @@ def test_receipt_is_checked_later(store: EventStore, tmp_path: Path) -> None:
             other.check_receipt(receipts[0])
 
 
-@pytest.mark.parametrize("text", ["", "a:b", "zz:1:00", "00:one:00", "00:1:0", "00:1:00:00"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "zz", "a:b", "zz:1:00", "00:one:00", "00:1:0", "00:1:00:00"),
+        *(f"{'0' * 32}:{number}:{'0' * 64}" for number in ("0", "-1", "1_0", "٣", "1" * 5000)),
+        *(f"{'0' * 31}:1:{'0' * 64}", f"{'0' * 32}:1:{'0' * 66}", f"{'0' * 32}:1:{'0' * 64}\n"),
+    ],
+)
 def test_text_that_is_no_receipt_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r".+"):
+    with pytest.raises(ValueError, match=r"not a receipt: .*STORE-ID:REVISION:DIGEST"):
         Receipt.parse(text)
+
+
+@pytest.mark.parametrize("clock_ns", [-(10**18), 2**63 - 1])
+def test_any_clock_makes_a_store_that_can_be_read(
+    tmp_path: Path, clock_ns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.time_ns", lambda: clock_ns)
+    options = StoreOptions(segment_bytes=4096, background=False, retention=Retention(age_seconds=5))
+    for count in (60, 1):
+        with open_store(tmp_path / "store", options=options) as store:
+            add(store, count)
+            store.compact()
+    with open_store(tmp_path / "store") as store:
+        assert [batch.time_ns for batch in store.batches(61)] == [max(clock_ns, 0)]
+        assert store.verify().is_sound
 
 
 def test_batch_over_the_cap_is_rolled_back_and_the_store_goes_on(tmp_path: Path) -> None:

@@ -42,6 +42,8 @@ FOLLOWER = "eventstore/follower.py"
 FILE_LOG = "eventstore/file_log.py"
 HELD = "eventstore/held.py"
 STATE = "eventstore/state.py"
+STORE_FILES = "eventstore/store_files.py"
+LOADING = "eventstore/loading.py"
 FILTERS = "projections/snapshots/filters.py"
 WALK = "projections/snapshots/walk.py"
 IMPORTER = "projections/snapshots/importer.py"
@@ -372,6 +374,30 @@ MUTANTS = (
         VERIFY,
         "            if number >= first_opened:\n",
         "            if True:\n",
+    ),
+    Mutant(
+        "a past state starts from a checkpoint of another history",
+        STORE_FILES,
+        "        if problem is not None:\n            raise CorruptionError(*problem)\n",
+        "",
+    ),
+    Mutant(
+        "a damaged checkpoint counts as batches that were dropped",
+        STORE_FILES,
+        "        if problem is not None and self.oldest_revision() > 1:\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        "a rebuild takes another history than the checkpoint's",
+        LOADING,
+        "    if problem is not None:\n        raise CorruptionError(*problem)\n",
+        "",
+    ),
+    Mutant(
+        "a clock before 1970 is written as it is",
+        RECOVERY,
+        "created_ns=max(time.time_ns(), 0),",
+        "created_ns=time.time_ns(),",
     ),
     Mutant(
         "a follower does not notice a fork",
