@@ -15,7 +15,7 @@ from eventstore.replay import decode_record, replay_record, stale_projections, s
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from eventstore.event import Batch
     from eventstore.log.seam import Log
@@ -63,17 +63,22 @@ def state_at(log: Log, projections: Sequence[Projection], revision: int) -> Stat
     return state
 
 
-def revision_at(log: Log, time_ns: int) -> int:
-    """Return the last durable revision whose time is not after a time; 0 if there is none.
+def revision_at(log: Log, time_ns: int, last_revision: int) -> int:
+    """Return the last revision whose time is not after a time; 0 if there is none.
 
     O(batches): the log is read from its oldest batch on.
+
+    Args:
+        log: where they are.
+        time_ns: the time.
+        last_revision: the newest that comes into question.
 
     Raises:
         CompactedError: the batches of that time are no longer kept.
     """
     oldest = log.oldest_revision()
     last = oldest - 1
-    for record in log.read(oldest, log.durable_revision):
+    for record in log.read(oldest, last_revision):
         if record.time_ns > time_ns:
             break
         last = record.revision
@@ -96,23 +101,28 @@ def batches(log: Log, first_revision: int, last_revision: int) -> Iterator[Batch
 
 
 def watch(
-    log: Log, first_revision: int, closing: threading.Event, timeout_seconds: float | None
+    log: Log,
+    first_revision: int,
+    shown_revision: Callable[[], int],
+    closing: threading.Event,
+    timeout_seconds: float | None,
 ) -> Iterator[Batch]:
-    """Yield batches as they become durable, without gaps, until `closing` is set.
+    """Yield batches as readers are shown them, without gaps, until `closing` is set.
 
     Args:
         log: where they are.
         first_revision: of the first batch.
+        shown_revision: returns the newest revision that readers are shown.
         closing: ends the watch.
         timeout_seconds: end after this long without a batch; None to wait for ever.
     """
     next_revision = first_revision
     idle_seconds = 0.0
     while not closing.is_set():
-        durable = log.durable_revision
-        if durable >= next_revision:
+        shown = shown_revision()
+        if shown >= next_revision:
             idle_seconds = 0.0
-            for batch in batches(log, next_revision, durable):
+            for batch in batches(log, next_revision, shown):
                 next_revision = batch.revision + 1
                 yield batch
                 if closing.is_set():

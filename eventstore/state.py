@@ -8,9 +8,15 @@ value first and walks the chain second: the first undo map that holds the key ha
 was, and if none does, the value just taken stands. The writer does the two in the other order
 (undo first, table second), so that a reader needs no lock.
 
+What everybody is shown is computed, never announced: the last node, of those that are linked
+without a gap, whose revision is durable. A link is never taken back, and neither is a durable
+revision; so whoever has learned of a revision, from whomever, sees at least that one in whatever
+he asks next, and nobody has to wait for a thread that has yet to announce it.
+
 - *Rollback* puts the values back and leaves the undo map alone: what it says of its node stays
   true, and a reader may have taken an uncommitted value an instant before.
-- *Commit* links a new node. Nodes behind all readers are freed by reference counting.
+- *Commit* links a new node; it is shown once its revision is durable. Nodes behind all readers are
+  freed by reference counting.
 - *A failed sync* leaves the nodes after the durable one where they are: readers begin at the
   durable one, and no write transaction begins on that handle any more, so nobody sees them.
 - A long-lived reader folds the undo maps it has passed into one of its own, so that its reads
@@ -31,7 +37,7 @@ from __future__ import annotations
 
 import threading
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from sortedcontainers import SortedDict
 
@@ -58,6 +64,14 @@ class _Tombstone:
 
 TOMBSTONE = _Tombstone()
 """In a table's changed rows: the packed row under it is deleted."""
+
+
+class Durability(Protocol):
+    """What knows which revisions are on stable storage, as a log does."""
+
+    @property
+    def durable_revision(self) -> int:
+        """The highest such revision; it never falls."""
 
 
 class Node:
@@ -570,7 +584,7 @@ class State:
     Attributes:
         tables: every table by name.
         newest: the last node of the chain: what the next batch builds on.
-        durable: the node that readers begin at.
+        durable: a node on the way to the one that is shown, or that one; see `shown`.
         is_replaying: whether the events since `begin` are from the log.
         journal: what the events since `begin` have changed, in order, also those undone: to put
             the old values back in reverse order is right all the same. It only grows until the
@@ -606,7 +620,6 @@ class State:
         self._open_journal: list[Change] | None = None
         # What `apply` has raised after it had undone everything.
         self._undone: BaseException | None = None
-        self._publishing = threading.Lock()
 
     def apply(self, event: Event) -> None:
         """Fold an event into all tables on top of the newest version; on an error, undo it."""
@@ -645,7 +658,10 @@ class State:
         )
 
     def commit(self, revision: int, digest: bytes, time_ns: int) -> Node:
-        """Make the changes since `begin` a version; it is published once it is durable."""
+        """Make the changes since `begin` a version; it is shown once it is durable.
+
+        First they can no longer be taken back: whoever is shown the version finds them.
+        """
         self.journal = []
         node = Node(revision, digest, time_ns)
         self.newest.next = node
@@ -667,11 +683,24 @@ class State:
         for name, table in rebuilt.tables.items():
             self.tables[name].take_rows(table)
 
+    def shown(self, log: Durability) -> Node:
+        """Return the version that everybody is shown: the newest one that is linked and durable.
+
+        Where two threads are here at once, the slower one may set `durable` back. That costs the
+        next one some steps, and frees nodes a little later; the answer is the same.
+        """
+        node = self.durable
+        while (following := node.next) is not None:
+            # Asked after each link was read: a link may lead past nodes that were merged since.
+            if following.revision > log.durable_revision:
+                break
+            node = following
+        self.durable = node
+        return node
+
     def publish(self, node: Node) -> None:
-        """Let readers begin at a version, which is durable, unless they are further already."""
-        with self._publishing:
-            if node.revision > self.durable.revision:
-                self.durable = node
+        """Let readers begin at a version that was read from stable storage."""
+        self.durable = node
 
     def remember(self, table: Table, key: Any, old: Any) -> None:
         """Keep what a key holds before it is changed, for readers and for rollback."""

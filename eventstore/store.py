@@ -223,7 +223,10 @@ class EventStore:
         if self._follower is not None:
             self._state = self._follower.refresh()
         state = self._state
-        return transaction_type(state.tables, state.durable)
+        node = state.durable
+        if node.next is not None:
+            node = state.shown(self._log)
+        return transaction_type(state.tables, node)
 
     def begin_write(
         self, transaction_type: type[W], metadata: Metadata, timeout: float | None = None
@@ -312,12 +315,13 @@ class EventStore:
         if (revision is None) == (time is None):
             raise ValueError("give one of revision and time")
         if revision is None and time is not None:
-            revision = history.revision_at(self._log, history.time_to_ns(time))
+            time_ns = history.time_to_ns(time)
+            revision = history.revision_at(self._log, time_ns, self._shown_revision())
         if not isinstance(revision, int):
             raise TypeError(f"a revision must be an int, not {revision!r}")
-        durable = self._log.durable_revision
-        if not 0 <= revision <= durable:
-            raise ValueError(f"revision {revision} is not there: the store is at {durable}")
+        shown = self._shown_revision()
+        if not 0 <= revision <= shown:
+            raise ValueError(f"revision {revision} is not there: the store is at {shown}")
         return history.state_at(self._log, self._projections, revision)
 
     def batches(self, from_revision: int = 1, to_revision: int | None = None) -> Iterator[Batch]:
@@ -334,8 +338,8 @@ class EventStore:
         """
         self._require_open()
         _require_revision(from_revision)
-        durable = self._log.durable_revision
-        last = durable if to_revision is None else min(to_revision, durable)
+        shown = self._shown_revision()
+        last = shown if to_revision is None else min(to_revision, shown)
         return history.batches(self._log, from_revision, last)
 
     def watch(
@@ -352,12 +356,14 @@ class EventStore:
             ValueError: there is no such first revision.
         """
         self._require_open()
-        first = self._log.durable_revision + 1 if from_revision is None else from_revision
+        first = self._shown_revision() + 1 if from_revision is None else from_revision
         _require_revision(first)
         oldest = self._log.oldest_revision()
         if first < oldest:
             raise CompactedError(first, oldest)
-        return history.watch(self._log, first, self._maintenance.closing, timeout)
+        return history.watch(
+            self._log, first, self._shown_revision, self._maintenance.closing, timeout
+        )
 
     def oldest_revision(self) -> int:
         """Return the first revision whose batch can still be read."""
@@ -374,11 +380,9 @@ class EventStore:
         self._require_open()
         if receipt.store_id != self.store_id:
             raise ReceiptError("the receipt was given by another store")
-        durable = self._log.durable_revision
-        if not 1 <= receipt.revision <= durable:
-            raise ReceiptError(
-                f"revision {receipt.revision} is not there: the store is at {durable}"
-            )
+        shown = self._shown_revision()
+        if not 1 <= receipt.revision <= shown:
+            raise ReceiptError(f"revision {receipt.revision} is not there: the store is at {shown}")
         [batch] = history.batches(self._log, receipt.revision, receipt.revision)
         if batch.digest != receipt.digest:
             raise ReceiptError(f"revision {receipt.revision} has another digest than the receipt")
@@ -413,6 +417,7 @@ class EventStore:
         error = self._maintenance.error
         return {
             **self._log.stats(),
+            "durable_revision": self._shown_revision(),
             "rows": {name: table.row_count() for name, table in self._state.tables.items()},
             "checkpoint_revision": self._newest_checkpoint_revision(),
             "failed": str(self._log.failure) if self._log.failure else None,
@@ -473,6 +478,12 @@ class EventStore:
             # Transactions that were open must be able to end.
             self._state.renew_locks()
 
+    def _shown_revision(self) -> int:
+        """Return the revision that everybody is shown: that which a read transaction would see."""
+        if self._follower is not None:
+            self._state = self._follower.refresh()
+        return self._state.shown(self._log).revision
+
     def _require_open(self) -> None:
         if self._closed is not None:
             raise StoreClosedError(self._closed)
@@ -484,7 +495,7 @@ class EventStore:
             )
 
     def _is_checkpoint_due(self) -> bool:
-        batches = self._log.durable_revision - self._checkpointed_revision
+        batches = self._shown_revision() - self._checkpointed_revision
         written = self._log.appended_bytes - self._checkpointed_bytes
         return batches > 0 and (
             batches >= self._options.checkpoint_after_batches
@@ -498,7 +509,7 @@ class EventStore:
 
     def _write_checkpoint(self) -> int:
         """Write a checkpoint of the durable state as a long read."""
-        node = self._state.durable
+        node = self._state.shown(self._log)
         written = self._log.appended_bytes
         if node.revision == self._checkpointed_revision:
             return node.revision

@@ -300,13 +300,14 @@ class WriteTransaction:
                 expected_revision=self._base_revision + 1,
                 frees_space=lambda: self._state.rows_added() < 0,
             )
-            node = self._state.commit(ticket.revision, ticket.digest, ticket.time_ns)
+            self._state.commit(ticket.revision, ticket.digest, ticket.time_ns)
             self._is_open = False
         except BaseException as error:
             try:
-                if self._log.head.revision != self._base_revision:
-                    self._log.abandon(error)
+                self._abandon_if_appended(error)
             finally:
+                # Again, because another interrupt may have cut that off.
+                self._abandon_if_appended(error)
                 self._end_without_commit()
             self._settle()
             raise
@@ -319,7 +320,8 @@ class WriteTransaction:
         except BaseException as error:
             self._log.abandon(error)
             raise
-        self._state.publish(node)
+        # It is shown by now; this lets go of the versions before it.
+        self._state.shown(self._log)
         self.receipt = Receipt(self._log.store_id, ticket.revision, ticket.digest)
         return self.receipt
 
@@ -346,6 +348,10 @@ class WriteTransaction:
             self.commit()
         else:
             self.rollback()
+
+    def _abandon_if_appended(self, error: BaseException) -> None:
+        if self._log.head.revision != self._base_revision:
+            self._log.abandon(error)
 
     def _end_without_commit(self) -> None:
         self._is_open = False

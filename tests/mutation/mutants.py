@@ -168,7 +168,20 @@ MUTANTS = (
         "published before the sync",
         TRANSACTION,
         "        try:\n            self._lock.release()\n",
-        "        self._state.publish(node)\n        try:\n            self._lock.release()\n",
+        "        self._state.publish(self._state.newest)\n"
+        "        try:\n            self._lock.release()\n",
+    ),
+    Mutant(
+        "readers begin where the last one who looked has begun",
+        STORE,
+        "        if node.next is not None:\n            node = state.shown(self._log)\n",
+        "",
+    ),
+    Mutant(
+        "batches and receipts run ahead of readers",
+        STORE,
+        "        return self._state.shown(self._log).revision\n",
+        "        return self._log.durable_revision\n",
     ),
     Mutant(
         "the durable file written before the sync",
@@ -217,8 +230,8 @@ MUTANTS = (
     Mutant(
         "a failed sync is forgotten",
         WRITER,
-        "                self._failure = error\n",
-        "                pass\n",
+        "            error = self._failure = self._failure or error\n",
+        "",
     ),
     Mutant(
         "a group whose sync failed is acknowledged",
