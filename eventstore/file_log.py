@@ -126,10 +126,13 @@ class FileLog:
         """Give a batch the expected revision and queue it; it is not durable yet."""
         self._require_open()
         if expected_revision != self._writer.last_revision + 1:
-            raise StoreFailedError(
+            error = StoreFailedError(
                 f"{self._path}: revision {expected_revision} was expected, but the log is at "
-                f"{self._writer.last_revision}: another writer has come in between; reopen"
+                f"{self._writer.last_revision}: another writer has come in between, or a commit "
+                "was stopped half-way; reopen"
             )
+            self._writer.abandon(error)
+            raise error
         return self._writer.append(payload, frees_space=frees_space)
 
     def make_durable(self, appended: Appended) -> None:

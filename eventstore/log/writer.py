@@ -13,6 +13,13 @@ Invariants:
   only after it;
 - a group never spans two segments. The first group of a segment writes the segment's header with
   its records and syncs both before the file gets its name, so a named segment has a whole header;
+- where the next record goes, and what it continues, is one value (`_end`), which is replaced in one
+  step: whatever stops an append or a roll, the old value is there or the new one. A group is joined
+  only where its segment is that of the end;
+- a flush notes that it runs until it has ended well. Whoever finds such a note under the sync lock
+  knows that it was stopped (an interrupt can cut off the handling of another one), and fails the
+  handle. Whoever waits for a group flushes it after a while: its leader may have been stopped
+  before it began. So nobody waits for a thread that has gone away;
 - the first failed write or sync latches: from then on every append and every wait raises
   `StoreFailedError`. A sync is never tried again, since the kernel may have dropped the pages
   that it failed to write.
@@ -36,6 +43,9 @@ if TYPE_CHECKING:
     from eventstore.filesystem import File, FileSystem, SharedBlock
     from eventstore.log.reader import Position
     from eventstore.log.spare import Spare, SpareKeeper
+
+_LEADER_SECONDS = 1.0
+"""So long a member of a group waits before it looks itself whether the group is being flushed."""
 
 _RESERVE_FRACTION = 4
 """The last quarter of a segment is kept for batches that free space, once the disk is full."""
@@ -79,10 +89,30 @@ class Group:
         self.finished = True
         self._gate.release()
 
-    def wait(self) -> None:
-        """Return once the group is finished."""
-        with self._gate:
-            pass
+    def wait(self) -> bool:
+        """Return once the group is finished, or after a while; say whether it was the first."""
+        if self._gate.acquire(timeout=_LEADER_SECONDS):
+            # An interrupt right here costs the others the wait, and no more.
+            self._gate.release()
+        return self.finished
+
+
+class End(NamedTuple):
+    """Where the next record goes, and what it continues.
+
+    Attributes:
+        segment: the active one.
+        offset_bytes: in it.
+        revision: of the last batch.
+        digest: chain digest of the last batch.
+        time_ns: of the last batch.
+    """
+
+    segment: Segment
+    offset_bytes: int
+    revision: int
+    digest: bytes
+    time_ns: int
 
 
 class Ticket(NamedTuple):
@@ -101,6 +131,10 @@ class Ticket(NamedTuple):
     revision: int
     digest: bytes
     time_ns: int
+
+
+class _StoppedError(Exception):
+    """A thread was stopped in the middle of a step, and could not say so itself."""
 
 
 class LogWriter:
@@ -139,9 +173,7 @@ class LogWriter:
         self._seed = layout.record_seed(segment.header.store_id)
 
         # Changed by append, under the store's writer lock.
-        self._segment = segment
-        self._offset_bytes, self.last_revision, self._digest, self._time_ns = end
-
+        self._end = End(segment, *end)
         self.appended_bytes = 0
 
         # The queue is shared between append and the leaders, under its own short lock.
@@ -153,6 +185,7 @@ class LogWriter:
         # Changed by leaders, under the sync lock.
         self._sync_lock = threading.Lock()
         self._flushed_segment = segment
+        self._is_flushing = False
         self.durable_revision = end.revision
 
     @property
@@ -163,7 +196,12 @@ class LogWriter:
     @property
     def position(self) -> tuple[int, bytes, int]:
         """Revision, digest and time of the last appended batch."""
-        return self.last_revision, self._digest, self._time_ns
+        return self._end[2:]
+
+    @property
+    def last_revision(self) -> int:
+        """The revision of the last appended batch."""
+        return self._end.revision
 
     def append(self, payload: bytes, *, frees_space: Callable[[], bool]) -> Ticket:
         """Give a batch the next revision and add it to the open group; it is not durable yet.
@@ -182,7 +220,7 @@ class LogWriter:
             StoreFailedError: an earlier write or sync failed.
         """
         self._require_sound()
-        cap = min(self._batch_bytes_max, self._segment.header.batch_bytes_max)
+        cap = min(self._batch_bytes_max, self._end.segment.header.batch_bytes_max)
         if len(payload) > cap:
             cap = self._cap_of_next_segment(len(payload))
         size = layout.record_bytes(len(payload))
@@ -191,23 +229,28 @@ class LogWriter:
         except OSError as error:
             self.abandon(error)
             raise self._failed_error() from error
-        time_ns = max(time.time_ns(), self._time_ns)
-        revision = self.last_revision + 1
+        end = self._end
+        time_ns = max(time.time_ns(), end.time_ns)
+        revision = end.revision + 1
         frame, digest = layout.frame_record(
             payload,
             revision=revision,
             time_ns=time_ns,
             durable_revision=self.durable_revision,
-            previous_digest=self._digest,
+            previous_digest=end.digest,
             seed=self._seed,
         )
-        offset_bytes = self._offset_bytes
-        # Before the batch is queued: whoever is interrupted here sees that the head has moved.
-        self._offset_bytes += size
-        self.appended_bytes += size
-        self.last_revision, self._digest, self._time_ns = revision, digest, time_ns
-        group, leads = self._join_group(frame, revision, offset_bytes)
-        return Ticket(group, leads, revision, digest, time_ns)
+        following = End(end.segment, end.offset_bytes + size, revision, digest, time_ns)
+        try:
+            self._end = following
+            self.appended_bytes += size
+            group, leads = self._join_group(frame, following, end.offset_bytes)
+            return Ticket(group, leads, revision, digest, time_ns)
+        except BaseException as error:
+            if self._end is following:
+                # Nobody may continue a batch that is not in the queue, or has nobody to flush it.
+                self.abandon(error)
+            raise
 
     def make_durable(self, ticket: Ticket) -> None:
         """Return once the batch is on stable storage.
@@ -216,33 +259,20 @@ class LogWriter:
             StoreFailedError: the write or sync of its group, or of one before it, failed.
         """
         group = ticket.group
-        if ticket.leads:
+        if ticket.leads or not group.wait():
             self._flush_through(group)
-        else:
-            group.wait()
         if group.error is not None:
             raise self._failed_error() from group.error
 
     def abandon(self, error: BaseException) -> None:
         """Fail the handle: an interrupt left a batch that nobody makes durable, or a file failed.
 
-        Those who wait for such a batch, or build on it, can't be told what became of it. A second
-        interrupt comes through once that is done: were it to end this, they would wait for ever.
+        Those who wait for such a batch, or build on it, can't be told what became of it. Once the
+        first line is done, a second interrupt may come: whoever waits finds the failure himself.
         """
-        interrupt: BaseException | None = None
-        while True:
-            try:
-                with self._queue_lock:
-                    # Nobody joins a group any more that nobody will flush.
-                    self._failure = self._failure or error
-                    self._open_group = None
-                with self._sync_lock:
-                    self._fail(error)
-                break
-            except BaseException as another:
-                interrupt = another
-        if interrupt is not None:
-            raise interrupt
+        self._failure = self._failure or error
+        with self._sync_lock:
+            self._fail(error)
 
     def wait_until_durable(self, revision: int) -> None:
         """Return once a batch that other threads are flushing is on stable storage.
@@ -254,8 +284,11 @@ class LogWriter:
             self._require_sound()
             with self._queue_lock:
                 group = next((g for g in self._queue if g.last_revision >= revision), None)
-            if group is not None:
-                group.wait()
+            if group is None:
+                if self.durable_revision < revision:
+                    self.abandon(_StoppedError(f"revision {revision} never came to be written"))
+            elif not group.wait():
+                self._flush_through(group)
 
     def close(self) -> None:
         """Release the files, once whoever is making a batch durable has done so, or has failed."""
@@ -263,7 +296,7 @@ class LogWriter:
             self.wait_until_durable(self.last_revision)
         with self._sync_lock:
             self._flushed_segment.file.close()
-            self._segment.file.close()
+            self._end.segment.file.close()
 
     def _require_sound(self) -> None:
         if self._failure is not None:
@@ -287,8 +320,8 @@ class LogWriter:
 
     def _make_room(self, size: int, cap: int, *, frees_space: Callable[[], bool]) -> None:
         """Roll to the next segment if need be, before anything is changed."""
-        segment = self._segment
-        left = segment.size_bytes - self._offset_bytes
+        segment = self._end.segment
+        left = segment.size_bytes - self._end.offset_bytes
         if size > left or cap > segment.header.batch_bytes_max:
             self._roll(size, frees_space=frees_space)
             return
@@ -305,40 +338,48 @@ class LogWriter:
             layout.SEGMENT_HEADER_BYTES + size,
             may_be_last=not self._spares.ready and frees_space(),
         )
-        old = self._segment.header
+        end = self._end
+        old = end.segment.header
         # A segment without a record is replaced by a larger one of the same name.
-        replaced = old.first_revision == self.last_revision + 1
+        replaced = old.first_revision == end.revision + 1
         header = layout.SegmentHeader(
             store_id=old.store_id,
-            first_revision=self.last_revision + 1,
-            predecessor_digest=self._digest,
-            predecessor_bytes=old.predecessor_bytes if replaced else self._offset_bytes,
+            first_revision=end.revision + 1,
+            predecessor_digest=end.digest,
+            predecessor_bytes=old.predecessor_bytes if replaced else end.offset_bytes,
             batch_bytes_max=self._batch_bytes_max,
-            created_ns=max(time.time_ns(), self._time_ns),
+            created_ns=max(time.time_ns(), end.time_ns),
         )
-        self._segment = Segment(spare.file, header, spare.size_bytes, is_named=False)
-        self._offset_bytes = layout.SEGMENT_HEADER_BYTES
-        with self._queue_lock:
-            self._open_group = None
+        segment = Segment(spare.file, header, spare.size_bytes, is_named=False)
+        self._end = end._replace(segment=segment, offset_bytes=layout.SEGMENT_HEADER_BYTES)
 
-    def _join_group(self, frame: bytes, revision: int, offset_bytes: int) -> tuple[Group, bool]:
+    def _join_group(self, frame: bytes, end: End, offset_bytes: int) -> tuple[Group, bool]:
+        """Queue the batch that ends there; return its group, and whether it is the first in it."""
         with self._queue_lock:
             self._require_sound()
             group = self._open_group
-            leads = group is None
-            if group is None:
-                group = self._open_group = Group(self._segment, offset_bytes)
-                self._queue.append(group)
+            if group is not None and group.segment is end.segment:
+                group.frames.append(frame)
+                group.last_revision = end.revision
+                return group, False
+            group = Group(end.segment, offset_bytes)
             group.frames.append(frame)
-            group.last_revision = revision
-            return group, leads
+            group.last_revision = end.revision
+            self._queue.append(group)
+            self._open_group = group
+            return group, True
 
     def _flush_through(self, group: Group) -> None:
         """Flush every queued group up to and with this one, unless another leader has done it."""
         with self._sync_lock:
+            if self._is_flushing or self._failure is not None:
+                self._fail(_StoppedError("a flush was stopped, and may be half done"))
+                return
             try:
                 while not group.finished:
+                    self._is_flushing = True
                     self._flush(self._close_first_group())
+                    self._is_flushing = False
             except BaseException as error:
                 # Before the lock is free: no other leader may write after a failure.
                 self._fail(error)
@@ -395,10 +436,8 @@ class LogWriter:
 
     def _fail(self, error: BaseException) -> None:
         with self._queue_lock:
-            if self._failure is None:
-                self._failure = error
+            error = self._failure = self._failure or error
             self._open_group = None
-            groups = list(self._queue)
+            for group in self._queue:
+                group.finish(error)
             self._queue.clear()
-        for group in groups:
-            group.finish(error)
