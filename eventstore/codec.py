@@ -16,6 +16,7 @@ from typing import Any
 
 import msgpack
 
+from eventstore.arguments import excerpt
 from eventstore.errors import InvalidEventError
 from eventstore.event import Event, Metadata, Plain
 
@@ -55,8 +56,12 @@ def encode_event(event: Event) -> bytes:
         _require_plain(event.data, list)
     except (TypeError, ValueError, OverflowError) as error:
         raise InvalidEventError(
-            f"event {event.type!r} can't be logged: {error}; use None, bool, int (64 bits), float, "
-            "str, bytes, list and dict, and nothing derived from them"
+            f"event {excerpt(event.type)} can't be logged: {error}; use None, bool, int (64 bits), "
+            "float, str, bytes, list and dict, and nothing derived from them"
+        ) from error
+    except AttributeError as error:
+        raise InvalidEventError(
+            f"{excerpt(event)} is no event: emit an Event(type, data)"
         ) from error
     return packed
 
@@ -70,7 +75,7 @@ def checked_metadata(metadata: Metadata) -> Metadata:
     for name, text in zip(Metadata._fields, metadata, strict=True):
         if text is not None and not _is_text(text):
             raise InvalidEventError(
-                f"the {name} of a transaction must be a text or None, not {text!r}"
+                f"the {name} of a transaction must be a text or None, not {excerpt(text)}"
             )
     return Metadata(*(None if text is None else str.__str__(text) for text in metadata))
 

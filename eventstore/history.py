@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from eventstore.arguments import excerpt
 from eventstore.errors import CompactedError
 from eventstore.event import EPOCH
 from eventstore.replay import decode_record, replay_record, stale_projections, start_state
@@ -25,17 +26,17 @@ if TYPE_CHECKING:
 _WATCH_POLL_SECONDS = 0.02
 
 
-def time_to_ns(time: datetime | int) -> int:
+def time_to_ns(time: datetime | int | None) -> int:
     """Return a time as nanoseconds since the epoch; an int already is that.
 
     Raises:
         ValueError: the datetime has no time zone.
         TypeError: it is neither.
     """
-    if isinstance(time, int):
+    if isinstance(time, int) and not isinstance(time, bool):
         return time
     if not isinstance(time, datetime):
-        raise TypeError(f"a time must be a datetime or an int of nanoseconds, not {time!r}")
+        raise TypeError(f"a time must be a datetime or an int of nanoseconds, not {excerpt(time)}")
     if time.tzinfo is None:
         raise ValueError("the time has no time zone: use an aware datetime, such as UTC")
     # To the end of the microsecond: what was shown as this time had happened by then.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
+from eventstore.arguments import checked_flag, checked_whole, excerpt
 from eventstore.format import BATCH_BYTES_DEFAULT
 
 _MIB = 1024 * 1024
@@ -30,9 +32,17 @@ class Retention:
     archive: bool = True
 
     def __post_init__(self) -> None:
-        limits = (self.age_seconds, self.size_bytes, self.revisions)
-        if any(limit is not None and limit < 0 for limit in limits):
-            raise ValueError(f"a retention limit can't be negative: {self}")
+        age = self.age_seconds
+        if age is not None:
+            if not isinstance(age, int | float) or isinstance(age, bool):
+                raise TypeError(f"age_seconds must be a number or None, not {excerpt(age)}")
+            if not 0 <= age < math.inf:
+                raise ValueError(f"age_seconds must be a number from 0 on, not {excerpt(age)}")
+        for name in ("size_bytes", "revisions"):
+            limit = getattr(self, name)
+            if limit is not None:
+                checked_whole(limit, name, 0)
+        checked_flag(self.archive, "archive")
 
     @property
     def drops(self) -> bool:
@@ -80,11 +90,11 @@ class StoreOptions:
     allow_network_file_system: bool = False
 
     def __post_init__(self) -> None:
-        if not 4096 <= self.segment_bytes <= 1024 * _MIB:
-            raise ValueError(f"segment_bytes must be from 4 KiB to 1 GiB, not {self.segment_bytes}")
-        if not 1024 <= self.batch_bytes_max <= 1024 * _MIB:
-            raise ValueError(
-                f"batch_bytes_max must be from 1 KiB to 1 GiB, not {self.batch_bytes_max}"
-            )
-        if self.checkpoint_after_bytes < 1 or self.checkpoint_after_batches < 1:
-            raise ValueError("checkpoint_after_bytes and checkpoint_after_batches start at 1")
+        checked_whole(self.segment_bytes, "segment_bytes", 4096, 1024 * _MIB)
+        checked_whole(self.batch_bytes_max, "batch_bytes_max", 1024, 1024 * _MIB)
+        checked_whole(self.checkpoint_after_bytes, "checkpoint_after_bytes", 1)
+        checked_whole(self.checkpoint_after_batches, "checkpoint_after_batches", 1)
+        checked_flag(self.background, "background")
+        checked_flag(self.allow_network_file_system, "allow_network_file_system")
+        if not isinstance(self.retention, Retention):
+            raise TypeError(f"retention must be a Retention, not {excerpt(self.retention)}")

@@ -14,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from eventstore import history
+from eventstore.arguments import checked_flag, checked_int, checked_whole, excerpt
 from eventstore.checkpoint import CheckpointContent, TableName
 from eventstore.codec import checked_metadata
 from eventstore.errors import (
@@ -31,6 +32,7 @@ from eventstore.follower import FollowerLog
 from eventstore.loading import Loading
 from eventstore.maintenance import Maintenance
 from eventstore.options import StoreOptions
+from eventstore.projection import Projection
 from eventstore.state import State, View
 from eventstore.transaction import ReadTransaction, Receipt, WriteTransaction
 from eventstore.verify import VerifyReport, verify_store
@@ -46,7 +48,6 @@ if TYPE_CHECKING:
     from eventstore.event import Batch
     from eventstore.filesystem import FileSystem
     from eventstore.log.seam import Log
-    from eventstore.projection import Projection
     from eventstore.reports import CompactionReport, RecoveryReport
 
 R = TypeVar("R", bound=ReadTransaction)
@@ -112,15 +113,18 @@ class EventStore:
             CorruptionError: the store is damaged; not one byte was changed.
             FormatVersionError: the store has a newer format; not one byte was changed.
             StorageFullError: no space to make the store.
-            ProjectionError: the projections do not fit together, or one must be rebuilt and its
-                events are no longer kept.
+            ProjectionError: one of the projections is none, they do not fit together, or one must
+                be rebuilt and its events are no longer kept.
             UnsupportedFileSystemError: the path is on a network file system.
             UnsupportedPlatformError: no durable sync is known for this platform.
         """
         known = _checked(projections)
         directory = absolute(path)
         file_system = file_system or local_file_system()
-        options = options or StoreOptions()
+        checked_flag(read_only, "read_only")
+        options = StoreOptions() if options is None else options
+        if not isinstance(options, StoreOptions):
+            raise TypeError(f"options must be a StoreOptions, not {excerpt(options)}")
         log: Log
         left_out: tuple[str, ...] = ()
         if read_only:
@@ -293,7 +297,8 @@ class EventStore:
 
         Raises:
             CompactedError: the batches that are needed are no longer kept.
-            ValueError: not one of revision and time was given, or the revision is not reached.
+            ValueError: not one of revision and time was given, the revision is not reached, or the
+                datetime has no time zone.
             TypeError: the revision is no int, or the time neither a datetime nor an int.
         """
         return self.begin_read_at(ReadTransaction, revision, time=time)
@@ -314,14 +319,13 @@ class EventStore:
         self._require_open()
         if (revision is None) == (time is None):
             raise ValueError("give one of revision and time")
-        if revision is None and time is not None:
+        if revision is None:
             time_ns = history.time_to_ns(time)
             revision = history.revision_at(self._log, time_ns, self._shown_revision())
-        if not isinstance(revision, int):
-            raise TypeError(f"a revision must be an int, not {revision!r}")
+        revision = checked_int(revision, "a revision")
         shown = self._shown_revision()
         if not 0 <= revision <= shown:
-            raise ValueError(f"revision {revision} is not there: the store is at {shown}")
+            raise ValueError(f"revision {excerpt(revision)} is not there: the store is at {shown}")
         return history.state_at(self._log, self._projections, revision)
 
     def batches(self, from_revision: int = 1, to_revision: int | None = None) -> Iterator[Batch]:
@@ -334,10 +338,13 @@ class EventStore:
         Raises:
             CompactedError: the first ones are no longer kept.
             CorruptionError: a batch is damaged.
-            ValueError: there is no such first revision.
+            ValueError: there is no such first revision, or the last one is negative.
+            TypeError: one of them is no int.
         """
         self._require_open()
         _require_revision(from_revision)
+        if to_revision is not None:
+            checked_whole(to_revision, "the last revision", 0)
         shown = self._shown_revision()
         last = shown if to_revision is None else min(to_revision, shown)
         return history.batches(self._log, from_revision, last)
@@ -354,6 +361,7 @@ class EventStore:
         Raises:
             CompactedError: the start is no longer kept.
             ValueError: there is no such first revision.
+            TypeError: it is no int.
         """
         self._require_open()
         first = self._shown_revision() + 1 if from_revision is None else from_revision
@@ -376,13 +384,18 @@ class EventStore:
         Raises:
             ReceiptError: it was not given by this store, or the history is another one.
             CompactedError: the batch is no longer kept.
+            TypeError: it is no receipt, as `Receipt.parse` makes one of a text.
         """
         self._require_open()
+        if not isinstance(receipt, Receipt):
+            raise TypeError(f"a receipt must be a Receipt, not {excerpt(receipt)}")
         if receipt.store_id != self.store_id:
             raise ReceiptError("the receipt was given by another store")
         shown = self._shown_revision()
-        if not 1 <= receipt.revision <= shown:
-            raise ReceiptError(f"revision {receipt.revision} is not there: the store is at {shown}")
+        if not isinstance(receipt.revision, int) or not 1 <= receipt.revision <= shown:
+            raise ReceiptError(
+                f"revision {excerpt(receipt.revision)} is not there: the store is at {shown}"
+            )
         [batch] = history.batches(self._log, receipt.revision, receipt.revision)
         if batch.digest != receipt.digest:
             raise ReceiptError(f"revision {receipt.revision} has another digest than the receipt")
@@ -551,6 +564,8 @@ class EventStore:
 
 def _checked(projections: Iterable[Projection]) -> tuple[Projection, ...]:
     known = tuple(projections)
+    for projection in known:
+        _require_projection(projection)
     names = [projection.name for projection in known]
     tables = [spec.name for projection in known for spec in projection.tables]
     for kind, found in (("projections", names), ("tables", tables)):
@@ -560,6 +575,18 @@ def _checked(projections: Iterable[Projection]) -> tuple[Projection, ...]:
     return known
 
 
+def _require_projection(projection: Projection) -> None:
+    if isinstance(projection, type) and issubclass(projection, Projection):
+        name = projection.__name__
+        raise ProjectionError(f"{name} is a class: give an instance of it, such as {name}()")
+    if not isinstance(projection, Projection):
+        raise ProjectionError(
+            f"{excerpt(projection)} is no projection: give instances of subclasses of Projection"
+        )
+
+
 def _require_revision(revision: int) -> None:
-    if revision < 1:
-        raise ValueError(f"there is no revision {revision}: the first batch has revision 1")
+    if checked_int(revision, "a revision") < 1:
+        raise ValueError(
+            f"there is no revision {excerpt(revision)}: the first batch has revision 1"
+        )

@@ -17,6 +17,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from eventstore.arguments import excerpt
 from eventstore.codec import encode_batch, encode_event
 from eventstore.errors import (
     ProjectionError,
@@ -128,23 +129,29 @@ class ReadTransaction:
         """Return the value of a key in a table, or the default. O(1).
 
         Raises:
+            ProjectionError: no projection of the store has such a table.
             TransactionClosedError: the transaction has ended.
         """
         view = self._view
         if view is None:
             raise _closed()
-        return view.get(self._tables[table], key, default)
+        try:
+            found = self._tables[table]
+        except (KeyError, TypeError):
+            raise _unknown(self._tables, table) from None
+        return view.get(found, key, default)
 
     def items(self, table: str, start: Any = None, stop: Any = None) -> Iterator[tuple[Any, Any]]:
         """Yield (key, value) of a table in key order, from `start` on and before `stop`.
 
         Raises:
+            ProjectionError: no projection of the store has such a table.
             TransactionClosedError: the transaction has ended.
         """
         view = self._view
         if view is None:
             raise _closed()
-        return view.items(self._tables[table], start, stop)
+        return view.items(_known(self._tables, table), start, stop)
 
     def table(self, name: str) -> ReadableTable:
         """Return a table by name.
@@ -219,11 +226,16 @@ class WriteTransaction:
         """Return the value of a key in a table, own writes included, or the default. O(1).
 
         Raises:
+            ProjectionError: no projection of the store has such a table.
             TransactionClosedError: the transaction has ended.
         """
         if not self._is_open:
             raise _closed()
-        return self._state.tables[table].get(key, default)
+        try:
+            found = self._state.tables[table]
+        except (KeyError, TypeError):
+            raise _unknown(self._state.tables, table) from None
+        return found.get(key, default)
 
     def items(self, table: str, start: Any = None, stop: Any = None) -> Iterator[tuple[Any, Any]]:
         """Yield (key, value) of a table in key order, from `start` on and before `stop`.
@@ -231,11 +243,12 @@ class WriteTransaction:
         They are as of the call, whatever this transaction emits meanwhile.
 
         Raises:
+            ProjectionError: no projection of the store has such a table.
             TransactionClosedError: the transaction has ended, also while iterating.
         """
         if not self._is_open:
             raise _closed()
-        return self._while_open(self._state.tables[table].items(start, stop))
+        return self._while_open(_known(self._state.tables, table).items(start, stop))
 
     def table(self, name: str) -> ReadableTable:
         """Return a table by name.
@@ -380,6 +393,10 @@ class WriteTransaction:
 def _known(tables: dict[str, Table], name: str) -> Table:
     try:
         return tables[name]
-    except KeyError:
-        known = ", ".join(sorted(tables))
-        raise ProjectionError(f"no table {name!r} in this store: it has {known}") from None
+    except (KeyError, TypeError):
+        raise _unknown(tables, name) from None
+
+
+def _unknown(tables: dict[str, Table], name: object) -> ProjectionError:
+    known = ", ".join(sorted(tables)) or "none"
+    return ProjectionError(f"no table {excerpt(name)} in this store: it has {known}")

@@ -18,7 +18,7 @@ ROOT = Path(eventstore.__file__).parent.parent
 PACKAGES = ("eventstore", "projections", "tools")
 
 LAYERS = [
-    {"errors", "event", "projection", "reports"},
+    {"arguments", "errors", "event", "projection", "reports"},
     {"format", "codec", "filesystem", "forwarding", "held", "mounts", "options", "place"},
     {"log", "checkpoint", "state", "packed", "survey", "judgement"},
     {

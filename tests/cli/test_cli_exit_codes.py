@@ -176,7 +176,7 @@ def test_bad_filter_is_1_and_prints_no_header(call: Call, told: Path) -> None:
     assert_one_line(result.err)
 
 
-@pytest.mark.parametrize("moment", ["6", "99999999999999999999"])
+@pytest.mark.parametrize("moment", ["6", "9223372036854775807"])
 def test_moment_that_is_not_reached_is_1(moment: str, call: Call, told: Path) -> None:
     result = call("ls", told, "--at", moment)
     assert result.code == 1

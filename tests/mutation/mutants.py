@@ -46,6 +46,7 @@ STORE_FILES = "eventstore/store_files.py"
 LOADING = "eventstore/loading.py"
 FILTERS = "projections/snapshots/filters.py"
 WALK = "projections/snapshots/walk.py"
+ARGUMENTS = "eventstore/arguments.py"
 IMPORTER = "projections/snapshots/importer.py"
 
 MUTANTS = (
@@ -637,5 +638,24 @@ MUTANTS = (
         IMPORTER,
         '            check_key(snapshot.info.name, "name")\n',
         "            pass\n",
+    ),
+    # Values that can't be meant
+    Mutant(
+        "an unknown table is a KeyError for readers",
+        TRANSACTION,
+        """            raise _unknown(self._tables, table) from None""",
+        """            raise""",
+    ),
+    Mutant(
+        "a bool is a number",
+        ARGUMENTS,
+        "    if not isinstance(value, int) or isinstance(value, bool):\n",
+        "    if not isinstance(value, int):\n",
+    ),
+    Mutant(
+        "a class is taken for a projection",
+        STORE,
+        "        _require_projection(projection)\n",
+        "        pass\n",
     ),
 )

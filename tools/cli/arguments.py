@@ -1,7 +1,13 @@
-"""The arguments and options that verbs have in common."""
+"""The arguments and options that verbs have in common, and the ranges of the others.
+
+Whatever stands on the command line is checked here, so that what can't be meant is a usage error
+before anything is opened, and nothing further in has to expect it.
+"""
 
 from __future__ import annotations
 
+import math
+import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
@@ -10,6 +16,29 @@ from tools.cli.text import parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+_INT64_MAX = 2**63 - 1
+_WAIT_SECONDS_MAX = 365 * 24 * 60 * 60
+
+REVISION = click.IntRange(min=1, max=_INT64_MAX)
+COUNT = click.IntRange(min=0, max=_INT64_MAX)
+
+
+class _Seconds(click.FloatRange):
+    """A time to wait: unlike a plain range it has no NaN, which is neither below nor above."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return the number of seconds."""
+        seconds = float(super().convert(value, param, ctx))
+        if math.isnan(seconds):
+            self.fail(f"{value!r} is not a number of seconds", param, ctx)
+        return seconds
+
+
+SECONDS = _Seconds(min=0, max=_WAIT_SECONDS_MAX)
 
 
 class Moment(NamedTuple):
@@ -28,7 +57,25 @@ def checked_path(context: click.Context, parameter: click.Parameter, path: str) 
     """Return a path; an empty one, from an unset variable, would mean the current directory."""
     if not path:
         raise click.BadParameter("the path is empty", ctx=context, param=parameter)
+    try:
+        if b"\0" in os.fsencode(path):
+            raise ValueError("a NUL character is in it")
+    except ValueError as error:
+        raise click.BadParameter(
+            f"no file can have the path {path!a}: {error}", ctx=context, param=parameter
+        ) from error
     return path
+
+
+def checked_text(context: click.Context, parameter: click.Parameter, text: str) -> str:
+    """Return a text for the history, which keeps Unicode."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise click.BadParameter(
+            f"{text!a} is not text in UTF-8", ctx=context, param=parameter
+        ) from error
+    return text
 
 
 def parsed_moment(
@@ -38,7 +85,13 @@ def parsed_moment(
     if text is None:
         return None
     if text.isascii() and text.isdecimal():
-        return Moment(revision=int(text))
+        # Cut first: Python refuses to read numbers of thousands of digits.
+        revision = int(text.lstrip("0")[: len(str(_INT64_MAX)) + 1] or "0")
+        if revision > _INT64_MAX:
+            raise click.BadParameter(
+                f"a revision is at most {_INT64_MAX}", ctx=context, param=parameter
+            )
+        return Moment(revision=revision)
     try:
         return Moment(time_ns=parse_time(text))
     except ValueError as error:

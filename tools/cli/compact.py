@@ -9,7 +9,7 @@ import click
 from eventstore import StoreOptions, verify_store
 from projections.snapshots import MetaStore
 from tools.cli import output
-from tools.cli.arguments import json_option, store_argument
+from tools.cli.arguments import SECONDS, json_option, store_argument
 from tools.cli.text import format_size
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.option(
     "--wait",
     "wait_seconds",
-    type=click.FloatRange(min=0),
+    type=SECONDS,
     default=0.0,
     metavar="SECONDS",
     help="How long to wait for another process to let go of the store; not at all by default.",

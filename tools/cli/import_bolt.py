@@ -6,14 +6,20 @@ import click
 
 from projections.snapshots.importer import import_containerd
 from tools.cli import output
-from tools.cli.arguments import checked_path, json_option, store_argument
+from tools.cli.arguments import checked_path, checked_text, json_option, store_argument
 from tools.cli.text import printable
 
 
 @click.command("import-bolt")
 @click.argument("database", metavar="DB", callback=checked_path)
 @store_argument
-@click.option("--actor", default="import", show_default=True, help="Who, for the history.")
+@click.option(
+    "--actor",
+    default="import",
+    show_default=True,
+    callback=checked_text,
+    help="Who, for the history.",
+)
 @json_option
 def command(database: str, store: str, actor: str, as_json: bool) -> None:
     """Make the new store STORE of DB, the metadata.db of a containerd snapshotter.

@@ -10,7 +10,7 @@ import click
 from projections.snapshots import NotFoundError
 from projections.snapshots.events import id_in
 from tools.cli import output
-from tools.cli.arguments import json_option, store_argument
+from tools.cli.arguments import COUNT, REVISION, json_option, store_argument
 from tools.cli.batches import write_batch
 from tools.cli.reading import open_for_reading
 from tools.cli.records import batch_record
@@ -24,18 +24,16 @@ if TYPE_CHECKING:
     Change = tuple[Batch, tuple[Event, ...]]
     """A batch, and those of its events that are to be shown."""
 
-_REVISION = click.IntRange(min=1)
-
 
 @click.command("log")
 @store_argument
 @click.option("--key", metavar="KEY", help="Only what happened to the snapshots that ever had KEY.")
-@click.option("--from", "first", type=_REVISION, metavar="REVISION", help="The first revision.")
-@click.option("--to", "last", type=_REVISION, metavar="REVISION", help="The last revision.")
+@click.option("--from", "first", type=REVISION, metavar="REVISION", help="The first revision.")
+@click.option("--to", "last", type=REVISION, metavar="REVISION", help="The last revision.")
 @click.option(
     "-n",
     "--limit",
-    type=click.IntRange(min=0),
+    type=COUNT,
     metavar="COUNT",
     help="At most this many batches: with --from the first ones, else the newest.",
 )
