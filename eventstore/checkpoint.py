@@ -245,7 +245,7 @@ def _read(file_system: FileSystem, path: str, *, with_digest: bool) -> Checkpoin
     except layout.MalformedError as error:
         raise CorruptionError(path, error.offset_bytes, error.reason) from error
     except layout.NewerVersionError as error:
-        raise FormatVersionError(path, error.found_version, layout.FORMAT_VERSION) from error
+        raise FormatVersionError(path, error.found_version, error.known_version) from error
     except DecodeError as error:
         raise CorruptionError(path, 0, f"the rows can't be decoded: {error}") from error
     finally:

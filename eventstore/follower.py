@@ -311,7 +311,7 @@ class _DurableFile:
             return layout.unpack_durable(block.load(), store_id)
         except layout.NewerVersionError as error:
             raise FormatVersionError(
-                self._path, error.found_version, layout.FORMAT_VERSION
+                self._path, error.found_version, error.known_version
             ) from error
 
 

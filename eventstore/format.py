@@ -22,8 +22,10 @@ from zlib import crc32
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-FORMAT_VERSION = 1
-"""The version written, and the newest one read."""
+SEGMENT_VERSION = 2
+CHECKPOINT_VERSION = 1
+DURABLE_VERSION = 1
+"""The version of each kind of file that is written; it and every older one is read."""
 
 STORE_ID_BYTES = 16
 
@@ -38,20 +40,27 @@ DIRECTORY_NAMES = (WAL_NAME, CHECKPOINTS_NAME, ARCHIVE_NAME, TORN_NAME)
 
 BATCH_BYTES_DEFAULT = 16 * 1024 * 1024
 """The cap on an encoded batch unless the options say otherwise."""
+BATCH_BYTES_LIMIT = 1024 * 1024 * 1024
+"""No cap is higher; a header that states one is damaged."""
 
 _SEGMENT_NAME = re.compile(r"([0-9]{20})\.log")
 _CHECKPOINT_NAME = re.compile(r"([0-9]{20})\.ckpt")
 _ARCHIVE_NAME = re.compile(r"([0-9]{20})\.log\.gz")
 
 _SEGMENT_MAGIC = b"EVSTWAL\0"
-_SEGMENT_HEADER = struct.Struct("<8sII16sQQQ32s")
+_SEGMENT_HEADER = struct.Struct("<8sII16sQQQ32s8s")
 SEGMENT_HEADER_BYTES = 512
 """One sector, so that a torn write of the first record can't reach the header."""
 
 _RECORD_DIGESTED = struct.Struct("<IIQQQ")
 _RECORD_HEADER = struct.Struct("<IIQQQ32sII")
-RECORD_HEADER_BYTES = 72
+_RECORD_HEADER_BYTES = 72
+MARK_BYTES = 8
+RECORD_HEADER_BYTES = MARK_BYTES + _RECORD_HEADER_BYTES
+"""Of a record as it is written now; one of version 1 has no mark."""
 RECORD_ALIGNMENT_BYTES = 8
+SEGMENT_BYTES_LIMIT = SEGMENT_HEADER_BYTES + RECORD_HEADER_BYTES + BATCH_BYTES_LIMIT
+"""No segment is longer: `StoreOptions` allows 1 GiB, and a larger one holds a single record."""
 
 _DURABLE = struct.Struct("<8sI16sQI")
 _DURABLE_MAGIC = b"EVSTDUR\0"
@@ -71,7 +80,9 @@ _UINT32 = struct.Struct("<I")
 _UINT32_ARRAY_CODE = "I"
 
 if (
-    _RECORD_HEADER.size != RECORD_HEADER_BYTES
+    _RECORD_HEADER.size != _RECORD_HEADER_BYTES
+    or RECORD_HEADER_BYTES % RECORD_ALIGNMENT_BYTES
+    or MARK_BYTES % RECORD_ALIGNMENT_BYTES
     or _DURABLE.size != DURABLE_BYTES
     or _CHUNK_HEADER.size != CHUNK_HEADER_BYTES
     or _SEGMENT_HEADER.size + _UINT32.size > SEGMENT_HEADER_BYTES
@@ -89,11 +100,12 @@ class MalformedError(Exception):
 
 
 class NewerVersionError(Exception):
-    """A well-formed header of a format version that is newer than `FORMAT_VERSION`."""
+    """A well-formed header of a format version that is newer than the one known here."""
 
-    def __init__(self, found_version: int) -> None:
+    def __init__(self, found_version: int, known_version: int) -> None:
         super().__init__(f"format version {found_version}")
         self.found_version = found_version
+        self.known_version = known_version
 
 
 class SegmentHeader(NamedTuple):
@@ -106,6 +118,7 @@ class SegmentHeader(NamedTuple):
         predecessor_bytes: where the records of the preceding segment end; 0 for the first one.
         batch_bytes_max: the cap on payloads that writer and reader of this segment keep.
         created_ns: when the segment came into use.
+        mark: what every record starts with and no payload holds; empty in a segment of version 1.
     """
 
     store_id: bytes
@@ -114,6 +127,33 @@ class SegmentHeader(NamedTuple):
     predecessor_bytes: int
     batch_bytes_max: int
     created_ns: int
+    mark: bytes = b""
+
+    @property
+    def framing(self) -> Framing:
+        """How the records of the segment are framed."""
+        return Framing(record_seed(self.store_id), self.mark)
+
+
+class Framing(NamedTuple):
+    """What the records of a segment have in common.
+
+    Attributes:
+        seed: of their checksums.
+        mark: that each starts with; empty in a segment of version 1.
+    """
+
+    seed: int
+    mark: bytes
+
+    @property
+    def header_bytes(self) -> int:
+        """Length of a record's header."""
+        return len(self.mark) + _RECORD_HEADER_BYTES
+
+    def record_bytes(self, payload_bytes: int) -> int:
+        """Return the length of a whole record with a payload of that length."""
+        return len(self.mark) + _RECORD_HEADER_BYTES + padded_bytes(payload_bytes)
 
 
 class RecordHeader(NamedTuple):
@@ -257,13 +297,14 @@ def pack_segment_header(header: SegmentHeader) -> bytes:
     """Return the first `SEGMENT_HEADER_BYTES` of a segment."""
     fields = _SEGMENT_HEADER.pack(
         _SEGMENT_MAGIC,
-        FORMAT_VERSION,
+        SEGMENT_VERSION if header.mark else 1,
         header.batch_bytes_max,
         header.store_id,
         header.first_revision,
         header.predecessor_bytes,
         header.created_ns,
         header.predecessor_digest,
+        header.mark,
     )
     return seal_block(fields, SEGMENT_HEADER_BYTES)
 
@@ -275,12 +316,20 @@ def unpack_segment_header(block: bytes) -> SegmentHeader:
         MalformedError: the bytes are not a segment header.
         NewerVersionError: they are one of a newer format.
     """
-    check_block(block, SEGMENT_HEADER_BYTES, _SEGMENT_MAGIC, "segment header")
-    (_, _, batch_bytes_max, store_id, first_revision, predecessor_bytes, created_ns, digest) = (
+    version = check_block(
+        block, SEGMENT_HEADER_BYTES, _SEGMENT_MAGIC, SEGMENT_VERSION, "segment header"
+    )
+    _, _, batch_bytes_max, store_id, first_revision, predecessor_bytes, created_ns, digest, mark = (
         _SEGMENT_HEADER.unpack_from(block)
     )
+    if batch_bytes_max > BATCH_BYTES_LIMIT:
+        raise MalformedError(12, f"the segment header allows payloads of {batch_bytes_max} bytes")
+    if version == 1:
+        mark = b""
+    elif 0 in mark:
+        raise MalformedError(88, "the mark in the segment header holds a zero")
     return SegmentHeader(
-        store_id, first_revision, digest, predecessor_bytes, batch_bytes_max, created_ns
+        store_id, first_revision, digest, predecessor_bytes, batch_bytes_max, created_ns, mark
     )
 
 
@@ -290,8 +339,8 @@ def seal_block(fields: bytes, block_bytes: int) -> bytes:
     return body + _UINT32.pack(crc32(body))
 
 
-def check_block(block: bytes, block_bytes: int, magic: bytes, what: str) -> None:
-    """Check magic, checksum and version of a block made by `seal_block`.
+def check_block(block: bytes, block_bytes: int, magic: bytes, known_version: int, what: str) -> int:
+    """Check magic, checksum and version of a block made by `seal_block`; return the version.
 
     The version is the 4 bytes after the magic. It is believed only under a good checksum, so
     that a flipped bit is not mistaken for a newer release.
@@ -308,18 +357,18 @@ def check_block(block: bytes, block_bytes: int, magic: bytes, what: str) -> None
     if crc32(memoryview(block)[: -_UINT32.size]) != crc:
         raise MalformedError(0, f"{what} fails its checksum")
     (version,) = _UINT32.unpack_from(block, len(magic))
-    if version != FORMAT_VERSION:
-        raise NewerVersionError(version)
+    return _known(version, known_version)
+
+
+def _known(version: int, known_version: int) -> int:
+    if not 1 <= version <= known_version:
+        raise NewerVersionError(version, known_version)
+    return version
 
 
 def padded_bytes(payload_bytes: int) -> int:
     """Return the length of a payload with its padding."""
     return (payload_bytes + RECORD_ALIGNMENT_BYTES - 1) & -RECORD_ALIGNMENT_BYTES
-
-
-def record_bytes(payload_bytes: int) -> int:
-    """Return the length of a whole record with a payload of that length."""
-    return RECORD_HEADER_BYTES + padded_bytes(payload_bytes)
 
 
 def chain_digest(previous: bytes, digested: bytes, payload: bytes | memoryview) -> bytes:
@@ -337,29 +386,33 @@ def frame_record(
     time_ns: int,
     durable_revision: int,
     previous_digest: bytes,
-    seed: int,
+    framing: Framing,
 ) -> tuple[bytes, bytes]:
-    """Frame an encoded batch.
+    """Frame an encoded batch, which must not hold the mark.
 
     Returns:
-        the record, padded, and the batch's chain digest.
+        the record, padded, and the batch's chain digest, which does not depend on the mark.
     """
+    seed, mark = framing
     digested = _RECORD_DIGESTED.pack(
         len(payload), crc32(payload, seed), revision, time_ns, durable_revision
     )
     digest = chain_digest(previous_digest, digested, payload)
-    unsealed = digested + digest + b"\0\0\0\0"
+    unsealed = mark + digested + digest + b"\0\0\0\0"
     header = unsealed + _UINT32.pack(crc32(unsealed, seed))
-    return (header + payload).ljust(record_bytes(len(payload)), b"\0"), digest
+    return (header + payload).ljust(framing.record_bytes(len(payload)), b"\0"), digest
 
 
-def unpack_record_header(block: bytes | memoryview, seed: int) -> RecordHeader | None:
-    """Return the record header in `RECORD_HEADER_BYTES` bytes, or None if it is not valid.
+def unpack_record_header(block: bytes, framing: Framing) -> RecordHeader | None:
+    """Return the record header in `framing.header_bytes` bytes, or None if it is not valid.
 
     No length is believed, and nothing allocated, before this has said that the header is whole.
     """
+    seed, mark = framing
+    if not block.startswith(mark):
+        return None
     payload_bytes, payload_crc, revision, time_ns, durable_revision, digest, zero, crc = (
-        _RECORD_HEADER.unpack(block)
+        _RECORD_HEADER.unpack_from(block, len(mark))
     )
     if crc32(block[: -_UINT32.size], seed) != crc or zero or not payload_bytes:
         return None
@@ -367,7 +420,7 @@ def unpack_record_header(block: bytes | memoryview, seed: int) -> RecordHeader |
 
 
 def peek_payload_bytes(window: bytes, offset_bytes: int) -> int:
-    """Return the length field of what may be a record header; not to be relied on."""
+    """Return the length field of what may be a header without its mark; not to be relied on."""
     length: int = _UINT32.unpack_from(window, offset_bytes)[0]
     return length
 
@@ -396,7 +449,7 @@ def pack_checkpoint_header(header: CheckpointHeader) -> bytes:
         raise ValueError("the names of the tables do not fit into a checkpoint header")
     fields = _CHECKPOINT_HEADER.pack(
         _CHECKPOINT_MAGIC,
-        FORMAT_VERSION,
+        CHECKPOINT_VERSION,
         block_bytes,
         header.store_id,
         header.revision,
@@ -427,7 +480,7 @@ def unpack_checkpoint_header(block: bytes) -> CheckpointHeader:
         MalformedError: the bytes are not a checkpoint header.
         NewerVersionError: they are one of a newer format.
     """
-    check_block(block, len(block), _CHECKPOINT_MAGIC, "checkpoint header")
+    check_block(block, len(block), _CHECKPOINT_MAGIC, CHECKPOINT_VERSION, "checkpoint header")
     _, _, _, store_id, revision, time_ns, digest = _CHECKPOINT_HEADER.unpack_from(block)
     table_names = block[_CHECKPOINT_HEADER.size : -_UINT32.size]
     return CheckpointHeader(store_id, revision, time_ns, digest, table_names)
@@ -505,7 +558,7 @@ def pack_footer(footer: CheckpointFooter) -> bytes:
     """Return the last block of a checkpoint."""
     counts = b"".join(_ROW_COUNT.pack(count) for count in footer.row_counts)
     fields = _FOOTER.pack(
-        _FOOTER_MAGIC, FORMAT_VERSION, len(footer.row_counts), footer.chunk_count, footer.digest
+        _FOOTER_MAGIC, CHECKPOINT_VERSION, len(footer.row_counts), footer.chunk_count, footer.digest
     )
     return seal_block(fields + counts, footer_bytes(len(footer.row_counts)))
 
@@ -517,7 +570,8 @@ def unpack_footer(block: bytes, table_count: int) -> CheckpointFooter:
         MalformedError: the bytes are not the footer of a checkpoint with that many tables.
         NewerVersionError: they are one of a newer format.
     """
-    check_block(block, footer_bytes(table_count), _FOOTER_MAGIC, "checkpoint footer")
+    size = footer_bytes(table_count)
+    check_block(block, size, _FOOTER_MAGIC, CHECKPOINT_VERSION, "checkpoint footer")
     _, _, counted, chunk_count, digest = _FOOTER.unpack_from(block)
     if counted != table_count:
         raise MalformedError(0, f"the footer counts {counted} tables, the header {table_count}")
@@ -528,7 +582,7 @@ def unpack_footer(block: bytes, table_count: int) -> CheckpointFooter:
 
 def pack_durable(store_id: bytes, durable_revision: int) -> bytes:
     """Return the content of the `durable` file."""
-    fields = _DURABLE.pack(_DURABLE_MAGIC, FORMAT_VERSION, store_id, durable_revision, 0)
+    fields = _DURABLE.pack(_DURABLE_MAGIC, DURABLE_VERSION, store_id, durable_revision, 0)
     return fields[: -_UINT32.size] + _UINT32.pack(crc32(fields[: -_UINT32.size]))
 
 
@@ -547,8 +601,7 @@ def unpack_durable(block: bytes, store_id: bytes | None) -> int | None:
     sound = crc32(block[: DURABLE_BYTES - _UINT32.size]) == crc
     if not sound or magic != _DURABLE_MAGIC:
         return None
-    if version != FORMAT_VERSION:
-        raise NewerVersionError(version)
+    _known(version, DURABLE_VERSION)
     if store_id is not None and found_id != store_id:
         return None
     return int(revision)

@@ -35,8 +35,8 @@ class Tail:
         source: where it is.
         header: its first sector.
         end: where its valid records end, and why.
-        durable_claim: the highest durable revision that whole records behind an invalid one
-            state; 0 if there is no such record.
+        durable_claim: the highest durable revision that record headers behind an invalid record
+            state; 0 if there is no such header.
         proven_bytes: where the records end that are known to have been synced.
     """
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 
 from eventstore.arguments import checked_flag, checked_whole, excerpt
-from eventstore.format import BATCH_BYTES_DEFAULT
+from eventstore.format import BATCH_BYTES_DEFAULT, BATCH_BYTES_LIMIT
 
 _MIB = 1024 * 1024
 
@@ -91,7 +91,7 @@ class StoreOptions:
 
     def __post_init__(self) -> None:
         checked_whole(self.segment_bytes, "segment_bytes", 4096, 1024 * _MIB)
-        checked_whole(self.batch_bytes_max, "batch_bytes_max", 1024, 1024 * _MIB)
+        checked_whole(self.batch_bytes_max, "batch_bytes_max", 1024, BATCH_BYTES_LIMIT)
         checked_whole(self.checkpoint_after_bytes, "checkpoint_after_bytes", 1)
         checked_whole(self.checkpoint_after_batches, "checkpoint_after_batches", 1)
         checked_flag(self.background, "background")

@@ -15,7 +15,7 @@ from eventstore.errors import CorruptionError
 from eventstore.filesystem import join, write_file
 from eventstore.log.reader import Position, start_of
 from eventstore.log.spare import preallocate
-from eventstore.log.writer import Segment
+from eventstore.log.writer import Segment, draw_mark
 from eventstore.place import sync_names_above
 from eventstore.reports import RecoveryReport, TornTail, Verdict
 
@@ -130,6 +130,7 @@ def _create_first_segment(file_system: FileSystem, path: str, options: StoreOpti
         predecessor_bytes=0,
         batch_bytes_max=options.batch_bytes_max,
         created_ns=max(time.time_ns(), 0),  # as records have it
+        mark=draw_mark(),
     )
     directory = join(path, layout.WAL_NAME)
     spare = preallocate(file_system, join(directory, layout.spare_name(0)), options.segment_bytes)

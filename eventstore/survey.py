@@ -38,10 +38,10 @@ from eventstore.log.reader import (
     Record,
     ScanEnd,
     SegmentScanner,
-    highest_durable_claim,
     read_segment_header,
     start_of,
 )
+from eventstore.log.search import highest_durable_claim
 from eventstore.log.segments import SegmentSource, list_sources, opened_source
 from eventstore.reports import Problem
 
@@ -145,9 +145,7 @@ def _read_durable(
     try:
         return unpack(read_file(file_system, durable_path, layout.DURABLE_BYTES))
     except layout.NewerVersionError as error:
-        raise FormatVersionError(
-            durable_path, error.found_version, layout.FORMAT_VERSION
-        ) from error
+        raise FormatVersionError(durable_path, error.found_version, error.known_version) from error
 
 
 class _Surveyor:
@@ -285,7 +283,7 @@ class _Surveyor:
             return
         take(record)
         self._replayed_batches += 1
-        self._replayed_bytes += layout.record_bytes(len(record.payload))
+        self._replayed_bytes += record.end_bytes - record.offset_bytes
 
 
 def _raise_if(problem: Problem | None) -> None:

@@ -36,11 +36,11 @@ from eventstore.log.reader import (
     Record,
     ScanEnd,
     SegmentScanner,
-    highest_durable_claim,
     read_segment_header,
     start_of,
 )
 from eventstore.log.runs import SegmentRuns
+from eventstore.log.search import highest_durable_claim
 from eventstore.log.segments import SegmentSource, list_sources, opened_source
 from eventstore.place import being_made, require_remains
 from eventstore.replay import decode_record, replay_record, stale_projections, start_state

@@ -77,7 +77,7 @@ def _condition(image: Image, files: Files, path: str) -> _Condition:
     later = [
         span.durable_revision
         for span in spans[intact + 1 :]
-        if content[span.start : span.end] == whole[span.start : span.end]
+        if content[span.start : span.header_end] == whole[span.start : span.header_end]
     ]
     ends_in_zeros = not any(content[end:])
     return _Condition(

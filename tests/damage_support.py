@@ -6,6 +6,7 @@ what is known of the bytes does not depend on the engine.
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import random
 import struct
@@ -28,7 +29,10 @@ PATH = "/store"
 DIRECTORIES = ("wal", "checkpoints", "archive", "torn")
 SEGMENT_BYTES = 4096
 HEADER_BYTES = 512
-RECORD_HEADER_BYTES = 72
+MARK_PLACE = slice(88, 96)
+FIELDS_BYTES = 72
+RECORD_HEADER_BYTES = 80
+"""With the mark, which records of version 1 lack."""
 OPTIONS = StoreOptions(segment_bytes=SEGMENT_BYTES, background=False, batch_bytes_max=2048)
 
 LEFTOVERS = {
@@ -63,6 +67,7 @@ class Span(NamedTuple):
 
     revision: int
     start: int
+    header_end: int
     payload_end: int
     end: int
     durable_revision: int
@@ -73,17 +78,25 @@ def record_spans(segment: bytes) -> list[Span]:
     """Walk the records of an undamaged segment."""
     spans = []
     offset = HEADER_BYTES
-    while offset + RECORD_HEADER_BYTES <= len(segment):
+    mark_bytes = len(mark_of(segment))
+    header_bytes = mark_bytes + FIELDS_BYTES
+    while offset + header_bytes <= len(segment):
         payload_bytes, _, revision, _, durable, digest = struct.unpack_from(
-            "<IIQQQ32s", segment, offset
+            "<IIQQQ32s", segment, offset + mark_bytes
         )
         if not payload_bytes:
             break
-        payload_end = offset + RECORD_HEADER_BYTES + payload_bytes
+        header_end = offset + header_bytes
+        payload_end = header_end + payload_bytes
         end = (payload_end + 7) // 8 * 8
-        spans.append(Span(revision, offset, payload_end, end, durable, digest))
+        spans.append(Span(revision, offset, header_end, payload_end, end, durable, digest))
         offset = end
     return spans
+
+
+def mark_of(segment: bytes) -> bytes:
+    """Return what every record of an undamaged segment starts with: nothing in version 1."""
+    return segment[MARK_PLACE] if segment[8] > 1 else b""
 
 
 def forge_record(
@@ -93,6 +106,7 @@ def forge_record(
     durable_revision: int,
     previous_digest: bytes,
     *,
+    mark: bytes,
     time_ns: int = 2**62,
     payload_bytes: int | None = None,
 ) -> bytes:
@@ -103,9 +117,32 @@ def forge_record(
         "<IIQQQ", stated, zlib.crc32(payload, seed), revision, time_ns, durable_revision
     )
     digest = hashlib.sha256(previous_digest + digested + payload).digest()
-    header = digested + digest + bytes(4)
+    header = mark + digested + digest + bytes(4)
     record = header + struct.pack("<I", zlib.crc32(header, seed)) + payload
     return record + bytes(-len(record) % 8)
+
+
+def as_version_1(image: Image) -> Image:
+    """Return a store as the first release would have written it: no record has a mark."""
+    files = dict(image.files)
+    end = 0
+    for path in image.segments:
+        whole, spans = image.contents[path], image.spans[path]
+        header = bytearray(whole[:HEADER_BYTES])
+        header[8], header[MARK_PLACE] = 1, bytes(8)
+        struct.pack_into("<Q", header, 40, end)
+        parts = [reseal(bytes(header))]
+        for span in spans:
+            fields = whole[span.start + 8 : span.header_end - 4]
+            crc = zlib.crc32(fields, zlib.crc32(image.store_id))
+            parts += [fields, struct.pack("<I", crc), whole[span.header_end : span.end]]
+        content = b"".join(parts)
+        end = len(content)
+        if path.endswith(".gz"):
+            files[path] = gzip.compress(content, mtime=0)
+        else:
+            files[path] = content.ljust(len(whole), b"\0")
+    return replace(image, files=files)
 
 
 def reseal(block: bytes) -> bytes:
@@ -311,10 +348,12 @@ def with_pending(image_seed: int = 1, batches: int = 2) -> Image:
     digest, digests = image.digests[-1], list(image.digests)
     pending = b""
     for revision in range(image.written + 1, image.written + 1 + batches):
+        payload = _payload(writer.events())
         record = forge_record(
-            image.store_id, _payload(writer.events()), revision, image.written, digest
+            image.store_id, payload, revision, image.written, digest, mark=mark_of(segment)
         )
-        digest = record[32:64]
+        [span] = record_spans(segment[:HEADER_BYTES] + record)
+        digest = span.digest
         digests.append(digest)
         pending += record
     assert end + len(pending) + 64 < len(segment), "choose other numbers: no room for more batches"

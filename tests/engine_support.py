@@ -93,7 +93,7 @@ def end_of_records(segment: Path) -> int:
     found = records(segment)
     if not found:
         return layout.SEGMENT_HEADER_BYTES
-    return found[-1].offset_bytes + layout.record_bytes(len(found[-1].payload))
+    return found[-1].end_bytes
 
 
 def overwrite(path: Path, offset: int, data: bytes) -> None:

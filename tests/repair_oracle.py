@@ -19,6 +19,7 @@ from damage_support import (
     Shelf,
     file_system_of,
     items_of,
+    mark_of,
 )
 
 from eventstore import (
@@ -101,14 +102,28 @@ def _read(
     if path.endswith(".gz"):
         content = _readable_part(content)
     whole = image.contents[path]
-    previous = image.spans[path][0].revision - 1
-    if content[:HEADER_BYTES] == whole[:HEADER_BYTES]:
-        linked.add(previous + 1)
+    first = image.spans[path][0]
+    has_header = content[:HEADER_BYTES] == whole[:HEADER_BYTES]
+    if has_header:
+        linked.add(first.revision)
+    # The first record says which mark all have. Without marks, or without knowing it, only what
+    # follows a record is sure to be one, or a damaged record whose header holds.
+    is_sure = has_header or _is_same(content, whole, first.start, first.header_end)
+    sure_at = 0
     for span in image.spans[path]:
         # Padding holds nothing: it is made anew.
-        if _has_record(content, whole[span.start : span.payload_end]):
+        if not _has_record(content, whole[span.start : span.payload_end]):
+            has_marks = mark_of(whole) != b""
+            is_sure &= has_marks or _is_same(content, whole, span.start, span.header_end)
+            continue
+        linked.add(span.revision + 1)
+        if is_sure or (sure_at == span.start and _is_same(content, whole, span.start, span.end)):
             readable.add(span.revision)
-            linked.add(span.revision + 1)
+        sure_at = span.end
+
+
+def _is_same(content: bytes, whole: bytes, start: int, end: int) -> bool:
+    return content[start:end] == whole[start:end]
 
 
 def _has_record(content: bytes, record: bytes) -> bool:

@@ -34,6 +34,7 @@ def test_worked_example_reads_back() -> None:
         predecessor_bytes=0,
         batch_bytes_max=16 * 1024 * 1024,
         created_ns=1_700_000_000_000_000_000,
+        mark=bytes.fromhex("a1b2c3d4e5f60718"),
     )
     scanner = SegmentScanner(file, header, start_of(header))
     [record] = list(scanner)
@@ -41,7 +42,7 @@ def test_worked_example_reads_back() -> None:
     assert scanner.end.problem is None
     assert (record.revision, record.time_ns) == (1, 1_700_000_000_500_000_000)
     assert decode_batch(record.payload) == (
-        Metadata("puller", "unpack", None),
+        Metadata("puller", "unpack web", None),
         (Event("counter.added", {"by": 2}),),
     )
 

@@ -4,6 +4,7 @@ A scan starts at a known place in the digest chain and yields records for as lon
 whole, is the next revision, and continues the chain. Where that ends, `ScanEnd` says how: in
 zeros (nothing was ever written there), or at bytes that are no valid next record. What the end
 *means* is decided elsewhere (`eventstore.recovery`); the scanner never writes and never guesses.
+What lies behind invalid bytes is looked for by `eventstore.log.search`.
 
 Memory: one read-ahead window (1 MiB), or one record if that is larger. An archived segment comes
 to it unpacked, as a whole (`eventstore.log.segments`).
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from eventstore.filesystem import File
-
-_TAIL_SLICE_BYTES = 1024 * 1024
-_ZERO_HEADER = bytes(layout.RECORD_HEADER_BYTES)
 
 
 class Position(NamedTuple):
@@ -53,6 +51,7 @@ class Record(NamedTuple):
         digest: chain digest of the batch.
         payload: the batch, packed.
         path: of the segment.
+        end_bytes: where the next record starts.
     """
 
     offset_bytes: int
@@ -62,6 +61,7 @@ class Record(NamedTuple):
     digest: bytes
     payload: bytes
     path: str
+    end_bytes: int
 
 
 class ScanEnd(NamedTuple):
@@ -80,15 +80,17 @@ def read_segment_header(file: File) -> layout.SegmentHeader:
     """Read and check the first sector of a segment.
 
     Raises:
-        CorruptionError: it is not a segment header.
+        CorruptionError: it is not a segment header, or the file is longer than a segment can be.
         FormatVersionError: it is one of a newer format.
     """
+    if file.size_bytes() > layout.SEGMENT_BYTES_LIMIT:
+        raise CorruptionError(file.path, 0, "the file is longer than any segment")
     try:
         return layout.unpack_segment_header(file.read(0, layout.SEGMENT_HEADER_BYTES))
     except layout.MalformedError as error:
         raise CorruptionError(file.path, error.offset_bytes, error.reason) from error
     except layout.NewerVersionError as error:
-        raise FormatVersionError(file.path, error.found_version, layout.FORMAT_VERSION) from error
+        raise FormatVersionError(file.path, error.found_version, error.known_version) from error
 
 
 def start_of(header: layout.SegmentHeader) -> Position:
@@ -108,7 +110,7 @@ class SegmentScanner:
     def __init__(self, file: File, header: layout.SegmentHeader, start: Position) -> None:
         self._window = Window(file)
         self._path = file.path
-        self._seed = layout.record_seed(header.store_id)
+        self._framing = header.framing
         self._payload_bytes_max = header.batch_bytes_max
         self.position = start
         self.end: ScanEnd | None = None
@@ -120,7 +122,7 @@ class SegmentScanner:
                 self.end = record
                 return
             self.position = Position(
-                record.offset_bytes + layout.record_bytes(len(record.payload)),
+                record.end_bytes,
                 record.revision,
                 record.digest,
                 record.time_ns,
@@ -128,20 +130,18 @@ class SegmentScanner:
             yield record
 
     def _next(self) -> Record | ScanEnd:
-        offset, revision, previous_digest, time_ns = self.position
-        block = self._window.read(offset, layout.RECORD_HEADER_BYTES)
-        if len(block) < layout.RECORD_HEADER_BYTES:
-            return self._ended("the file ends inside a record header" if any(block) else None)
-        header = layout.unpack_record_header(block, self._seed)
+        offset = self.position.offset_bytes
+        framing = self._framing
+        block = self._window.read(offset, framing.header_bytes)
+        header = next_header(block, framing, self.position, self._payload_bytes_max)
         if header is None:
-            return self._ended_at_invalid_header(block)
-        problem = _misfit(header, revision, time_ns, self._payload_bytes_max)
-        if problem:
-            return self._ended(problem)
+            return self._ended_at_zeros()
+        if isinstance(header, str):
+            return self._ended(header)
         size = layout.padded_bytes(header.payload_bytes)
-        padded = self._window.read(offset + layout.RECORD_HEADER_BYTES, size)
+        padded = self._window.read(offset + framing.header_bytes, size)
         payload = padded[: header.payload_bytes]
-        problem = _damage(header, padded, payload, previous_digest, self._seed)
+        problem = _damage(header, padded, payload, self.position.digest, framing.seed)
         if problem:
             return self._ended(problem)
         return Record(
@@ -152,13 +152,11 @@ class SegmentScanner:
             header.digest,
             payload,
             self._path,
+            offset + framing.header_bytes + size,
         )
 
-    def _ended_at_invalid_header(self, block: bytes) -> ScanEnd:
-        offset = self.position.offset_bytes
-        if block != _ZERO_HEADER:
-            return self._ended("a record header fails its checksum")
-        if self._window.is_zero_from(offset):
+    def _ended_at_zeros(self) -> ScanEnd:
+        if self._window.is_zero_from(self.position.offset_bytes):
             return self._ended(None)
         return self._ended("a record header is zero although bytes follow it")
 
@@ -166,15 +164,35 @@ class SegmentScanner:
         return ScanEnd(self.position, problem)
 
 
-def _misfit(
-    header: layout.RecordHeader, revision: int, time_ns: int, payload_bytes_max: int
-) -> str | None:
+def next_header(
+    block: bytes, framing: layout.Framing, position: Position, payload_bytes_max: int
+) -> layout.RecordHeader | str | None:
+    """Return the header of the record at a position, what is wrong with it, or None for zeros.
+
+    Args:
+        block: the bytes there, as many as a header has, or all that are left.
+        framing: of the segment.
+        position: behind the record before it.
+        payload_bytes_max: the segment's cap.
+    """
+    if not any(block):
+        return None
+    if len(block) < framing.header_bytes:
+        return "the file ends inside a record header"
+    header = layout.unpack_record_header(block, framing)
+    if header is None:
+        return "a record header fails its checksum"
+    return misfit(header, position, payload_bytes_max) or header
+
+
+def misfit(header: layout.RecordHeader, position: Position, payload_bytes_max: int) -> str | None:
     """Say why a whole header can't be that of the next record."""
+    revision = position.revision
     if header.revision != revision + 1:
         return f"the record has revision {header.revision}, expected {revision + 1}"
     if header.payload_bytes > payload_bytes_max:
         return f"the payload of {header.payload_bytes} bytes is over the cap of {payload_bytes_max}"
-    if header.time_ns < time_ns:
+    if header.time_ns < position.time_ns:
         return "the record is older than the one before it"
     if header.durable_revision >= header.revision:
         return "the record claims to have been durable before it was written"
@@ -194,66 +212,3 @@ def _damage(
     if layout.record_digest(header, payload, previous_digest) != header.digest:
         return "the record does not continue the digest chain"
     return None
-
-
-def highest_durable_claim(file: File, header: layout.SegmentHeader, end: Position) -> int:
-    """Return the highest durable revision stated by any whole record after an invalid one.
-
-    Such a record was written after its durable revision had been synced, so it tells whether the
-    invalid bytes before it can hold an acknowledged batch.
-
-    Returns:
-        0 if there is no such record.
-    """
-    records = whole_records(file, header, end.offset_bytes)
-    claims = [found.durable_revision for found in records if found.revision > end.revision]
-    return max(claims, default=0)
-
-
-def whole_records(file: File, header: layout.SegmentHeader, offset_bytes: int) -> Iterator[Record]:
-    """Yield every whole record at or after an offset, wherever on the 8-byte grid it starts.
-
-    For use behind an invalid record, where the chain is broken: the digest of what is found
-    can't be checked, its checksums, which are seeded with the store id, are.
-    """
-    seed = layout.record_seed(header.store_id)
-    offset = offset_bytes
-    while window := file.read(offset, _TAIL_SLICE_BYTES + layout.RECORD_HEADER_BYTES):
-        for found_offset in _candidates(window, header.batch_bytes_max):
-            found = _whole_record(file, window, found_offset, offset, seed)
-            if found is not None:
-                yield found
-        offset += _TAIL_SLICE_BYTES
-
-
-def _candidates(window: bytes, payload_bytes_max: int) -> Iterator[int]:
-    """Yield the offsets in a window where a record header may start, judged by two fields.
-
-    A 16 MiB tail has two million places to look at, and this test of a place takes 0.2 µs where
-    a checksum takes 1.
-    """
-    last = len(window) - layout.RECORD_HEADER_BYTES
-    for offset in range(0, min(last + 1, _TAIL_SLICE_BYTES), layout.RECORD_ALIGNMENT_BYTES):
-        if 0 < layout.peek_payload_bytes(window, offset) <= payload_bytes_max:
-            yield offset
-
-
-def _whole_record(
-    file: File, window: bytes, window_offset: int, window_start_bytes: int, seed: int
-) -> Record | None:
-    header_end = window_offset + layout.RECORD_HEADER_BYTES
-    found = layout.unpack_record_header(window[window_offset:header_end], seed)
-    if found is None:
-        return None
-    payload = file.read(window_start_bytes + header_end, found.payload_bytes)
-    if len(payload) < found.payload_bytes or not layout.payload_holds(found, payload, seed):
-        return None
-    return Record(
-        window_start_bytes + window_offset,
-        found.revision,
-        found.time_ns,
-        found.durable_revision,
-        found.digest,
-        payload,
-        file.path,
-    )

@@ -3,6 +3,10 @@
 A run is a stretch of records that stand one after the other and continue each other's digest. It
 ends at damage; behind that the next whole record is looked for. Such a record is a run of its
 own, since what it continues is lost: it counts once something is found that it continues.
+
+Where it is not certain that a record was written at that place (`eventstore.log.search`), it is
+never believed: it may be part of another one's payload, made to continue a known digest. What
+continues it is a run all the same, which counts once its first digest is known from elsewhere.
 """
 
 from __future__ import annotations
@@ -14,24 +18,24 @@ from eventstore.errors import CorruptionError
 from eventstore.log.reader import (
     Position,
     Record,
-    SegmentScanner,
+    misfit,
+    next_header,
     read_segment_header,
     start_of,
-    whole_records,
 )
+from eventstore.log.search import find_mark, whole_records
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from eventstore.filesystem import File
+    from eventstore.log.search import Found
     from eventstore.log.segments import SegmentSource
 
 UNKNOWN = b""
 """In the place of a digest: not known."""
 
-_UINT32_MAX = 2**32 - 1
 _SLICE_BYTES = 1024 * 1024
-_NO_RECORD = "there is no whole record"
 
 
 class Run(NamedTuple):
@@ -100,61 +104,80 @@ class SegmentRuns:
 
     def read(self, store_id: bytes) -> None:
         """Find all runs and gaps; records of another store are none."""
-        offset, problem = layout.SEGMENT_HEADER_BYTES, _NO_RECORD
-        header = self.header
+        header, is_framed = self.header, True
         if header is None:
-            cap = min(self._file.size_bytes(), _UINT32_MAX)
-            header = layout.SegmentHeader(store_id, 0, UNKNOWN, 0, cap, 0)
-        else:
-            offset, problem = self._add_run(header, start_of(header))
-        while record := self._next_record(header, offset):
-            self._add_gap_before(record, offset, problem)
-            start = Position(record.offset_bytes, record.revision - 1, UNKNOWN, 0)
-            end = Position(_end_of(record), record.revision, record.digest, record.time_ns)
-            self.runs.append(Run(self._source, header, start, end))
-            offset, problem = self._add_run(header, end)
-        last_byte = _last_byte(self._file)
-        if last_byte > offset:
-            self.gaps.append(Gap(offset, last_byte - offset, problem))
-
-    def _add_run(self, header: layout.SegmentHeader, start: Position) -> tuple[int, str]:
-        """Add the run from a position on; return where it ends and why."""
-        end = start
-        scanner = SegmentScanner(self._file, header, start)
-        problem = None
-        for record in scanner:
+            header, is_framed = self._stand_in(store_id)
+        start = start_of(header)
+        end, refused = start, None
+        for found in whole_records(self._file, header, start.offset_bytes):
+            record = found.record
             if not self._is_wanted(record):
-                problem = "the payload of a record is no batch"
-                break
-            end = scanner.position
-        if scanner.end is not None:
-            problem = scanner.end.problem
-        self.runs.append(Run(self._source, header, start, end))
-        return end.offset_bytes, problem or _NO_RECORD
+                refused = "the payload of a record is no batch"
+                continue
+            after = Position(record.end_bytes, record.revision, record.digest, record.time_ns)
+            if record.offset_bytes > end.offset_bytes:
+                is_certain = found.is_certain and is_framed
+                until = record.offset_bytes if is_certain else record.end_bytes
+                problem = refused or self._problem_at(header, end)
+                self.gaps.append(Gap(end.offset_bytes, until - end.offset_bytes, problem))
+            else:
+                is_certain = is_framed
+                gap = self._discontinuity(found, header, end)
+                if gap is None:
+                    end = after
+                    continue
+                self.gaps += [gap] if end.digest != UNKNOWN else []
+            self._close_run(header, start, end)
+            if is_certain:
+                before = Position(record.offset_bytes, record.revision - 1, UNKNOWN, 0)
+                self.runs.append(Run(self._source, header, before, after))
+            start, end, refused = after, after, None
+        self._close_run(header, start, end)
+        size_bytes = _last_byte(self._file) - end.offset_bytes
+        if size_bytes > 0:
+            problem = refused or self._problem_at(header, end)
+            self.gaps.append(Gap(end.offset_bytes, size_bytes, problem))
 
-    def _next_record(self, header: layout.SegmentHeader, offset: int) -> Record | None:
-        return next(filter(self._is_wanted, whole_records(self._file, header, offset)), None)
+    def _stand_in(self, store_id: bytes) -> tuple[layout.SegmentHeader, bool]:
+        """Return a header to read the segment with, and whether its mark is sure."""
+        cap = min(self._file.size_bytes(), layout.BATCH_BYTES_LIMIT)
+        mark, is_sure = find_mark(self._file, store_id)
+        return layout.SegmentHeader(store_id, 1, UNKNOWN, 0, cap, 0, mark), is_sure
 
-    def _add_gap_before(self, record: Record, offset: int, problem: str) -> None:
-        if record.offset_bytes > offset:
-            self.gaps.append(Gap(offset, record.offset_bytes - offset, problem))
-            return
-        # The scan ended at this very record, although it is whole.
-        end = _end_of(record)
-        padding = record.offset_bytes + layout.RECORD_HEADER_BYTES + len(record.payload)
-        if any(self._file.read(padding, end - padding)):
-            self.gaps.append(Gap(padding, end - padding, problem))
-        elif problem != _NO_RECORD:
-            self.gaps.append(Gap(offset, end - offset, problem))
+    def _close_run(self, header: layout.SegmentHeader, start: Position, end: Position) -> None:
+        if start.digest != UNKNOWN:
+            self.runs.append(Run(self._source, header, start, end))
 
+    def _discontinuity(
+        self, found: Found, header: layout.SegmentHeader, end: Position
+    ) -> Gap | None:
+        """Return what is damaged if a record right behind a run does not continue it."""
+        record, offset = found.record, end.offset_bytes
+        problem = misfit(found.header, end, header.batch_bytes_max)
+        if not problem and layout.record_digest(found.header, record.payload, end.digest) != (
+            record.digest
+        ):
+            problem = "the record does not continue the digest chain"
+        if not problem:
+            offset += header.framing.header_bytes + found.header.payload_bytes
+            if any(self._file.read(offset, record.end_bytes - offset)):
+                problem = "the padding of a record is not zero"
+        return Gap(offset, record.end_bytes - offset, problem) if problem else None
 
-def _end_of(record: Record) -> int:
-    return record.offset_bytes + layout.record_bytes(len(record.payload))
+    def _problem_at(self, header: layout.SegmentHeader, end: Position) -> str:
+        """Say what is wrong with the bytes at a place where no whole record is."""
+        if end.digest == UNKNOWN:
+            return "there is no whole record"
+        block = self._file.read(end.offset_bytes, header.framing.header_bytes)
+        found = next_header(block, header.framing, end, header.batch_bytes_max)
+        if found is None:
+            return "a record header is zero although bytes follow it"
+        return found if isinstance(found, str) else "the payload fails its checksum"
 
 
 def _last_byte(file: File) -> int:
-    """Return where the zeros at the end of a file begin."""
-    end = file.size_bytes()
+    """Return where the zeros at the end of a segment begin."""
+    end = min(file.size_bytes(), layout.SEGMENT_BYTES_LIMIT)
     while end:
         start = max(0, end - _SLICE_BYTES)
         data = file.read(start, end - start).rstrip(b"\0")

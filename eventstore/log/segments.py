@@ -26,8 +26,6 @@ _GZIP_HEADER_BYTES = 10
 """Of the streams written here: no name, no comment, no extra field."""
 _RAW_WINDOW_BITS = -15
 _SALVAGE_SLICE_BYTES = 4096
-_SEGMENT_BYTES_MAX = 1024 * 1024 * 1024 + 64 * 1024
-"""No segment is longer: the highest batch cap, one header and one record header."""
 
 
 class SegmentSource(NamedTuple):
@@ -173,7 +171,7 @@ def compress(data: bytes) -> bytes:
 def _decompressed(path: str, data: bytes) -> bytes:
     decompressor = zlib.decompressobj(_GZIP_WINDOW_BITS)
     try:
-        content = decompressor.decompress(data, _SEGMENT_BYTES_MAX)
+        content = decompressor.decompress(data, layout.SEGMENT_BYTES_LIMIT)
     except zlib.error as error:
         raise CorruptionError(
             path, 0, f"the archive file can't be decompressed: {error}"
@@ -188,7 +186,7 @@ def _decompressed_part(data: bytes) -> bytes:
     decompressor = zlib.decompressobj(_RAW_WINDOW_BITS)
     parts: list[bytes] = []
     for start in range(_GZIP_HEADER_BYTES, len(data), _SALVAGE_SLICE_BYTES):
-        if sum(map(len, parts)) > _SEGMENT_BYTES_MAX:
+        if sum(map(len, parts)) > layout.SEGMENT_BYTES_LIMIT:
             break
         part = data[start : start + _SALVAGE_SLICE_BYTES]
         before = decompressor.copy()

@@ -28,6 +28,7 @@ Invariants:
 from __future__ import annotations
 
 import contextlib
+import secrets
 import threading
 import time
 from collections import deque
@@ -51,16 +52,29 @@ _RESERVE_FRACTION = 4
 """The last quarter of a segment is kept for batches that free space, once the disk is full."""
 
 
+def draw_mark(payload: bytes = b"") -> bytes:
+    """Return a new mark for a segment, which its first payload does not hold.
+
+    It holds no zero byte, so that neither padding nor the zeros behind the last record can be a
+    part of one.
+    """
+    while True:
+        mark = secrets.token_bytes(layout.MARK_BYTES).replace(b"\0", b"\1")
+        if mark not in payload:
+            return mark
+
+
 class Segment:
     """A segment that is being written."""
 
-    __slots__ = ("file", "header", "is_named", "size_bytes")
+    __slots__ = ("file", "framing", "header", "is_named", "size_bytes")
 
     def __init__(
         self, file: File, header: layout.SegmentHeader, size_bytes: int, *, is_named: bool
     ) -> None:
         self.file = file
         self.header = header
+        self.framing = header.framing
         self.size_bytes = size_bytes
         self.is_named = is_named
 
@@ -170,7 +184,6 @@ class LogWriter:
         self._spares = spares
         self._batch_bytes_max = batch_bytes_max
         self._on_space_needed = on_space_needed
-        self._seed = layout.record_seed(segment.header.store_id)
 
         # Changed by append, under the store's writer lock.
         self._end = End(segment, *end)
@@ -223,9 +236,8 @@ class LogWriter:
         cap = min(self._batch_bytes_max, self._end.segment.header.batch_bytes_max)
         if len(payload) > cap:
             cap = self._cap_of_next_segment(len(payload))
-        size = layout.record_bytes(len(payload))
         try:
-            self._make_room(size, cap, frees_space=frees_space)
+            self._make_room(payload, cap, frees_space=frees_space)
         except OSError as error:
             self.abandon(error)
             raise self._failed_error() from error
@@ -238,12 +250,12 @@ class LogWriter:
             time_ns=time_ns,
             durable_revision=self.durable_revision,
             previous_digest=end.digest,
-            seed=self._seed,
+            framing=end.segment.framing,
         )
-        following = End(end.segment, end.offset_bytes + size, revision, digest, time_ns)
+        following = End(end.segment, end.offset_bytes + len(frame), revision, digest, time_ns)
         try:
             self._end = following
-            self.appended_bytes += size
+            self.appended_bytes += len(frame)
             group, leads = self._join_group(frame, following, end.offset_bytes)
             return Ticket(group, leads, revision, digest, time_ns)
         except BaseException as error:
@@ -318,12 +330,18 @@ class LogWriter:
             )
         return self._batch_bytes_max
 
-    def _make_room(self, size: int, cap: int, *, frees_space: Callable[[], bool]) -> None:
-        """Roll to the next segment if need be, before anything is changed."""
+    def _make_room(self, payload: bytes, cap: int, *, frees_space: Callable[[], bool]) -> None:
+        """Roll to the next segment if need be, before anything is changed.
+
+        A payload that holds the segment's mark goes into a segment with another one. A segment of
+        format version 1 has no mark, so nothing is added to it.
+        """
         segment = self._end.segment
+        size = segment.framing.record_bytes(len(payload))
         left = segment.size_bytes - self._end.offset_bytes
-        if size > left or cap > segment.header.batch_bytes_max:
-            self._roll(size, frees_space=frees_space)
+        mark = segment.framing.mark
+        if size > left or cap > segment.header.batch_bytes_max or not mark or mark in payload:
+            self._roll(payload, frees_space=frees_space)
             return
         reserve = segment.size_bytes // _RESERVE_FRACTION
         if left - size >= 2 * reserve or self._spares.ready:
@@ -333,7 +351,8 @@ class LogWriter:
             # Normally the background has long prepared it; this tells a full disk from a slow one.
             self._spares.prepare()
 
-    def _roll(self, size: int, *, frees_space: Callable[[], bool]) -> None:
+    def _roll(self, payload: bytes, *, frees_space: Callable[[], bool]) -> None:
+        size = layout.RECORD_HEADER_BYTES + layout.padded_bytes(len(payload))
         spare: Spare = self._spares.take(
             layout.SEGMENT_HEADER_BYTES + size,
             may_be_last=not self._spares.ready and frees_space(),
@@ -349,6 +368,7 @@ class LogWriter:
             predecessor_bytes=old.predecessor_bytes if replaced else end.offset_bytes,
             batch_bytes_max=self._batch_bytes_max,
             created_ns=max(time.time_ns(), end.time_ns),
+            mark=draw_mark(payload),
         )
         segment = Segment(spare.file, header, spare.size_bytes, is_named=False)
         self._end = end._replace(segment=segment, offset_bytes=layout.SEGMENT_HEADER_BYTES)

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from eventstore import format as layout
 from eventstore.errors import CorruptionError
-from eventstore.log.reader import Position, Record, SegmentScanner, whole_records
+from eventstore.log.reader import Position, Record, SegmentScanner
 from eventstore.log.runs import UNKNOWN, Run
+from eventstore.log.search import read_record
 from eventstore.log.segments import open_readable_part
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from eventstore.filesystem import FileSystem
     from eventstore.repair.salvage import Base
@@ -53,11 +54,10 @@ def records_of(file_system: FileSystem, piece: Piece) -> Iterator[Record]:
     file, _ = open_readable_part(file_system, run.source)
     revision = entry.revision
     try:
-        records: Iterator[Record] = (
-            whole_records(file, run.header, run.start.offset_bytes)
-            if run.start.digest == UNKNOWN
-            else iter(SegmentScanner(file, run.header, entry))
-        )
+        records: Iterable[Record] = SegmentScanner(file, run.header, entry)
+        if run.start.digest == UNKNOWN:
+            record = read_record(file, run.header, run.start.offset_bytes)
+            records = () if record is None else (record,)
         for record in records:
             if record.revision != revision + 1 or record.revision > run.end.revision:
                 break
@@ -82,7 +82,7 @@ def enter(file_system: FileSystem, run: Run, revision: int, digest: bytes) -> Po
         return None
     if start.digest == UNKNOWN:
         [record] = records_of(file_system, Piece(run, start))
-        _, stated = frame_again(record, digest, run.header.store_id)
+        _, stated = frame_again(record, digest, run.header.framing)
         return start._replace(digest=digest) if stated == record.digest else None
     file, _ = open_readable_part(file_system, run.source)
     try:
@@ -95,10 +95,12 @@ def enter(file_system: FileSystem, run: Run, revision: int, digest: bytes) -> Po
         file.close()
 
 
-def frame_again(record: Record, previous_digest: bytes, store_id: bytes) -> tuple[bytes, bytes]:
+def frame_again(
+    record: Record, previous_digest: bytes, framing: layout.Framing
+) -> tuple[bytes, bytes]:
     """Return the bytes of a record and its digest, given the digest that it is to continue.
 
-    Where that is the digest which it did continue, they are what was written at first.
+    Where that is the digest which it did continue, the digest is the one that it had at first.
     """
     return layout.frame_record(
         record.payload,
@@ -106,7 +108,7 @@ def frame_again(record: Record, previous_digest: bytes, store_id: bytes) -> tupl
         time_ns=record.time_ns,
         durable_revision=record.durable_revision,
         previous_digest=previous_digest,
-        seed=layout.record_seed(store_id),
+        framing=framing,
     )
 
 

@@ -13,6 +13,7 @@ from eventstore import format as layout
 from eventstore.compaction import compact
 from eventstore.errors import CorruptionError
 from eventstore.filesystem import join, read_file, write_file
+from eventstore.log.writer import draw_mark
 from eventstore.options import Retention
 from eventstore.place import make_root, sync_names_above
 from eventstore.repair.chains import frame_again, records_of
@@ -20,7 +21,8 @@ from eventstore.repair.chains import frame_again, records_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from eventstore.filesystem import File, FileSystem
+    from eventstore.filesystem import FileSystem
+    from eventstore.log.reader import Record
     from eventstore.repair.chains import Chain, Piece
     from eventstore.repair.salvage import Base
 
@@ -78,42 +80,75 @@ def _copy_checkpoints(file_system: FileSystem, path: str, bases: Sequence[Base])
 
 
 def _copy_segments(file_system: FileSystem, wal_path: str, store_id: bytes, chain: Chain) -> None:
-    """Write the records of a chain as segments, one for each stretch of a file."""
+    """Write the records of a chain as segments, one or more for each stretch of a file."""
+    segment: _Segment | None = None
     predecessor_bytes = chain.pieces[0].run.header.predecessor_bytes
-    for stretch in _stretches(chain):
-        entry, run = stretch[0].entry, stretch[-1].run
-        header = layout.SegmentHeader(
-            store_id=store_id,
-            first_revision=entry.revision + 1,
-            predecessor_digest=entry.digest,
-            predecessor_bytes=predecessor_bytes,
-            batch_bytes_max=run.header.batch_bytes_max,
-            created_ns=run.header.created_ns or run.end.time_ns,
-        )
-        target = file_system.create(join(wal_path, layout.segment_name(header.first_revision)))
-        try:
-            target.write(0, layout.pack_segment_header(header))
-            predecessor_bytes = _copy_records(file_system, target, stretch)
-            target.sync()
-        finally:
-            target.close()
+    try:
+        for stretch in _stretches(chain):
+            last = stretch[-1].run
+            for record, previous in _records(file_system, stretch):
+                is_first = record.revision == stretch[0].entry.revision + 1
+                if segment is None or is_first or not segment.takes(record.payload):
+                    if segment is not None:
+                        predecessor_bytes = segment.finish()
+                    header = layout.SegmentHeader(
+                        store_id=store_id,
+                        first_revision=record.revision,
+                        predecessor_digest=previous,
+                        predecessor_bytes=predecessor_bytes,
+                        batch_bytes_max=last.header.batch_bytes_max,
+                        created_ns=last.header.created_ns or last.end.time_ns,
+                        mark=draw_mark(record.payload),
+                    )
+                    segment = _Segment(file_system, wal_path, header)
+                segment.add(record, previous)
+        if segment is not None:
+            segment.finish()
+    finally:
+        if segment is not None:
+            segment.file.close()
 
 
-def _copy_records(file_system: FileSystem, target: File, stretch: list[Piece]) -> int:
-    """Write records behind a header, and return where they end."""
-    offset = layout.SEGMENT_HEADER_BYTES
-    for piece in stretch:
+def _records(file_system: FileSystem, pieces: list[Piece]) -> Iterator[tuple[Record, bytes]]:
+    """Yield records, each with the digest of the one before it."""
+    for piece in pieces:
         digest = piece.entry.digest
         for record in records_of(file_system, piece):
-            frame, stated = frame_again(record, digest, piece.run.header.store_id)
-            if stated != record.digest:
-                raise CorruptionError(
-                    piece.run.source.path, record.offset_bytes, "it was read differently before"
-                )
-            target.write(offset, frame)
-            offset += len(frame)
+            yield record, digest
             digest = record.digest
-    return offset
+
+
+class _Segment:
+    """A segment of the new store that is being written."""
+
+    def __init__(
+        self, file_system: FileSystem, wal_path: str, header: layout.SegmentHeader
+    ) -> None:
+        self._framing = header.framing
+        self.file = file_system.create(join(wal_path, layout.segment_name(header.first_revision)))
+        self.file.write(0, layout.pack_segment_header(header))
+        self._offset_bytes = layout.SEGMENT_HEADER_BYTES
+
+    def takes(self, payload: bytes) -> bool:
+        """Say whether a payload fits: a record grows by its mark, and none may hold the mark."""
+        end = self._offset_bytes + self._framing.record_bytes(len(payload))
+        return end <= layout.SEGMENT_BYTES_LIMIT and self._framing.mark not in payload
+
+    def add(self, record: Record, previous_digest: bytes) -> None:
+        """Write a record behind the last one."""
+        frame, stated = frame_again(record, previous_digest, self._framing)
+        if stated != record.digest:
+            raise CorruptionError(
+                record.path, record.offset_bytes, "it was read differently before"
+            )
+        self.file.write(self._offset_bytes, frame)
+        self._offset_bytes += len(frame)
+
+    def finish(self) -> int:
+        """Make the segment durable, and return where its records end."""
+        self.file.sync()
+        self.file.close()
+        return self._offset_bytes
 
 
 def _stretches(chain: Chain) -> Iterator[list[Piece]]:
@@ -139,6 +174,7 @@ def _write_empty_segment(
         predecessor_bytes=0,
         batch_bytes_max=layout.BATCH_BYTES_DEFAULT,
         created_ns=max(time.time_ns(), 0),  # as records have it
+        mark=draw_mark(),
     )
     path = join(wal_path, layout.segment_name(base.revision + 1))
     write_file(file_system, path, layout.pack_segment_header(header))

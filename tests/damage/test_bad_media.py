@@ -21,7 +21,6 @@ from engine_support import (
 )
 from ledger import Ledger, Totals
 
-from eventstore import format as layout
 from eventstore import repair_store, verify_store
 from eventstore.filesystem import LocalFile, LocalFileSystem
 
@@ -100,8 +99,7 @@ def _revision_without(file: Path, offset: int) -> int:
     broken = [
         record.revision
         for record in records(file)
-        if record.offset_bytes < offset + BLOCK_BYTES
-        and record.offset_bytes + layout.record_bytes(len(record.payload)) > offset
+        if record.offset_bytes < offset + BLOCK_BYTES and record.end_bytes > offset
     ]
     return min((revision - 1 for revision in broken if revision > 40), default=60)
 

@@ -20,6 +20,7 @@ from damage_support import (
     Shelf,
     build_image,
     forge_record,
+    mark_of,
     reseal,
 )
 
@@ -50,9 +51,15 @@ def _record_lengths(image: Image) -> dict[str, Files]:
     cases = {}
     for length in LENGTHS:
         record = forge_record(
-            image.store_id, b"x", image.written + 1, 0, digest, payload_bytes=length
+            image.store_id,
+            b"x",
+            image.written + 1,
+            0,
+            digest,
+            mark=mark_of(image.files[path]),
+            payload_bytes=length,
         )
-        whole = _with_cap(image.files[path], 2**32 - 1)
+        whole = _with_cap(image.files[path], 2**30)
         content = whole[:end] + record + whole[end + len(record) :]
         cases[f"the next record of {length} bytes"] = image.damaged(path, content)
         # Behind an invalid record, where later ones are searched for what they claim.
@@ -89,15 +96,18 @@ def _packed_lengths(image: Image) -> dict[str, Files]:
     path, spans = image.active, image.spans[image.active]
     end, digest = spans[-1].end, spans[-1].digest
     cases = {}
-    for mark, name in ((0xDD, "array"), (0xDF, "map"), (0xDB, "text"), (0xC6, "bytes")):
+    mark = mark_of(image.files[path])
+    for code, name in ((0xDD, "array"), (0xDF, "map"), (0xDB, "text"), (0xC6, "bytes")):
         for length in LENGTHS:
-            lie = bytes([mark]) + struct.pack(">I", length)
+            lie = bytes([code]) + struct.pack(">I", length)
             for payload in (
                 lie,
                 b"\x92\x93\xc0\xc0\xc0" + lie,
                 b"\x92\x93\xc0\xc0\xc0\x91\x93\xa1a\x01" + lie,
             ):
-                record = forge_record(image.store_id, payload, image.written + 1, 0, digest)
+                record = forge_record(
+                    image.store_id, payload, image.written + 1, 0, digest, mark=mark
+                )
                 whole = image.files[path]
                 content = whole[:end] + record + whole[end + len(record) :]
                 what = f"a packed {name} of {length} at {len(payload)}"

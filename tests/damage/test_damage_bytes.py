@@ -11,12 +11,22 @@ from typing import TYPE_CHECKING
 
 import pytest
 from damage_oracle import Tally, expect, sample
-from damage_support import Image, build_image, with_pending
+from damage_support import (
+    RECORD_HEADER_BYTES,
+    Image,
+    as_version_1,
+    build_image,
+    with_pending,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-IMAGES: dict[str, Callable[[], Image]] = {"settled": build_image, "pending": with_pending}
+IMAGES: dict[str, Callable[[], Image]] = {
+    "settled": build_image,
+    "pending": with_pending,
+    "version 1": lambda: as_version_1(with_pending()),
+}
 KINDS = ("LOCK", "durable", "wal", "checkpoints", "archive", "torn")
 SECTOR_BYTES = 512
 
@@ -90,7 +100,13 @@ def test_a_file_cut_at_a_boundary_of_a_record_leads_to_the_right_verdict(
         (path, length)
         for path in _log_segments(image)
         for span in image.spans[path]
-        for length in (span.start, span.start + 1, span.start + 72, span.end - 1, span.end)
+        for length in (
+            span.start,
+            span.start + 1,
+            span.start + RECORD_HEADER_BYTES,
+            span.end - 1,
+            span.end,
+        )
     ]
     tally = Tally()
     for path, length in sample(places, 80, deep=deep, seed=4):

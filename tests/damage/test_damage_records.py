@@ -10,6 +10,7 @@ import pytest
 from damage_oracle import Expected, Tally, expect, sample
 from damage_support import (
     PATH,
+    RECORD_HEADER_BYTES,
     Image,
     Span,
     build_fork,
@@ -167,7 +168,7 @@ def test_later_records_prove_what_was_acknowledged_without_the_durable_file(
                 else {name: data for name, data in image.files.items() if name != "durable"}
             )
             segment = bytearray(image.files[path])
-            segment[span.start + 75] ^= 0x10
+            segment[span.start + RECORD_HEADER_BYTES + 3] ^= 0x10
             files[path] = bytes(segment)
             tally.check(image, files, expect(image, files), f"no durable file, {span.revision}")
     tally.assert_clean()

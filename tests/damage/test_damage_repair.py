@@ -18,11 +18,13 @@ from damage_support import (
     Files,
     Image,
     Shelf,
+    as_version_1,
     build_fork,
     build_image,
     file_system_of,
     files_of,
     items_of,
+    mark_of,
     open_on,
     reseal,
     with_pending,
@@ -51,13 +53,15 @@ if TYPE_CHECKING:
     from eventstore import WritableTable
 
 
-@pytest.fixture(params=["settled", "pending", "without archive"])
+@pytest.fixture(params=["settled", "pending", "without archive", "version 1"])
 def image(request: pytest.FixtureRequest) -> Image:
     match request.param:
         case "settled":
             return build_image()
         case "pending":
             return with_pending()
+        case "version 1":
+            return as_version_1(build_image())
         case _:
             return without_archive(build_image())
 
@@ -84,7 +88,7 @@ def test_each_damaged_record_costs_what_it_must(
         if path.endswith(".gz"):
             continue
         for span in sample(image.spans[path], 5, deep=deep):
-            files = _flipped(image.files, path, span.start + 76)
+            files = _flipped(image.files, path, span.header_end + 4)
             report = tally.check(image, files, f"{path}: revision {span.revision}")
             [damage] = report.damage
             assert (damage.path, damage.offset_bytes) == (f"{PATH}/{path}", span.start)
@@ -216,7 +220,7 @@ def test_records_that_moved_within_a_segment_are_found_where_they_can_be(shift_b
 
 def test_a_durable_file_of_a_newer_format_is_refused_and_nothing_is_made() -> None:
     block = build_image().files["durable"]
-    fields = block[:8] + (layout.FORMAT_VERSION + 1).to_bytes(4, "little") + block[12:36]
+    fields = block[:8] + (layout.DURABLE_VERSION + 1).to_bytes(4, "little") + block[12:36]
     newer = layout.seal_block(fields, len(block))
     file_system = file_system_of({**build_image().files, "durable": newer})
     with pytest.raises(FormatVersionError, match="durable"):
@@ -269,7 +273,7 @@ def test_a_segment_of_another_branch_that_starts_where_the_log_ends_is_not_joine
     ]
     start = next(span.start for span in other.spans[path] if span.revision == last + 1)
     header = other.contents[path][:32] + struct.pack("<QQQ", last + 1, 0, 1)
-    header += other.digests[last - 1]
+    header += other.digests[last - 1] + mark_of(other.contents[path])
     records = other.contents[path][start:]
     block = reseal(header.ljust(HEADER_BYTES, b"\0")) if has_header else bytes(HEADER_BYTES)
     new_path = f"wal/{last + 1:020d}.log"

@@ -19,6 +19,7 @@ from damage_support import (
     file_system_of,
     files_of,
     forge_record,
+    mark_of,
     open_on,
 )
 
@@ -43,7 +44,8 @@ def _log_changes(image: Image) -> dict[str, Callable[[Files], None]]:
     active, sealed = image.active, image.segments[-2]
     last = image.spans[active][-1]
     inner = image.spans[active][2]
-    behind = forge_record(image.store_id, b"x", image.written + 2, image.written + 1, bytes(32))
+    mark, written = mark_of(image.files[active]), image.written
+    behind = forge_record(image.store_id, b"x", written + 2, written + 1, bytes(32), mark=mark)
 
     def keep_only(files: Files, kept: str) -> None:
         for path in image.segments:
@@ -59,10 +61,10 @@ def _log_changes(image: Image) -> dict[str, Callable[[Files], None]]:
         "last record gone": lambda files: _overwritten(
             files, active, last.start, bytes(last.end - last.start)
         ),
-        "last record damaged": lambda files: _overwritten(files, active, last.start, b"\xff"),
-        "inner record damaged": lambda files: _overwritten(files, active, inner.start, b"\xff"),
+        "last record damaged": lambda files: _overwritten(files, active, last.start, b"\xff" * 8),
+        "inner record damaged": lambda files: _overwritten(files, active, inner.start, b"\xff" * 8),
         "sealed record damaged": lambda files: _overwritten(
-            files, sealed, image.spans[sealed][1].start, b"\xff"
+            files, sealed, image.spans[sealed][1].start, b"\xff" * 8
         ),
         "active header damaged": lambda files: _overwritten(files, active, 20, b"\xff"),
         "sealed header damaged": lambda files: _overwritten(files, sealed, 20, b"\xff"),
@@ -75,7 +77,7 @@ def _log_changes(image: Image) -> dict[str, Callable[[Files], None]]:
             files,
             active,
             last.end,
-            forge_record(image.store_id, b"\xc1", image.written + 1, 0, last.digest),
+            forge_record(image.store_id, b"\xc1", written + 1, 0, last.digest, mark=mark),
         ),
     }
 

@@ -398,7 +398,7 @@ def test_newer_durable_file_stops_a_follower(store: EventStore, follower: EventS
     assert balance(follower) == 10
     path = Path(store.path) / "durable"
     fields = bytearray(path.read_bytes()[:-4])
-    fields[8:12] = (layout.FORMAT_VERSION + 1).to_bytes(4, "little")
+    fields[8:12] = (layout.DURABLE_VERSION + 1).to_bytes(4, "little")
     with path.open("r+b") as file:
         file.write(layout.seal_block(bytes(fields), layout.DURABLE_BYTES))
     with pytest.raises(FormatVersionError):

@@ -21,12 +21,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 STORE_ID = bytes(range(16))
-SEED = layout.record_seed(STORE_ID)
-HEADER = layout.SegmentHeader(STORE_ID, 7, b"\x11" * 32, 4000, 1024, 1_700_000_000_000_000_000)
+HEADER = layout.SegmentHeader(
+    STORE_ID, 7, b"\x11" * 32, 4000, 1024, 1_700_000_000_000_000_000, b"the mark"
+)
+FRAMING = HEADER.framing
 
 ids = st.binary(min_size=16, max_size=16)
 digests = st.binary(min_size=32, max_size=32)
-uint32 = st.integers(0, 2**32 - 1)
+caps = st.integers(0, layout.BATCH_BYTES_LIMIT)
+marks = st.just(b"") | st.lists(st.integers(1, 255), min_size=8, max_size=8).map(bytes)
 uint64 = st.integers(0, 2**64 - 1)
 
 
@@ -37,7 +40,7 @@ def frame(payload: bytes, revision: int = 7, previous: bytes = b"\x11" * 32) -> 
         time_ns=5,
         durable_revision=revision - 1,
         previous_digest=previous,
-        seed=SEED,
+        framing=FRAMING,
     )
     return record
 
@@ -51,11 +54,11 @@ def scan(data: bytes) -> tuple[list[bytes], str | None]:
     return payloads, scanner.end.problem
 
 
-@given(ids, uint64, digests, uint64, uint32, uint64)
+@given(ids, uint64, digests, uint64, caps, uint64, marks)
 def test_segment_header_reads_back(
-    store_id: bytes, first: int, digest: bytes, size: int, cap: int, created_ns: int
+    store_id: bytes, first: int, digest: bytes, size: int, cap: int, created_ns: int, mark: bytes
 ) -> None:
-    header = layout.SegmentHeader(store_id, first, digest, size, cap, created_ns)
+    header = layout.SegmentHeader(store_id, first, digest, size, cap, created_ns, mark)
     block = layout.pack_segment_header(header)
     assert len(block) == layout.SEGMENT_HEADER_BYTES
     assert layout.unpack_segment_header(block) == header
@@ -90,7 +93,7 @@ def test_durable_block_reads_back(store_id: bytes, revision: int) -> None:
 @given(st.binary(min_size=1, max_size=200))
 def test_record_reads_back(payload: bytes) -> None:
     record = frame(payload)
-    assert len(record) == layout.record_bytes(len(payload))
+    assert len(record) == FRAMING.record_bytes(len(payload))
     assert len(record) % layout.RECORD_ALIGNMENT_BYTES == 0
     assert scan(record) == ([payload], None)
 
@@ -171,7 +174,7 @@ def test_every_prefix_of_a_record_ends_the_scan() -> None:
         time_ns=5,
         durable_revision=6,
         previous_digest=HEADER.predecessor_digest,
-        seed=SEED,
+        framing=FRAMING,
     )
     second = frame(b"second batch", 8, digest)
     assert scan(first + second) == ([b"first", b"second batch"], None)
@@ -212,7 +215,8 @@ def test_any_bytes_are_scanned_without_an_error(data: bytes) -> None:
         ({"payload": bytes(1025)}, "over the cap"),
         ({"durable_revision": 7}, "claims to have been durable"),
         ({"previous_digest": bytes(32)}, "does not continue the digest chain"),
-        ({"seed": SEED + 1}, "fails its checksum"),
+        ({"framing": FRAMING._replace(seed=FRAMING.seed + 1)}, "fails its checksum"),
+        ({"framing": FRAMING._replace(mark=b"no marks")}, "fails its checksum"),
     ],
 )
 def test_whole_record_that_does_not_fit_ends_the_scan(
@@ -224,7 +228,7 @@ def test_whole_record_that_does_not_fit_ends_the_scan(
         "time_ns": 5,
         "durable_revision": 6,
         "previous_digest": HEADER.predecessor_digest,
-        "seed": SEED,
+        "framing": FRAMING,
     } | changes
     payload = fields.pop("payload")
     record, _ = layout.frame_record(payload, **fields)  # type: ignore[arg-type]
@@ -241,7 +245,7 @@ def test_record_older_than_its_predecessor_ends_the_scan() -> None:
         time_ns=500,
         durable_revision=6,
         previous_digest=HEADER.predecessor_digest,
-        seed=SEED,
+        framing=FRAMING,
     )
     older = frame(b"old", 8, digest)
     assert scan(record + older) == ([b"new"], "the record is older than the one before it")
@@ -250,7 +254,8 @@ def test_record_older_than_its_predecessor_ends_the_scan() -> None:
 def newer(block: bytes) -> bytes:
     """Return a sealed block with the next format version under a good checksum."""
     fields = bytearray(block[:-4])
-    fields[8:12] = (layout.FORMAT_VERSION + 1).to_bytes(4, "little")
+    version = int.from_bytes(fields[8:12], "little")
+    fields[8:12] = (version + 1).to_bytes(4, "little")
     return layout.seal_block(bytes(fields), len(block))
 
 

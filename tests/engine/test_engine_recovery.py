@@ -112,7 +112,7 @@ def frames(path: Path, count: int, durable: int = 10, payload: bytes | None = No
             time_ns=last.time_ns,
             durable_revision=durable,
             previous_digest=digest,
-            seed=layout.record_seed(header.store_id),
+            framing=header.framing,
         )
         found.append(frame)
     return found
@@ -246,7 +246,7 @@ def test_damage_below_the_durable_bound_is_refused(path: Path) -> None:
 def test_every_flipped_byte_of_an_acknowledged_record_is_refused(path: Path) -> None:
     [segment] = segments(path)
     third = records(segment)[2]
-    size = layout.record_bytes(len(third.payload))
+    size = third.end_bytes - third.offset_bytes
     for offset in range(third.offset_bytes, third.offset_bytes + size, 3):
         flip(segment, offset)
         with pytest.raises(CorruptionError) as refusal:
@@ -260,7 +260,7 @@ def test_every_flipped_byte_of_an_acknowledged_record_is_refused(path: Path) -> 
 def test_acknowledged_batch_that_is_gone_is_refused(path: Path) -> None:
     [segment] = segments(path)
     last = records(segment)[-1]
-    overwrite(segment, last.offset_bytes, bytes(layout.record_bytes(len(last.payload))))
+    overwrite(segment, last.offset_bytes, bytes(last.end_bytes - last.offset_bytes))
     refuses(path, CorruptionError, "the log ends after revision 9, but revision 10")
 
 
@@ -339,7 +339,7 @@ def test_torn_end_of_a_sealed_segment_is_refused(rolled: Path) -> None:
 def test_missing_end_of_a_sealed_segment_is_refused(rolled: Path) -> None:
     segment = segments(rolled)[-2]
     last = records(segment)[-1]
-    overwrite(segment, last.offset_bytes, bytes(layout.record_bytes(len(last.payload))))
+    overwrite(segment, last.offset_bytes, bytes(last.end_bytes - last.offset_bytes))
     state_durable(rolled, 0)
     refuses(rolled, CorruptionError, "the one before it ends at")
 
@@ -529,7 +529,8 @@ def test_lost_log_is_refused(rolled: Path, kept: str) -> None:
 def newer(path: Path, size: int) -> None:
     """Give a file's first block the next format version under a good checksum."""
     fields = bytearray(path.read_bytes()[: size - 4])
-    fields[8:12] = (layout.FORMAT_VERSION + 1).to_bytes(4, "little")
+    version = int.from_bytes(fields[8:12], "little")
+    fields[8:12] = (version + 1).to_bytes(4, "little")
     overwrite(path, 0, layout.seal_block(bytes(fields), size))
 
 
@@ -537,7 +538,7 @@ def newer(path: Path, size: int) -> None:
 def test_newer_segment_is_refused_and_nothing_touched(rolled: Path, number: int) -> None:
     newer(segments(rolled)[number], layout.SEGMENT_HEADER_BYTES)
     (rolled / "wal" / "spare-9.tmp").write_bytes(b"left over")
-    error = refuses(rolled, FormatVersionError, "format version 2 is newer than 1")
+    error = refuses(rolled, FormatVersionError, "format version 3 is newer than 2")
     assert isinstance(error, FormatVersionError)
     assert error.path == str(segments(rolled)[number])
 

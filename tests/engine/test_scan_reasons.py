@@ -12,9 +12,10 @@ from eventstore.log.reader import SegmentScanner, read_segment_header, start_of
 from eventstore.log.segments import MemoryFile
 
 STORE_ID = bytes(range(16))
-SEED = layout.record_seed(STORE_ID)
 GENESIS = layout.genesis_digest(STORE_ID)
 CAP = 64
+HEADER = layout.SegmentHeader(STORE_ID, 1, GENESIS, 0, CAP, 0, b"the mark")
+FRAMING = HEADER.framing
 
 
 def record(payload: bytes = b"payload", **fields: int) -> bytes:
@@ -23,7 +24,7 @@ def record(payload: bytes = b"payload", **fields: int) -> bytes:
         payload,
         **{"revision": 1, "time_ns": 5, "durable_revision": 0, **fields},
         previous_digest=GENESIS,
-        seed=SEED,
+        framing=FRAMING,
     )
     return frame
 
@@ -31,7 +32,7 @@ def record(payload: bytes = b"payload", **fields: int) -> bytes:
 def resealed(frame: bytes) -> bytes:
     """Return a record whose header checksum is right again."""
     unsealed = frame[: layout.RECORD_HEADER_BYTES - 4]
-    return unsealed + struct.pack("<I", crc32(unsealed, SEED)) + frame[len(unsealed) + 4 :]
+    return unsealed + struct.pack("<I", crc32(unsealed, FRAMING.seed)) + frame[len(unsealed) + 4 :]
 
 
 def with_byte(frame: bytes, offset: int) -> bytes:
@@ -39,9 +40,8 @@ def with_byte(frame: bytes, offset: int) -> bytes:
 
 
 def reason(body: bytes) -> str | None:
-    header = layout.SegmentHeader(STORE_ID, 1, GENESIS, 0, CAP, 0)
-    file = MemoryFile("segment", layout.pack_segment_header(header) + body)
-    scanner = SegmentScanner(file, read_segment_header(file), start_of(header))
+    file = MemoryFile("segment", layout.pack_segment_header(HEADER) + body)
+    scanner = SegmentScanner(file, read_segment_header(file), start_of(HEADER))
     assert sum(1 for _ in scanner) in {0, 1}
     assert scanner.end is not None
     return scanner.end.problem
@@ -50,17 +50,21 @@ def reason(body: bytes) -> str | None:
 @pytest.mark.parametrize(
     ("body", "said"),
     [
+        (with_byte(record(), 0), "a record header fails its checksum"),
         (with_byte(record(), 8), "a record header fails its checksum"),
         (with_byte(record(), layout.RECORD_HEADER_BYTES), "the payload fails its checksum"),
         (with_byte(record(), len(record()) - 1), "the padding of a record is not zero"),
-        (resealed(with_byte(record(), 40)), "the record does not continue the digest chain"),
+        (resealed(with_byte(record(), 48)), "the record does not continue the digest chain"),
         (record(revision=2), "the record has revision 2, expected 1"),
         (record(bytes(CAP + 1)), f"the payload of {CAP + 1} bytes is over the cap of {CAP}"),
         (record() + record(revision=2, time_ns=4), "the record is older than the one before it"),
         (record(durable_revision=1), "the record claims to have been durable before"),
         (record()[:-8], "the file ends inside a record"),
         (record()[:40], "the file ends inside a record header"),
-        (bytes(72) + record(), "a record header is zero although bytes follow it"),
+        (
+            bytes(layout.RECORD_HEADER_BYTES) + record(),
+            "a record header is zero although bytes follow it",
+        ),
     ],
 )
 def test_reason_names_what_is_wrong(body: bytes, said: str) -> None:

@@ -23,11 +23,12 @@ from eventstore.errors import CorruptionError, FormatVersionError
 from eventstore.filesystem import LocalFileSystem
 from eventstore.log.reader import (
     SegmentScanner,
-    highest_durable_claim,
     read_segment_header,
     start_of,
 )
-from eventstore.log.segments import MemoryFile
+from eventstore.log.runs import UNKNOWN, SegmentRuns
+from eventstore.log.search import highest_durable_claim, read_record
+from eventstore.log.segments import MemoryFile, SegmentSource
 from projections.snapshots import Info, InvalidArgumentError, Kind, parse_filters
 from projections.snapshots.boltfile import BoltFormatError
 from projections.snapshots.containerd_db import read_snapshots
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 STORE_ID = bytes(range(16))
 SEED = layout.record_seed(STORE_ID)
+MARK = b"the mark"
 INFO = Info("a/b", "p", Kind.ACTIVE, {"containerd.io/gc": "x", "empty": "y"}, 1, 2)
 
 
@@ -95,11 +97,35 @@ def segment(data: bytes) -> None:
     claim = highest_durable_claim(file, header, scanner.end.position)
     if scanner.end.problem is None and claim:
         raise AssertionError("records behind a clean end")
+    for content in (data, bytes(layout.SEGMENT_HEADER_BYTES) + data[512:]):
+        salvage(content, header.store_id)
+
+
+def salvage(data: bytes, store_id: bytes) -> None:
+    """Look for everything in a segment that holds: each run can be read again."""
+    file = FuzzedFile(data)
+    source = SegmentSource(1, "fuzzed", is_archived=False)
+    found = SegmentRuns(source, file, lambda record: True)
+    found.read(store_id)
+    for run in found.runs:
+        if run.start.digest == UNKNOWN:
+            record = read_record(file, run.header, run.start.offset_bytes)
+            revision = record.revision if record else None
+        else:
+            scanner = SegmentScanner(file, run.header, run.start)
+            revision = max([run.start.revision, *(record.revision for record in scanner)])
+        if revision is None or revision < run.end.revision:
+            raise AssertionError(f"{run} ends at {revision} when it is read again")
 
 
 def sealed_segment(data: bytes) -> None:
     """Records with right checksums and digests, but whatever revision, time and length."""
-    header = layout.SegmentHeader(STORE_ID, 1, layout.genesis_digest(STORE_ID), 0, 4096, 0)
+    for mark in (MARK, b""):
+        _sealed_segment(data, mark)
+
+
+def _sealed_segment(data: bytes, mark: bytes) -> None:
+    header = layout.SegmentHeader(STORE_ID, 1, layout.genesis_digest(STORE_ID), 0, 4096, 0, mark)
     parts = [layout.pack_segment_header(header)]
     digest = header.predecessor_digest
     while len(data) >= 32:
@@ -111,9 +137,9 @@ def sealed_segment(data: bytes) -> None:
         )
         digest = layout.record_digest(fields, payload, digest)
         digested = struct.pack("<IIQQQ", *fields[:5])
-        unsealed = digested + digest + bytes(4)
+        unsealed = mark + digested + digest + bytes(4)
         head = unsealed + struct.pack("<I", crc32(unsealed, SEED))
-        parts.append((head + payload).ljust(layout.record_bytes(len(payload)), b"\0"))
+        parts.append((head + payload).ljust(header.framing.record_bytes(len(payload)), b"\0"))
         data = data[32 + len(payload) :]
     segment(b"".join(parts) + data)
 

@@ -30,6 +30,7 @@ PLACE = "eventstore/place.py"
 SURVEY = "eventstore/survey.py"
 JUDGEMENT = "eventstore/judgement.py"
 READER = "eventstore/log/reader.py"
+SEARCH = "eventstore/log/search.py"
 FORMAT = "eventstore/format.py"
 CHECKPOINT = "eventstore/checkpoint.py"
 COMPACTION = "eventstore/compaction.py"
@@ -153,7 +154,7 @@ MUTANTS = (
     Mutant(
         "no sync of a repaired segment",
         "eventstore/repair/restored.py",
-        "            target.sync()\n",
+        "        self.file.sync()\n",
         "",
     ),
     Mutant("sync of a directory does nothing", FILE_SYSTEM, "os.fsync(descriptor)", "pass"),
@@ -433,6 +434,61 @@ MUTANTS = (
         "    return 0\n",
     ),
     Mutant(
+        "a payload may hold the mark of its segment",
+        WRITER,
+        "not mark or mark in payload:",
+        "not mark:",
+    ),
+    Mutant(
+        "batches are added to a segment without a mark",
+        WRITER,
+        "not mark or mark in payload:",
+        "(mark and mark in payload):",
+    ),
+    Mutant(
+        "a new mark may be in the payload that it is drawn for",
+        WRITER,
+        "        if mark not in payload:\n",
+        "        if mark:\n",
+    ),
+    Mutant("a mark may hold a zero", WRITER, '.replace(b"\\0", b"\\1")', ""),
+    Mutant(
+        "a record may have any mark",
+        FORMAT,
+        "    if not block.startswith(mark):\n        return None\n",
+        "",
+    ),
+    Mutant(
+        "a salvaged record may reach over the next one",
+        SEARCH,
+        "limit = place[0] if place else size",
+        "limit = size",
+    ),
+    Mutant(
+        "the search without marks never gives up",
+        SEARCH,
+        "            left_bytes -= found.payload_bytes\n",
+        "",
+    ),
+    Mutant(
+        "what a damaged payload holds claims something",
+        SEARCH,
+        "            offset = start + framing.record_bytes(found.payload_bytes)\n",
+        "            pass\n",
+    ),
+    Mutant(
+        "a claim may be of any revision",
+        SEARCH,
+        "end.revision < found.revision <= last and",
+        "end.revision < found.revision and",
+    ),
+    Mutant(
+        "a record that may be inside another is salvaged",
+        "eventstore/log/runs.py",
+        "            if is_certain:\n",
+        "            if True:\n",
+    ),
+    Mutant(
         "no checksum of payloads",
         READER,
         "    if not layout.payload_holds(header, payload, seed):\n        return",
@@ -465,7 +521,7 @@ MUTANTS = (
     Mutant(
         "times may go back",
         READER,
-        "    if header.time_ns < time_ns:\n",
+        "    if header.time_ns < position.time_ns:\n",
         "    if False:\n",
     ),
     Mutant(

@@ -96,9 +96,12 @@ def test_reading_where_there_is_no_store_makes_none(tmp_path: Path, made: bool) 
 
 
 @pytest.mark.parametrize("read_only", [False, True])
-@pytest.mark.parametrize("part", ["wal", "checkpoints"])
+@pytest.mark.parametrize(
+    ("part", "version"),
+    [("wal", layout.SEGMENT_VERSION), ("checkpoints", layout.CHECKPOINT_VERSION)],
+)
 def test_newer_format_is_refused_untouched(
-    open_store: OpenStore, tmp_path: Path, part: str, read_only: bool
+    open_store: OpenStore, tmp_path: Path, part: str, version: int, read_only: bool
 ) -> None:
     with open_store() as store:
         with store.transaction(writable=True) as tx:
@@ -107,13 +110,13 @@ def test_newer_format_is_refused_untouched(
     [file] = [path for path in (tmp_path / "store" / part).iterdir() if "spare" not in path.name]
     data = file.read_bytes()
     # Magic, version, and in a checkpoint the length of the header.
-    assert int.from_bytes(data[8:12], "little") == layout.FORMAT_VERSION
+    assert int.from_bytes(data[8:12], "little") == version
     size = layout.SEGMENT_HEADER_BYTES if part == "wal" else int.from_bytes(data[12:16], "little")
-    newer = layout.seal_block(data[:8] + b"\2" + data[9 : size - 4], size)
+    newer = layout.seal_block(data[:8] + bytes([version + 1]) + data[9 : size - 4], size)
     file.write_bytes(newer + data[size:])
     before = files_of(tmp_path)
     with pytest.raises(
-        FormatVersionError, match=r"version 2 is newer than 1, .*later one"
+        FormatVersionError, match=rf"version {version + 1} is newer than {version}, .*later one"
     ) as caught:
         MetaStore.open(tmp_path / "store", options=OPTIONS, read_only=read_only)
     assert caught.value.path == str(file)
