@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from schedules.history import Kind, Look, Outcome
 
 from eventstore import StoreFailedError
-from eventstore.errors import ReceiptError
+from eventstore.errors import ReceiptError, WriterBusyError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -59,6 +59,13 @@ class RefusedError(Exception):
     """The application gives a transaction up, as for a name that is there already."""
 
 
+class Held(NamedTuple):
+    """A read transaction that goes on."""
+
+    operation: Operation
+    transaction: Any
+
+
 class Client:
     """One thread's use of a store, recorded.
 
@@ -86,7 +93,12 @@ class Client:
         self.receipts: list[Receipt] = []
 
     def write(
-        self, changes: Iterable[Change] = (), *, gives_up: str | None = None, note_bytes: int = 0
+        self,
+        changes: Iterable[Change] = (),
+        *,
+        gives_up: str | None = None,
+        note_bytes: int = 0,
+        timeout: float | None = None,
     ) -> None:
         """Run a write transaction.
 
@@ -94,11 +106,12 @@ class Client:
             changes: to make, as far as the domain does not refuse them.
             gives_up: "rollback", or "error" for an exception out of the transaction's block.
             note_bytes: makes the batch longer, where the domain can.
+            timeout: seconds to wait for other writers.
         """
         op = self.recorder.begin(Kind.WRITE, self.name)
         is_committing = False
         try:
-            with self.front.transaction(writable=True, request_id=op.id) as tx:
+            with self.front.transaction(writable=True, request_id=op.id, timeout=timeout) as tx:
                 op.base = tx.revision
                 self._look(op, tx)
                 for change in changes:
@@ -114,6 +127,10 @@ class Client:
                 is_committing = bool(op.changes) and gives_up is None
         except RefusedError:
             self.recorder.end(op, Outcome.UNDONE)
+        except WriterBusyError as error:
+            if timeout is None or op.base is not None:
+                raise
+            self.recorder.end(op, Outcome.FAILED, error)
         except BaseException as error:
             self._fail(op, error, Outcome.UNKNOWN if is_committing else Outcome.FAILED)
         else:
@@ -129,6 +146,22 @@ class Client:
         follows = self.name.startswith("follower")
         op = self.recorder.begin(Kind.FOLLOW if follows else Kind.READ, self.name)
         self._read(op, self.front.transaction, looks)
+
+    def hold(self) -> Held:
+        """Begin a read transaction that several threads look into, at any time."""
+        op = self.recorder.begin(Kind.READ, self.name)
+        tx = self.front.transaction()
+        self.recorder.show(op, tx.revision)
+        return Held(op, tx)
+
+    def look_into(self, held: Held) -> None:
+        """Look into a read transaction that another thread may have begun."""
+        self._look(held.operation, held.transaction)
+
+    def let_go(self, held: Held) -> None:
+        """End such a transaction."""
+        held.transaction.rollback()
+        self.recorder.end(held.operation, Outcome.SHOWN)
 
     def at(self, revision: int) -> None:
         """Look into the past."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import sys
+import warnings
 from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING, NamedTuple
@@ -220,13 +222,24 @@ def made(recipe: Recipe, strategy: Strategy | None = None) -> Made:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the engine from logging each of thousands of recoveries."""
+    """Let thousands of recoveries and interrupts go by without a word."""
     logger = logging.getLogger("eventstore")
     was_disabled, logger.disabled = logger.disabled, True
+    hook, sys.unraisablehook = sys.unraisablehook, _ignore_interrupt
     try:
-        yield
+        with warnings.catch_warnings():
+            # Of a transaction that an interrupt has left open.
+            warnings.simplefilter("ignore", ResourceWarning)
+            yield
     finally:
         logger.disabled = was_disabled
+        sys.unraisablehook = hook
+
+
+def _ignore_interrupt(unraisable: sys.UnraisableHookArgs) -> None:
+    """Say nothing of an interrupt that came into a finalizer."""
+    if not isinstance(unraisable.exc_value, KeyboardInterrupt):
+        sys.__unraisablehook__(unraisable)
 
 
 def judged(run: Run) -> int:

@@ -7,13 +7,13 @@ hand the baton to another one, as a strategy says. A preemption point is
   the one that began the run, and
 - each operation of a lock or an event, each start and join of a thread, and each sleep.
 
-For that, the modules under test are shown other `threading`, `time` and `secrets` modules while a
-run goes on: their locks know who waits for them, their time is simulated and their random bytes
-are those of a seed. So a run is a pure function of the strategy and of what it runs, a wait for
-time takes none, and a deadlock is seen: no thread is ready, and none waits for time.
+For that, the modules under test are shown other `threading`, `queue`, `time` and `secrets` modules
+while a run goes on: their locks know who waits for them, their time is simulated, and their random
+bytes are those of a seed. So a run is a pure function of the strategy and of what it runs, a wait
+for time takes none, and a deadlock is seen: no thread is ready, and none waits for time.
 
-The names are patched wherever a traced module has the module, or the function itself, under any
-name. What the replaced `threading` does not have (barriers, conditions with timers, …) raises
+The names are patched wherever a traced module has the module, or the class or function itself,
+under any name. What the replaced modules lack (barriers, timers, queues with a bound) raises
 AttributeError, so that a new use is noticed.
 
 An interrupt may be planned for a thread: KeyboardInterrupt at the n-th *distinct* line that it
@@ -29,6 +29,7 @@ from __future__ import annotations
 import functools
 import gc
 import linecache
+import queue
 import secrets
 import sys
 import threading
@@ -36,6 +37,7 @@ import time
 import traceback
 import types
 from _thread import allocate_lock
+from collections import deque
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from random import Random
@@ -250,7 +252,8 @@ class Scheduler:
         if self.step > STEPS_MAX:
             self._fail(f"no end after {self.step} steps\n{self._stacks()}")
         chosen = self._strategy.pick(self.step, current if current in able else None, able, asleep)
-        self._look_at = self._strategy.look_at
+        # One that spins must be noticed even if the strategy is not interested.
+        self._look_at = min(self._strategy.look_at, STEPS_MAX + 1)
         if chosen not in able:
             assert chosen.deadline is not None
             self.now = max(self.now, chosen.deadline)
@@ -523,6 +526,9 @@ class RLock(Lock):
             self._owner = None
             super().release()
 
+    def _is_owned(self) -> bool:
+        return self._owner == threading.get_ident()
+
 
 class Event:
     """`threading.Event`."""
@@ -600,6 +606,36 @@ class Condition:
     def notify_all(self) -> None:
         """Let all through."""
         self.notify(len(self._waiters))
+
+
+class SimpleQueue:
+    """`queue.SimpleQueue`."""
+
+    def __init__(self) -> None:
+        self._items: deque[Any] = deque()
+
+    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
+        """Add something; there is always room."""
+        _ = block, timeout
+        self._items.append(item)
+        scheduler = _scheduler()
+        if scheduler is not None:
+            scheduler.operation()
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+        """Take the oldest, or wait for one."""
+        scheduler = _scheduler()
+        if scheduler is not None:
+            scheduler.operation()
+            if block and not self._items:
+                scheduler.wait(lambda: bool(self._items), timeout)
+        if not self._items:
+            raise queue.Empty
+        return self._items.popleft()
+
+    def empty(self) -> bool:
+        """Say whether there is nothing to take."""
+        return not self._items
 
 
 class Thread(threading.Thread):
@@ -698,11 +734,14 @@ _TIME = _facade(
     time_ns=_time_ns,
 )
 _SECRETS = _facade(secrets, (), token_bytes=_token_bytes)
+_QUEUE = _facade(queue, ("Empty",), SimpleQueue=SimpleQueue)
 
 _REPLACED: list[tuple[object, object]] = [
     (threading, _THREADING),
     (time, _TIME),
     (secrets, _SECRETS),
+    (queue, _QUEUE),
+    (queue.SimpleQueue, SimpleQueue),
     (threading.Lock, Lock),
     (threading.RLock, RLock),
     (threading.Event, Event),

@@ -91,6 +91,8 @@ class Pct:
         self._changes = deque(
             sorted(self._random.randrange(max(1, length)) for _ in range(depth - 1))
         )
+        # How often a time passes although somebody could run.
+        self._haste = self._random.choice((0.0, 0.0, 0.02, 0.2))
         self._priorities: dict[int, float] = {}
         self._lowest = 0.0
         self._fair_at = _SPINNING_STEPS
@@ -110,7 +112,7 @@ class Pct:
                 self._fair_at = step + _SPINNING_STEPS
                 self._demote(current)
         self.look_at = min(self._changes[0] if self._changes else _NEVER, self._fair_at)
-        if able:
+        if able and not (asleep and self._haste and self._random.random() < self._haste):
             chosen = max(able, key=self._priority)
         else:
             chosen = _earliest(asleep)

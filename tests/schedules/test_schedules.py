@@ -18,14 +18,29 @@ if TYPE_CHECKING:
 
     RecordProof = Callable[..., None]
 
-SWEPT = {"following": 60}
+SWEPT = {
+    "mixed": 150,
+    "snapshots": 100,
+    "watching": 60,
+    "holding": 80,
+    "background": 40,
+    "closing": 80,
+    "following": 40,
+    "upkeep": 60,
+    "crashing": 60,
+    "power cut": 60,
+}
 """Workloads, and how many seeds the usual check gives them."""
 
 EXHAUSTED = {
     "commit beside read": 1,
+    "commit beside empty write": 2,
     "commit beside commit": 1,
-    "rollback beside read": 1,
+    "commit beside rollback": 1,
+    "rollback beside read": 2,
     "commit beside checkpoint": 1,
+    "commit beside watch": 2,
+    "commit beside past": 1,
     "roll beside roll": 1,
 }
 """Small workloads, and how many preemptions at operations the usual check tries."""

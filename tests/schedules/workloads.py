@@ -8,12 +8,15 @@ schedule.
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from schedules.client import CRASHES
 from schedules.scheduler import Interrupt
 from schedules.snapshots import SNAPSHOTS
+
+from eventstore import StoreClosedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,12 +54,14 @@ def changes(client: Client) -> list[Change]:
 def write(client: Client, note_bytes: int = 0) -> None:
     """Draw a write transaction: most commit, some change nothing, some give up."""
     draw = client.random.random()
+    timeout = client.random.choice((None, None, None, 0.0, 0.01))
     if draw < 0.6:
-        client.write(changes(client), note_bytes=note_bytes)
+        client.write(changes(client), note_bytes=note_bytes, timeout=timeout)
     elif draw < 0.75:
-        client.write()
+        client.write(timeout=timeout)
     else:
-        client.write(changes(client), gives_up="rollback" if draw < 0.87 else "error")
+        gives_up = "rollback" if draw < 0.87 else "error"
+        client.write(changes(client), gives_up=gives_up, timeout=timeout)
 
 
 def look(client: Client) -> None:
@@ -119,6 +124,55 @@ def watching(run: Run) -> None:
         client = run.client(store, f"watch {number}")
         run.start(client.name, partial(watch, client))
     sessions(run, store, 0.9, 0.9)
+    run.join()
+    store.close()
+
+
+def holding(run: Run) -> None:
+    """Read transactions that go on while others commit; two threads look into each."""
+    store = prepared(run)
+    main = run.client(store, "main")
+    held = [main.hold()]
+
+    def hold(client: Client) -> None:
+        for _ in range(2):
+            write(client)
+            held.append(client.hold())
+            for _ in range(3):
+                client.look_into(client.random.choice(held))
+
+    for number in range(2):
+        client = run.client(store, f"holder {number}")
+        run.start(client.name, partial(hold, client))
+    sessions(run, store, 0.9)
+    run.join()
+    for one in held:
+        main.look_into(one)
+        main.let_go(one)
+    store.close()
+
+
+def background(run: Run) -> None:
+    """The store's own threads prepare segments, checkpoint and compact."""
+    run.options = replace(run.options, background=True, checkpoint_after_batches=2)
+    store = prepared(run)
+    sessions(run, store, 0.9, 0.9, 0.2, note_bytes=1200)
+    waiting = run.client(store, "waiting")
+    run.start("waiting", lambda: [waiting.watch(None, 5, 1.5), waiting.read()])
+    run.join()
+    store.close()
+
+
+def closing(run: Run) -> None:
+    """The store is closed while threads use it; from then on they are refused."""
+    store = prepared(run)
+    run.tolerated += (StoreClosedError,)
+    sessions(run, store, 0.9, 0.6, 0.2, note_bytes=1200)
+    watching = run.client(store, "watching")
+    run.start("watching", lambda: watching.watch(1, 9, 1.0))
+    keeper = run.client(store, "keeper")
+    run.start("keeper", partial(keeper.upkeep, store.compact))
+    run.start("closing", store.close)
     run.join()
     store.close()
 
@@ -312,6 +366,9 @@ WORKLOADS: dict[str, Callable[[Run], None]] = {
     "mixed": mixed,
     "snapshots": snapshots,
     "watching": watching,
+    "holding": holding,
+    "background": background,
+    "closing": closing,
     "following": following,
     "upkeep": upkeep,
     "crashing": crashing,
