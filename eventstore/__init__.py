@@ -31,7 +31,14 @@ from eventstore.options import Retention, StoreOptions
 from eventstore.projection import Projection, ReadableTable, TableSpec, WritableTable
 from eventstore.repair.repair import LostRevisions, RepairReport, repair_store
 from eventstore.repair.salvage import Damage
-from eventstore.reports import CompactionReport, Problem, RecoveryReport, TornTail, Verdict
+from eventstore.reports import (
+    CompactionReport,
+    Problem,
+    RebuiltProjection,
+    RecoveryReport,
+    TornTail,
+    Verdict,
+)
 from eventstore.store import EventStore
 from eventstore.transaction import ReadTransaction, Receipt, WriteTransaction
 from eventstore.verify import VerifyReport, verify_store
@@ -58,6 +65,7 @@ __all__ = [
     "ReadOnlyStoreError",
     "ReadTransaction",
     "ReadableTable",
+    "RebuiltProjection",
     "Receipt",
     "ReceiptError",
     "RecoveryReport",

@@ -7,6 +7,7 @@ the `durable` file, the spare segments and the thread that prepares them. It nev
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import logging
 import os
@@ -311,16 +312,20 @@ def _open_locked(
     lock_timeout_seconds: float | None,
 ) -> FileLog:
     lock = _acquire_lock(file_system, path, lock_timeout_seconds)
+    started = time.monotonic()
     try:
         held = HeldFileSystem(file_system, lock, path)
         survey = survey_store(held, path, replay)
         decision = decide(survey.found)
         recovered = execute(held, survey, decision, options)
         try:
-            return FileLog(held, path, options, lock, recovered)
+            log = FileLog(held, path, options, lock, recovered)
         except BaseException:
             recovered[0].file.close()
             raise
+        seconds = time.monotonic() - started
+        log.recovery = dataclasses.replace(log.recovery, seconds=seconds)
+        return log
     except BaseException:
         lock.release()
         raise

@@ -9,6 +9,7 @@ forked since the last look is refused.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import threading
 import time
@@ -174,7 +175,10 @@ class FollowerLog:
         """Load the state; again if the writer's compaction came in between."""
         for attempt in range(_ATTEMPTS):
             try:
-                return self._load_once()
+                started = time.monotonic()
+                state, store_id, report = self._load_once()
+                seconds = time.monotonic() - started
+                return state, store_id, dataclasses.replace(report, seconds=seconds)
             except (FileNotFoundError, CorruptionError):
                 if attempt == _ATTEMPTS - 1:
                     raise

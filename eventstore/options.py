@@ -76,6 +76,8 @@ class StoreOptions:
         background: whether checkpoints and compaction run by that policy. The next segment is
             prepared in the background either way.
         retention: what becomes of superseded segments.
+        retired_projections: names of projections that the store holds and needs no more: unless
+            they are here, no checkpoint is written that would lose their tables.
         allow_network_file_system: whether the store may be on a file system that is not known to
             be local. Its locks, mapped files and syncs may then not hold what is promised; at
             most one machine must open the store, for writing or following.
@@ -87,6 +89,7 @@ class StoreOptions:
     checkpoint_after_batches: int = 100_000
     background: bool = True
     retention: Retention = field(default_factory=Retention)
+    retired_projections: tuple[str, ...] = ()
     allow_network_file_system: bool = False
 
     def __post_init__(self) -> None:
@@ -96,5 +99,10 @@ class StoreOptions:
         checked_whole(self.checkpoint_after_batches, "checkpoint_after_batches", 1)
         checked_flag(self.background, "background")
         checked_flag(self.allow_network_file_system, "allow_network_file_system")
+        if not isinstance(self.retired_projections, tuple):
+            raise TypeError(
+                "retired_projections must be a tuple of names, not "
+                f"{excerpt(self.retired_projections)}"
+            )
         if not isinstance(self.retention, Retention):
             raise TypeError(f"retention must be a Retention, not {excerpt(self.retention)}")

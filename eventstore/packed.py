@@ -11,10 +11,13 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from eventstore import format as layout
 from eventstore.codec import unpack_keys, unpack_row
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 CHUNK_ROWS = 128
 """Rows in a chunk: a first touch unpacks this many keys."""
@@ -106,6 +109,11 @@ class PackedRows:
         if index == len(keys) or keys[index] != key:
             return ABSENT
         return chunk.value(index)
+
+    def items(self) -> Iterator[tuple[Any, bytes]]:
+        """Yield all rows: key and packed value."""
+        for chunk in self._chunks:
+            yield from zip(chunk.keys, chunk.values(), strict=True)
 
     def slice(
         self, start: Any, stop: Any, limit: int, *, inclusive: bool

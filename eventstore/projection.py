@@ -12,10 +12,15 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
+from eventstore.arguments import excerpt
+from eventstore.errors import ProjectionError
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from eventstore.event import Event, Plain
+
+_VERSION_MAX = 2**63 - 1
 
 D = TypeVar("D")
 
@@ -130,3 +135,74 @@ class Projection(ABC):
             AssertionError: one does not hold.
         """
         _ = tables
+
+
+def checked_projections(projections: Iterable[Projection]) -> tuple[Projection, ...]:
+    """Return the projections of a store, once it is known that they can be.
+
+    Raises:
+        ProjectionError: something else was given; one states something else than it must; or two
+            have the same name, or a table of the same name.
+    """
+    if isinstance(projections, (Projection, type)):
+        raise ProjectionError(f"give a list of projections, not {excerpt(projections)} by itself")
+    known = tuple(projections)
+    for projection in known:
+        _require_projection(projection)
+        _require_well_stated(projection)
+    names = [projection.name for projection in known]
+    tables = [spec.name for projection in known for spec in projection.tables]
+    for kind, found in (("projections", names), ("tables", tables)):
+        twice = sorted({name for name in found if found.count(name) > 1})
+        if twice:
+            raise ProjectionError(f"two {kind} of the store have the name {twice[0]!r}")
+    return known
+
+
+def _require_projection(projection: Projection) -> None:
+    if isinstance(projection, type) and issubclass(projection, Projection):
+        name = projection.__name__
+        raise ProjectionError(f"{name} is a class: give an instance of it, such as {name}()")
+    if not isinstance(projection, Projection):
+        raise ProjectionError(
+            f"{excerpt(projection)} is no projection: give instances of subclasses of Projection"
+        )
+
+
+def _require_well_stated(projection: Projection) -> None:
+    """Check what a checkpoint will name the projection by: a class may state anything."""
+    name, version, tables = (
+        getattr(projection, attribute, None) for attribute in ("name", "version", "tables")
+    )
+    if not _is_name(name):
+        kind = type(projection).__name__
+        raise ProjectionError(f"the name of a {kind} must be a text, not {excerpt(name)}")
+    if type(version) is not int or not 0 <= version <= _VERSION_MAX:
+        raise ProjectionError(
+            f"the version of projection {name!r} must be a whole number, not {excerpt(version)}"
+        )
+    if not isinstance(tables, (tuple, list)):
+        raise ProjectionError(
+            f"the tables of projection {name!r} must be a tuple, not {excerpt(tables)}"
+        )
+    for spec in tables:
+        if not isinstance(spec, TableSpec):
+            raise ProjectionError(
+                f"a table of projection {name!r} is no TableSpec: {excerpt(spec)}"
+            )
+        if not _is_name(spec.name):
+            raise ProjectionError(
+                f"a table of projection {name!r} must have a text as name, not {excerpt(spec.name)}"
+            )
+        if not callable(spec.encode) or not callable(spec.decode):
+            raise ProjectionError(f"encode and decode of table {spec.name!r} must be functions")
+
+
+def _is_name(name: object) -> bool:
+    if type(name) is not str or not name:
+        return False
+    try:
+        name.encode()
+    except UnicodeEncodeError:  # a lone surrogate, which no checkpoint can keep
+        return False
+    return True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 
@@ -50,6 +50,23 @@ class TornTail:
 
 
 @dataclass(frozen=True, slots=True)
+class RebuiltProjection:
+    """A projection that an open has folded anew, because its checkpoint did not hold it.
+
+    Attributes:
+        name: of the projection.
+        version: that it has now.
+        held_version: that the checkpoint held; None if it held none, the same if other tables.
+        revision: up to here, from the first one on, batches were read for it.
+    """
+
+    name: str
+    version: int
+    held_version: int | None
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
 class RecoveryReport:
     """What the last open found and did.
 
@@ -62,6 +79,8 @@ class RecoveryReport:
         torn_tail: what was cut, if anything was.
         damaged_checkpoints: checkpoints that could not be used and were set aside.
         removed_files: leftovers of interrupted writes.
+        rebuilt: projections that were folded anew.
+        seconds: how long it took, once the store was locked.
     """
 
     verdict: Verdict
@@ -72,6 +91,8 @@ class RecoveryReport:
     torn_tail: TornTail | None = None
     damaged_checkpoints: tuple[str, ...] = ()
     removed_files: tuple[str, ...] = ()
+    rebuilt: tuple[RebuiltProjection, ...] = ()
+    seconds: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from sortedcontainers import SortedDict
 
+from eventstore.arguments import excerpt
 from eventstore.codec import INT_MAX, INT_MIN, key_shape, pack, require_plain_row, unpack_row
 from eventstore.errors import ProjectionError, TransactionClosedError
 from eventstore.packed import ABSENT, PackedRows
@@ -54,7 +55,6 @@ if TYPE_CHECKING:
 
 _FIRST_SLICE_ROWS = 16
 _SLICE_ROWS_MAX = 256
-_SHOWN_CHARACTERS = 200
 
 
 class _Tombstone:
@@ -389,7 +389,7 @@ class Table:
         return kind(f"{self._shown(key)} can't be put: {error}{advice}")
 
     def _shown(self, key: Any) -> str:
-        return f"table {self.name!r}, key {key!r:.{_SHOWN_CHARACTERS}}"
+        return f"table {self.name!r}, key {excerpt(key)}"
 
     def _discard(self, key: Any) -> None:
         if self._packed is not None and self._packed.get(key) is not ABSENT:

@@ -9,6 +9,8 @@ Being killed is a legal way to stop: nothing depends on `close`.
 
 from __future__ import annotations
 
+import dataclasses
+import logging
 import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
@@ -19,6 +21,7 @@ from eventstore.checkpoint import CheckpointContent, TableName
 from eventstore.codec import checked_metadata
 from eventstore.errors import (
     CompactedError,
+    EventStoreError,
     ProjectionError,
     ReadOnlyStoreError,
     ReceiptError,
@@ -29,10 +32,10 @@ from eventstore.event import Metadata
 from eventstore.file_log import open_file_log
 from eventstore.filesystem import absolute, local_file_system
 from eventstore.follower import FollowerLog
-from eventstore.loading import Loading
+from eventstore.loading import LeftOut, Loading
 from eventstore.maintenance import Maintenance
 from eventstore.options import StoreOptions
-from eventstore.projection import Projection
+from eventstore.projection import Projection, checked_projections
 from eventstore.state import State, View
 from eventstore.transaction import ReadTransaction, Receipt, WriteTransaction
 from eventstore.verify import VerifyReport, verify_store
@@ -40,7 +43,7 @@ from eventstore.writer_lock import WriterLock
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
     from types import TracebackType
     from typing import Self
@@ -49,6 +52,10 @@ if TYPE_CHECKING:
     from eventstore.filesystem import FileSystem
     from eventstore.log.seam import Log
     from eventstore.reports import CompactionReport, RecoveryReport
+
+_NOTHING_LEFT_OUT = LeftOut(0, ())
+
+_logger = logging.getLogger("eventstore")
 
 R = TypeVar("R", bound=ReadTransaction)
 W = TypeVar("W", bound=WriteTransaction)
@@ -67,7 +74,7 @@ class EventStore:
         *,
         file_system: FileSystem,
         checkpointed_revision: int = 0,
-        left_out: Sequence[str] = (),
+        left_out: LeftOut = _NOTHING_LEFT_OUT,
     ) -> None:
         """Use `EventStore.open`."""
         self.path = path
@@ -77,11 +84,21 @@ class EventStore:
         self._follower = log if isinstance(log, FollowerLog) else None
         self._projections = projections
         self._options = options
-        self._left_out = left_out
+        kept = [
+            (table, rows)
+            for table, rows in left_out.tables
+            if table.projection not in options.retired_projections
+        ]
+        self._left_out = tuple(sorted({table.projection for table, _ in kept}))
+        self._left_out_revision = left_out.revision
+        # Rows for the next checkpoint; none if the one that holds them is as good as it would be.
+        self._carried = kept if checkpointed_revision != left_out.revision else []
         self._writer_lock = WriterLock()
         self._closed: str | None = None
         self._maintaining = threading.Lock()
         self._checkpointed_revision = checkpointed_revision
+        # Whether the open rebuilt a projection that no checkpoint holds yet.
+        self._is_rebuilt = False
         # May be negative: what was replayed at the open counts towards the next checkpoint.
         self._checkpointed_bytes = log.appended_bytes - log.recovery.replayed_bytes
         self._maintenance = Maintenance(self._is_checkpoint_due, self._checkpoint_and_compact)
@@ -96,6 +113,7 @@ class EventStore:
         lock_timeout: float | None = None,
         options: StoreOptions | None = None,
         file_system: FileSystem | None = None,
+        on_rebuild: Callable[[int, int], object] | None = None,
     ) -> Self:
         """Open a store, or make one where there is nothing, and recover it.
 
@@ -106,6 +124,8 @@ class EventStore:
             lock_timeout: seconds to wait for another process to let go; None not at all.
             options: sizes, policy and retention.
             file_system: where; the machine's own unless given.
+            on_rebuild: called now and then while projections are rebuilt from the log, with the
+                revision reached and the last one.
 
         Raises:
             NotAStoreError: something else is at the path; or nothing, with `read_only`.
@@ -118,7 +138,7 @@ class EventStore:
             UnsupportedFileSystemError: the path is on a network file system.
             UnsupportedPlatformError: no durable sync is known for this platform.
         """
-        known = _checked(projections)
+        known = checked_projections(projections)
         directory = absolute(path)
         file_system = file_system or local_file_system()
         checked_flag(read_only, "read_only")
@@ -126,13 +146,14 @@ class EventStore:
         if not isinstance(options, StoreOptions):
             raise TypeError(f"options must be a StoreOptions, not {excerpt(options)}")
         log: Log
-        left_out: tuple[str, ...] = ()
+        left_out = _NOTHING_LEFT_OUT
+        is_rebuilt = False
         if read_only:
             log = follower = FollowerLog(file_system, directory, known)
             state = follower.state
             checkpointed_revision = 0
         else:
-            loading = Loading(file_system, directory, known)
+            loading = Loading(file_system, directory, known, on_rebuild)
             log = file_log = open_file_log(
                 file_system,
                 directory,
@@ -142,6 +163,8 @@ class EventStore:
             )
             state, checkpointed_revision = loading.state, loading.checkpointed_revision
             left_out = loading.left_out
+            is_rebuilt = bool(loading.rebuilt)
+            file_log.recovery = dataclasses.replace(file_log.recovery, rebuilt=loading.rebuilt)
             file_system = file_log.file_system
         store = cls(
             directory,
@@ -154,6 +177,8 @@ class EventStore:
             left_out=left_out,
         )
         file_system.call_in_forked_child(store._give_up_after_fork)
+        if is_rebuilt:
+            store._save_rebuilt()
         return store
 
     @property
@@ -261,7 +286,7 @@ class EventStore:
         Raises:
             StorageFullError: no space for it.
             ProjectionError: it would lose the tables of a projection that the store was opened
-                without, and that could not be rebuilt.
+                without, since something was committed that they do not hold.
             Exception: what background maintenance has met since the last call.
         """
         self._require_open()
@@ -511,7 +536,8 @@ class EventStore:
         batches = self._shown_revision() - self._checkpointed_revision
         written = self._log.appended_bytes - self._checkpointed_bytes
         return batches > 0 and (
-            batches >= self._options.checkpoint_after_batches
+            self._is_rebuilt
+            or batches >= self._options.checkpoint_after_batches
             or written >= self._options.checkpoint_after_bytes
         )
 
@@ -520,69 +546,64 @@ class EventStore:
             self._write_checkpoint()
             self._log.compact(self._maintenance.pause)
 
-    def _write_checkpoint(self) -> int:
+    def _save_rebuilt(self) -> None:
+        """Write down what the open has rebuilt, so that the next one need not do it again."""
+        self._is_rebuilt = True
+        try:
+            with self._maintaining:
+                self._write_checkpoint(lambda: None)
+        except (EventStoreError, OSError) as error:
+            # Maintenance tries again. The open is as good without.
+            _logger.warning("%s: no checkpoint of what was rebuilt: %s", self.path, error)
+        except BaseException:
+            self.close()
+            raise
+
+    def _write_checkpoint(self, pause: Callable[[], object] | None = None) -> int:
         """Write a checkpoint of the durable state as a long read."""
         node = self._state.shown(self._log)
         written = self._log.appended_bytes
         if node.revision == self._checkpointed_revision:
             return node.revision
-        self._require_nothing_left_out()
+        self._require_nothing_left_behind(node.revision)
         view = View(node)
-        tables = tuple(
+        tables: list[tuple[TableName, Callable[[], Iterable[tuple[Any, bytes]]]]] = [
             (
                 TableName(projection.name, projection.version, spec.name),
                 partial(self._packed_rows, view, spec.name),
             )
             for projection in self._projections
             for spec in projection.tables
-        )
+        ]
+        tables += [(table, rows.items) for table, rows in self._carried]
         self._log.save_checkpoint(
-            CheckpointContent(self.store_id, node.revision, node.time_ns, node.digest, tables),
-            self._maintenance.pause,
+            CheckpointContent(
+                self.store_id, node.revision, node.time_ns, node.digest, tuple(tables)
+            ),
+            pause or self._maintenance.pause,
         )
         self._checkpointed_revision = node.revision
         self._checkpointed_bytes = written
+        self._is_rebuilt = False
+        self._carried = []
         return node.revision
 
-    def _require_nothing_left_out(self) -> None:
-        """Refuse a checkpoint that would be the end of a projection which can't be rebuilt."""
-        if not self._left_out:
+    def _require_nothing_left_behind(self, revision: int) -> None:
+        """Refuse a checkpoint for which tables of projections that are not here are too old."""
+        if not self._left_out or revision == self._left_out_revision:
             return
-        if self._options.retention.drops or self._log.oldest_revision() > 1:
-            names = ", ".join(map(repr, self._left_out))
-            raise ProjectionError(
-                f"{self.path}: a checkpoint would lose the tables of projection {names}, which "
-                "this handle was opened without and which could not be rebuilt, since batches are "
-                "dropped; open the store with it too"
-            )
+        names = ", ".join(map(repr, self._left_out))
+        raise ProjectionError(
+            f"{self.path}: a checkpoint would lose the tables of projection {names}, which this "
+            f"handle was opened without: they are in the checkpoint at revision "
+            f"{self._left_out_revision} and lack what was committed since; open the store with it "
+            "too, or, if it is needed no more, with StoreOptions(retired_projections=...)"
+        )
 
     def _packed_rows(self, view: View, name: str) -> Iterator[tuple[Any, bytes]]:
         table = self._state.tables[name]
         for key, value in view.raw_items(table):
             yield key, table.packed(key, value)
-
-
-def _checked(projections: Iterable[Projection]) -> tuple[Projection, ...]:
-    known = tuple(projections)
-    for projection in known:
-        _require_projection(projection)
-    names = [projection.name for projection in known]
-    tables = [spec.name for projection in known for spec in projection.tables]
-    for kind, found in (("projections", names), ("tables", tables)):
-        twice = sorted({name for name in found if found.count(name) > 1})
-        if twice:
-            raise ProjectionError(f"two {kind} of the store have the name {twice[0]!r}")
-    return known
-
-
-def _require_projection(projection: Projection) -> None:
-    if isinstance(projection, type) and issubclass(projection, Projection):
-        name = projection.__name__
-        raise ProjectionError(f"{name} is a class: give an instance of it, such as {name}()")
-    if not isinstance(projection, Projection):
-        raise ProjectionError(
-            f"{excerpt(projection)} is no projection: give instances of subclasses of Projection"
-        )
 
 
 def _require_revision(revision: int) -> None:

@@ -43,6 +43,7 @@ from eventstore.log.runs import SegmentRuns
 from eventstore.log.search import highest_durable_claim
 from eventstore.log.segments import SegmentSource, list_sources, opened_source
 from eventstore.place import being_made, require_remains
+from eventstore.projection import checked_projections
 from eventstore.replay import decode_record, replay_record, stale_projections, start_state
 from eventstore.reports import Problem, Verdict
 from eventstore.state import View
@@ -114,15 +115,17 @@ def verify_store(
         file_system: where; the machine's own unless given.
 
     Raises:
+        ProjectionError: the projections are none, or do not fit together.
         NotAStoreError: there is no store, or it is still being made.
         FormatVersionError: a file has a newer format.
     """
+    known = checked_projections(projections)
     file_system = file_system or local_file_system()
     directory = absolute(path)
     require_remains(file_system, directory)
     for attempt in range(_ATTEMPTS):
         is_last = attempt == _ATTEMPTS - 1
-        verification = _Verification(file_system, directory, projections, on_batch, quick=quick)
+        verification = _Verification(file_system, directory, known, on_batch, quick=quick)
         try:
             report = verification.run()
         except FileNotFoundError:

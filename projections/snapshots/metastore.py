@@ -19,7 +19,7 @@ from projections.snapshots.validation import checked_text
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from datetime import datetime
     from types import TracebackType
     from typing import Self
@@ -71,6 +71,7 @@ class MetaStore:
         read_only: bool = False,
         lock_timeout: float | None = None,
         options: StoreOptions | None = None,
+        on_rebuild: Callable[[int, int], object] | None = None,
     ) -> MetaStore:
         """Open a metadata store, or make one where there is nothing; see `EventStore.open`."""
         return cls(
@@ -80,6 +81,7 @@ class MetaStore:
                 read_only=read_only,
                 lock_timeout=lock_timeout,
                 options=options,
+                on_rebuild=on_rebuild,
             )
         )
 

@@ -43,6 +43,7 @@ FOLLOWER = "eventstore/follower.py"
 FILE_LOG = "eventstore/file_log.py"
 HELD = "eventstore/held.py"
 STATE = "eventstore/state.py"
+PROJECTION = "eventstore/projection.py"
 STORE_FILES = "eventstore/store_files.py"
 LOADING = "eventstore/loading.py"
 FILTERS = "projections/snapshots/filters.py"
@@ -653,16 +654,34 @@ MUTANTS = (
         "        if False:\n",
     ),
     Mutant(
+        "a checkpoint loses tables that the open did not know",
+        STORE,
+        "        tables += [(table, rows.items) for table, rows in self._carried]\n",
+        "",
+    ),
+    Mutant(
+        "a checkpoint carries tables on that lack what was committed since",
+        STORE,
+        "        if not self._left_out or revision == self._left_out_revision:\n",
+        "        if True:\n",
+    ),
+    Mutant(
+        "what was rebuilt is not checkpointed",
+        STORE,
+        "            store._save_rebuilt()\n",
+        "            pass\n",
+    ),
+    Mutant(
+        "an interrupted checkpoint of what was rebuilt keeps the store locked",
+        STORE,
+        "            self.close()\n            raise\n",
+        "            raise\n",
+    ),
+    Mutant(
         "batches are dropped although one checkpoint lacks a table of the other",
         COMPACTION,
         "        return all(names == held[0] for names in held)\n",
         "        return True\n",
-    ),
-    Mutant(
-        "a checkpoint is written without a projection that can't be rebuilt",
-        STORE,
-        "        self._require_nothing_left_out()\n",
-        "        pass\n",
     ),
     Mutant(
         "a verification takes a record on its way for damage",
@@ -709,8 +728,14 @@ MUTANTS = (
         "    if not isinstance(value, int):\n",
     ),
     Mutant(
+        "what a projection states is not looked at",
+        PROJECTION,
+        "        _require_well_stated(projection)\n",
+        "        pass\n",
+    ),
+    Mutant(
         "a class is taken for a projection",
-        STORE,
+        PROJECTION,
         "        _require_projection(projection)\n",
         "        pass\n",
     ),

@@ -84,5 +84,10 @@ def _mention_repairs(recovery: RecoveryReport) -> None:
             f"cut a torn tail of {torn.size_bytes} bytes ({torn.reason}); no acknowledged batch "
             f"was in it; kept in {torn.saved_path}"
         )
+    for one in recovery.rebuilt:
+        output.note(
+            f"projection {one.name} was rebuilt from revisions 1 to {one.revision}; the open took "
+            f"{recovery.seconds:.1f} s"
+        )
     for path in recovery.damaged_checkpoints:
         output.note(f"{path}: this checkpoint is damaged and was set aside")
