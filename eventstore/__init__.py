@@ -29,6 +29,7 @@ from eventstore.event import Batch, Event, Metadata
 from eventstore.filesystem import FileSystem
 from eventstore.options import Retention, StoreOptions
 from eventstore.projection import Projection, ReadableTable, TableSpec, WritableTable
+from eventstore.repair.detached import DetachedBatches
 from eventstore.repair.repair import LostRevisions, RepairReport, repair_store
 from eventstore.repair.salvage import Damage
 from eventstore.reports import (
@@ -50,6 +51,7 @@ __all__ = [
     "CompactionReport",
     "CorruptionError",
     "Damage",
+    "DetachedBatches",
     "Event",
     "EventStore",
     "EventStoreError",

@@ -7,9 +7,10 @@ continues: the batch before it, the header of its segment, or a checkpoint.
 
 from __future__ import annotations
 
+import json
 import zlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from damage_support import (
     HEADER_BYTES,
@@ -47,13 +48,13 @@ class Kept(NamedTuple):
         first: the oldest batch.
         revision: that it must reach.
         lost: the revisions that are gone.
-        dropped: revisions of the batches that can be read but not kept.
+        detached: revisions of the batches that can be read but not kept.
     """
 
     first: int
     revision: int
     lost: tuple[LostRevisions, ...]
-    dropped: tuple[int, ...]
+    detached: tuple[int, ...]
 
 
 def expect_kept(image: Image, files: Files) -> Kept:
@@ -80,8 +81,8 @@ def expect_kept(image: Image, files: Files) -> Kept:
         lost.append(LostRevisions(oldest, first - 1, is_in_state=True))
     if newest > revision:
         lost.append(LostRevisions(revision + 1, newest, is_in_state=False))
-    dropped = tuple(sorted(rev for rev in readable if not first <= rev <= revision))
-    return Kept(first, revision, tuple(lost), dropped)
+    detached = tuple(sorted(rev for rev in readable if not first <= rev <= revision))
+    return Kept(first, revision, tuple(lost), detached)
 
 
 def _same(image: Image, files: Files, path: str) -> bool:
@@ -171,7 +172,7 @@ class RepairTally:
         if _tree(file_system) != before:
             self.changed_originals += 1
             self.examples.append(f"{what}: the old store was changed")
-        self._check_report(image, report, expected, what)
+        self._check_report(image, report, detached_in(file_system, report), expected, what)
         self._check_store(image, file_system, report, expected, what)
         return report
 
@@ -188,14 +189,29 @@ class RepairTally:
         assert wrong == (0, 0, 0), "\n".join([str(self.counts()), *self.examples[:20]])
         assert self.inputs
 
-    def _check_report(self, image: Image, report: RepairReport, expected: Kept, what: str) -> None:
-        dropped = tuple(batch.revision for batch in report.dropped)
-        found = Kept(report.first_revision, report.revision, report.lost, dropped)
+    def _check_report(
+        self,
+        image: Image,
+        report: RepairReport,
+        detached: list[dict[str, Any]],
+        expected: Kept,
+        what: str,
+    ) -> None:
+        revisions = tuple(sorted(batch["revision"] for batch in detached))
+        found = Kept(report.first_revision, report.revision, report.lost, revisions)
         is_same_batch = all(
-            batch.digest == image.digests[batch.revision - 1] for batch in report.dropped
+            batch["digest"] == image.digests[batch["revision"] - 1].hex() for batch in detached
         )
-        is_complete = not (expected.lost or expected.dropped)
-        if found != expected or not is_same_batch or report.is_complete != is_complete:
+        stated = [
+            rev for first, last in report.detached.revisions for rev in range(first, last + 1)
+        ]
+        is_counted = (len(detached), stated) == (
+            report.detached.batch_count,
+            sorted(set(revisions)),
+        )
+        is_complete = not (expected.lost or expected.detached)
+        is_right = is_same_batch and is_counted and report.is_complete == is_complete
+        if found != expected or not is_right:
             self.wrong_reports += 1
             self.examples.append(f"{what}: {found}, expected {expected}")
 
@@ -228,6 +244,14 @@ class RepairTally:
         if problems:
             self.wrong_states += 1
             self.examples.append(f"{what}: {problems}, reported {report}")
+
+
+def detached_in(file_system: SimulatedFileSystem, report: RepairReport) -> list[dict[str, Any]]:
+    """Return the batches in the file beside the new store, which must be on stable storage."""
+    if report.detached.path is None:
+        return []
+    content = file_system.after_power_cut().medium.files()[report.detached.path]
+    return [json.loads(line) for line in content.splitlines()]
 
 
 def _tree(file_system: SimulatedFileSystem) -> set[tuple[str, bytes | None]]:

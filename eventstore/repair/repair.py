@@ -7,8 +7,13 @@ two with one identity would part ways.
 Batches are never applied over a gap. So a state comes from a chain of records together with a
 base (`eventstore.repair.salvage`): the chain from revision 1 on, or from a checkpoint on, up to the
 next damage. Of all these the one that reaches the highest revision is chosen, and of several the
-one with the longest history. Whatever is not in it is reported: revisions, bytes, and the batches
-that could be read although there is no place for them in the new store.
+one with the longest history. Whatever is not in it is reported: revisions and bytes. The batches
+that could be read although there is no place for them in the new store are written beside it
+(`eventstore.repair.detached`).
+
+Where the log is complete from revision 1 on, it is right and a checkpoint that differs from its
+replay is wrong: that is left out. Where it is not, nothing says which of the two is right, and the
+store is refused.
 """
 
 from __future__ import annotations
@@ -33,18 +38,17 @@ from eventstore.filesystem import (
     resolved,
 )
 from eventstore.place import require_remains
-from eventstore.repair.chains import ChainBuilder, Piece, records_of
+from eventstore.repair.chains import ChainBuilder
+from eventstore.repair.detached import SUFFIX, DetachedBatches, write_detached
 from eventstore.repair.readable import ReadableFileSystem
 from eventstore.repair.restored import Choice, write_store
 from eventstore.repair.salvage import Base, Damage, Findings, salvage
-from eventstore.replay import decode_record
 from eventstore.verify import verify_store
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterator, Sequence
 
-    from eventstore.event import Batch
     from eventstore.filesystem import FileSystem
     from eventstore.projection import Projection
     from eventstore.repair.chains import Chain
@@ -77,7 +81,8 @@ class RepairReport:
             from its batches alone.
         lost: revisions that were found, or are known to have been acknowledged, and whose batches
             are not in the new store.
-        dropped: those of these batches that could be read: their events are here, and only here.
+        detached: batches that could be read although there is no place for them in the new store,
+            in a file beside it.
         damage: bytes of the old store that could not be used.
     """
 
@@ -86,13 +91,13 @@ class RepairReport:
     first_revision: int
     checkpoint_revision: int
     lost: tuple[LostRevisions, ...]
-    dropped: tuple[Batch, ...]
+    detached: DetachedBatches
     damage: tuple[Damage, ...]
 
     @property
     def is_complete(self) -> bool:
         """Whether nothing was lost: damage that touched no batch, or a copy of one, is none."""
-        return not self.lost and not self.dropped
+        return not self.lost and not self.detached.batch_count
 
 
 def repair_store(
@@ -119,29 +124,34 @@ def repair_store(
 
     Raises:
         NotAStoreError: there is no store.
-        FileExistsError: something is at the output.
+        FileExistsError: something is at the output, or at its path with `.detached.jsonl`, where
+            batches go that have no place in the new store.
         StoreLockedError: the old store was written to meanwhile.
         CorruptionError: nothing says which store it is, or a checkpoint that was kept does not
             fit the log.
         FormatVersionError: a file has a newer format.
         StorageFullError, OSError: there is no space for the new store.
 
-    After an error no file is left at the output. Memory: that of the batches that are dropped.
+    After an error no file is left at the output, nor beside it.
     """
     file_system = file_system or local_file_system()
     source, target = absolute(path), absolute(output)
     require_remains(file_system, source)
     _require_free(file_system, source, target)
+    beside = target + SUFFIX
+    if file_system.exists(beside):
+        raise _taken(beside, "batches without a place in the new store would go here")
     reading = ReadableFileSystem(file_system, source)
     file_system = reading
     before = _state_of_writer(file_system, source)
     found = salvage(file_system, source, on_batch)
     found.damage += reading.unreadable()
     choice = _choose(file_system, found)
-    report = _report(file_system, found, choice)
+    detached = None
     try:
         write_store(file_system, target, found.store_id, choice)
-        _require_sound(file_system, target, projections, source)
+        found.damage += _require_sound(file_system, target, choice, projections, source)
+        detached = write_detached(file_system, file_system, beside, found.runs, choice.chain)
         if _state_of_writer(file_system, source) != before:
             raise StoreLockedError(
                 f"{source}: the store was written to while it was repaired: stop its writer, "
@@ -149,12 +159,14 @@ def repair_store(
             )
     except BaseException as error:
         _remove_files(file_system, target)
+        if detached is not None and detached.path is not None:
+            file_system.remove(detached.path)
         if isinstance(error, OSError) and is_full(error):
             raise StorageFullError(
                 f"{target}: no space for the new store; free some space and repair again"
             ) from error
         raise
-    return report
+    return _report(found, choice, detached)
 
 
 def _require_free(file_system: FileSystem, source: str, target: str) -> None:
@@ -216,7 +228,7 @@ def _needed(bases: list[Base]) -> tuple[Base, ...]:
     )[::-1]
 
 
-def _report(file_system: FileSystem, found: Findings, choice: Choice) -> RepairReport:
+def _report(found: Findings, choice: Choice, detached: DetachedBatches) -> RepairReport:
     chain = choice.chain
     return RepairReport(
         store_id=found.store_id,
@@ -224,7 +236,7 @@ def _report(file_system: FileSystem, found: Findings, choice: Choice) -> RepairR
         first_revision=chain.first_revision,
         checkpoint_revision=choice.bases[0].revision,
         lost=tuple(_lost(found, chain)),
-        dropped=tuple(_dropped(file_system, found, chain)),
+        detached=detached,
         damage=tuple(found.damage),
     )
 
@@ -238,39 +250,35 @@ def _lost(found: Findings, chain: Chain) -> Iterator[LostRevisions]:
         yield LostRevisions(chain.last_revision + 1, found.newest_revision, is_in_state=False)
 
 
-def _dropped(file_system: FileSystem, found: Findings, chain: Chain) -> list[Batch]:
-    """Return the batches that can be read and are not in the chain, each once."""
-    whole = {piece.run for piece in chain.pieces if piece.entry == piece.run.start}
-    others = [run for run in found.runs if run not in whole]
-    # What a chain enters in the middle, or a second copy of a segment, holds the same batches.
-    revisions = {
-        revision
-        for run in others
-        for revision in range(run.start.revision + 1, run.end.revision + 1)
-    }
-    kept = {
-        record.digest
-        for piece in chain.pieces
-        if not revisions.isdisjoint(range(piece.entry.revision + 1, piece.run.end.revision + 1))
-        for record in records_of(file_system, piece)
-    }
-    dropped = {
-        record.digest: decode_record(record)
-        for run in others
-        for record in records_of(file_system, Piece(run, run.start))
-        if record.digest not in kept
-    }
-    return sorted(dropped.values(), key=lambda batch: batch.revision)
-
-
 def _require_sound(
-    file_system: FileSystem, path: str, projections: Sequence[Projection], source: str
-) -> None:
+    file_system: FileSystem,
+    path: str,
+    choice: Choice,
+    projections: Sequence[Projection],
+    source: str,
+) -> list[Damage]:
+    """Verify the new store; leave out its checkpoints that differ from the replay of a whole log.
+
+    Returns:
+        the checkpoints that were left out.
+    """
     problems = verify_store(path, projections, file_system=file_system).problems
+    directory = join(path, layout.CHECKPOINTS_NAME)
+    copies = {}
+    if choice.bases[0].path is None:
+        names = {base: layout.checkpoint_name(base.revision) for base in choice.bases[1:]}
+        copies = {join(directory, name): base for base, name in names.items()}
+    reasons = {problem.path: problem.reason for problem in problems if problem.path in copies}
+    if reasons:
+        for copy in reasons:
+            file_system.remove(copy)
+        file_system.sync_directory(directory)
+        problems = verify_store(path, projections, file_system=file_system).problems
     if problems:
         raise CorruptionError(
             source, 0, f"what can be read of it does not fit together: {problems[0].reason}"
         )
+    return [Damage(str(copies[copy].path), 0, 0, reason) for copy, reason in reasons.items()]
 
 
 def _remove_files(file_system: FileSystem, path: str) -> None:

@@ -62,9 +62,12 @@ def test_a_damaged_store_is_repaired_and_what_was_lost_is_listed(
     assert lines[0].startswith(f"damaged: {damaged / SEGMENT}: ")
     assert lines[0].endswith("the payload fails its checksum")
     assert lines[1] == "lost: batches 3 to 5: with their effect"
-    assert lines[2] == "dropped, although they could be read:"
-    assert [line.split()[:2] for line in lines[3:7:2]] == [["revision", "4"], ["revision", "5"]]
-    assert "touched: view-1" in lines
+    detached = tmp_path / "new.detached.jsonl"
+    kept = f"detached: 2 batches that could be read but not kept, revisions 4 to 5: in {detached}"
+    assert lines[2] == kept
+    batches = [json.loads(line) for line in detached.read_text().splitlines()]
+    assert [batch["revision"] for batch in batches] == [4, 5]
+    assert batches[0]["events"][0]["data"]["parent"] == LAYER
     assert _contents(damaged) == before
     assert call("check", tmp_path / "new").code == 0
     with MetaStore.open(tmp_path / "new", options=OPTIONS) as store, store.transaction() as tx:
@@ -84,9 +87,13 @@ def test_json_has_the_same(call: Call, damaged: Path, tmp_path: Path) -> None:
     assert damage["size_bytes"] > 0
     log = call("log", tmp_path / "new", "--json").out.splitlines()
     assert [json.loads(line)["revision"] for line in log] == [1, 2]
-    assert [batch["revision"] for batch in report["dropped"]] == [4, 5]
-    assert report["dropped"][0]["events"][0]["data"]["parent"] == LAYER
-    assert report["touched"] == ["view-1"]
+    assert report["more_damage"] == 0
+    assert report["detached"] == {
+        "path": str(tmp_path / "new.detached.jsonl"),
+        "batch_count": 2,
+        "revisions": [{"first": 4, "last": 5}],
+        "more_revisions": 0,
+    }
 
 
 def test_a_checkpoint_behind_the_damage_keeps_the_state(

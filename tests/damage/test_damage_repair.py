@@ -30,13 +30,14 @@ from damage_support import (
     with_pending,
     without_archive,
 )
-from repair_oracle import OUTPUT, Kept, RepairTally
+from repair_oracle import OUTPUT, Kept, RepairTally, detached_in
 
 from eventstore import (
     CorruptionError,
     Event,
     EventStore,
     FormatVersionError,
+    LostRevisions,
     NotAStoreError,
     StorageFullError,
     StoreLockedError,
@@ -45,6 +46,7 @@ from eventstore import (
 from eventstore import format as layout
 from eventstore.filesystem import write_file
 from eventstore.testing.faults import Call, Failure, PowerCutError
+from eventstore.testing.simulated import SimulatedFileSystem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -252,7 +254,7 @@ def test_batches_of_another_branch_are_never_joined() -> None:
     file_system = file_system_of(files)
     report = repair_store(PATH, OUTPUT, [Shelf()], file_system=file_system)
     assert (report.revision, report.first_revision) == (newest, newest + 1)
-    assert {batch.digest for batch in report.dropped} == {
+    assert {bytes.fromhex(batch["digest"]) for batch in detached_in(file_system, report)} == {
         *image.digests[:end],
         *(span.digest for path in other.segments[2:] for span in other.spans[path]),
     }
@@ -282,25 +284,136 @@ def test_a_segment_of_another_branch_that_starts_where_the_log_ends_is_not_joine
     )
     report = repair_store(PATH, OUTPUT, [Shelf()], file_system=file_system)
     assert (report.first_revision, report.revision) == (1, last)
-    assert report.dropped[0].digest == other.digests[last]
+    first = detached_in(file_system, report)[0]
+    assert bytes.fromhex(first["digest"]) == other.digests[last]
     with EventStore.open(OUTPUT, [Shelf()], file_system=file_system) as store:
         assert items_of(store) == (last, image.states[last])
 
 
+class Other(Shelf):
+    """Another fold of the same events."""
+
+    def apply(self, event: Event, tables: Mapping[str, WritableTable]) -> None:
+        tables["things"].put(event.data["name"], "something else")
+
+
 def test_what_is_not_sound_together_is_refused_and_nothing_is_left_behind() -> None:
-    """A checkpoint with good checksums and a good digest, but other rows than the log gives."""
-    image = build_image()
+    """Checkpoints with good sums and digests but other rows, and no whole log to decide."""
+    image = without_archive(build_image())
     file_system = file_system_of(image.files)
-
-    class Other(Shelf):
-        def apply(self, event: Event, tables: Mapping[str, WritableTable]) -> None:
-            tables["things"].put(event.data["name"], "something else")
-
     with pytest.raises(CorruptionError, match="does not fit together"):
         repair_store(PATH, OUTPUT, [Other()], file_system=file_system)
     assert files_of(file_system, OUTPUT) == {}
     # The directories that are left are no obstacle.
-    assert repair_store(PATH, OUTPUT, [Shelf()], file_system=file_system).is_complete
+    assert repair_store(PATH, OUTPUT, [Shelf()], file_system=file_system).revision == image.written
+
+
+def test_checkpoints_that_differ_from_a_log_without_a_gap_are_left_out() -> None:
+    image = build_image()
+    file_system = file_system_of(image.files)
+    report = repair_store(PATH, OUTPUT, [Other()], file_system=file_system)
+    assert report.is_complete
+    assert (report.first_revision, report.revision) == (1, image.written)
+    assert [damage.path for damage in report.damage] == [f"{PATH}/{p}" for p in image.checkpoints]
+    assert all("differs from the replayed log" in damage.reason for damage in report.damage)
+    with EventStore.open(OUTPUT, [Other()], file_system=file_system) as store:
+        assert items_of(store)[0] == image.written
+        assert [batch.digest for batch in store.batches()] == list(image.digests)
+        assert store.verify().is_sound
+
+
+def test_a_checkpoint_that_does_not_differ_stays() -> None:
+    image = build_image()
+    newer = list(image.checkpoints)[-1]
+    without = {path: data for path, data in image.files.items() if path not in image.checkpoints}
+    file_system = file_system_of(without)
+    with EventStore.open(PATH, [Other()], file_system=file_system) as store:
+        store.checkpoint()
+    [wrong] = [path for path in files_of(file_system) if path.endswith(".ckpt")]
+    assert wrong > newer
+    content = files_of(file_system)[wrong]
+    file_system = file_system_of({**image.files, wrong: content})
+    report = repair_store(PATH, OUTPUT, [Shelf()], file_system=file_system)
+    assert report.is_complete
+    assert [damage.path for damage in report.damage] == [f"{PATH}/{wrong}"]
+    assert newer in files_of(file_system, OUTPUT)
+    with EventStore.open(OUTPUT, [Shelf()], file_system=file_system) as store:
+        assert items_of(store) == (image.written, image.states[-1])
+
+
+def test_a_failed_repair_leaves_nothing_beside_its_output() -> None:
+    image = build_image()
+    files = _flipped(image.files, image.active, image.spans[image.active][0].header_end)
+    fault = _FailsFrom(10**6, errno.EIO)
+    whole = file_system_of(files)
+    whole.fault = fault
+    report = repair_store(PATH, OUTPUT, [Shelf()], file_system=whole)
+    assert report.detached.path == f"{OUTPUT}.detached.jsonl"
+    assert report.detached.path in whole.medium.files()
+    for number in range(fault.changes - 6, fault.changes + 1):
+        file_system = file_system_of(files)
+        file_system.fault = _FailsFrom(number, errno.EIO)
+        with pytest.raises(OSError):  # noqa: PT011 - of the system, whatever its words
+            repair_store(PATH, OUTPUT, [Shelf()], file_system=file_system)
+        assert files_of(file_system, OUTPUT) == {}
+        assert report.detached.path not in file_system.medium.files()
+
+
+def test_what_is_beside_the_output_is_never_replaced() -> None:
+    image = build_image()
+    file_system = file_system_of(image.files)
+    beside = f"{OUTPUT}.detached.jsonl"
+    write_file(file_system, beside, b"of an earlier repair")
+    with pytest.raises(FileExistsError, match="detached"):
+        repair_store(PATH, OUTPUT, [Shelf()], file_system=file_system)
+    assert not file_system.exists(OUTPUT)
+    assert file_system.medium.files()[beside] == b"of an earlier repair"
+
+
+def test_a_detached_batch_says_all_that_was_logged() -> None:
+    data = {
+        "name": "thing",
+        "text": "caf\u00e9\n",
+        "bytes": b"\xff\0",
+        "numbers": [1, 2**64 - 1, -0.5, float("inf"), None, True],
+        "keys": {1: "one", b"two": 2, "$bytes": "text"},
+    }
+    file_system = SimulatedFileSystem(keep_steps=False)
+    with open_on(file_system) as store:
+        for actor in ("first", None):
+            with store.transaction(writable=True, actor=actor, reason="why") as tx:
+                tx.emit(Event("put", data, 7))
+        [_, second] = store.batches()
+    files = files_of(file_system)
+    [path] = [path for path in files if path.endswith(".log")]
+    damaged = files[path].replace(b"first", b"f\xefrst")
+    first_revision_lost = file_system_of({**files, path: damaged})
+    report = repair_store(PATH, OUTPUT, [Shelf()], file_system=first_revision_lost)
+    assert report.lost == (LostRevisions(1, 2, is_in_state=False),)
+    assert report.detached[1:] == (1, ((2, 2),))
+    assert detached_in(first_revision_lost, report) == [
+        {
+            "revision": 2,
+            "time_ns": second.time_ns,
+            "digest": second.digest.hex(),
+            "actor": None,
+            "reason": "why",
+            "request_id": None,
+            "events": [
+                {
+                    "type": "put",
+                    "version": 7,
+                    "data": {
+                        "name": "thing",
+                        "text": "caf\u00e9\n",
+                        "bytes": {"$bytes": "/wA="},
+                        "numbers": [1, 2**64 - 1, -0.5, {"$float": "inf"}, None, True],
+                        "keys": {"$dict": [1, "one", {"$bytes": "dHdv"}, 2, "$bytes", "text"]},
+                    },
+                }
+            ],
+        }
+    ]
 
 
 def test_a_store_that_says_nowhere_which_it_is_can_not_be_repaired() -> None:

@@ -153,6 +153,36 @@ MUTANTS = (
         "            self._file_system.remove(source.path)\n",
     ),
     Mutant(
+        "no sync of the detached batches",
+        "eventstore/repair/detached.py",
+        "        file.sync()\n",
+        "",
+    ),
+    Mutant(
+        "no sync of the name of the detached batches",
+        "eventstore/repair/detached.py",
+        "        target.sync_directory(parent(path))\n",
+        "",
+    ),
+    Mutant(
+        "batches that are kept are detached as well",
+        "eventstore/repair/detached.py",
+        "            if record.digest not in known:\n",
+        "            if True:\n",
+    ),
+    Mutant(
+        "a repair keeps a checkpoint that its log contradicts",
+        "eventstore/repair/repair.py",
+        "    if reasons:\n",
+        "    if False:\n",
+    ),
+    Mutant(
+        "a failed repair leaves the detached batches",
+        "eventstore/repair/detached.py",
+        "            target.remove(path)\n",
+        "            pass\n",
+    ),
+    Mutant(
         "no sync of a repaired segment",
         "eventstore/repair/restored.py",
         "        self.file.sync()\n",

@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from eventstore import repair_store
-from projections.snapshots import SnapshotsProjection, events
+from projections.snapshots import SnapshotsProjection
 from tools.cli import output
 from tools.cli.arguments import checked_path, json_option, store_argument
-from tools.cli.batches import write_batch
 from tools.cli.failures import DAMAGED
-from tools.cli.records import batch_record
-from tools.cli.text import one_line, printable, quoted
+from tools.cli.text import one_line, printable
 
 if TYPE_CHECKING:
     from eventstore import LostRevisions, RepairReport
+
+_TEXT_ITEMS_MAX = 20
+_JSON_ITEMS_MAX = 1000
 
 
 @click.command("repair")
@@ -36,13 +37,14 @@ def command(context: click.Context, store: str, new_store: str, as_json: bool) -
 
     STORE is only read; stop the driver that writes to it. What is kept stays as it was: the same
     store id, revisions, times and digests. So retire STORE afterwards: two with one identity
-    would part ways. Of the states that can be read, NEW gets the one of the highest revision; all
-    that this leaves out is listed. Exits with 3 if a batch was lost, with 0 if none was.
+    would part ways. Of the states that can be read, NEW gets the one of the highest revision.
+    Batches that could be read but have no place in it are written to NEW.detached.jsonl, one a
+    line; nothing may be there yet. Exits with 3 if a batch was lost or detached, with 0 if not.
 
     JSON: is_complete, store_id, revision, first_revision (of the oldest batch kept),
     checkpoint_revision, lost [first, last, is_in_state], damage [path, offset_bytes, size_bytes,
-    reason], dropped [as log --json: the batches that could be read but not kept], touched [the
-    keys and names in the dropped events].
+    reason; the first 1,000], more_damage (how many are not listed), detached {path (null if there
+    is none), batch_count, revisions [first, last; the first 1,000], more_revisions}.
     """
     with output.progress("reading batch") as show_count:
         report = repair_store(store, new_store, [SnapshotsProjection()], on_batch=show_count)
@@ -55,6 +57,7 @@ def command(context: click.Context, store: str, new_store: str, as_json: bool) -
 
 
 def _record(report: RepairReport) -> dict[str, Any]:
+    detached = report.detached
     return {
         "is_complete": report.is_complete,
         "store_id": report.store_id.hex(),
@@ -62,37 +65,34 @@ def _record(report: RepairReport) -> dict[str, Any]:
         "first_revision": report.first_revision,
         "checkpoint_revision": report.checkpoint_revision,
         "lost": [lost._asdict() for lost in report.lost],
-        "damage": [damage._asdict() for damage in report.damage],
-        "dropped": [batch_record(batch, batch.events) for batch in report.dropped],
-        "touched": _touched(report),
+        "damage": [damage._asdict() for damage in report.damage[:_JSON_ITEMS_MAX]],
+        "more_damage": len(report.damage[_JSON_ITEMS_MAX:]),
+        "detached": {
+            "path": detached.path,
+            "batch_count": detached.batch_count,
+            "revisions": [
+                {"first": first, "last": last}
+                for first, last in detached.revisions[:_JSON_ITEMS_MAX]
+            ],
+            "more_revisions": len(detached.revisions[_JSON_ITEMS_MAX:]),
+        },
     }
 
 
-def _touched(report: RepairReport) -> list[str]:
-    """Return the keys and names of the snapshots that the dropped events are about."""
-    return sorted(
-        {
-            event.data[field]
-            for batch in report.dropped
-            for event in batch.events
-            if event.type in events.OF_ONE_SNAPSHOT
-            for field in ("key", "name")
-            if field in event.data
-        }
-    )
-
-
 def _write(report: RepairReport, new_store: str) -> None:
-    for path, offset_bytes, size_bytes, reason in report.damage:
+    for path, offset_bytes, size_bytes, reason in report.damage[:_TEXT_ITEMS_MAX]:
         place = f"{size_bytes} bytes at byte {offset_bytes}"
         output.write_line(one_line(f"damaged: {path}: {place}: {reason}"))
+    if more := len(report.damage[_TEXT_ITEMS_MAX:]):
+        output.write_line(f"damaged: {more} more places; --json lists up to {_JSON_ITEMS_MAX}")
     for lost in report.lost:
         output.write_line(f"lost: {_lost_text(lost)}")
-    if report.dropped:
-        output.write_line("dropped, although they could be read:")
-        for batch in report.dropped:
-            write_batch(batch, batch.events)
-        output.write_line(f"touched: {' '.join(map(quoted, _touched(report)))}")
+    if report.detached.path is not None:
+        count = report.detached.batch_count
+        output.write_line(
+            f"detached: {count} {'batch' if count == 1 else 'batches'} that could be read but not "
+            f"kept, {_ranges_text(report.detached.revisions)}: in {printable(report.detached.path)}"
+        )
     has_batches = report.first_revision <= report.revision
     start = report.checkpoint_revision
     output.write_fields(
@@ -105,6 +105,15 @@ def _write(report: RepairReport, new_store: str) -> None:
             ("lost", "nothing" if report.is_complete else "see above"),
         ]
     )
+
+
+def _ranges_text(ranges: tuple[tuple[int, int], ...]) -> str:
+    texts = [
+        f"{first} to {last}" if first < last else str(first)
+        for first, last in ranges[:_TEXT_ITEMS_MAX]
+    ]
+    more = len(ranges[_TEXT_ITEMS_MAX:])
+    return f"revisions {', '.join(texts)}{f' and {more} more ranges' if more else ''}"
 
 
 def _lost_text(lost: LostRevisions) -> str:

@@ -1,0 +1,179 @@
+"""Batches that can be read but have no place in the new store: kept in a file beside it.
+
+They stand before a gap that a checkpoint bridges, behind one that nothing bridges, or are of
+another branch. A log without a gap can't hold them, but they are history: each is one line of JSON,
+written as it is read, by the first revision of each stretch. FORMAT.md says what a line holds.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from eventstore.filesystem import parent
+from eventstore.repair.chains import Piece, records_of
+from eventstore.replay import decode_record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from eventstore.event import Batch
+    from eventstore.filesystem import FileSystem
+    from eventstore.log.reader import Record
+    from eventstore.log.runs import Run
+    from eventstore.repair.chains import Chain
+
+SUFFIX = ".detached.jsonl"
+_BUFFER_BYTES = 1024 * 1024
+
+
+class DetachedBatches(NamedTuple):
+    """What was kept beside the new store.
+
+    Attributes:
+        path: of the file; None if there was nothing to keep, and so no file.
+        batch_count: how many batches are in it.
+        revisions: theirs, as ascending ranges (first, last). Of batches with one revision, of two
+            branches, each is counted, and the range stands there once.
+    """
+
+    path: str | None
+    batch_count: int
+    revisions: tuple[tuple[int, int], ...]
+
+
+def write_detached(
+    source: FileSystem, target: FileSystem, path: str, runs: list[Run], chain: Chain
+) -> DetachedBatches:
+    """Write every batch of the runs that is not in the chain, each once, and make them durable.
+
+    Args:
+        source: where the old store is.
+        target: where the file goes.
+        path: of the file; nothing may be there. After an error nothing is left there.
+        runs: all that can be read.
+        chain: what the new store holds.
+
+    Memory: the digests of what overlaps a run.
+    """
+    records = _detached_records(source, runs, chain)
+    first = next(records, None)
+    if first is None:
+        return DetachedBatches(None, 0, ())
+    count, ranges = 0, _Ranges()
+    file = target.create(path)
+    try:
+        offset, buffer = 0, bytearray()
+        record: Record | None = first
+        while record is not None:
+            buffer += _line(decode_record(record))
+            count += 1
+            ranges.add(record.revision)
+            record = next(records, None)
+            if record is None or len(buffer) > _BUFFER_BYTES:
+                file.write(offset, bytes(buffer))
+                offset += len(buffer)
+                buffer.clear()
+        file.sync()
+        target.sync_directory(parent(path))
+    except BaseException:
+        file.close()
+        # The error that led here is the news.
+        with contextlib.suppress(OSError):
+            target.remove(path)
+        raise
+    file.close()
+    return DetachedBatches(path, count, ranges.found())
+
+
+class _Ranges:
+    """Revisions, as ascending ranges."""
+
+    def __init__(self) -> None:
+        self._ranges: list[tuple[int, int]] = []
+
+    def add(self, revision: int) -> None:
+        first, last = self._ranges[-1] if self._ranges else (0, -1)
+        if first <= revision <= last:
+            return
+        if revision == last + 1 and self._ranges:
+            self._ranges[-1] = (first, revision)
+        else:
+            self._ranges.append((revision, revision))
+
+    def found(self) -> tuple[tuple[int, int], ...]:
+        """Return them, those that touch or overlap as one."""
+        joined: list[tuple[int, int]] = []
+        for first, last in sorted(self._ranges):
+            if joined and first <= joined[-1][1] + 1:
+                joined[-1] = (joined[-1][0], max(last, joined[-1][1]))
+            else:
+                joined.append((first, last))
+        return tuple(joined)
+
+
+def _detached_records(file_system: FileSystem, runs: list[Run], chain: Chain) -> Iterator[Record]:
+    """Yield the records that are not in the chain, each once, by the order of their runs."""
+    accounted = list(chain.pieces)
+    whole = {piece.run for piece in chain.pieces if piece.entry == piece.run.start}
+    others = [run for run in runs if run not in whole]
+    for run in sorted(others, key=lambda run: (run.start.revision, run.end.revision)):
+        # What a chain enters in the middle, or a second copy of a segment, holds the same batches.
+        known = {
+            record.digest
+            for piece in accounted
+            if _overlap(piece, run)
+            for record in records_of(file_system, piece)
+            if run.start.revision < record.revision <= run.end.revision
+        }
+        piece = Piece(run, run.start)
+        for record in records_of(file_system, piece):
+            if record.digest not in known:
+                yield record
+        accounted.append(piece)
+
+
+def _overlap(piece: Piece, run: Run) -> bool:
+    return piece.entry.revision < run.end.revision and run.start.revision < piece.run.end.revision
+
+
+def _line(batch: Batch) -> bytes:
+    fields = {
+        "revision": batch.revision,
+        "time_ns": batch.time_ns,
+        "digest": batch.digest.hex(),
+        **batch.metadata._asdict(),
+        "events": [
+            {"type": event.type, "version": event.version, "data": _json_value(event.data)}
+            for event in batch.events
+        ],
+    }
+    return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+
+
+def _json_value(value: Any) -> Any:
+    """Return the data of an event as JSON that says all of it."""
+    # Loops: a comprehension would need twice the frames for data that is nested to the limit.
+    if isinstance(value, dict):
+        pairs: list[Any] = []
+        for key, each in value.items():
+            pairs.append((key, _json_value(each)))
+        if all(isinstance(key, str) and not key.startswith("$") for key in value):
+            return dict(pairs)
+        flat = []
+        for key, each in pairs:
+            flat += [_json_value(key), each]
+        return {"$dict": flat}
+    if isinstance(value, list):
+        items = []
+        for each in value:
+            items.append(_json_value(each))
+        return items
+    if isinstance(value, bytes):
+        return {"$bytes": base64.b64encode(value).decode("ascii")}
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"$float": str(value)}
+    return value
