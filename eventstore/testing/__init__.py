@@ -6,8 +6,11 @@
   the recoveries too, and judges what is found.
 - `check_crash_replay` takes a `Domain`: projections, a Hypothesis strategy for commands, and a
   plain model. It searches for a script of transactions, checkpoints, restarts and crashes after
-  which the store and the model disagree, and prints the smallest that it finds. It alone needs
-  Hypothesis: `pip install '.[testing]'` in a checkout.
+  which the store and the model disagree, and prints the smallest that it finds, as a program. It
+  also finds projections that are no pure folds. It alone needs Hypothesis:
+  `pip install '.[testing]'` in a checkout.
+- `watched`, `check_fold`, `check_hash_seed` and `check_ignores_unknown` are what these programs
+  use: guards around projections, and comparisons of a store's tables with folds of its batches.
 
 The engine never imports this package.
 """
@@ -17,12 +20,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from eventstore.testing.domain import Domain
+from eventstore.testing.elsewhere import NotImportableError, check_hash_seed
 from eventstore.testing.explore import DEEP, QUICK, Depth, crash_at_end, explore
 from eventstore.testing.faults import Call, FailCall, Failure, FaultHook, PowerCutError
 from eventstore.testing.images import CrashImage, crash_images
 from eventstore.testing.medium import Medium
 from eventstore.testing.oracle import Defect
-from eventstore.testing.report import InconsistencyError, Report
+from eventstore.testing.purity import check_fold, check_ignores_unknown, watched
+from eventstore.testing.report import Checked, InconsistencyError, Report
 from eventstore.testing.session import SMALL, STORE_PATH, NotedStore, Session
 from eventstore.testing.simulated import SimulatedFileSystem, Step
 
@@ -35,6 +40,7 @@ __all__ = [
     "SMALL",
     "STORE_PATH",
     "Call",
+    "Checked",
     "CrashImage",
     "Defect",
     "Depth",
@@ -44,6 +50,7 @@ __all__ = [
     "FaultHook",
     "InconsistencyError",
     "Medium",
+    "NotImportableError",
     "NotedStore",
     "PowerCutError",
     "Report",
@@ -51,9 +58,13 @@ __all__ = [
     "SimulatedFileSystem",
     "Step",
     "check_crash_replay",
+    "check_fold",
+    "check_hash_seed",
+    "check_ignores_unknown",
     "crash_at_end",
     "crash_images",
     "explore",
+    "watched",
 ]
 
 

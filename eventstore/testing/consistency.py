@@ -3,13 +3,20 @@
 Hypothesis draws scripts: transactions of several commands, committed or rolled back, checkpoints,
 compactions and restarts. A script runs over the simulated file system, and after each step the
 store must show what the model says; also after a restart at its end, and after a checkpoint and a
-restart. Then the script is crashed at its operations as `explore` does, and every recovered store
-must show what the model said after the last batch that it holds.
+restart. Its tables must be the fold of its batches, row by row, and no `apply` may change what it
+is given (`eventstore.testing.purity`). Then the script is crashed at its operations as `explore`
+does, and every recovered store must show what the model said after the last batch that it holds.
+
+At the end the batches of the scripts are folded once more in another process, in which strings have
+other hashes (`eventstore.testing.elsewhere`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import logging
+import sys
+import time
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic
 
@@ -23,8 +30,10 @@ except ImportError as error:  # pragma: no cover - a test runs this in a process
     ) from error
 
 from eventstore.testing.domain import C, Domain, M
+from eventstore.testing.elsewhere import NotImportableError, payloads_of, problems_elsewhere
 from eventstore.testing.explore import Depth, explore
-from eventstore.testing.report import InconsistencyError
+from eventstore.testing.purity import check_fold, check_ignores_unknown, watched
+from eventstore.testing.report import Checked, InconsistencyError
 from eventstore.testing.script import (
     CHECKPOINT,
     COMPACT,
@@ -38,12 +47,15 @@ from eventstore.testing.session import Session
 from eventstore.testing.simulated import SimulatedFileSystem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from hypothesis.strategies import SearchStrategy
 
+    from eventstore.projection import Projection
     from eventstore.store import EventStore
     from eventstore.testing.session import NotedStore
+
+_logger = logging.getLogger("eventstore.testing")
 
 EXAMPLE_DEPTH = Depth(
     crash_points=8,
@@ -57,6 +69,9 @@ EXAMPLE_DEPTH = Depth(
 
 _COMMANDS_MAX = 4
 _STEPS_MAX = 8
+_LOGS_MAX = 200
+_SEEDS_ELSEWHERE = ("0", "1")
+_SECONDS_BETWEEN_LINES = 2.0
 
 
 def check_crash_replay(
@@ -65,7 +80,8 @@ def check_crash_replay(
     settings: settings | None = None,
     depth: Depth = EXAMPLE_DEPTH,
     seed: int = 0,
-) -> None:
+    progress: bool = False,
+) -> Checked:
     """Search for a script after which the store and the model disagree, crashes included.
 
     Args:
@@ -73,20 +89,30 @@ def check_crash_replay(
         settings: of Hypothesis; those of the active profile unless given.
         depth: how much of each script is crashed.
         seed: for the crashes.
+        progress: write a line to stderr every two seconds; the logger `eventstore.testing` gets it
+            (INFO) in any case.
+
+    Returns:
+        what was looked at, and whether the batches could be folded in another process too.
 
     Raises:
         InconsistencyError: with the smallest script that was found, and what is wrong after it;
             or with one that fails only sometimes, because something in the domain is not pure.
     """
     failures: list[InconsistencyError] = []
+    work = _Work(type(domain).__name__, progress)
+    _require_unknown_ignored(domain)
 
     @_tolerant(settings)
     @given(script=_scripts(domain))
     def agree(script: Script[C]) -> None:
         try:
-            _check_script(domain, script, depth, seed)
+            _check_script(domain, script, depth, seed, work)
         except InconsistencyError as error:
+            if not failures:
+                work.say("a script fails; searching for a smaller one")
             failures.append(error)
+            note(str(error))
             raise
 
     try:
@@ -97,6 +123,70 @@ def check_crash_replay(
             "the model depends on something else, such as a clock, a random number or a global "
             "variable"
         ) from error
+    other_process = _fold_elsewhere(domain, work)
+    work.say(f"done; {other_process}")
+    return Checked(work.scripts, work.batches, work.recoveries, other_process)
+
+
+@dataclass
+class _Work:
+    """What has been done so far, and the logs of scripts for the other process."""
+
+    name: str
+    is_shown: bool
+    scripts: int = 0
+    batches: int = 0
+    recoveries: int = 0
+    logs: list[tuple[Script[Any], list[bytes]]] = field(default_factory=list)
+    _said: float = field(default_factory=time.monotonic)
+
+    def took(self, script: Script[Any], log: list[bytes], recoveries: int) -> None:
+        """Count a script that holds."""
+        self.scripts += 1
+        self.batches += len(log)
+        self.recoveries += recoveries
+        if log:
+            self.logs.append((script, log))
+            # Short ones are easier to read, but say less: half of each.
+            self.logs.sort(key=lambda each: len(each[1]))
+            del self.logs[_LOGS_MAX // 2 : -_LOGS_MAX // 2]
+        if time.monotonic() - self._said >= _SECONDS_BETWEEN_LINES:
+            self.say("going on")
+
+    def say(self, what: str) -> None:
+        """Tell whoever wants to know."""
+        self._said = time.monotonic()
+        line = (
+            f"{self.name}: {self.scripts} scripts, {self.batches} batches, {self.recoveries} "
+            f"recoveries: {what}"
+        )
+        _logger.info(line)
+        if self.is_shown:
+            sys.stderr.write(f"{line}\n")
+            sys.stderr.flush()
+
+
+def _require_unknown_ignored(domain: Domain[C, M]) -> None:
+    try:
+        check_ignores_unknown(domain.projections)
+    except InconsistencyError as error:
+        raise InconsistencyError(f"{type(domain).__name__}: {error}") from error
+
+
+def _fold_elsewhere(domain: Domain[C, M], work: _Work) -> str:
+    """Fold the logs of all scripts in other processes; return how that went, in words."""
+    logs = [log for _, log in work.logs]
+    try:
+        for seed in _SEEDS_ELSEWHERE if logs else ():
+            for number, problem in enumerate(problems_elsewhere(domain, logs, seed)):
+                if problem is not None:
+                    heading = "another process folds the batches of this script to other tables"
+                    script = work.logs[number][0]
+                    found = InconsistencyError(problem)
+                    raise _inconsistency(domain, script, heading, found, elsewhere=True)
+    except NotImportableError as error:
+        return f"not folded in another process, where other hashes would show: {error}"
+    return "folded in other processes with the same result"
 
 
 def _tolerant(given_settings: settings | None) -> settings:
@@ -120,13 +210,16 @@ def _scripts(domain: Domain[C, M]) -> SearchStrategy[Script[C]]:
     return st.lists(step, min_size=1, max_size=_STEPS_MAX)
 
 
-def _check_script(domain: Domain[C, M], script: Script[C], depth: Depth, seed: int) -> None:
+def _check_script(
+    domain: Domain[C, M], script: Script[C], depth: Depth, seed: int, work: _Work
+) -> None:
     """Run a script as it is, then with a restart and a checkpoint at its end, then crash it.
 
     In this order, so that what a plain run shows is not put down to a crash.
     """
-    for ending in ([], [REOPEN], [CHECKPOINT, REOPEN]):
-        _run_plainly(domain, [*script, *ending])
+    logs = [
+        _run_plainly(domain, [*script, *ending]) for ending in ([], [REOPEN], [CHECKPOINT, REOPEN])
+    ]
     replay = _Replay(domain, script)
     try:
         report = explore(
@@ -141,15 +234,20 @@ def _check_script(domain: Domain[C, M], script: Script[C], depth: Depth, seed: i
     except Exception as error:
         heading = "the store and the model disagree when a crash comes during this script"
         raise _inconsistency(domain, script, heading, error) from error
+    work.took(script, logs[0], report.recoveries)
 
 
-def _run_plainly(domain: Domain[C, M], script: Script[C]) -> None:
-    session = Session.over(SimulatedFileSystem(), domain.projections)
+def _run_plainly(domain: Domain[C, M], script: Script[C]) -> list[bytes]:
+    """Run a script without a crash, and return its batches."""
+    projections = watched(domain.projections)
+    session = Session.over(SimulatedFileSystem(), projections)
+    replay = _Replay(domain, script)
     try:
-        _Replay(domain, script).run(session)
+        replay.run(session, projections)
     except Exception as error:
         heading = "the store and the model disagree after this script"
         raise _inconsistency(domain, script, heading, error) from error
+    return replay.log
 
 
 class _Replay(Generic[C, M]):
@@ -159,8 +257,10 @@ class _Replay(Generic[C, M]):
         self._domain = domain
         self._script = script
         self._models: dict[bytes, M] = {}
+        self.log: list[bytes] = []
 
-    def run(self, session: Session) -> None:
+    def run(self, session: Session, folds: Sequence[Projection] = ()) -> None:
+        """Run the script; the tables of these projections must then be the fold of its batches."""
         model = self._domain.initial()
         store: EventStore = session.open()
         for number, step in enumerate(self._script, 1):
@@ -170,11 +270,14 @@ class _Replay(Generic[C, M]):
                 model = self._transact(store, step, model)
             self._compare(store, model, f"after step {number}")
             store.check()
+        if folds:
+            check_fold(store, folds)
+            self.log = payloads_of(store)
         store.close()
 
     def _transact(self, store: EventStore, step: Transaction[C], before: M) -> M:
         model = before
-        with store.transaction(writable=True) as transaction:
+        with self._domain.wrap(store).transaction(writable=True) as transaction:
             for command in step.commands:
                 wanted = self._outcome(partial(self._domain.expect, model, command))
                 found = self._outcome(partial(self._domain.execute, transaction, command))
@@ -210,11 +313,16 @@ class _Replay(Generic[C, M]):
             self._compare(store, self._domain.initial(), "after the recovery")
 
     def _compare(self, store: EventStore, model: M, when: str) -> None:
-        with store.transaction() as reader:
+        with self._domain.wrap(store).transaction() as reader:
             observed = self._domain.observe(reader)
         if observed != model:
+            alike = (
+                "; they look alike: is there a NaN, which does not equal itself, or a type without "
+                "__eq__?"
+            )
             raise InconsistencyError(
                 f"{when}, the store shows {observed!r}; the model is {model!r}"
+                f"{alike if repr(observed) == repr(model) else ''}"
             )
 
 
@@ -225,10 +333,16 @@ class _Outcome:
 
 
 def _inconsistency(
-    domain: Domain[C, M], script: Script[C], heading: str, error: Exception
+    domain: Domain[C, M],
+    script: Script[C],
+    heading: str,
+    error: Exception,
+    *,
+    elsewhere: bool = False,
 ) -> InconsistencyError:
-    lines = program(domain, script).splitlines()
+    lines = program(domain, script, elsewhere=elsewhere).splitlines()
     reason = str(error) if isinstance(error, InconsistencyError) else repr(error)
+    reason = "\n".join((reason, *getattr(error, "__notes__", ())))
     text = "\n".join(
         (
             f"{type(domain).__name__}: {heading}:",
@@ -238,5 +352,4 @@ def _inconsistency(
             reason,
         )
     )
-    note(text)
     return InconsistencyError(text)

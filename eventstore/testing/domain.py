@@ -42,12 +42,67 @@ A whole check of a projection that counts words::
 
     def test_words():
         check_crash_replay(WordsDomain())
+
+A driver's metadata store is proved through its own operations: `wrap` puts it around the store::
+
+    from hypothesis import strategies as st
+
+    from eventstore.testing import Domain, check_crash_replay
+    from projections.snapshots import Kind, MetaStore, SnapshotError, SnapshotsProjection, Usage
+
+
+    class DriverDomain(Domain):
+        projections = (SnapshotsProjection(),)
+        refusals = (SnapshotError,)
+
+        def wrap(self, store):
+            return MetaStore(store)
+
+        def commands(self):
+            layers = st.sampled_from(["a", "b", "c"])
+            return st.one_of(
+                st.tuples(st.just("unpack"), layers, st.sampled_from(["", "a", "b"])),
+                st.tuples(st.just("remove"), layers),
+            )
+
+        def execute(self, transaction, command):
+            match command:
+                case ("unpack", name, parent):
+                    transaction.create_snapshot(Kind.ACTIVE, "extract", parent)
+                    try:
+                        transaction.commit_active("extract", name, Usage(1, 4096))
+                    except SnapshotError:
+                        transaction.remove("extract")
+                        raise
+                case ("remove", name):
+                    transaction.remove(name)
+
+        def initial(self):
+            return {}
+
+        def expect(self, model, command):
+            match command:
+                case ("unpack", name, parent):
+                    if name in model or (parent and parent not in model):
+                        raise SnapshotError
+                    return {**model, name: parent}
+                case ("remove", name):
+                    if name not in model or name in model.values():
+                        raise SnapshotError
+                    return {key: model[key] for key in model if key != name}
+
+        def observe(self, transaction):
+            return {info.name: info.parent for info in transaction.walk_info()}
+
+
+    def test_driver():
+        check_crash_replay(DriverDomain())
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,7 +110,7 @@ if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
     from eventstore.projection import Projection
-    from eventstore.transaction import ReadTransaction, WriteTransaction
+    from eventstore.store import EventStore
 
 C = TypeVar("C")
 M = TypeVar("M")
@@ -69,6 +124,9 @@ class Domain(ABC, Generic[C, M]):
 
     Every projection must ignore events of a type that it does not know: the stores that a crash
     leaves are used for one more batch, of an event `eventstore.testing.probe`.
+
+    Batches are also folded in another process, in which strings have other hashes, if the domain
+    can be imported there: a class of a module, made without arguments.
 
     Attributes:
         projections: what the store folds its events into.
@@ -84,8 +142,12 @@ class Domain(ABC, Generic[C, M]):
         """Return a Hypothesis strategy for commands."""
 
     @abstractmethod
-    def execute(self, transaction: WriteTransaction, command: C) -> None:
-        """Do a command in the store: check it, and emit its events."""
+    def execute(self, transaction: Any, command: C) -> None:
+        """Do a command in the store: check it, and emit its events.
+
+        The transaction is a write transaction of what `wrap` returns. A command that is refused
+        must leave everything as it was.
+        """
 
     @abstractmethod
     def initial(self) -> M:
@@ -96,5 +158,13 @@ class Domain(ABC, Generic[C, M]):
         """Return the model after a command, without changing the one given."""
 
     @abstractmethod
-    def observe(self, transaction: ReadTransaction) -> M:
-        """Return what the store holds, as a model."""
+    def observe(self, transaction: Any) -> M:
+        """Return what the store holds, as a model; the transaction is for reading."""
+
+    def wrap(self, store: EventStore) -> Any:
+        """Return what transactions are begun on: the store itself, or one of your own around it.
+
+        It has `transaction(writable=…)`. The store was opened with `projections`; see the second
+        example above.
+        """
+        return store

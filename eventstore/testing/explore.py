@@ -26,7 +26,6 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING
 
-from eventstore.event import Event
 from eventstore.options import Retention
 from eventstore.testing.images import crash_images, draw_image
 from eventstore.testing.notes import Expectation, Notes
@@ -35,10 +34,12 @@ from eventstore.testing.oracle import (
     Finding,
     Fold,
     Recovered,
+    difference,
     judge,
     recovered,
     tables_of,
 )
+from eventstore.testing.purity import PROBE_EVENT, check_ignores_unknown
 from eventstore.testing.report import Report
 from eventstore.testing.session import SMALL, NotedStore, Session
 from eventstore.testing.simulated import SimulatedFileSystem
@@ -57,9 +58,6 @@ Inspection = Callable[[NotedStore], object]
 
 _KILLED_AGAIN = 0.25
 _CRASHES_AFTER_TWO_KILLS = 4
-
-PROBE_EVENT = Event("eventstore.testing.probe", {})
-"""Committed to every recovered store; projections ignore it, as all that they do not know."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,8 +122,11 @@ def explore(
         what was looked at and what is wrong; `Report.require_sound` raises it.
 
     Raises:
+        InconsistencyError: a projection raises on an event of a type that it does not know; the
+            recovered stores are used for one more batch, of such an event.
         Exception: what the workload raised.
     """
+    check_ignores_unknown(projections)
     random = Random(seed)  # noqa: S311  (to be repeatable)
     explorer = _Explorer(projections, options, depth, random, inspect, wrap)
     return explorer.run(workload, own_threads=own_threads, stop_early=stop_early)
@@ -311,8 +312,11 @@ class _Explorer:
     def _examine(self, store: NotedStore, found: Recovered, expected: Expectation) -> list[Finding]:
         findings = []
         tables = self.fold.tables(found, expected)
-        if tables is not None and tables != tables_of(store, self.projections):
-            findings.append(Finding(Defect.WRONG_STATE, f"at revision {found.revision}"))
+        if tables is not None:
+            problem = difference(tables_of(store, self.projections), tables)
+            if problem is not None:
+                message = f"at revision {found.revision}: {problem}"
+                findings.append(Finding(Defect.WRONG_STATE, message))
         try:
             store.check()
             if self.inspect is not None:

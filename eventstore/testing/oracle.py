@@ -14,14 +14,22 @@ from eventstore.codec import decode_batch
 from eventstore.replay import start_state
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
+    from eventstore.event import Event
     from eventstore.projection import Projection
     from eventstore.testing.notes import Expectation
     from eventstore.testing.session import NotedStore
 
 Tables = dict[str, dict[Any, Any]]
 """All tables of a store by name, as plain dictionaries."""
+
+
+NOT_A_FOLD = (
+    "apply depends on something besides the event and its tables, such as a clock, a random "
+    "number, a file, a global variable or state of the projection's own; or encode and decode lose "
+    "a part of the value"
+)
 
 
 class Defect(enum.Enum):
@@ -94,6 +102,30 @@ def tables_of(store: NotedStore, projections: Sequence[Projection]) -> Tables:
         }
 
 
+def folded(projections: Sequence[Projection], events: Iterable[Event]) -> Tables:
+    """Return the tables that events lead to."""
+    state = start_state(projections, None)
+    state.begin(is_replaying=True)
+    for event in events:
+        state.apply(event)
+    return {name: dict(table.items()) for name, table in state.tables.items()}
+
+
+def difference(found: Tables, expected: Tables) -> str | None:
+    """Return the first row in which a store's tables and those of a fold differ, in words."""
+    for name, rows in expected.items():
+        for key in sorted({*rows, *found[name]}):
+            at = f"table {name!r}, row {key!r}"
+            if key not in found[name]:
+                return f"{at}: missing in the store, the fold gives {rows[key]!r}: {NOT_A_FOLD}"
+            if key not in rows:
+                return f"{at}: {found[name][key]!r} in the store, not in the fold: {NOT_A_FOLD}"
+            mine, theirs = found[name][key], rows[key]
+            if mine != theirs and not (mine != mine and repr(mine) == repr(theirs)):  # noqa: PLR0124 - a NaN
+                return f"{at}: {mine!r} in the store, {theirs!r} in the fold: {NOT_A_FOLD}"
+    return None
+
+
 class Fold:
     """Gives the tables that a list of batches must lead to, from the first batch on."""
 
@@ -118,10 +150,5 @@ class Fold:
         return self._known[digest]
 
     def _folded(self, payloads: list[bytes]) -> Tables:
-        state = start_state(self._projections, None)
-        state.begin(is_replaying=True)
-        for payload in payloads:
-            _, events = decode_batch(payload)
-            for event in events:
-                state.apply(event)
-        return {name: dict(table.items()) for name, table in state.tables.items()}
+        events = (event for payload in payloads for event in decode_batch(payload)[1])
+        return folded(self._projections, events)

@@ -3,10 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from eventstore.testing.oracle import Defect, Finding
 
 _SHOWN_MAX = 5
+
+
+class Checked(NamedTuple):
+    """What a check of a domain has looked at, without finding anything.
+
+    Attributes:
+        scripts: that were run.
+        batches: that they committed.
+        recoveries: stores that were opened after a crash.
+        other_process: whether the batches were folded in another process too, or why not.
+    """
+
+    scripts: int
+    batches: int
+    recoveries: int
+    other_process: str
 
 
 class InconsistencyError(AssertionError):

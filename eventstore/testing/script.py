@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import TYPE_CHECKING, Generic
 
@@ -12,8 +13,6 @@ if TYPE_CHECKING:
 
     from eventstore.store import EventStore
     from eventstore.testing.session import Session
-
-_OPEN = "EventStore.open(path, domain.projections)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +25,12 @@ class Transaction(Generic[C]):
 
 @dataclass(frozen=True, slots=True)
 class Upkeep:
-    """A step: something that must not change what the store shows."""
+    """A step: something that must not change what the store shows.
+
+    Attributes:
+        code: the same as Python, with `{engine}` for the event store, `{open}` for opening it.
+        run: does it, and returns the event store to go on with.
+    """
 
     code: str
     run: Callable[[Session, EventStore], EventStore] = field(repr=False, compare=False)
@@ -49,43 +53,82 @@ def _reopen(session: Session, store: EventStore) -> EventStore:
     return session.open()
 
 
-CHECKPOINT = Upkeep("store.checkpoint()", _checkpoint)
-COMPACT = Upkeep("store.compact()", _compact)
-REOPEN = Upkeep(f"store.close(); store = {_OPEN}", _reopen)
+CHECKPOINT = Upkeep("{engine}.checkpoint()", _checkpoint)
+COMPACT = Upkeep("{engine}.compact()", _compact)
+REOPEN = Upkeep("{engine}.close(); {open}", _reopen)
+
+_FLOATS = re.compile(r"\b(?:nan|inf)\b")
+"""What `repr` makes of floats that are no Python."""
 
 Script = list[Transaction[C] | Upkeep]
 
 
-def program(domain: Domain[C, M], script: Script[C]) -> str:
-    """Return a script as a program that asserts at its end what the model says."""
-    body = list(_steps(domain, script))
+def program(domain: Domain[C, M], script: Script[C], *, elsewhere: bool = False) -> str:
+    """Return a script as a program that asserts at its end what the model says.
+
+    Args:
+        domain: whose.
+        script: the steps.
+        elsewhere: whether it also folds its batches in processes with other hash seeds.
+    """
+    is_wrapped = type(domain).wrap is not Domain.wrap
+    engine = "engine" if is_wrapped else "store"
+    opening = f"{engine} = EventStore.open(path, projections)"
+    if is_wrapped:
+        opening += "; store = domain.wrap(engine)"
+    body = [line.replace("{open}", opening) for line in _steps(domain, script, engine)]
     commands = [
         command for step in script if isinstance(step, Transaction) for command in step.commands
     ]
+    model = _model_after(domain, script)
+    floats = ["from math import inf, nan"] if _FLOATS.search(repr((commands, model))) else []
     suppress = (
         ["from contextlib import suppress"] if any("suppress" in line for line in body) else []
     )
+    checks = ("check_fold", "check_hash_seed") if elsewhere else ("check_fold",)
     return "\n".join(
         (
             "import tempfile",
             *suppress,
+            *floats,
             "",
-            *_imports(domain, commands),
+            *_imports(domain, [*commands, model]),
             "from eventstore import EventStore",
+            f"from eventstore.testing import {', '.join(checks)}, watched",
             "",
             f"domain = {type(domain).__name__}()",
+            "projections = watched(domain.projections)",
             "path = tempfile.mkdtemp()",
-            f"store = {_OPEN}",
+            opening,
             *body,
-            "store.check()",
-            "store.close()",
+            f"{engine}.check()",
+            f"check_fold({engine}, projections)",
+            *([f"check_hash_seed(domain, {engine})"] if elsewhere else []),
+            f"{engine}.close()",
         )
     )
 
 
-def _imports(domain: Domain[C, M], commands: list[C]) -> Iterator[str]:
-    """Yield what makes the names of the domain and its commands known."""
-    types = {type(domain), *_types_in(commands)}
+def _model_after(domain: Domain[C, M], script: Script[C]) -> M | None:
+    """Return what the model says after a script; None if it fails."""
+    model = domain.initial()
+    for step in script:
+        if isinstance(step, Transaction):
+            after = model
+            for command in step.commands:
+                try:
+                    after = domain.expect(after, command)
+                except domain.refusals:
+                    continue
+                except Exception:
+                    return None
+            model = after if step.commits else model
+    return model
+
+
+def _imports(domain: Domain[C, M], values: list[object]) -> Iterator[str]:
+    """Yield what makes the names of the domain, its commands and its model known."""
+    types = {type(domain), *_types_in(values)}
     for each in sorted(types, key=lambda each: (each.__module__, each.__qualname__)):
         if each.__module__ == "builtins":
             continue
@@ -108,11 +151,11 @@ def _types_in(value: object) -> set[type]:
     return found.union(*map(_types_in, held))
 
 
-def _steps(domain: Domain[C, M], script: Script[C]) -> Iterator[str]:
+def _steps(domain: Domain[C, M], script: Script[C], engine: str) -> Iterator[str]:
     model = domain.initial()
     for step in script:
         if isinstance(step, Upkeep):
-            yield step.code
+            yield step.code.replace("{engine}", engine)
             continue
         after = model
         yield "with store.transaction(writable=True) as tx:"

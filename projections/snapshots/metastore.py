@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         Batch,
         CompactionReport,
         Event,
+        FileSystem,
         Receipt,
         RecoveryReport,
         StoreOptions,
@@ -60,7 +61,11 @@ class MetaStore:
     """Names, states, parentage, labels and usage of snapshots, with their whole history."""
 
     def __init__(self, store: EventStore) -> None:
-        """Use `MetaStore.open`."""
+        """Put the operations around a store that was opened with `SnapshotsProjection`.
+
+        `MetaStore.open` does both; this is for who opens the store in another way, as
+        `eventstore.testing` does.
+        """
         self._store = store
 
     @classmethod
@@ -72,6 +77,7 @@ class MetaStore:
         lock_timeout: float | None = None,
         options: StoreOptions | None = None,
         on_rebuild: Callable[[int, int], object] | None = None,
+        file_system: FileSystem | None = None,
     ) -> MetaStore:
         """Open a metadata store, or make one where there is nothing; see `EventStore.open`."""
         return cls(
@@ -82,6 +88,7 @@ class MetaStore:
                 lock_timeout=lock_timeout,
                 options=options,
                 on_rebuild=on_rebuild,
+                file_system=file_system,
             )
         )
 

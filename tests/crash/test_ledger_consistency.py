@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import textwrap
+from functools import partial
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -155,6 +157,7 @@ class BrokenModel(Bug):
     shows = ("amount=6", "The model itself fails", "KeyError('a bug of the model')")
 
 
+FEW = settings(max_examples=15)
 REPEATABLE = settings(max_examples=80, database=None, derandomize=True)
 SHALLOW = Depth(crash_points=3, images=2, double_crashes=0, double_crashes_after_kill=1)
 
@@ -164,7 +167,7 @@ def test_smallest_script_is_shown_for_a_domain_that_is_wrong(domain: type[Bug]) 
     with pytest.raises(InconsistencyError) as caught:
         check_crash_replay(domain(), settings=REPEATABLE, depth=SHALLOW)
     message = str(caught.value)
-    assert message.startswith(f"{domain.__name__}: the store and the model disagree")
+    assert message.startswith(f"{domain.__name__}: the store and the model disagree after")
     for text in domain.shows:
         assert text in message, message
     if "does not always fail" not in message:
@@ -210,8 +213,12 @@ def test_every_public_name_of_the_kit_says_what_it_is() -> None:
         _ = kit.nothing
 
 
-def test_example_in_the_documentation_runs() -> None:
-    _, example = domain_module.__doc__.split("::\n", 1)
-    names: dict[str, Any] = {"__name__": "example"}
-    exec(textwrap.dedent(example), names)
-    names["test_words"]()
+def test_examples_in_the_documentation_run() -> None:
+    # Each follows "::" and ends with the next line that is not indented.
+    examples = re.findall(r"::\n((?:\n|    .*\n)+)", f"{domain_module.__doc__}\n")
+    for example, test in zip(examples, ("test_words", "test_driver"), strict=True):
+        names: dict[str, Any] = {"__name__": "example"}
+        exec(textwrap.dedent(example), names)
+        # Fewer than by default: the example of a driver is a large one.
+        names["check_crash_replay"] = partial(check_crash_replay, settings=FEW)
+        names[test]()

@@ -49,6 +49,9 @@ LOADING = "eventstore/loading.py"
 FILTERS = "projections/snapshots/filters.py"
 WALK = "projections/snapshots/walk.py"
 ARGUMENTS = "eventstore/arguments.py"
+PURITY = "eventstore/testing/purity.py"
+ELSEWHERE = "eventstore/testing/elsewhere.py"
+EXPLORE = "eventstore/testing/explore.py"
 IMPORTER = "projections/snapshots/importer.py"
 
 MUTANTS = (
@@ -768,5 +771,36 @@ MUTANTS = (
         PROJECTION,
         "        _require_projection(projection)\n",
         "        pass\n",
+    ),
+    # The kit itself
+    Mutant(
+        "the kit lets an apply change its event",
+        PURITY,
+        "        if pack(event.data) != data:\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        "the kit lets an apply change a value in place",
+        PURITY,
+        "if key not in seen[table].changed and after[table]",
+        "if False and after[table]",
+    ),
+    Mutant(
+        "the kit does not compare tables with a fold",
+        PURITY,
+        '    if problem is not None:\n        raise InconsistencyError(f"the tables',
+        '    if False:\n        raise InconsistencyError(f"the tables',
+    ),
+    Mutant(
+        "the kit does not compare what another process has folded",
+        ELSEWHERE,
+        "        if left is None or right is None or unpack(left[0]) != unpack(right[0]):\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        "an exploration begins with a projection that no recovered store can be used with",
+        EXPLORE,
+        "    check_ignores_unknown(projections)\n",
+        "",
     ),
 )

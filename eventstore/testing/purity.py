@@ -1,0 +1,149 @@
+"""What a fold must be, and what is said when it is not.
+
+`watched` puts a guard around projections: an `apply` that changes its event's data, or a row
+without `put` or `delete`, is refused on the spot, and an error of `apply` or `check` says whose it
+is. `check_fold` compares a store's tables with a fold of its batches, row by row: they differ when
+`apply` depends on anything but the event and its tables, or when a value does not survive
+`TableSpec.encode` and `decode`. `check_ignores_unknown` tries an event that nobody knows.
+
+A guard looks at every row twice an event, so it is for small stores.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from eventstore.codec import pack
+from eventstore.event import Event
+from eventstore.projection import Projection
+from eventstore.replay import start_state
+from eventstore.testing.oracle import difference, folded
+from eventstore.testing.report import InconsistencyError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from eventstore.projection import ReadableTable, TableSpec, WritableTable
+    from eventstore.store import EventStore
+
+PROBE_EVENT = Event("eventstore.testing.probe", {})
+"""Committed to every recovered store; projections ignore it, as all that they do not know."""
+
+
+def watched(projections: Iterable[Projection]) -> tuple[Projection, ...]:
+    """Return projections that refuse what a fold must not do, and name whoever raises."""
+    return tuple(_Watched(projection) for projection in projections)
+
+
+def check_ignores_unknown(projections: Iterable[Projection]) -> None:
+    """Try an event of a type that no projection knows.
+
+    Raises:
+        InconsistencyError: one raises on it.
+    """
+    for projection in projections:
+        try:
+            start_state([projection], None).apply(PROBE_EVENT)
+        except Exception as error:
+            raise InconsistencyError(
+                f"{_name(projection)}: Projection.apply must ignore event types it does not know: "
+                f"it raised {type(error).__name__} on {PROBE_EVENT.type!r}: {error}"
+            ) from error
+
+
+def check_fold(store: EventStore, projections: Sequence[Projection]) -> None:
+    """Compare the tables of a store that keeps all its batches with a fold of these.
+
+    Raises:
+        InconsistencyError: they differ; names the table and the row.
+    """
+    events = (event for batch in store.batches() for event in batch.events)
+    expected = folded(projections, events)
+    with store.transaction() as reader:
+        found = {name: dict(reader.items(name)) for name in expected}
+    problem = difference(found, expected)
+    if problem is not None:
+        raise InconsistencyError(f"the tables are not the fold of the batches: {problem}")
+
+
+class _WatchedTable:
+    """A table that remembers the keys that were changed through it."""
+
+    def __init__(self, table: WritableTable) -> None:
+        self._table = table
+        self.changed: set[Any] = set()
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        return self._table.get(key, default)
+
+    def __getitem__(self, key: Any) -> Any:
+        return self._table[key]
+
+    def __contains__(self, key: Any) -> bool:
+        return key in self._table
+
+    def items(self, start: Any = None, stop: Any = None) -> Iterator[tuple[Any, Any]]:
+        return self._table.items(start, stop)
+
+    def put(self, key: Any, value: Any) -> None:
+        self._table.put(key, value)
+        self.changed.add(key)
+
+    def delete(self, key: Any) -> None:
+        self._table.delete(key)
+        self.changed.add(key)
+
+
+class _Watched(Projection):
+    """Another projection, and what it must not do."""
+
+    def __init__(self, projection: Projection) -> None:
+        self._projection = projection
+        self.name = projection.name
+        self.version = projection.version
+        self.tables = projection.tables
+
+    def apply(self, event: Event, tables: Mapping[str, WritableTable]) -> None:
+        name = _name(self._projection)
+        data, rows = pack(event.data), self._rows(tables)
+        seen = {table: _WatchedTable(tables[table]) for table in tables}
+        try:
+            self._projection.apply(event, seen)
+        except Exception as error:
+            error.add_note(f"{name}.apply raised this on {event.type!r} {event.data!r}")
+            raise
+        if pack(event.data) != data:
+            raise InconsistencyError(
+                f"{name}.apply changed the data of the event {event.type!r}, which is now "
+                f"{event.data!r}: an event is what happened; change a copy"
+            )
+        after = self._rows(tables)
+        for table, before in rows.items():
+            for key in before:
+                if key not in seen[table].changed and after[table].get(key) != before[key]:
+                    raise InconsistencyError(
+                        f"{name}.apply changed the value in table {table!r}, row {key!r} without "
+                        f"put, on {event.type!r}: it is now {tables[table].get(key)!r}; values are "
+                        "immutable, as is an event's data that is kept as one: put a new one"
+                    )
+
+    def check(self, tables: Mapping[str, ReadableTable]) -> None:
+        try:
+            self._projection.check(tables)
+        except Exception as error:
+            error.add_note(f"{_name(self._projection)}.check raised this")
+            raise
+
+    def _rows(self, tables: Mapping[str, ReadableTable]) -> dict[str, dict[Any, bytes]]:
+        return {
+            spec.name: {key: _encoded(spec, value) for key, value in tables[spec.name].items()}
+            for spec in self.tables
+        }
+
+
+def _encoded(spec: TableSpec, value: Any) -> bytes:
+    return pack(spec.encode(value))
+
+
+def _name(projection: Projection) -> str:
+    return type(projection).__name__
