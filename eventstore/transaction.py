@@ -317,10 +317,10 @@ class WriteTransaction:
             self._is_open = False
         except BaseException as error:
             try:
-                self._abandon_if_appended(error)
+                # Where another interrupt cuts this off, the next append finds the log ahead.
+                if self._log.head.revision != self._base_revision:
+                    self._log.abandon(error)
             finally:
-                # Again, because another interrupt may have cut that off.
-                self._abandon_if_appended(error)
                 self._end_without_commit()
             self._settle()
             raise
@@ -361,10 +361,6 @@ class WriteTransaction:
             self.commit()
         else:
             self.rollback()
-
-    def _abandon_if_appended(self, error: BaseException) -> None:
-        if self._log.head.revision != self._base_revision:
-            self._log.abandon(error)
 
     def _end_without_commit(self) -> None:
         self._is_open = False

@@ -253,16 +253,11 @@ class LogWriter:
             framing=end.segment.framing,
         )
         following = End(end.segment, end.offset_bytes + len(frame), revision, digest, time_ns)
-        try:
-            self._end = following
-            self.appended_bytes += len(frame)
-            group, leads = self._join_group(frame, following, end.offset_bytes)
-            return Ticket(group, leads, revision, digest, time_ns)
-        except BaseException as error:
-            if self._end is following:
-                # Nobody may continue a batch that is not in the queue, or has nobody to flush it.
-                self.abandon(error)
-            raise
+        # Before the batch is queued: whoever is stopped here sees that the head has moved.
+        self._end = following
+        self.appended_bytes += len(frame)
+        group, leads = self._join_group(frame, following, end.offset_bytes)
+        return Ticket(group, leads, revision, digest, time_ns)
 
     def make_durable(self, ticket: Ticket) -> None:
         """Return once the batch is on stable storage.

@@ -264,6 +264,18 @@ MUTANTS = (
         "        file.sync()\n",
     ),
     Mutant(
+        "a batch joins the group of the segment before",
+        WRITER,
+        "            if group is not None and group.segment is end.segment:\n",
+        "            if group is not None:\n",
+    ),
+    Mutant(
+        "a flush that was stopped is not noticed",
+        WRITER,
+        "            if self._is_flushing or self._failure is not None:\n",
+        "            if self._failure is not None:\n",
+    ),
+    Mutant(
         "a failed sync is forgotten",
         WRITER,
         "            error = self._failure = self._failure or error\n",
