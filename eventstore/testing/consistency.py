@@ -42,6 +42,7 @@ from eventstore.testing.script import (
     Transaction,
     Upkeep,
     program,
+    unknown_event_program,
 )
 from eventstore.testing.session import Session
 from eventstore.testing.simulated import SimulatedFileSystem
@@ -170,7 +171,11 @@ def _require_unknown_ignored(domain: Domain[C, M]) -> None:
     try:
         check_ignores_unknown(domain.projections)
     except InconsistencyError as error:
-        raise InconsistencyError(f"{type(domain).__name__}: {error}") from error
+        name = type(domain).__name__
+        heading = f"{name}: a projection raises on an event that it does not know"
+        raise InconsistencyError(
+            _report(heading, unknown_event_program(domain), str(error))
+        ) from error
 
 
 def _fold_elsewhere(domain: Domain[C, M], work: _Work) -> str:
@@ -340,16 +345,12 @@ def _inconsistency(
     *,
     elsewhere: bool = False,
 ) -> InconsistencyError:
-    lines = program(domain, script, elsewhere=elsewhere).splitlines()
+    text = program(domain, script, elsewhere=elsewhere)
     reason = str(error) if isinstance(error, InconsistencyError) else repr(error)
     reason = "\n".join((reason, *getattr(error, "__notes__", ())))
-    text = "\n".join(
-        (
-            f"{type(domain).__name__}: {heading}:",
-            "",
-            *(f"    {line}".rstrip() for line in lines),
-            "",
-            reason,
-        )
-    )
-    return InconsistencyError(text)
+    return InconsistencyError(_report(f"{type(domain).__name__}: {heading}", text, reason))
+
+
+def _report(heading: str, program_text: str, reason: str) -> str:
+    lines = (f"    {line}".rstrip() for line in program_text.splitlines())
+    return "\n".join((f"{heading}:", "", *lines, "", reason))

@@ -76,11 +76,11 @@ def program(domain: Domain[C, M], script: Script[C], *, elsewhere: bool = False)
     opening = f"{engine} = EventStore.open(path, projections)"
     if is_wrapped:
         opening += "; store = domain.wrap(engine)"
-    body = [line.replace("{open}", opening) for line in _steps(domain, script, engine)]
+    steps, model = _steps(domain, script, engine)
+    body = [line.replace("{open}", opening) for line in steps]
     commands = [
         command for step in script if isinstance(step, Transaction) for command in step.commands
     ]
-    model = _model_after(domain, script)
     floats = ["from math import inf, nan"] if _FLOATS.search(repr((commands, model))) else []
     suppress = (
         ["from contextlib import suppress"] if any("suppress" in line for line in body) else []
@@ -109,21 +109,16 @@ def program(domain: Domain[C, M], script: Script[C], *, elsewhere: bool = False)
     )
 
 
-def _model_after(domain: Domain[C, M], script: Script[C]) -> M | None:
-    """Return what the model says after a script; None if it fails."""
-    model = domain.initial()
-    for step in script:
-        if isinstance(step, Transaction):
-            after = model
-            for command in step.commands:
-                try:
-                    after = domain.expect(after, command)
-                except domain.refusals:
-                    continue
-                except Exception:
-                    return None
-            model = after if step.commits else model
-    return model
+def unknown_event_program(domain: Domain[C, M]) -> str:
+    """Return a program that tries an event which no projection of a domain knows."""
+    return "\n".join(
+        (
+            *_imports(domain, []),
+            "from eventstore.testing import check_ignores_unknown",
+            "",
+            f"check_ignores_unknown({type(domain).__name__}().projections)",
+        )
+    )
 
 
 def _imports(domain: Domain[C, M], values: list[object]) -> Iterator[str]:
@@ -151,29 +146,33 @@ def _types_in(value: object) -> set[type]:
     return found.union(*map(_types_in, held))
 
 
-def _steps(domain: Domain[C, M], script: Script[C], engine: str) -> Iterator[str]:
+def _steps(domain: Domain[C, M], script: Script[C], engine: str) -> tuple[list[str], object]:
+    """Return the lines of a script, and the model after it; None if the model itself fails."""
+    lines: list[str] = []
     model = domain.initial()
     for step in script:
         if isinstance(step, Upkeep):
-            yield step.code.replace("{engine}", engine)
+            lines.append(step.code.replace("{engine}", engine))
             continue
         after = model
-        yield "with store.transaction(writable=True) as tx:"
+        lines.append("with store.transaction(writable=True) as tx:")
         for command in step.commands:
             try:
                 after = domain.expect(after, command)
             except domain.refusals:
-                yield f"    with suppress(*domain.refusals): domain.execute(tx, {command!r})"
+                refused = f"domain.execute(tx, {command!r})"
+                lines.append(f"    with suppress(*domain.refusals): {refused}")
             except Exception as error:
-                yield f"    # The model itself fails on {command!r}: {error!r}"
-                yield "    pass"
-                return
+                lines.append(f"    # The model itself fails on {command!r}: {error!r}")
+                lines.append("    pass")
+                return lines, None
             else:
-                yield f"    domain.execute(tx, {command!r})"
+                lines.append(f"    domain.execute(tx, {command!r})")
         if not step.commits:
-            yield "    tx.rollback()"
+            lines.append("    tx.rollback()")
         elif not step.commands:
-            yield "    pass"
+            lines.append("    pass")
         model = after if step.commits else model
-    yield "with store.transaction() as tx:"
-    yield f"    assert domain.observe(tx) == {model!r}, domain.observe(tx)"
+    lines.append("with store.transaction() as tx:")
+    lines.append(f"    assert domain.observe(tx) == {model!r}, domain.observe(tx)")
+    return lines, model
