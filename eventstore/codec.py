@@ -116,12 +116,12 @@ def require_plain_row(value: Plain) -> None:
         _require_plain(value, tuple)
 
 
-def key_shape(key: Any) -> KeyShape | None:
+def key_shape(key: Any) -> KeyShape:
     """Return what all keys of a table have in common, which can be told from any of them.
 
     That is the type of a number, a text or bytes. For a tuple it is the type that all its elements
     have, as a tuple of one, or the type of each: keys of one shape sort among each other, and can't
-    be equal without being the same. None for the empty tuple, which goes with all tuples.
+    be equal without being the same. The empty tuple is of no shape, so it can't be a key.
 
     Raises:
         TypeError, ValueError, OverflowError: it can't be a key, since `unpack_row` would not give
@@ -130,9 +130,9 @@ def key_shape(key: Any) -> KeyShape | None:
     kind = type(key)
     if kind is tuple:
         kinds = tuple(map(type, key))
-        if not _KEY_TYPES.issuperset(kinds):
-            raise TypeError("a tuple can be a key if it holds int, str and bytes only")
-        shape: KeyShape | None = kinds[:1] if len(set(kinds)) == 1 else kinds or None
+        if not kinds or not _KEY_TYPES.issuperset(kinds):
+            raise TypeError("a tuple can be a key if it holds int, str and bytes, one at least")
+        shape: KeyShape = kinds[:1] if len(set(kinds)) == 1 else kinds
     elif kind in _KEY_TYPES:
         shape = kind
     else:

@@ -43,8 +43,8 @@ class TableSpec:
     a member of a `StrEnum`, would come back as that one, so use its `value`.
 
     Keys are str, int (64 bits), bytes, or tuples of these; in one table all of one type. Its tuples
-    have elements of one type, and then any length, or all have the same types in the same places.
-    The first key decides that, until the table is empty and the store is opened again.
+    have elements of one type, and then any length but 0, or all have the same types in the same
+    places. The first key decides that, until the table is empty and the store is opened again.
 
     Values are immutable. Without `encode` and `decode` they are None, bool, int (64 bits), float,
     str, and tuples and dicts of these and of bytes: no lists, which would come back as tuples.

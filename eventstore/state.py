@@ -358,19 +358,14 @@ class Table:
         try:
             shape = key_shape(key)
             if self._key_shape is None and self._packed is not None:
-                # The second one, too, because the first may be the empty tuple, which has none.
-                for known, _ in self._packed.slice(None, None, 2, inclusive=True):
+                for known, _ in self._packed.slice(None, None, 1, inclusive=True):
                     self._key_shape = key_shape(known)
-            known_shape = self._key_shape
-            if known_shape is None:
+            if self._key_shape is None:
                 self._key_shape = shape
-            elif shape is None:
-                if type(known_shape) is not tuple:
-                    raise TypeError("the other keys are no tuples")
-            elif shape != known_shape:
+            elif shape != self._key_shape:
                 if not self._state.is_replaying or self._has_rows():
                     raise TypeError(
-                        f"the other keys are of {_shape_text(known_shape)}, not of "
+                        f"the other keys are of {_shape_text(self._key_shape)}, not of "
                         f"{_shape_text(shape)}: use one shape of keys for each table"
                     )
                 self._rows, self._packed, self._key_shape = SortedDict(), None, shape

@@ -174,6 +174,7 @@ BAD_KEYS = [
     Level.LOW,
     Blob(b"blob"),
     Pair(1, "a"),
+    (),
     ("a", 2**70),
     ("a", "\ud800"),
     ("a", True),
@@ -255,7 +256,7 @@ GOOD_ROWS: list[tuple[Any, Any]] = [
         [(number, None) for number in (-(2**63), -1, 0, 2**64 - 1)],
         [(b"", 1), (b"\xff", 2), (b"a", 3)],
         [(("a", 2), 1), (("a", 1), 2), (("b", -1), 3)],
-        [((), 0), (("a",), 1), (("a", "b"), 2), (("a", "b", "c"), 3), (("b",), 4)],
+        [(("a",), 1), (("a", "b"), 2), (("a", "b", "c"), 3), (("b",), 4)],
         [((1, 2), 1), ((1,), 2), ((1, 2, 3), 3)],
     ],
 )
@@ -400,8 +401,8 @@ good_values = st.recursive(
     max_leaves=6,
 )
 good_keys = st.one_of(
-    st.sampled_from(["a", "b", "ü", 0, 1, b"a", (), ("a",), ("a", "b"), ("a", 1), ("b", 2)]),
-    st.lists(st.sampled_from("abc"), max_size=3).map(tuple),
+    st.sampled_from(["a", "b", "ü", 0, 1, b"a", ("a",), ("a", "b"), ("a", 1), ("b", 2)]),
+    st.lists(st.sampled_from("abc"), min_size=1, max_size=3).map(tuple),
 )
 keys = good_keys | st.sampled_from([key for key in BAD_KEYS if key.__hash__ is not None])
 values = good_values | st.sampled_from(BAD_VALUES)

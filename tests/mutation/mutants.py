@@ -665,7 +665,7 @@ MUTANTS = (
     Mutant(
         "put takes keys of several shapes in one table",
         STATE,
-        "            elif shape != known_shape:\n",
+        "            elif shape != self._key_shape:\n",
         "            elif False:\n",
     ),
     Mutant(
