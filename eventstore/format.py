@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from zlib import crc32
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 SEGMENT_VERSION = 2
 CHECKPOINT_VERSION = 1
@@ -428,6 +428,13 @@ def peek_payload_bytes(window: bytes, offset_bytes: int) -> int:
 def payload_holds(header: RecordHeader, payload: bytes, seed: int) -> bool:
     """Say whether a payload has the checksum that its header states."""
     return crc32(payload, seed) == header.payload_crc
+
+
+def parts_hold(header: RecordHeader, parts: Iterable[bytes], seed: int) -> bool:
+    """Say the same of a payload that comes in parts."""
+    for part in parts:
+        seed = crc32(part, seed)
+    return seed == header.payload_crc
 
 
 def record_digest(header: RecordHeader, payload: bytes | memoryview, previous: bytes) -> bytes:

@@ -14,6 +14,7 @@ from eventstore import format as layout
 from eventstore.errors import CorruptionError
 from eventstore.filesystem import join, write_file
 from eventstore.log.reader import Position, start_of
+from eventstore.log.search import end_of_content
 from eventstore.log.spare import preallocate
 from eventstore.log.writer import Segment, draw_mark
 from eventstore.place import sync_names_above
@@ -169,7 +170,7 @@ def _cut_tail(file_system: FileSystem, path: str, tail: Tail, file: File) -> Tor
     """
     offset_bytes = tail.end.position.offset_bytes
     revision = tail.end.position.revision + 1
-    data = file.read(offset_bytes, file.size_bytes() - offset_bytes).rstrip(b"\0")
+    data = file.read(offset_bytes, end_of_content(file, offset_bytes) - offset_bytes)
     directory = join(path, layout.TORN_NAME)
     taken = 0
     while file_system.exists(

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from eventstore.filesystem import File
 
 
+_LARGE_BYTES = 1024 * 1024
+
+
 class Position(NamedTuple):
     """A place in a segment between two records.
 
@@ -108,6 +111,7 @@ class SegmentScanner:
     """
 
     def __init__(self, file: File, header: layout.SegmentHeader, start: Position) -> None:
+        self._file = file
         self._window = Window(file)
         self._path = file.path
         self._framing = header.framing
@@ -138,6 +142,8 @@ class SegmentScanner:
             return self._ended_at_zeros()
         if isinstance(header, str):
             return self._ended(header)
+        if not large_payload_holds(self._file, header, offset, framing):
+            return self._ended("the payload fails its checksum")
         size = layout.padded_bytes(header.payload_bytes)
         padded = self._window.read(offset + framing.header_bytes, size)
         payload = padded[: header.payload_bytes]
@@ -162,6 +168,26 @@ class SegmentScanner:
 
     def _ended(self, problem: str | None) -> ScanEnd:
         return ScanEnd(self.position, problem)
+
+
+def large_payload_holds(
+    file: File, header: layout.RecordHeader, offset_bytes: int, framing: layout.Framing
+) -> bool:
+    """Say whether a payload over 1 MiB has its checksum, so that memory is taken for no other.
+
+    A header that holds may state more than is there, or zeros of a sparse file.
+    """
+    if header.payload_bytes <= _LARGE_BYTES:
+        return True
+    start = offset_bytes + framing.header_bytes
+    end = start + header.payload_bytes
+    if end > file.size_bytes():
+        return True  # the file ends inside it, which whoever reads it sees
+    parts = (
+        file.read(place, min(_LARGE_BYTES, end - place))
+        for place in range(start, end, _LARGE_BYTES)
+    )
+    return layout.parts_hold(header, parts, framing.seed)
 
 
 def next_header(

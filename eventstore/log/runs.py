@@ -23,7 +23,7 @@ from eventstore.log.reader import (
     read_segment_header,
     start_of,
 )
-from eventstore.log.search import find_mark, whole_records
+from eventstore.log.search import end_of_content, find_mark, whole_records
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 
 UNKNOWN = b""
 """In the place of a digest: not known."""
-
-_SLICE_BYTES = 1024 * 1024
 
 
 class Run(NamedTuple):
@@ -133,7 +131,7 @@ class SegmentRuns:
                 self.runs.append(Run(self._source, header, before, after))
             start, end, refused = after, after, None
         self._close_run(header, start, end)
-        size_bytes = _last_byte(self._file) - end.offset_bytes
+        size_bytes = end_of_content(self._file, end.offset_bytes) - end.offset_bytes
         if size_bytes > 0:
             problem = refused or self._problem_at(header, end)
             self.gaps.append(Gap(end.offset_bytes, size_bytes, problem))
@@ -173,15 +171,3 @@ class SegmentRuns:
         if found is None:
             return "a record header is zero although bytes follow it"
         return found if isinstance(found, str) else "the payload fails its checksum"
-
-
-def _last_byte(file: File) -> int:
-    """Return where the zeros at the end of a segment begin."""
-    end = min(file.size_bytes(), layout.SEGMENT_BYTES_LIMIT)
-    while end:
-        start = max(0, end - _SLICE_BYTES)
-        data = file.read(start, end - start).rstrip(b"\0")
-        if data:
-            return start + len(data)
-        end = start
-    return 0

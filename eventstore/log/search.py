@@ -22,7 +22,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from eventstore import format as layout
-from eventstore.log.reader import Position, Record
+from eventstore.log.reader import Position, Record, large_payload_holds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,6 +93,17 @@ def read_record(file: File, header: layout.SegmentHeader, offset_bytes: int) -> 
     return found and _whole(file, framing, offset_bytes, found)
 
 
+def end_of_content(file: File, start_bytes: int) -> int:
+    """Return where the zeros at the end of a segment begin, seen from a place on."""
+    last = start_bytes
+    end = min(file.size_bytes(), layout.SEGMENT_BYTES_LIMIT)
+    for start in range(start_bytes, end, _SLICE_BYTES):
+        data = file.read(start, min(_SLICE_BYTES, end - start)).rstrip(b"\0")
+        if data:
+            last = start + len(data)
+    return last
+
+
 def find_mark(file: File, store_id: bytes) -> tuple[bytes, bool]:
     """Return the mark of a segment whose own header is damaged, and whether it is sure.
 
@@ -100,7 +111,7 @@ def find_mark(file: File, store_id: bytes) -> tuple[bytes, bool]:
     grid have, each of which states it by itself; a payload may hold such headers too.
     """
     framing = layout.Framing(layout.record_seed(store_id), b"")
-    size = file.size_bytes()
+    size = min(file.size_bytes(), layout.SEGMENT_BYTES_LIMIT)
     votes: Counter[bytes] = Counter()
     for start in range(layout.SEGMENT_HEADER_BYTES, size, _SLICE_BYTES):
         window = file.read(start, _SLICE_BYTES + layout.RECORD_HEADER_BYTES)
@@ -171,6 +182,8 @@ def _whole(
     start = offset_bytes + framing.header_bytes
     if start + header.payload_bytes > file.size_bytes():
         return None
+    if not large_payload_holds(file, header, offset_bytes, framing):
+        return None
     payload = file.read(start, header.payload_bytes)
     if not layout.payload_holds(header, payload, framing.seed):
         return None
@@ -204,7 +217,9 @@ class _HeaderSearch:
             at = offset - self._start_bytes
             if at + header_bytes > len(self._slice):
                 self._start_bytes, at = offset, 0
-                self._slice = self._file.read(offset, _SLICE_BYTES)
+                # A longer file is no segment, and may be a sparse one without an end.
+                limit = max(0, layout.SEGMENT_BYTES_LIMIT - offset)
+                self._slice = self._file.read(offset, min(_SLICE_BYTES, limit))
                 if len(self._slice) < header_bytes:
                     return None
             at = self._candidate(at)

@@ -26,6 +26,8 @@ _GZIP_HEADER_BYTES = 10
 """Of the streams written here: no name, no comment, no extra field."""
 _RAW_WINDOW_BITS = -15
 _SALVAGE_SLICE_BYTES = 4096
+_ARCHIVE_BYTES_LIMIT = layout.SEGMENT_BYTES_LIMIT + layout.SEGMENT_BYTES_LIMIT // 1000
+"""No archive file is longer: what can't be compressed grows by less."""
 
 
 class SegmentSource(NamedTuple):
@@ -123,7 +125,10 @@ def open_source(file_system: FileSystem, source: SegmentSource) -> File:
     """
     if not source.is_archived:
         return file_system.open(source.path)
-    return MemoryFile(source.path, _decompressed(source.path, read_file(file_system, source.path)))
+    if file_system.size_bytes(source.path) > _ARCHIVE_BYTES_LIMIT:
+        raise CorruptionError(source.path, 0, "the file is longer than any archived segment")
+    data = read_file(file_system, source.path, _ARCHIVE_BYTES_LIMIT)
+    return MemoryFile(source.path, _decompressed(source.path, data))
 
 
 @contextlib.contextmanager
@@ -158,7 +163,7 @@ def open_readable_part(file_system: FileSystem, source: SegmentSource) -> tuple[
     try:
         return open_source(file_system, source), None
     except CorruptionError as error:
-        data = read_file(file_system, source.path)
+        data = read_file(file_system, source.path, _ARCHIVE_BYTES_LIMIT)
         return MemoryFile(source.path, _decompressed_part(data)), error.reason
 
 

@@ -221,3 +221,50 @@ def test_the_highest_cap_that_options_allow_is_believed(tmp_path: Path) -> None:
     finally:
         tracemalloc.stop()
     assert peak < PEAK_BYTES_MAX
+
+
+def _sparse(path: Path, size: int) -> None:
+    with path.open("r+b") as file:
+        file.truncate(size)
+
+
+def _peak(root: Path) -> int:
+    tracemalloc.start()
+    try:
+        _use(root)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("place", [0, 1, -1])
+def test_a_file_longer_than_any_segment_is_damage_and_not_read(tmp_path: Path, place: int) -> None:
+    """Sparse, of 64 GiB: reading it would take minutes, or all memory."""
+    image = build_image()
+    path = tmp_path / "store" / image.segments[place]
+    _write(tmp_path / "store", image.files)
+    _sparse(path, 2**36)
+    assert verify_store(tmp_path / "store", [Shelf()]).problems[0].path == str(path)
+    assert _peak(tmp_path / "store") < PEAK_BYTES_MAX
+
+
+def test_a_sparse_record_takes_no_memory_before_its_checksum_holds(tmp_path: Path) -> None:
+    image = build_image()
+    path, last = image.active, image.spans[image.active][-1]
+    whole = _with_cap(image.files[path], 2**30)
+    length = 64 * MIB
+    record = forge_record(
+        image.store_id,
+        b"x",
+        image.written + 1,
+        image.written,
+        last.digest,
+        mark=mark_of(whole),
+        payload_bytes=length,
+    )
+    content = whole[: last.end] + record
+    _write(tmp_path / "store", image.damaged(path, content))
+    _sparse(tmp_path / "store" / path, last.end + length + 4096)
+    assert _peak(tmp_path / "store") < PEAK_BYTES_MAX
+    with EventStore.open(tmp_path / "store", [Shelf()], options=OPTIONS) as store:
+        assert store.recovery.revision == image.written

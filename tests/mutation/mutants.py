@@ -535,6 +535,18 @@ MUTANTS = (
         "            if True:\n",
     ),
     Mutant(
+        "a segment may be of any length",
+        READER,
+        "    if file.size_bytes() > layout.SEGMENT_BYTES_LIMIT:\n",
+        "    if False:\n",
+    ),
+    Mutant(
+        "memory for a payload before its checksum",
+        READER,
+        "        if not large_payload_holds(self._file, header, offset, framing):\n",
+        "        if False:\n",
+    ),
+    Mutant(
         "no checksum of payloads",
         READER,
         "    if not layout.payload_holds(header, payload, seed):\n        return",
