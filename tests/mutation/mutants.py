@@ -342,6 +342,31 @@ MUTANTS = (
         "    temporary = path + layout.TEMPORARY_SUFFIX\n",
         "    temporary = path\n",
     ),
+    Mutant(
+        "a batch joins a group that is being written",
+        WRITER,
+        "            if group is self._open_group:\n"
+        "                self._open_group = None\n"
+        "            return group\n",
+        "            return group\n",
+    ),
+    Mutant(
+        "a roll can be stopped between the segment and the offset",
+        WRITER,
+        "        self._end = end._replace("
+        "segment=segment, offset_bytes=layout.SEGMENT_HEADER_BYTES)\n",
+        "        self._end = end._replace(segment=segment)\n"
+        "        self._end = self._end._replace(offset_bytes=layout.SEGMENT_HEADER_BYTES)\n",
+    ),
+    Mutant(
+        "a row is changed before its old value is kept",
+        STATE,
+        "            self._state.remember(self, key, self.raw(key))\n"
+        "            self._write(key, value)\n",
+        "            old = self.raw(key)\n"
+        "            self._write(key, value)\n"
+        "            self._state.remember(self, key, old)\n",
+    ),
     # Verdicts
     Mutant(
         "the durable bound is not heeded",

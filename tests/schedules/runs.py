@@ -293,6 +293,11 @@ def _report(recipe: Recipe, run: Run, error: BaseException) -> str:
             "",
             f"replay: python tests/schedules/replay.py {recipe.workload!r} {recipe}",
             "",
+            *(
+                f"{task.name} was interrupted at {task.interrupt.came_at}"
+                for task in run.scheduler.tasks
+                if task.interrupt and task.interrupt.came_at
+            ),
             f"{len(run.scheduler.switches)} switches, the last ones:",
             *(
                 f"  {step}: {source} → {target}, at {place}"

@@ -53,7 +53,7 @@ STEPS_MAX = 300_000
 """A run that takes more preemption points has a thread that waits in a loop for ever."""
 
 _ABANDONED_STEPS = 5_000
-_HUNG_SECONDS = 120
+_HUNG_SECONDS = 60
 _EPOCH_NS = 1_700_000_000_000_000_000
 _TRACED = ("eventstore.", "projections.", "schedules.example.")
 _NOT_TRACED = ("eventstore.testing",)
@@ -62,6 +62,10 @@ _STEPLESS = {
     *("format", "codec", "errors", "event", "options", "packed", "forwarding", "reports"),
     *("model", "events", "filters", "validation", "regexps"),
 }
+
+# A signal is looked at after a call and where a loop or a function begins: not on these lines,
+# whose exception would get past the release of a lock.
+_NOT_INTERRUPTED = ("with ", "try:")
 
 TraceFunction = Any
 """Of `sys.settrace`."""
@@ -216,12 +220,14 @@ class Scheduler:
 
     def operation(self) -> None:
         """Pass a preemption point that may have changed who can run."""
+        self._require_baton()
         self.step += 1
         self._rearm()
         self._choose()
 
     def wait(self, ready: Callable[[], bool] | None, seconds: float | None) -> bool:
         """Wait until something is so, or for a time; say which: False when the time is over."""
+        self._require_baton()
         if self._failure is not None:
             raise Abandoned
         self._interrupt_wait()
@@ -235,6 +241,10 @@ class Scheduler:
         finally:
             task.ready = task.deadline = None
         return not task.timed_out
+
+    def _require_baton(self) -> None:
+        if threading.get_ident() != self.current.ident:
+            raise ScheduleError("a thread that the scheduler did not start uses a lock of the run")
 
     def draw_bytes(self, count: int) -> bytes:
         """Return random bytes."""
@@ -327,7 +337,7 @@ class Scheduler:
         path = code.co_filename
         if interrupt.files and not path.endswith(interrupt.files):
             return
-        if linecache.getline(path, number).strip().startswith("with "):
+        if linecache.getline(path, number).strip().startswith(_NOT_INTERRUPTED):
             return
         task.lines.add((code, number))
         if len(task.lines) == interrupt.at:
@@ -336,17 +346,23 @@ class Scheduler:
 
     def _interrupt_wait(self) -> None:
         """Let a planned interrupt come while the thread would wait, as one may into `acquire`."""
-        interrupt = self.current.interrupt
-        if interrupt is not None:
-            frame = sys._getframe(2)
-            while frame.f_back is not None and frame.f_code.co_filename == __file__:
-                frame = frame.f_back
-            key = (_WAIT, hash((frame.f_code.co_filename, frame.f_lineno)))
-            if interrupt.came_at is None and key not in self.current.lines:
-                self.current.lines.add(key)
-                if len(self.current.lines) == interrupt.at:
-                    interrupt.came_at = f"{frame.f_code.co_filename}:{frame.f_lineno} (waiting)"
-                    raise KeyboardInterrupt
+        task, interrupt = self.current, self.current.interrupt
+        if interrupt is None or interrupt.came_at is not None:
+            return
+        frame = sys._getframe(2)
+        while frame.f_back is not None and frame.f_code.co_filename == __file__:
+            frame = frame.f_back
+        path = frame.f_code.co_filename
+        if interrupt.files and not path.endswith(interrupt.files):
+            return
+        # A line of its own: the wait comes after the line has begun.
+        line = (frame.f_code, -frame.f_lineno)
+        if line in task.lines:
+            return
+        task.lines.add(line)
+        if len(task.lines) == interrupt.at:
+            interrupt.came_at = f"{path}:{frame.f_lineno} (waiting)"
+            raise KeyboardInterrupt
 
     # Threads begin and end.
 
@@ -419,7 +435,6 @@ class Scheduler:
         return "\n".join(parts)
 
 
-_WAIT: Any = "wait"
 _traced_codes: dict[CodeType, bool] = {}
 _active: list[Scheduler] = []
 

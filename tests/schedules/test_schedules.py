@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from schedules.runs import exhausted, swept
+from schedules.runs import exhausted, interrupted_everywhere, swept
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,6 +45,9 @@ EXHAUSTED = {
 }
 """Small workloads, and how many preemptions at operations the usual check tries."""
 
+AT_LINES = ("commit beside read",)
+"""Those of them whose every line the usual check preempts too."""
+
 
 @pytest.mark.parametrize("name", SWEPT)
 def test_one_history_is_seen_under_random_schedules(
@@ -61,7 +64,22 @@ def test_one_history_is_seen_under_every_schedule_with_few_preemptions(
 ) -> None:
     preemptions = EXHAUSTED[name] + deep
     sweep = exhausted(name, preemptions, lines=False)
+    assert sweep.schedules > 20
     record_proof(f"every schedule with {preemptions} preemptions: {name}", **sweep.counts())
-    if deep:
+
+
+def test_one_history_is_seen_wherever_one_line_is_preempted(
+    deep: bool, record_proof: RecordProof
+) -> None:
+    for name in EXHAUSTED if deep else AT_LINES:
         sweep = exhausted(name, 1, lines=True)
+        assert sweep.schedules > 300
         record_proof(f"every schedule with a preemption at a line: {name}", **sweep.counts())
+
+
+def test_roll_that_is_interrupted_at_any_line_leaves_a_log_that_opens(
+    deep: bool, record_proof: RecordProof
+) -> None:
+    sweep = interrupted_everywhere("interrupted roll", 1, share=1.0 if deep else 0.2)
+    assert sweep.interrupts > 300
+    record_proof("schedules: interrupted roll", **sweep.counts())

@@ -328,6 +328,20 @@ def commit_beside_past(run: Run) -> None:
     two(run, write_a, lambda client: [client.batches(), client.at(2), client.read(1)])
 
 
+def group_beside_past(run: Run) -> None:
+    """Two commits that may share a sync, and a thread that asks for all batches and then reads."""
+    store = started(run)
+    works: dict[str, Callable[[Client], object]] = {
+        "one": lambda client: client.write([("set", "a", 1)]),
+        "other": lambda client: client.write([("set", "b", 2)]),
+        "reader": lambda client: [client.batches(), client.read(1)],
+    }
+    for name, work in works.items():
+        run.start(name, partial(work, run.client(store, name)))
+    run.join()
+    store.close()
+
+
 def roll_beside_roll(run: Run) -> None:
     """Two commits, each of which fills a segment."""
     two(
@@ -359,6 +373,7 @@ SMALL: dict[str, Callable[[Run], None]] = {
     "commit beside checkpoint": commit_beside_checkpoint,
     "commit beside watch": commit_beside_watch,
     "commit beside past": commit_beside_past,
+    "group beside past": group_beside_past,
     "roll beside roll": roll_beside_roll,
 }
 
