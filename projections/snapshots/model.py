@@ -44,8 +44,9 @@ class Kind(enum.StrEnum):
             return cls(text)
         except ValueError:
             expected = ", ".join(kind.value for kind in cls)
+            given = repr(text[:80]) if isinstance(text, str) else f"of type {type(text).__name__}"
             raise InvalidArgumentError(
-                f"unknown snapshot kind {text!r}: expected one of {expected}"
+                f"unknown snapshot kind {given}: expected one of {expected}"
             ) from None
 
 
