@@ -113,6 +113,8 @@ def folded(projections: Sequence[Projection], events: Iterable[Event]) -> Tables
 
 def difference(found: Tables, expected: Tables) -> str | None:
     """Return the first row in which a store's tables and those of a fold differ, in words."""
+    if found == expected:  # nearly always, and quicker than row by row
+        return None
     for name, rows in expected.items():
         for key in sorted({*rows, *found[name]}):
             at = f"table {name!r}, row {key!r}"

@@ -272,6 +272,39 @@ class PutsAList(Beside):
             counts.put(word, [word])
 
 
+class PutsANaNAsKey(Beside):
+    says = ("Wrong.apply raised this on 'word.said'", "nan")
+
+    class Wrong(WrongWords):
+        def say(self, word: str, event: Event, counts: Any) -> None:
+            counts.put(float("nan"), word)
+
+
+class KeepsTheEventsDataInATuple(Beside):
+    says = ("Wrong.apply changed the value in table 'wrong', row ", "without put")
+
+    class Wrong(WrongWords):
+        def say(self, word: str, event: Event, counts: Any) -> None:
+            said = counts.get("all")
+            if said is None:
+                counts.put("all", (event.data,))
+            else:
+                said[0][word] = True
+
+
+class DependsOnWhatItCached(Beside):
+    says = NO_FOLD
+
+    class Wrong(WrongWords):
+        def __init__(self) -> None:
+            self.cache: dict[str, int] = {}
+
+        def say(self, word: str, event: Event, counts: Any) -> None:
+            # Right as long as the process lives, and nothing is rolled back.
+            self.cache[word] = self.cache.get(word, 0) + 1
+            counts.put(word, self.cache[word])
+
+
 class ForgetsInACheckpoint(Beside):
     says = NO_FOLD[:3]
 
