@@ -130,8 +130,8 @@ def exact(value: Any) -> Any:
     return (kind, value)
 
 
-def content(store: EventStore) -> dict[str, list[Any]]:
-    with store.transaction() as tx:
+def content(store: EventStore, revision: int | None = None) -> dict[str, list[Any]]:
+    with store.transaction() if revision is None else store.at(revision) as tx:
         return {name: [exact(row) for row in tx.items(name)] for name in (PLAIN, CODED, SEEN)}
 
 
@@ -153,8 +153,12 @@ def _small_slices() -> Iterator[None]:
         yield
 
 
-def open_pool(files: SimulatedFileSystem, pool: list[tuple[Any, Any]]) -> EventStore:
-    return EventStore.open("/store", [Pool(pool)], options=OPTIONS, file_system=files)
+def open_pool(
+    files: SimulatedFileSystem, pool: list[tuple[Any, Any]], version: int = 1
+) -> EventStore:
+    projection = Pool(pool)
+    projection.version = version
+    return EventStore.open("/store", [projection], options=OPTIONS, file_system=files)
 
 
 DEEP: Any = ()
@@ -413,7 +417,9 @@ events = st.tuples(
     st.sampled_from([PLAIN, CODED]),
     st.integers(0, 11),
 )
-disturbances = st.sampled_from(["checkpoint", "reopen", "older checkpoint", "whole replay"])
+disturbances = st.sampled_from(
+    ["checkpoint", "reopen", "older checkpoint", "whole replay", "rebuild"]
+)
 scripts = st.lists(st.lists(events, min_size=1, max_size=4) | disturbances, max_size=14)
 
 
@@ -427,7 +433,8 @@ def test_whatever_is_accepted_is_the_same_after_checkpoints_reopens_and_replays(
     def prove(pool: list[tuple[Any, Any]], script: list[str | list[tuple[str, str, int]]]) -> None:
         files = SimulatedFileSystem()
         rows: dict[str, Rows] = {PLAIN: {}, CODED: {}, SEEN: {}}
-        store = open_pool(files, pool)
+        store, version = open_pool(files, pool), 1
+        history: dict[int, Any] = {}
         try:
             for step in [*script, "reopen", "checkpoint", "whole replay"]:
                 if isinstance(step, list):
@@ -437,8 +444,13 @@ def test_whatever_is_accepted_is_the_same_after_checkpoints_reopens_and_replays(
                 else:
                     store.close()
                     _remove_checkpoints(files, step)
-                    store = open_pool(files, pool)
+                    version += step == "rebuild"
+                    store = open_pool(files, pool, version)
+                with store.transaction() as tx:
+                    history[tx.revision] = wanted(rows)
                 assert content(store) == wanted(rows)
+                for revision in {*history} & {tried["states"] % 5, tried["states"] % 7}:
+                    assert content(store, revision) == history[revision]
                 tried["states"] += 1
             store.check()
         finally:
@@ -473,6 +485,8 @@ def _remove_checkpoints(files: SimulatedFileSystem, step: str) -> None:
     """Leave an open nothing but the log, or the older one of two checkpoints."""
     directory = "/store/checkpoints"
     names = sorted(files.list_directory(directory)) if files.exists(directory) else []
-    removed = {"reopen": [], "older checkpoint": names[1:], "whole replay": names}[step]
+    removed = {"reopen": [], "rebuild": [], "older checkpoint": names[1:], "whole replay": names}[
+        step
+    ]
     for name in removed:
         files.remove(f"{directory}/{name}")
