@@ -442,7 +442,12 @@ class LogWriter:
         file.write(0, layout.pack_segment_header(segment.header) + data)
         file.sync()
         path = join(self._wal_path, layout.segment_name(segment.header.first_revision))
-        self._file_system.rename(file.path, path)
+        try:
+            self._file_system.rename(file.path, path)
+        except OSError as error:
+            # A rename that fails has changed nothing, so unlike a sync it may be tried again.
+            if not is_full(error) or not self._spares.rename_in_room(file.path, path):
+                raise
         self._file_system.sync_directory(self._wal_path)
         file.path = path
         segment.is_named = True

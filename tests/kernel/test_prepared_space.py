@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 from engine_support import HookedFileSystem, add, balance, open_store
+from kernel.mounts import loop_image
 from ledger import close_account, open_account
 
-from eventstore import StorageFullError
+from eventstore import StorageFullError, StoreFailedError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from eventstore import EventStore
@@ -95,3 +99,66 @@ def test_removals_may_use_up_the_last_prepared_segment(tmp_path: Path) -> None:
             with store.transaction(writable=True) as tx:
                 close_account(tx, f"open-{number}")
         assert store.stats()["segment_count"] == segments_before + 1
+
+
+def test_a_name_that_needs_a_block_gets_it_from_the_room_that_is_kept(tmp_path: Path) -> None:
+    given_up: list[str] = []
+
+    def hook(call: str, path: str) -> None:
+        if call == "remove":
+            given_up.append(path)
+        if call == "rename" and path.endswith(".log") and not given_up:
+            raise OSError(errno.ENOSPC, "no space", path)
+
+    file_system = HookedFileSystem()
+    with open_store(tmp_path / "store", file_system=file_system) as store:
+        _fill_until_ready(store)
+        file_system.hook = hook
+        before = store.stats()["segment_count"]
+        while store.stats()["segment_count"] == before:
+            add(store)
+        assert len(given_up) == 1
+        expected = balance(store)
+    with open_store(tmp_path / "store") as store:
+        assert balance(store) == expected
+
+
+def test_a_name_that_finds_no_space_to_be_synced_fails_the_handle(tmp_path: Path) -> None:
+    def hook(call: str, path: str) -> None:
+        if call == "sync_directory" and path.endswith("wal"):
+            raise OSError(errno.ENOSPC, "no space", path)
+
+    file_system = HookedFileSystem()
+    with open_store(tmp_path / "store", file_system=file_system) as store:
+        _fill_until_ready(store)
+        file_system.hook = hook
+        with pytest.raises(StoreFailedError):
+            add(store, 10_000)
+        seen = balance(store)
+    with open_store(tmp_path / "store") as store:
+        assert balance(store) in (seen, seen + 1)
+
+
+@pytest.mark.parametrize("kind", ["xfs", "ext4"])
+def test_no_roll_on_a_full_disk_fails_the_handle(
+    kind: str, tmp_path: Path, deep: bool, record_proof: Callable[..., None]
+) -> None:
+    """Whether the directory has room for one more name or not: it is passed many times."""
+    rolls = 150 if deep else 30
+    with loop_image(tmp_path, kind) as image:
+        filler = image.mount_point / "filler"
+        with open_store(image.mount_point / "store") as store, filler.open("ab", 0) as file:
+            for _ in range(rolls):
+                store._log._spares.prepare()
+                for size_bytes in (1 << 20, 4096, 1):
+                    with contextlib.suppress(OSError):
+                        while file.write(bytes(size_bytes)):
+                            pass
+                    os.fsync(file.fileno())
+                with contextlib.suppress(StorageFullError):
+                    add(store, 1, "n" * 2500)
+                file.truncate(max(0, filler.stat().st_size - (1 << 19)))
+                os.fsync(file.fileno())
+            assert store.stats()["failed"] is None
+            assert store.stats()["segment_count"] > rolls // 2
+    record_proof(f"rolls on a full {kind}", rolls=rolls)

@@ -254,14 +254,21 @@ MUTANTS = (
         "        file.sync()\n"
         "        path = join(self._wal_path, "
         "layout.segment_name(segment.header.first_revision))\n"
-        "        self._file_system.rename(file.path, path)\n"
-        "        self._file_system.sync_directory(self._wal_path)\n",
+        "        try:\n"
+        "            self._file_system.rename(file.path, path)\n",
         "        path = join(self._wal_path, "
         "layout.segment_name(segment.header.first_revision))\n"
-        "        self._file_system.rename(file.path, path)\n"
-        "        self._file_system.sync_directory(self._wal_path)\n"
-        "        file.write(0, layout.pack_segment_header(segment.header) + data)\n"
-        "        file.sync()\n",
+        "        try:\n"
+        "            self._file_system.rename(file.path, path)\n"
+        "            self._file_system.sync_directory(self._wal_path)\n"
+        "            file.write(0, layout.pack_segment_header(segment.header) + data)\n"
+        "            file.sync()\n",
+    ),
+    Mutant(
+        "no room is given up for a segment's name",
+        WRITER,
+        "            if not is_full(error) or not self._spares.rename_in_room(file.path, path):\n",
+        "            if True:\n",
     ),
     Mutant(
         "a batch joins the group of the segment before",
