@@ -95,7 +95,7 @@ def test_removals_may_use_up_the_last_prepared_segment(tmp_path: Path) -> None:
         with pytest.raises(StorageFullError):
             add(store, 10_000)
         segments_before = store.stats()["segment_count"]
-        for number in range(40):
+        for number in range(30):
             with store.transaction(writable=True) as tx:
                 close_account(tx, f"open-{number}")
         assert store.stats()["segment_count"] == segments_before + 1
