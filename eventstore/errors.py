@@ -59,6 +59,13 @@ class WriterBusyError(StoreLockedError):
     """Another transaction holds the writer lock; the message names it."""
 
 
+class ReentrantUseError(EventStoreError):
+    """A signal handler or a finalizer has called what the code that it interrupted is inside of.
+
+    Waiting would be for ever. Set a flag there, and use the store after it returns.
+    """
+
+
 class StoreFailedError(EventStoreError):
     """An earlier write or sync of this handle failed, so it acknowledges nothing more.
 

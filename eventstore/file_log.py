@@ -14,6 +14,7 @@ import os
 import socket
 import threading
 import time
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from eventstore import format as layout
@@ -32,6 +33,7 @@ from eventstore.errors import (
 from eventstore.filesystem import FileLock, FileSystem, is_full, join
 from eventstore.held import HeldFileSystem
 from eventstore.judgement import decide
+from eventstore.locks import Latch
 from eventstore.log.seam import Head
 from eventstore.log.spare import SpareKeeper
 from eventstore.log.writer import LogWriter, Segment, Ticket
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
 
 _LOCK_POLL_SECONDS = 0.02
 _PREPARE_PAUSE_SECONDS = 0.002
+_START_AGAIN_SECONDS = 1.0
 
 _logger = logging.getLogger("eventstore")
 
@@ -94,7 +97,7 @@ class FileLog:
             batch_bytes_max=options.batch_bytes_max,
             on_space_needed=self._preparer.request,
         )
-        self._closed = False
+        self._closed = self._has_let_go = False
 
     @property
     def file_system(self) -> FileSystem:
@@ -142,9 +145,14 @@ class FileLog:
             raise TypeError("the batch was not appended to this log")
         self._writer.make_durable(appended)
 
+    def refuse_reentry(self) -> None:
+        """Raise `ReentrantUseError` if the running thread is in the middle of a call to the log."""
+        self._writer.refuse_reentry()
+
     def abandon(self, error: BaseException) -> None:
         """Fail the handle: an interrupt left an appended batch that nobody makes durable."""
-        self._writer.abandon(error)
+        if not self._closed:
+            self._writer.abandon(error)
 
     def wait_until_durable(self, revision: int) -> None:
         """Return once a batch that some thread is making durable is so."""
@@ -206,7 +214,7 @@ class FileLog:
 
     def close(self) -> None:
         """Release everything; does nothing the second time."""
-        if self._closed:
+        if self._has_let_go:
             return
         self._closed = True
         try:
@@ -219,10 +227,11 @@ class FileLog:
             self._durable_block.close()
         finally:
             self._lock.release()
+        self._has_let_go = True
 
     def abandon_after_fork(self) -> None:
         """Give up the lock's descriptor, which would hold the lock while the child lives."""
-        self._closed = True
+        self._closed = self._has_let_go = True
         self._lock.release()
 
     def _require_open(self) -> None:
@@ -363,36 +372,56 @@ def _holder_text(description: bytes) -> str:
 
 
 class _Preparer:
-    """The thread that makes spare segments when it is asked to; it starts when first asked."""
+    """The thread that makes spare segments when it is asked to; it starts when first asked.
+
+    Where none can be started, whoever needs a spare makes it, and the next request tries again.
+    """
 
     def __init__(self, spares: SpareKeeper) -> None:
         self._spares = spares
-        self._wanted = threading.Event()
-        self._closing = threading.Event()
+        # Unlike a condition it may be used by what has interrupted another use of it.
+        self._requests: SimpleQueue[None] = SimpleQueue()
+        self._closing = Latch()
         self._thread: threading.Thread | None = None
+        self._start_again_at = 0.0
         self.error: str | None = None
 
     def request(self) -> None:
         """Ask for spares; returns at once."""
-        if self._thread is None:
-            self._thread = threading.Thread(
-                target=self._run, name="eventstore-prepare", daemon=True
-            )
-            self._thread.start()
-        self._wanted.set()
+        if self._thread is None and time.monotonic() >= self._start_again_at:
+            self._start()
+        if self._requests.empty():
+            self._requests.put(None)
 
     def close(self) -> None:
         """End the thread, and wait for it."""
         self._closing.set()
-        self._wanted.set()
+        self._requests.put(None)
         if self._thread is not None:
             self._thread.join()
 
+    def _start(self) -> None:
+        self._thread = thread = threading.Thread(
+            target=self._run, name="eventstore-prepare", daemon=True
+        )
+        try:
+            thread.start()
+        except BaseException as error:
+            # Where an interrupt has let it start, it ends by itself.
+            self._thread = None
+            if not isinstance(error, RuntimeError):
+                raise
+            if self.error is None:
+                _logger.warning("no thread to prepare the next segment: %s", error)
+            self.error = str(error)
+            self._start_again_at = time.monotonic() + _START_AGAIN_SECONDS
+
     def _run(self) -> None:
+        thread = threading.current_thread()
         while True:
-            self._wanted.wait()
-            self._wanted.clear()
-            if self._closing.is_set():
+            self._requests.get()
+            if self._closing.is_set() or self._thread is not thread:
+                self._requests.put(None)  # for another one that an interrupt has left running
                 return
             try:
                 self._spares.prepare(self._pause)

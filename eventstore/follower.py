@@ -24,6 +24,7 @@ from eventstore.errors import (
 )
 from eventstore.filesystem import FileSystem, SharedBlock, join
 from eventstore.judgement import decide
+from eventstore.locks import refuse_reentry
 from eventstore.log.cursor import RecordCursor
 from eventstore.log.seam import Head
 from eventstore.place import being_made, require_store
@@ -73,7 +74,7 @@ class FollowerLog:
         self._file_system = file_system
         self._path = path
         self._projections = projections
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._durable = _DurableFile(file_system, join(path, layout.DURABLE_NAME))
         self._is_closed = False
         self.state, self.store_id, self.recovery = self._load()
@@ -101,6 +102,7 @@ class FollowerLog:
         bound = self._bound()
         if bound == self.state.durable.revision:
             return self.state
+        refuse_reentry(self._lock)
         with self._lock:
             if self._is_closed:
                 return self.state
@@ -137,6 +139,7 @@ class FollowerLog:
 
     def close(self) -> None:
         """Release the files, once no other thread is using them."""
+        refuse_reentry(self._lock)
         with self._lock:
             self._is_closed = True
             self._cursor.close()
@@ -154,6 +157,11 @@ class FollowerLog:
     def make_durable(self, appended: Appended) -> None:
         """Refuse."""
         raise _read_only(self._path)
+
+    def refuse_reentry(self) -> None:
+        """Raise `ReentrantUseError` if the running thread is in the middle of a call."""
+        refuse_reentry(self._lock)
+        self._durable.refuse_reentry()
 
     def abandon(self, error: BaseException) -> None:
         """Refuse."""
@@ -268,9 +276,13 @@ class _DurableFile:
     def __init__(self, file_system: FileSystem, path: str) -> None:
         self._file_system = file_system
         self._path = path
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._block = self._map()
         self._map_again_at: float = time.monotonic() + _MAP_AGAIN_SECONDS
+
+    def refuse_reentry(self) -> None:
+        """Raise `ReentrantUseError` if the running thread is in the middle of a call."""
+        refuse_reentry(self._lock)
 
     def revision(self, store_id: bytes) -> int:
         """Return the revision that the file states; 0 if it can't be relied on, or is closed.
@@ -280,6 +292,7 @@ class _DurableFile:
         Raises:
             FormatVersionError: it has a newer format.
         """
+        refuse_reentry(self._lock)
         with self._lock:
             if time.monotonic() >= self._map_again_at:
                 self._release()
@@ -295,6 +308,7 @@ class _DurableFile:
 
     def close(self) -> None:
         """Release the file."""
+        refuse_reentry(self._lock)
         with self._lock:
             self._release()
             self._map_again_at = math.inf

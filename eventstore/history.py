@@ -15,10 +15,10 @@ from eventstore.event import EPOCH
 from eventstore.replay import decode_record, replay_record, stale_projections, start_state
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Callable, Iterator, Sequence
 
     from eventstore.event import Batch
+    from eventstore.locks import Latch
     from eventstore.log.seam import Log
     from eventstore.projection import Projection
     from eventstore.state import State
@@ -105,7 +105,7 @@ def watch(
     log: Log,
     first_revision: int,
     shown_revision: Callable[[], int],
-    closing: threading.Event,
+    closing: Latch,
     timeout_seconds: float | None,
 ) -> Iterator[Batch]:
     """Yield batches as readers are shown them, without gaps, until `closing` is set.

@@ -4,7 +4,8 @@ One thread, which looks once a second, so that commits do nothing for it. It yie
 thread that runs Python code for long makes others wait for the interpreter (5 ms at a time), so
 it sleeps a little after each slice of work. An error is logged, unless the run before met the same,
 kept for `stats`, and raised by the next explicit checkpoint or compaction; the thread goes on and
-tries again.
+tries again. Where no thread can be started, `stats` and the log say so, and the next write
+transaction tries again.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import logging
 import threading
 import time
 from typing import TYPE_CHECKING
+
+from eventstore.locks import Latch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,27 +36,41 @@ class Maintenance:
     def __init__(self, is_due: Callable[[], bool], job: Callable[[], object]) -> None:
         self._is_due = is_due
         self._job = job
-        self._closing = threading.Event()
+        self._closing = Latch()
         self._thread: threading.Thread | None = None
+        self._start_again_at = 0.0
         self._error: BaseException | None = None
+        self._start_error: RuntimeError | None = None
 
     @property
     def error(self) -> BaseException | None:
-        """What the last run met, until an explicit call has raised it."""
-        return self._error
+        """What the last run met, until an explicit call has raised it; or why none can start."""
+        return self._error or self._start_error
 
     @property
-    def closing(self) -> threading.Event:
+    def closing(self) -> Latch:
         """Set when the store is being closed."""
         return self._closing
 
     def start(self) -> None:
-        """Start the thread unless it runs."""
-        if self._thread is None:
-            self._thread = threading.Thread(
-                target=self._run, name="eventstore-maintenance", daemon=True
-            )
-            self._thread.start()
+        """Start the thread unless it runs; where it can't be started, the caller goes on."""
+        if self._thread is not None or time.monotonic() < self._start_again_at:
+            return
+        self._thread = thread = threading.Thread(
+            target=self._run, name="eventstore-maintenance", daemon=True
+        )
+        try:
+            thread.start()
+            self._start_error = None
+        except BaseException as error:
+            # Where an interrupt has let it start, it ends by itself.
+            self._thread = None
+            if not isinstance(error, RuntimeError):
+                raise
+            if self._start_error is None:
+                _logger.warning("no background maintenance: %s; it will be tried again", error)
+            self._start_error = error
+            self._start_again_at = time.monotonic() + _LOOK_SECONDS
 
     def pause(self) -> None:
         """Leave the processor to others for a moment; called between slices of work."""
@@ -74,7 +91,8 @@ class Maintenance:
             self._thread.join()
 
     def _run(self) -> None:
-        while not self._closing.wait(_LOOK_SECONDS):
+        thread = threading.current_thread()
+        while not self._closing.wait(_LOOK_SECONDS) and self._thread is thread:
             try:
                 if self._is_due():
                     self._job()

@@ -35,6 +35,7 @@ value of type `bytes` is packed and means the same as when unpacked.
 
 from __future__ import annotations
 
+import os
 import threading
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
@@ -44,6 +45,7 @@ from sortedcontainers import SortedDict
 from eventstore.arguments import excerpt
 from eventstore.codec import INT_MAX, INT_MIN, key_shape, pack, require_plain_row, unpack_row
 from eventstore.errors import ProjectionError, TransactionClosedError
+from eventstore.locks import refuse_reentry
 from eventstore.packed import ABSENT, PackedRows
 
 if TYPE_CHECKING:
@@ -109,6 +111,7 @@ class Table:
     __slots__ = (
         "_decode",
         "_encode",
+        "_is_listing",
         "_is_plain",
         "_is_torn",
         "_key_shape",
@@ -132,7 +135,9 @@ class Table:
         self._is_torn = False
         # Of all keys; None until the first one is seen.
         self._key_shape: KeyShape | None = None
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        # Set while the order is being read: look-ups don't wait for that.
+        self._is_listing = False
 
     def get(self, key: Any, default: Any = None) -> Any:
         """Return the value of a key as it is now, or the default. O(1)."""
@@ -229,7 +234,7 @@ class Table:
 
     def renew_lock(self) -> None:
         """Replace the lock, in the child of a fork: no thread is there to release the old one."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def restore(self, key: Any, old: Any) -> None:
         """Put back what a key held before a change; for rollback only."""
@@ -251,9 +256,8 @@ class Table:
     def unpacked(self, key: Any, packed: bytes) -> Any:
         """Decode a value and keep it decoded, unless the row has been changed since or is busy."""
         value = self.decoded(key, packed)
-        # Looked at first, so as not to wait; then `with`, since an interrupt may come between an
-        # acquire and a try.
-        if not self._lock.locked():
+        # Not while somebody lists the table, nor amid a change that this has interrupted.
+        if not self._is_listing and not self._lock._is_owned():  # type: ignore[attr-defined]
             with self._lock:
                 if self._is_torn:
                     self._mend()
@@ -286,11 +290,14 @@ class Table:
         Returns:
             the rows; the last key looked at; whether there may be more after it.
         """
+        refuse_reentry(self._lock)
         with self._lock:
+            self._is_listing = True
             if self._is_torn:
                 self._mend()
             keys = list(islice(self._rows.irange(start, stop, (inclusive, False)), limit))
             changed = [(key, self._rows[key]) for key in keys]
+            self._is_listing = False
         if self._packed is None:
             return changed, keys[-1] if keys else start, len(keys) == limit
         packed = self._packed.slice(start, stop, limit, inclusive=inclusive)
@@ -304,6 +311,7 @@ class Table:
     def row_count(self) -> int:
         """Return the number of rows as they are now. O(changed rows)."""
         packed = self._packed
+        refuse_reentry(self._lock)
         with self._lock:
             if self._is_torn:
                 self._mend()
@@ -464,8 +472,9 @@ class View:
         self._merged: dict[Table, SortedDict[Any, Any]] | None = None
         # Set while the order in the dictionaries may not fit them, also after an interrupt.
         self._is_folding = False
-        # Held while the three above are changed, or read together.
-        self._folding = threading.Lock()
+        # Held while the three above are changed, or read together: one for each process, since
+        # nobody would release in the child of a fork what another thread held.
+        self._folding: dict[int, threading.RLock] = {}
 
     def get(self, table: Table, key: Any, default: Any = None) -> Any:
         """Return the value of a key as it was at this version, or the default."""
@@ -497,13 +506,24 @@ class View:
             start, inclusive, limit = last, False, min(4 * limit, _SLICE_ROWS_MAX)
 
     def _older(self, table: Table, key: Any, value: Any) -> Any:
-        with self._folding:
+        folding = self._own_lock()
+        with folding:
             node = self._advance()
             merged = self._merged.get(table) if self._merged is not None else None
             if merged is not None and key in merged:
                 return merged[key]
         undo = node.undo.get(table)
         return value if undo is None else undo.get(key, value)
+
+    def _own_lock(self) -> threading.RLock:
+        """Return the lock of this process, for use in a with statement."""
+        process = os.getpid()
+        lock = self._folding.get(process)
+        if lock is None:
+            # In one step: another thread may be here too.
+            lock = self._folding.setdefault(process, threading.RLock())
+        refuse_reentry(lock)
+        return lock
 
     def _advance(self) -> Node:
         """Fold the undo maps of all versions but the newest into this view's own."""
@@ -546,7 +566,8 @@ class View:
     ) -> Iterable[tuple[Any, Any]]:
         """Return a slice of rows as they were at this version."""
         folded: list[tuple[Any, Any]] = []
-        with self._folding:
+        folding = self._own_lock()
+        with folding:
             node = self._advance()
             merged = self._merged.get(table) if self._merged is not None else None
             if merged:
@@ -638,9 +659,13 @@ class State:
         return undone is error
 
     def begin(self, *, is_replaying: bool = False) -> None:
-        """Start to remember changes for `commit` or `rollback`."""
+        """Start to remember changes for `commit` or `rollback`.
+
+        What a transaction has left that nobody ended, or whose rollback was interrupted, is undone
+        first.
+        """
+        self.rollback()
         self.is_replaying = is_replaying
-        self.journal = []
 
     def rows_added(self) -> int:
         """Return how many more rows there are since `begin`: negative if more were deleted."""
@@ -664,12 +689,13 @@ class State:
         return node
 
     def rollback(self) -> None:
-        """Take the changes since `begin` back."""
-        journal, self.journal = self.journal, []
-        self._undo(journal)
+        """Take the changes since `begin` back; if an interrupt ends this, call it again."""
+        if self.journal:
+            self._undo(self.journal)
+            self.journal = []
 
     def renew_locks(self) -> None:
-        """Replace the locks of all tables, in the child of a fork."""
+        """Replace the locks of all tables, in the child of a fork, where transactions may go on."""
         for table in self.tables.values():
             table.renew_lock()
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import threading
+from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
@@ -26,6 +27,7 @@ from eventstore.errors import (
     ReadOnlyStoreError,
     ReceiptError,
     StoreClosedError,
+    StoreFailedError,
     WriterBusyError,
 )
 from eventstore.event import Metadata
@@ -33,13 +35,14 @@ from eventstore.file_log import open_file_log
 from eventstore.filesystem import absolute, local_file_system
 from eventstore.follower import FollowerLog
 from eventstore.loading import LeftOut, Loading
+from eventstore.locks import checked_timeout, refuse_reentry
 from eventstore.maintenance import Maintenance
 from eventstore.options import StoreOptions
 from eventstore.projection import Projection, checked_projections
 from eventstore.state import State, View
 from eventstore.transaction import ReadTransaction, Receipt, WriteTransaction
 from eventstore.verify import VerifyReport, verify_store
-from eventstore.writer_lock import WriterLock
+from eventstore.writer_lock import StoreTurn, WriterLock
 
 if TYPE_CHECKING:
     import os
@@ -94,8 +97,11 @@ class EventStore:
         # Rows for the next checkpoint; none if the one that holds them is as good as it would be.
         self._carried = kept if checkpointed_revision != left_out.revision else []
         self._writer_lock = WriterLock()
+        # Why it can't be used any more; whether it has let go of everything.
         self._closed: str | None = None
-        self._maintaining = threading.Lock()
+        self._has_let_go = False
+        # Held by a checkpoint or a compaction.
+        self._maintaining = threading.RLock()
         self._checkpointed_revision = checkpointed_revision
         # Whether the open rebuilt a projection that no checkpoint holds yet.
         self._is_rebuilt = False
@@ -159,7 +165,7 @@ class EventStore:
                 directory,
                 options,
                 loading.start,
-                lock_timeout_seconds=lock_timeout,
+                lock_timeout_seconds=checked_timeout(lock_timeout, "lock_timeout"),
             )
             state, checkpointed_revision = loading.state, loading.checkpointed_revision
             left_out = loading.left_out
@@ -177,6 +183,7 @@ class EventStore:
             left_out=left_out,
         )
         file_system.call_in_forked_child(store._give_up_after_fork)
+        file_system.call_in_forked_child(state.renew_locks)
         if is_rebuilt:
             store._save_rebuilt()
         return store
@@ -220,7 +227,10 @@ class EventStore:
         request_id: str | None = None,
         timeout: float | None = None,
     ) -> ReadTransaction | WriteTransaction:
-        """Begin a transaction: a context manager that commits on success and else rolls back.
+        """Return a transaction: a context manager that commits on success and else rolls back.
+
+        One that may write waits for the writer lock, and begins, when it is entered, or first used
+        where it is driven by hand: see `WriteTransaction.begin` for what that raises.
 
         Args:
             writable: whether it may emit events; it then holds the writer lock until it ends.
@@ -230,11 +240,11 @@ class EventStore:
             timeout: seconds to wait for the writer lock; None for ever.
 
         Raises:
-            WriterBusyError: the time is over, or this thread has a write transaction already.
             StoreFailedError: an earlier write or sync failed.
             StoreClosedError: the store is closed.
             ReadOnlyStoreError: `writable` on a store opened with `read_only`.
             InvalidEventError: actor, reason or request id is not a text.
+            ValueError, TypeError: the timeout is negative or no number.
         """
         if not writable:
             return self.begin_read(ReadTransaction)
@@ -250,32 +260,46 @@ class EventStore:
         if self._closed is not None:
             raise StoreClosedError(self._closed)
         if self._follower is not None:
-            self._state = self._follower.refresh()
+            self._follow(self._follower)
         state = self._state
         node = state.durable
         if node.next is not None:
             node = state.shown(self._log)
         return transaction_type(state.tables, node)
 
+    def _follow(self, follower: FollowerLog) -> None:
+        state = follower.refresh()
+        if state is not self._state:  # it has begun again from a checkpoint
+            self._state = state
+            self._file_system.call_in_forked_child(state.renew_locks)
+
     def begin_write(
         self, transaction_type: type[W], metadata: Metadata, timeout: float | None = None
     ) -> W:
-        """Begin a write transaction of a domain's own type; raises as `transaction` does."""
+        """Make a write transaction of a domain's own type; see `transaction`."""
         self._require_open()
         self._require_writable()
-        metadata = checked_metadata(metadata)
-        self._writer_lock.acquire(metadata, timeout)
-        try:
-            self._require_open()
-            if self._log.failure is not None:
-                # The log has the words for it.
-                self._log.wait_until_durable(self._log.head.revision + 1)
-            if self._options.background:
-                self._maintenance.start()
-            return transaction_type(self._state, self._log, self._writer_lock, metadata)
-        except BaseException:
-            self._writer_lock.release()
-            raise
+        self._require_sound()
+        return transaction_type(
+            self._state,
+            self._log,
+            self._writer_lock,
+            checked_metadata(metadata),
+            checked_timeout(timeout, "timeout"),
+            self._require_ready,
+        )
+
+    def _require_ready(self) -> None:
+        """Make sure that a write transaction may begin; it has the writer lock."""
+        self._require_open()
+        self._log.refuse_reentry()
+        head = self._log.head.revision
+        if head != self._state.newest.revision:
+            # Interrupts have left a commit whose batch is in the log and not in the tables.
+            self._log.abandon(StoreFailedError("a commit was interrupted"))
+        self._require_sound()
+        if self._options.background:
+            self._maintenance.start()
 
     def checkpoint(self) -> int:
         """Write a checkpoint of the durable state, while transactions go on.
@@ -291,6 +315,7 @@ class EventStore:
         """
         self._require_open()
         self._require_writable()
+        refuse_reentry(self._maintaining)
         self._maintenance.raise_error()
         with self._maintaining:
             self._require_open()
@@ -307,6 +332,7 @@ class EventStore:
         """
         self._require_open()
         self._require_writable()
+        refuse_reentry(self._maintaining)
         self._maintenance.raise_error()
         with self._maintaining:
             self._require_open()
@@ -337,6 +363,7 @@ class EventStore:
     ) -> R:
         """Begin a read transaction of a domain's own type on the past; raises as `at` does."""
         state = self._state_at(revision, time=time)
+        self._file_system.call_in_forked_child(state.renew_locks)
         return transaction_type(state.tables, state.durable)
 
     def _state_at(self, revision: int | None, *, time: datetime | int | None) -> State:
@@ -389,6 +416,7 @@ class EventStore:
             TypeError: it is no int.
         """
         self._require_open()
+        timeout = checked_timeout(timeout, "timeout")
         first = self._shown_revision() + 1 if from_revision is None else from_revision
         _require_revision(first)
         oldest = self._log.oldest_revision()
@@ -471,23 +499,23 @@ class EventStore:
         """End background work and let go of the store; does nothing the second time.
 
         Waits for what other threads are in the middle of: a write transaction, a checkpoint or a
-        compaction that was asked for.
+        compaction that was asked for; but not for a transaction that nobody is left to end. If an
+        interrupt ends this, call it again.
 
         Raises:
             WriterBusyError: this very thread has a write transaction that has not ended.
+            ReentrantUseError: a signal handler or a finalizer called this amid other work.
         """
-        if self._closed is not None:
+        if self._has_let_go:
             return
-        if self._follower is None:
-            self._writer_lock.acquire(None)
-        self._closed = f"{self.path}: the store was closed: open it again"
-        try:
+        refuse_reentry(self._maintaining)
+        self._log.refuse_reentry()
+        with StoreTurn(self._writer_lock) if self._follower is None else nullcontext():
+            self._closed = f"{self.path}: the store was closed: open it again"
             self._maintenance.close()
             with self._maintaining:
                 self._log.close()
-        finally:
-            if self._follower is None:
-                self._writer_lock.release()
+            self._has_let_go = True
 
     def __enter__(self) -> Self:
         return self
@@ -512,19 +540,24 @@ class EventStore:
                 f"{self.path}: this process was forked from the one that opened the store: open "
                 "it in the child, after the parent has closed it"
             )
+            self._has_let_go = True
+            self._writer_lock.renew_lock()
             self._log.abandon_after_fork()
-            # Transactions that were open must be able to end.
-            self._state.renew_locks()
 
     def _shown_revision(self) -> int:
         """Return the revision that everybody is shown: that which a read transaction would see."""
         if self._follower is not None:
-            self._state = self._follower.refresh()
+            self._follow(self._follower)
         return self._state.shown(self._log).revision
 
     def _require_open(self) -> None:
         if self._closed is not None:
             raise StoreClosedError(self._closed)
+
+    def _require_sound(self) -> None:
+        if self._log.failure is not None:
+            # The log has the words for it.
+            self._log.wait_until_durable(self._log.head.revision + 1)
 
     def _require_writable(self) -> None:
         if self._follower is not None:

@@ -5,16 +5,18 @@ committed meanwhile. A look-up waits for nobody, but for the change of a single 
 keeps a value decoded; a scan holds the lock of its table for some microseconds a slice. It may be
 used from several threads.
 
-A write transaction holds the store's writer lock from begin to end. What it emits is applied to
-the tables at once, so it reads its own writes, and others see nothing of it. It belongs to the
-thread that began it. Commit returns when the batch is durable. Nobody leaves a write transaction
-knowing what a crash could still take back: rollback, and a commit without events, return when
-the newest revision that the transaction could read is durable.
+A write transaction holds the store's writer lock from begin to end: until it is entered or first
+used it holds nothing. What it emits is applied to the tables at once, so it reads its own writes,
+and others see nothing of it. It belongs to the thread that began it. Commit returns when the batch
+is durable. Nobody leaves a write transaction knowing what a crash could still take back: rollback,
+and a commit without events, return when the newest revision that the transaction could read is
+durable.
 """
 
 from __future__ import annotations
 
 import re
+import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from eventstore.arguments import excerpt
@@ -27,9 +29,10 @@ from eventstore.errors import (
 )
 from eventstore.packed import ABSENT
 from eventstore.state import State, Table, View
+from eventstore.writer_lock import Holder, Turn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import TracebackType
     from typing import Self
 
@@ -185,8 +188,13 @@ class ReadTransaction:
         self._view = None
 
 
-class WriteTransaction:
+class WriteTransaction(Holder):
     """A transaction that may emit events.
+
+    It begins, and takes the writer lock, when its with statement does; where it is driven by hand,
+    with the first use or with `begin`. One that was begun and is then dropped, or whose with
+    statement an interrupt has ended before `__exit__`, is rolled back by whoever next asks for the
+    lock; a `ResourceWarning`, or a warning in the log, says so.
 
     A subclass may add the operations of a domain; `EventStore.begin_write` makes it.
     """
@@ -194,32 +202,70 @@ class WriteTransaction:
     __slots__ = (
         "_base_revision",
         "_events",
-        "_is_open",
+        "_has_ended",
         "_is_settled",
         "_lock",
         "_log",
         "_metadata",
+        "_require_ready",
         "_state",
+        "_timeout_seconds",
+        "_turn",
         "receipt",
     )
 
-    def __init__(self, state: State, log: Log, lock: WriterLock, metadata: Metadata) -> None:
-        """Begin, as the holder of the lock; it is released when the transaction ends."""
+    def __init__(
+        self,
+        state: State,
+        log: Log,
+        lock: WriterLock,
+        metadata: Metadata,
+        timeout_seconds: float | None,
+        require_ready: Callable[[], None],
+    ) -> None:
+        """Make a transaction that has not begun.
+
+        Args:
+            state: that it changes.
+            log: that its batch goes to.
+            lock: the writer lock, which it holds from begin to end.
+            metadata: of the batch.
+            timeout_seconds: how long to wait for the lock; None for ever.
+            require_ready: called with the lock; raises if nothing can be written.
+        """
+        super().__init__()
         self._state = state
         self._log = log
         self._lock = lock
         self._metadata = metadata
-        self._base_revision = state.newest.revision
+        self._timeout_seconds = timeout_seconds
+        self._require_ready = require_ready
+        # None, or over, before the begin and after the end.
+        self._turn: Turn | None = None
+        self._has_ended = False
+        self._base_revision = -1
         self._events: list[bytes] = []
-        self._is_open = True
         # Whether it has waited for what it could read, or its own batch will.
         self._is_settled = False
         self.receipt: Receipt | None = None
-        state.begin()
+
+    def begin(self) -> None:
+        """Wait for the writer lock and begin; does nothing once that is done.
+
+        Raises:
+            WriterBusyError: the time is over, or this thread has a write transaction already.
+            ReentrantUseError: a signal handler or a finalizer called this amid a commit.
+            StoreFailedError: an earlier write or sync failed.
+            StoreClosedError: the store is closed.
+            TransactionClosedError: the transaction has ended.
+        """
+        self._begun()
 
     @property
     def revision(self) -> int:
         """The revision that this transaction builds on."""
+        if self._base_revision < 0:
+            self.begin()
         return self._base_revision
 
     def get(self, table: str, key: Any, default: Any = None) -> Any:
@@ -229,8 +275,8 @@ class WriteTransaction:
             ProjectionError: no projection of the store has such a table.
             TransactionClosedError: the transaction has ended.
         """
-        if not self._is_open:
-            raise _closed()
+        if self._turn is None or self._turn.is_over:
+            self.begin()
         try:
             found = self._state.tables[table]
         except (KeyError, TypeError):
@@ -246,9 +292,8 @@ class WriteTransaction:
             ProjectionError: no projection of the store has such a table.
             TransactionClosedError: the transaction has ended, also while iterating.
         """
-        if not self._is_open:
-            raise _closed()
-        return self._while_open(_known(self._state.tables, table).items(start, stop))
+        turn = self._begun()
+        return self._while_open(turn, _known(self._state.tables, table).items(start, stop))
 
     def table(self, name: str) -> ReadableTable:
         """Return a table by name.
@@ -257,8 +302,8 @@ class WriteTransaction:
             ProjectionError: no projection of the store has such a table.
             TransactionClosedError: the transaction has ended.
         """
-        if not self._is_open:
-            raise _closed()
+        if self._turn is None or self._turn.is_over:
+            self.begin()
         return _TableAt(self, _known(self._state.tables, name).name)
 
     def emit(self, event: Event) -> None:
@@ -272,8 +317,7 @@ class WriteTransaction:
         What interrupts this from outside, as a signal handler does, may undo the event or roll the
         whole transaction back.
         """
-        if not self._is_open:
-            raise _closed()
+        self._begun()
         packed = encode_event(event)
         try:
             self._state.apply(event)
@@ -301,8 +345,7 @@ class WriteTransaction:
 
         Durability: survives power loss once this returns.
         """
-        if not self._is_open:
-            raise _closed()
+        turn = self._begun()
         if not self._events:
             self.rollback()
             return None
@@ -314,19 +357,20 @@ class WriteTransaction:
                 frees_space=lambda: self._state.rows_added() < 0,
             )
             self._state.commit(ticket.revision, ticket.digest, ticket.time_ns)
-            self._is_open = False
         except BaseException as error:
             try:
                 # Where another interrupt cuts this off, the next append finds the log ahead.
                 if self._log.head.revision != self._base_revision:
                     self._log.abandon(error)
             finally:
-                self._end_without_commit()
+                self._has_ended = True
+                self._end_without_commit(turn)
             self._settle()
             raise
-        self._is_settled = True
+        self._is_settled = self._has_ended = True
+        turn.is_over = True
         try:
-            self._lock.release()
+            self._lock.release(turn)
             self._log.make_durable(ticket)
         except StoreFailedError:
             raise
@@ -344,34 +388,71 @@ class WriteTransaction:
         Raises:
             StoreFailedError: a batch that this transaction could read did not become durable.
         """
-        if self._is_open:
-            self._end_without_commit()
+        turn = self._turn
+        if turn is not None and self.was_left:
+            # Somebody else may be ending it just now: only the lock can tell whose turn it is.
+            self._lock.end_gone()
+        elif turn is not None and not turn.is_over:
+            self._end_without_commit(turn)
+        self._has_ended = True
         self._settle()
 
     def __enter__(self) -> Self:
+        self._enter()
+        self.begin()
         return self
 
-    def __exit__(
+    def __del__(self) -> None:
+        turn = getattr(self, "_turn", None)
+        if turn is not None and not turn.is_over:
+            # No more than this: a finalizer may run where this thread holds any other lock.
+            warnings.warn(
+                f"{turn} was dropped: it is rolled back when the next one begins; commit it, roll "
+                "it back, or use a with statement",
+                ResourceWarning,
+                stacklevel=2,
+                source=self,
+            )
+
+    def _leave(
         self,
         error_type: type[BaseException] | None,
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if error_type is None and self._is_open:
+        """Commit, or roll back if there was an error or the transaction has ended."""
+        turn = self._turn
+        if error_type is None and turn is not None and not turn.is_over:
             self.commit()
         else:
             self.rollback()
 
-    def _end_without_commit(self) -> None:
-        self._is_open = False
+    def _begun(self) -> Turn:
+        """Begin if need be, and return the turn, which nobody else can end while this is used."""
+        if self._has_ended or self.was_left:
+            raise _closed()
+        turn = self._turn
+        if turn is not None and not turn.is_over:
+            return turn
+        turn = self._turn = Turn(self, self._metadata)
+        try:
+            self._lock.acquire(turn, self._timeout_seconds)
+            self._require_ready()
+            self._state.begin()
+            self._base_revision = self._state.newest.revision
+        except BaseException:
+            turn.is_over = True
+            self._lock.release(turn)
+            raise
+        return turn
+
+    def _end_without_commit(self, turn: Turn) -> None:
+        """Undo the changes and let the next one in, who undoes what an interrupt leaves."""
         try:
             self._state.rollback()
-        except BaseException as error:
-            # The tables may hold a part of what was to be taken back.
-            self._log.abandon(error)
-            raise
         finally:
-            self._lock.release()
+            turn.is_over = True
+            self._lock.release(turn)
 
     def _settle(self) -> None:
         """Wait until what this transaction could read is durable, unless that has been done."""
@@ -379,9 +460,11 @@ class WriteTransaction:
             self._log.wait_until_durable(self._base_revision)
             self._is_settled = True
 
-    def _while_open(self, items: Iterator[tuple[Any, Any]]) -> Iterator[tuple[Any, Any]]:
+    def _while_open(
+        self, turn: Turn, items: Iterator[tuple[Any, Any]]
+    ) -> Iterator[tuple[Any, Any]]:
         for item in items:
-            if not self._is_open:
+            if turn.is_over:
                 raise _closed()
             yield item
 

@@ -18,7 +18,7 @@ ROOT = Path(eventstore.__file__).parent.parent
 PACKAGES = ("eventstore", "projections", "tools")
 
 LAYERS = [
-    {"arguments", "errors", "event", "projection", "reports"},
+    {"arguments", "errors", "event", "locks", "projection", "reports"},
     {"format", "codec", "filesystem", "forwarding", "held", "mounts", "options", "place"},
     {"log", "checkpoint", "state", "packed", "survey", "judgement"},
     {

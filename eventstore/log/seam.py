@@ -82,6 +82,13 @@ class Log(Protocol):
     def make_durable(self, appended: Appended) -> None:
         """Return once a batch that the caller has appended is durable."""
 
+    def refuse_reentry(self) -> None:
+        """Raise `ReentrantUseError` if the running thread is in the middle of a call to the log.
+
+        What asks for this is then run by a signal handler or a finalizer. For what only reads,
+        and for what takes the log's locks, the log asks by itself.
+        """
+
     def abandon(self, error: BaseException) -> None:
         """Fail the handle: an interrupt left an appended batch that nobody makes durable."""
 

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from eventstore import format as layout
 from eventstore.errors import StorageFullError
 from eventstore.filesystem import is_full, join
+from eventstore.locks import refuse_reentry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,7 +93,7 @@ class SpareKeeper:
         self._file_system = file_system
         self._wal_path = wal_path
         self._segment_bytes = segment_bytes
-        self._preparing = threading.Lock()
+        self._preparing = threading.RLock()
         self._spares: deque[Spare] = deque()
         self._room: Spare | None = None
         self._is_lent = False
@@ -109,6 +110,7 @@ class SpareKeeper:
         Raises:
             StorageFullError: no space for one.
         """
+        refuse_reentry(self._preparing)
         with self._preparing:
             self._fill(pause)
 
@@ -122,6 +124,7 @@ class SpareKeeper:
         Raises:
             StorageFullError: there is none to be had.
         """
+        refuse_reentry(self._preparing)
         with self._preparing:
             if not (may_be_last and self._spares):
                 self._fill(None)
@@ -134,6 +137,7 @@ class SpareKeeper:
 
         Until `end_loan` no spare is made, which would take the space away from whom it is for.
         """
+        refuse_reentry(self._preparing)
         with self._preparing:
             if not self._spares:
                 return False
@@ -145,6 +149,7 @@ class SpareKeeper:
 
     def end_loan(self) -> bool:
         """Let spares be made again; say whether any had been lent."""
+        refuse_reentry(self._preparing)
         with self._preparing:
             was_lent, self._is_lent = self._is_lent, False
             return was_lent
@@ -168,6 +173,7 @@ class SpareKeeper:
 
     def close(self) -> None:
         """Close the files of the spares, which the next open removes or replaces."""
+        refuse_reentry(self._preparing)
         with self._preparing:
             while self._spares:
                 self._spares.pop().file.close()

@@ -37,6 +37,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from eventstore import format as layout
 from eventstore.errors import BatchTooLargeError, StoreFailedError
 from eventstore.filesystem import is_full, join
+from eventstore.locks import refuse_reentry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -190,13 +191,13 @@ class LogWriter:
         self.appended_bytes = 0
 
         # The queue is shared between append and the leaders, under its own short lock.
-        self._queue_lock = threading.Lock()
+        self._queue_lock = threading.RLock()
         self._queue: deque[Group] = deque()
         self._open_group: Group | None = None
         self._failure: BaseException | None = None
 
         # Changed by leaders, under the sync lock.
-        self._sync_lock = threading.Lock()
+        self._sync_lock = threading.RLock()
         self._flushed_segment = segment
         self._is_flushing = False
         self.durable_revision = end.revision
@@ -270,6 +271,15 @@ class LogWriter:
             self._flush_through(group)
         if group.error is not None:
             raise self._failed_error() from group.error
+
+    def refuse_reentry(self) -> None:
+        """Raise if the running thread is in the middle of a call, interrupted by this one.
+
+        Raises:
+            ReentrantUseError: it is.
+        """
+        refuse_reentry(self._queue_lock)
+        refuse_reentry(self._sync_lock)
 
     def abandon(self, error: BaseException) -> None:
         """Fail the handle: an interrupt left a batch that nobody makes durable, or a file failed.

@@ -100,6 +100,10 @@ class NotedLog:
         receipt = Receipt(self._log.store_id, appended.revision, appended.digest)
         self._session.notes.add(Given(receipt))
 
+    def refuse_reentry(self) -> None:
+        """Raise if this was called amid a call to the log."""
+        self._log.refuse_reentry()
+
     def abandon(self, error: BaseException) -> None:
         """Fail the handle."""
         self._log.abandon(error)

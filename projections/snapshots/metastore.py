@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
@@ -20,6 +19,8 @@ from projections.snapshots.validation import checked_text
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterator, Mapping
+    from contextlib import AbstractContextManager
+    from contextvars import Token
     from datetime import datetime
     from types import TracebackType
     from typing import Self
@@ -55,6 +56,53 @@ class HistoryEntry(NamedTuple):
     metadata: Metadata
     id: str
     event: Event
+
+
+class _CurrentReadTransaction(SnapshotReadTransaction):
+    """A read transaction that is the current one in its with statement."""
+
+    __slots__ = ("_token",)
+
+    _token: Token[SnapshotTransaction]
+
+    def __enter__(self) -> Self:
+        self._token = _current.set(self)
+        return super().__enter__()
+
+    def __exit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        _current.reset(self._token)
+        super().__exit__(error_type, error, traceback)
+
+
+class _CurrentWriteTransaction(SnapshotWriteTransaction):
+    """A write transaction that is the current one in its with statement."""
+
+    __slots__ = ("_token",)
+
+    _token: Token[SnapshotTransaction]
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        self._token = _current.set(self)
+        return self
+
+    def _leave(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            _current.reset(self._token)
+        except ValueError as another:  # it was left in another context
+            super()._leave(ValueError, another, None)
+            raise
+        super()._leave(error_type, error, traceback)
 
 
 class MetaStore:
@@ -146,28 +194,30 @@ class MetaStore:
         request_id: str | None = None,
         timeout: float | None = None,
     ) -> SnapshotReadTransaction | SnapshotWriteTransaction:
-        """Begin a transaction: a context manager that commits on success and else rolls back.
+        """Return a transaction: a context manager that commits on success and else rolls back.
+
+        One that may write waits for the writer lock, and begins, when it is entered, or first used
+        where it is driven by hand: see `WriteTransaction.begin` for what that raises.
 
         Args:
-            writable: whether it may change anything; it then holds the writer lock.
+            writable: whether it may change anything; it then holds the writer lock until it ends.
             actor: who, for the history.
             reason: why.
             request_id: on behalf of which request.
             timeout: seconds to wait for the writer lock; None for ever.
 
         Raises:
-            WriterBusyError: the time is over, or this thread has a write transaction already.
             StoreFailedError: an earlier write or sync failed.
             StoreClosedError: the store is closed.
             ReadOnlyStoreError: `writable` on a store opened with `read_only`.
             InvalidEventError: actor, reason or request id is not a text.
+            ValueError, TypeError: the timeout is negative or no number.
         """
         if not writable:
             return self._store.begin_read(SnapshotReadTransaction)
         metadata = Metadata(actor, reason, request_id)
         return self._store.begin_write(SnapshotWriteTransaction, metadata, timeout)
 
-    @contextmanager
     def transaction_context(
         self,
         writable: bool = False,
@@ -176,20 +226,16 @@ class MetaStore:
         reason: str | None = None,
         request_id: str | None = None,
         timeout: float | None = None,
-    ) -> Iterator[SnapshotTransaction]:
-        """Begin a transaction as `transaction` does, and make it the current one.
+    ) -> AbstractContextManager[SnapshotTransaction, None]:
+        """Return a transaction as `transaction` does; its with statement makes it the current one.
 
         The functions of `projections.snapshots.storage` work on the current transaction of their
         `contextvars` context, until it ends.
         """
-        with self.transaction(
-            writable, actor=actor, reason=reason, request_id=request_id, timeout=timeout
-        ) as transaction:
-            token = _current.set(transaction)
-            try:
-                yield transaction
-            finally:
-                _current.reset(token)
+        if not writable:
+            return self._store.begin_read(_CurrentReadTransaction)
+        metadata = Metadata(actor, reason, request_id)
+        return self._store.begin_write(_CurrentWriteTransaction, metadata, timeout)
 
     def at(
         self, revision: int | None = None, *, time: datetime | int | None = None

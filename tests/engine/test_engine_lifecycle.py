@@ -553,11 +553,12 @@ def test_close_waits_for_maintenance_that_another_thread_asked_for(
 
 def test_leaving_with_an_error_does_not_hide_it_behind_an_open_transaction(tmp_path: Path) -> None:
     store = open_store(tmp_path / "store")
+    left = []
 
     def fail() -> None:
         with store:
-            tx = store.transaction(writable=True)
-            open_account(tx, "a")
+            left.append(store.transaction(writable=True))
+            open_account(left[-1], "a")
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -565,10 +566,13 @@ def test_leaving_with_an_error_does_not_hide_it_behind_an_open_transaction(tmp_p
 
     def leave_open() -> None:
         with open_store(tmp_path / "other") as other:
-            other.transaction(writable=True)
+            left.append(other.transaction(writable=True))
+            left[-1].begin()
 
     with pytest.raises(WriterBusyError):
         leave_open()
+    for tx in left:
+        tx.rollback()
 
 
 WRITE = """

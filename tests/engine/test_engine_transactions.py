@@ -219,9 +219,9 @@ def test_nested_write_on_the_same_thread_is_refused_at_once(store: EventStore) -
     with store.transaction(writable=True, actor="outer", reason="test") as tx:
         start = time.monotonic()
         with pytest.raises(WriterBusyError, match=r"this thread already holds.*actor 'outer'"):
-            store.transaction(writable=True)
-        with pytest.raises(StoreLockedError):
-            store.transaction(writable=True, timeout=30)
+            store.transaction(writable=True).begin()
+        with pytest.raises(StoreLockedError), store.transaction(writable=True, timeout=30):
+            raise AssertionError
         assert time.monotonic() - start < 1
         open_account(tx, "a")
     assert balances(store.transaction()) == {"a": 0}
@@ -233,7 +233,7 @@ def test_timeout_names_the_holder(store: EventStore) -> None:
     def wait() -> None:
         for timeout in (0, 0.05):
             try:
-                store.transaction(writable=True, timeout=timeout)
+                store.transaction(writable=True, timeout=timeout).begin()
             except WriterBusyError as error:
                 errors.append(error)
 
@@ -368,6 +368,7 @@ def test_store_is_not_closed_under_a_write_transaction_of_the_same_thread(
     store: EventStore,
 ) -> None:
     tx = store.transaction(writable=True)
+    tx.begin()
     with pytest.raises(WriterBusyError):
         store.close()
     open_account(tx, "a")
@@ -378,6 +379,7 @@ def test_store_is_not_closed_under_a_write_transaction_of_the_same_thread(
 def test_writer_that_waits_while_the_store_closes_is_told(tmp_path: Path) -> None:
     store = open_store(tmp_path / "store")
     tx = store.transaction(writable=True)
+    tx.begin()
     errors: list[Exception] = []
 
     def run(call: Callable[[], object]) -> None:
@@ -388,7 +390,7 @@ def test_writer_that_waits_while_the_store_closes_is_told(tmp_path: Path) -> Non
 
     threads = [
         threading.Thread(target=run, args=(call,))
-        for call in (store.close, lambda: store.transaction(writable=True).rollback())
+        for call in (store.close, store.transaction(writable=True).begin)
     ]
     for thread in threads:
         thread.start()

@@ -43,6 +43,9 @@ FOLLOWER = "eventstore/follower.py"
 FILE_LOG = "eventstore/file_log.py"
 HELD = "eventstore/held.py"
 STATE = "eventstore/state.py"
+WRITER_LOCK = "eventstore/writer_lock.py"
+LOCKS = "eventstore/locks.py"
+MAINTENANCE = "eventstore/maintenance.py"
 PROJECTION = "eventstore/projection.py"
 STORE_FILES = "eventstore/store_files.py"
 LOADING = "eventstore/loading.py"
@@ -203,9 +206,9 @@ MUTANTS = (
     Mutant(
         "published before the sync",
         TRANSACTION,
-        "        try:\n            self._lock.release()\n",
+        "        try:\n            self._lock.release(turn)\n",
         "        self._state.publish(self._state.newest)\n"
-        "        try:\n            self._lock.release()\n",
+        "        try:\n            self._lock.release(turn)\n",
     ),
     Mutant(
         "readers begin where the last one who looked has begun",
@@ -858,5 +861,36 @@ MUTANTS = (
         EXPLORE,
         "    check_ignores_unknown(projections)\n",
         "",
+    ),
+    # Who holds the writer lock
+    Mutant(
+        "a statement that was left keeps the writer lock",
+        WRITER_LOCK,
+        "        return self._statement is not None and self._statement() is None\n",
+        "        return False\n",
+    ),
+    Mutant(
+        "a dropped transaction keeps the writer lock",
+        WRITER_LOCK,
+        "        return holder is None or holder.was_left\n",
+        "        return holder is not None and holder.was_left\n",
+    ),
+    Mutant(
+        "a thread is known by its number",
+        WRITER_LOCK,
+        "        return self._thread is threading.current_thread()\n",
+        "        return self._thread.ident == threading.get_ident()\n",
+    ),
+    Mutant(
+        "what was left is not undone",
+        STATE,
+        "        self.rollback()\n        self.is_replaying = is_replaying\n",
+        "        self.journal = []\n        self.is_replaying = is_replaying\n",
+    ),
+    Mutant(
+        "a negative timeout waits",
+        LOCKS,
+        "    if not seconds >= 0:\n",
+        "    if False:\n",
     ),
 )

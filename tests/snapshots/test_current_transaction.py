@@ -246,7 +246,7 @@ def test_timeout_bounds_the_wait_and_names_the_holder(store: MetaStore, context:
             with store.transaction_context(writable=True, timeout=0.05):
                 pass
         else:
-            store.transaction(writable=True, timeout=0.05)
+            store.transaction(writable=True, timeout=0.05).begin()
 
     with (
         store.transaction(writable=True, actor="puller", reason="unpack web:1.4", request_id="r7"),
@@ -262,7 +262,7 @@ def test_timeout_bounds_the_wait_and_names_the_holder(store: MetaStore, context:
 def test_timeout_of_zero_does_not_wait(store: MetaStore) -> None:
     with store.transaction(writable=True, timeout=0):
         with ThreadPoolExecutor(1) as pool, pytest.raises(WriterBusyError):
-            pool.submit(store.transaction, True, timeout=0).result(10)
+            pool.submit(store.transaction(writable=True, timeout=0).begin).result(10)
         with store.transaction(timeout=0) as reader:
             assert content(reader) == ([], {})
 
@@ -271,7 +271,7 @@ def test_second_write_transaction_of_a_thread_is_refused_at_once(store: MetaStor
     with store.transaction(writable=True, actor="me") as tx:
         for timeout in (None, 0, 1000):
             with pytest.raises(WriterBusyError, match=r"already holds .*'me'.* commit it or roll"):
-                store.transaction(writable=True, timeout=timeout)
+                store.transaction(writable=True, timeout=timeout).begin()
         create_committed(tx, "a")
     with store.transaction(writable=True, timeout=0):
         pass
@@ -285,6 +285,7 @@ def test_waiting_writers_all_get_their_turn(store: MetaStore) -> None:
             storage.create_snapshot(Kind.ACTIVE, f"{number}")
 
     tx = store.transaction(writable=True)
+    tx.begin()
     threads = [threading.Thread(target=write, args=(number,)) for number in range(20)]
     for thread in threads:
         thread.start()
