@@ -6,8 +6,8 @@ zeros (nothing was ever written there), or at bytes that are no valid next recor
 *means* is decided elsewhere (`eventstore.recovery`); the scanner never writes and never guesses.
 What lies behind invalid bytes is looked for by `eventstore.log.search`.
 
-Memory: one read-ahead window (1 MiB), or one record if that is larger. An archived segment comes
-to it unpacked, as a whole (`eventstore.log.segments`).
+Memory: one read-ahead window (1 MiB), or one record if that is larger. Of an archived segment some
+MiB more, and its compressed content (`eventstore.log.segments`).
 """
 
 from __future__ import annotations

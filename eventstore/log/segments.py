@@ -1,8 +1,9 @@
 """Which segments a store has, in the log and in the archive, and how to open either.
 
 An archived segment is the same bytes up to the end of its records, compressed with gzip, so that
-the standard tools can read it. It is opened as a file in memory, and everything above reads it
-with the same scanner.
+the standard tools can read it. It is opened as a file that unpacks what is read, and everything
+above reads it with the same scanner. Only what a repair can read of a damaged one is unpacked as a
+whole.
 """
 
 from __future__ import annotations
@@ -26,6 +27,10 @@ _GZIP_HEADER_BYTES = 10
 """Of the streams written here: no name, no comment, no extra field."""
 _RAW_WINDOW_BITS = -15
 _SALVAGE_SLICE_BYTES = 4096
+_PACKED_SLICE_BYTES = 64 * 1024
+_PART_BYTES = 1024 * 1024
+_BACKLOG_BYTES = 2 * 1024 * 1024
+"""How far back can be read without beginning again."""
 _ARCHIVE_BYTES_LIMIT = layout.SEGMENT_BYTES_LIMIT + layout.SEGMENT_BYTES_LIMIT // 1000
 """No archive file is longer: what can't be compressed grows by less."""
 
@@ -84,6 +89,57 @@ class MemoryFile(ReadOnlyFile):
         """Do nothing: the memory is freed with the object."""
 
 
+class UnpackedFile(ReadOnlyFile):
+    """An archived segment, unpacked as it is read, so that memory holds a part of it only.
+
+    It is meant to be read forwards. Who goes back further than the part that is kept begins again.
+    """
+
+    __slots__ = ("_data", "_kept", "_parts", "_size_bytes", "_start_bytes", "path")
+
+    def __init__(self, path: str, data: bytes) -> None:
+        """Check the whole stream.
+
+        Raises:
+            CorruptionError: it can't be decompressed, or to more than a segment can hold.
+        """
+        self.path = path
+        self._data = data
+        self._size_bytes = 0
+        for part in _inflated(path, data):
+            self._size_bytes += len(part)
+            if self._size_bytes > layout.SEGMENT_BYTES_LIMIT:
+                raise CorruptionError(path, 0, "the archive file holds more than any segment")
+        self._rewind()
+
+    def read(self, offset_bytes: int, size_bytes: int) -> bytes:
+        """Return the bytes there; fewer only where the file ends."""
+        end = min(offset_bytes + size_bytes, self._size_bytes)
+        if offset_bytes < self._start_bytes:
+            self._rewind()
+        while self._start_bytes + len(self._kept) < end:
+            self._kept += next(self._parts)
+            passed = offset_bytes - _BACKLOG_BYTES - self._start_bytes
+            if passed > 0:
+                passed = min(passed, len(self._kept))
+                del self._kept[:passed]
+                self._start_bytes += passed
+        start = offset_bytes - self._start_bytes
+        return bytes(memoryview(self._kept)[start : max(start, end - self._start_bytes)])
+
+    def size_bytes(self) -> int:
+        """Return the length of what is unpacked."""
+        return self._size_bytes
+
+    def close(self) -> None:
+        """Do nothing: the memory is freed with the object."""
+
+    def _rewind(self) -> None:
+        self._start_bytes = 0
+        self._kept = bytearray()
+        self._parts = _inflated(self.path, self._data)
+
+
 def list_segments(file_system: FileSystem, store_path: str) -> list[SegmentSource]:
     """Return the segments in the log directory, in order."""
     directory = join(store_path, layout.WAL_NAME)
@@ -128,7 +184,7 @@ def open_source(file_system: FileSystem, source: SegmentSource) -> File:
     if file_system.size_bytes(source.path) > _ARCHIVE_BYTES_LIMIT:
         raise CorruptionError(source.path, 0, "the file is longer than any archived segment")
     data = read_file(file_system, source.path, _ARCHIVE_BYTES_LIMIT)
-    return MemoryFile(source.path, _decompressed(source.path, data))
+    return UnpackedFile(source.path, data)
 
 
 @contextlib.contextmanager
@@ -173,17 +229,31 @@ def compress(data: bytes) -> bytes:
     return compressor.compress(data) + compressor.flush()
 
 
-def _decompressed(path: str, data: bytes) -> bytes:
+def _inflated(path: str, data: bytes) -> Iterator[bytes]:
+    """Yield what a gzip stream holds, in parts.
+
+    Raises:
+        CorruptionError: it is not one whole stream.
+    """
     decompressor = zlib.decompressobj(_GZIP_WINDOW_BITS)
-    try:
-        content = decompressor.decompress(data, layout.SEGMENT_BYTES_LIMIT)
-    except zlib.error as error:
-        raise CorruptionError(
-            path, 0, f"the archive file can't be decompressed: {error}"
-        ) from error
-    if not decompressor.eof or decompressor.unused_data:
+    offset = 0
+    while not decompressor.eof:
+        packed = decompressor.unconsumed_tail
+        if not packed:
+            packed = data[offset : offset + _PACKED_SLICE_BYTES]
+            offset += len(packed)
+        try:
+            part = decompressor.decompress(packed, _PART_BYTES)
+        except zlib.error as error:
+            raise CorruptionError(
+                path, 0, f"the archive file can't be decompressed: {error}"
+            ) from error
+        if part:
+            yield part
+        elif not packed:
+            break
+    if not decompressor.eof or decompressor.unused_data or offset < len(data):
         raise CorruptionError(path, 0, "the archive file is not one whole gzip stream")
-    return content
 
 
 def _decompressed_part(data: bytes) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import random
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +16,13 @@ from eventstore import format as layout
 from eventstore.checkpoint import load_checkpoint, verify_checkpoint
 from eventstore.filesystem import local_file_system
 from eventstore.log.reader import SegmentScanner, start_of
-from eventstore.log.segments import MemoryFile, SegmentSource, compress, open_source
+from eventstore.log.segments import (
+    MemoryFile,
+    SegmentSource,
+    UnpackedFile,
+    compress,
+    open_source,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -315,6 +322,17 @@ def test_checkpoint_of_a_newer_version_is_told_from_damage(checkpoint: Path) -> 
     with pytest.raises(FormatVersionError) as refusal:
         load_checkpoint(local_file_system(), str(checkpoint))
     assert (refusal.value.found_version, refusal.value.known_version) == (2, 1)
+
+
+def test_an_archive_file_is_read_like_its_content_in_any_order() -> None:
+    draw = random.Random(1)
+    content = draw.randbytes(300_000) + bytes(9_000_000) + draw.randbytes(2_000_000)
+    file = UnpackedFile("archived", compress(content))
+    assert file.size_bytes() == len(content)
+    for _ in range(60):
+        start, size = draw.randrange(len(content) + 10), draw.choice((1, 80, 100_000, 2**21, 2**24))
+        assert file.read(start, size) == content[start : start + size]
+    assert file.read(0, len(content) + 1) == content
 
 
 def test_every_prefix_and_flipped_byte_of_an_archive_file_is_refused(tmp_path: Path) -> None:

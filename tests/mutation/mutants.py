@@ -576,6 +576,18 @@ MUTANTS = (
         "    if False:\n",
     ),
     Mutant(
+        "an archive file may unpack to anything",
+        "eventstore/log/segments.py",
+        "            if self._size_bytes > layout.SEGMENT_BYTES_LIMIT:\n",
+        "            if False:\n",
+    ),
+    Mutant(
+        "an archive file is unpacked as a whole",
+        "eventstore/log/segments.py",
+        "                del self._kept[:passed]\n                self._start_bytes += passed\n",
+        "",
+    ),
+    Mutant(
         "memory for a payload before its checksum",
         READER,
         "        if not large_payload_holds(self._file, header, offset, framing):\n",
