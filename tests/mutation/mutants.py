@@ -905,4 +905,29 @@ MUTANTS = (
         "    if not seconds >= 0:\n",
         "    if False:\n",
     ),
+    # Calls amid others, forks, threads that can't be started
+    Mutant(
+        "a call amid another one waits for itself",
+        LOCKS,
+        "    if lock._is_owned():  # type",
+        "    if False:  # type",
+    ),
+    Mutant(
+        "a view's lock is inherited by the child of a fork",
+        STATE,
+        "        process = os.getpid()\n",
+        "        process = 0\n",
+    ),
+    Mutant(
+        "a thread that can't be started ends the commit",
+        MAINTENANCE,
+        "            if not isinstance(error, RuntimeError):\n",
+        "            if True:\n",
+    ),
+    Mutant(
+        "a thread that can't be started ends the commit that needs a segment",
+        FILE_LOG,
+        "            if not isinstance(error, RuntimeError):\n",
+        "            if True:\n",
+    ),
 )

@@ -1,0 +1,258 @@
+"""What a signal handler or a finalizer calls works or is refused at once; it never hangs."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from engine_support import add, balance, open_store, run_python
+from ledger import ACCOUNTS
+
+from eventstore import EventStore, ReentrantUseError, StoreOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+def test_calls_amid_others_are_refused(tmp_path: Path) -> None:
+    with open_store(tmp_path / "store") as store:
+        add(store, 2)
+        reader = store.transaction()
+        add(store, 1)
+        writer = store.transaction(writable=True)
+        calls: dict[str, Callable[[], object]] = {
+            "begin": writer.begin,
+            "stats": store.stats,
+            "scan": lambda: list(store.transaction().items(ACCOUNTS)),
+            "look-up": lambda: reader.get(ACCOUNTS, "a"),
+            "checkpoint": store.checkpoint,
+            "compact": store.compact,
+            "close": store.close,
+        }
+        log: Any = store._log
+        reader.get(ACCOUNTS, "a")
+        held = {
+            log._writer._sync_lock: ["begin", "close"],
+            log._writer._queue_lock: ["begin", "close"],
+            store._writer_lock._mutex: ["begin"],
+            store._maintaining: ["checkpoint", "compact", "close"],
+            store._state.tables[ACCOUNTS]._lock: ["stats", "scan"],
+            reader._view._folding[os.getpid()]: ["look-up"],  # type: ignore[union-attr]
+        }
+        for lock, names in held.items():
+            with lock:
+                for name in names:
+                    with pytest.raises(ReentrantUseError, match="interrupted"):
+                        calls[name]()
+        for name, call in calls.items():
+            call()
+            if name == "begin":
+                writer.rollback()
+
+
+def test_handler_of_a_waiting_writer_is_refused(tmp_path: Path) -> None:
+    script = """
+import signal, sys, threading, time
+from pathlib import Path
+from engine_support import add, open_store
+from eventstore import WriterBusyError
+
+store = open_store(Path(sys.argv[1]))
+begun = threading.Event()
+
+def hold():
+    with store.transaction(writable=True):
+        begun.set()
+        time.sleep(0.5)
+
+def handle(number, frame):
+    try:
+        add(store, 1)
+    except WriterBusyError as error:
+        print("waits for" in str(error))
+
+signal.signal(signal.SIGALRM, handle)
+thread = threading.Thread(target=hold)
+thread.start()
+begun.wait()
+signal.setitimer(signal.ITIMER_REAL, 0.1)
+add(store, 1)
+store.close()
+"""
+    out, err = run_python(script, tmp_path / "store").communicate(timeout=60)
+    assert (out, err) == ("True\n", "")
+
+
+HANDLER = """
+import collections, faulthandler, os, random, signal, sys, time
+from pathlib import Path
+from engine_support import add, balance, open_store
+from eventstore import ReentrantUseError, WriterBusyError
+from ledger import ACCOUNTS
+
+faulthandler.dump_traceback_later(60, exit=True)
+store = open_store(Path(sys.argv[1]))
+calls, outcomes, chance = int(sys.argv[2]), collections.Counter(), random.Random(1)
+add(store, 1)
+committed = 1
+
+def scan():
+    with store.transaction() as tx:
+        list(tx.items(ACCOUNTS))
+
+def commit():
+    global committed
+    add(store, 1)
+    committed += 1
+
+def handle(number, frame):
+    call = chance.choice((commit, scan, store.stats, lambda: balance(store), store.checkpoint))
+    try:
+        call()
+        outcomes["worked"] += 1
+    except (ReentrantUseError, WriterBusyError) as error:
+        outcomes["refused"] += 1
+    signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.0001, 0.002))
+
+signal.signal(signal.SIGALRM, handle)
+signal.setitimer(signal.ITIMER_REAL, 0.001)
+while outcomes.total() < calls:
+    add(store, 1)
+    committed += 1
+    scan()
+    store.stats()
+signal.setitimer(signal.ITIMER_REAL, 0)
+assert balance(store) == committed
+assert min(outcomes["worked"], outcomes["refused"]) > 0, outcomes
+store.close()
+with open_store(Path(sys.argv[1])) as store:
+    assert balance(store) == committed
+print("done")
+"""
+
+
+def test_signal_handler_that_uses_the_store_never_hangs(
+    tmp_path: Path, deep: bool, record_proof: Callable[..., None]
+) -> None:
+    calls = 20_000 if deep else 300
+    out, err = run_python(HANDLER, tmp_path / "store", calls).communicate(timeout=600)
+    assert (out, err) == ("done\n", "")
+    record_proof("calls by signal handlers", calls=calls)
+
+
+# Threads that can't be started
+
+
+def test_commits_go_on_where_no_thread_can_be_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    real_start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name.startswith("eventstore"):
+            raise RuntimeError("can't start new thread")
+        real_start(thread)
+
+    options = StoreOptions(segment_bytes=4096)
+    with open_store(tmp_path / "store", options=options) as store:
+        with monkeypatch.context() as patch, caplog.at_level(logging.WARNING):
+            patch.setattr(threading.Thread, "start", refuse)
+            add(store, 100)
+            assert store.stats()["background_error"] == "can't start new thread"
+            assert store.stats()["prepare_error"] == "can't start new thread"
+        assert [record.message[:13] for record in caplog.records].count("no background") == 1
+        assert len(caplog.records) == 2
+        store._maintenance._start_again_at = 0.0
+        add(store, 1)
+        assert store.stats()["background_error"] is None
+        assert store.checkpoint() == 101
+    with open_store(tmp_path / "store") as store:
+        assert balance(store) == 101
+
+
+def test_store_closes_where_no_thread_could_be_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    store = open_store(tmp_path / "store", options=StoreOptions(segment_bytes=4096))
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        add(store, 1)
+        store.close()
+    open_store(tmp_path / "store").close()
+
+
+def test_interrupted_start_of_a_thread_leaves_one_that_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real_start = threading.Thread.start
+
+    def interrupt(thread: threading.Thread) -> None:
+        real_start(thread)
+        if thread.name.startswith("eventstore"):
+            raise KeyboardInterrupt
+
+    store = EventStore.open(tmp_path / "store", [], options=StoreOptions())
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            store.transaction(writable=True).begin()
+    with store.transaction(writable=True):
+        pass
+    assert store._maintenance._thread is not None
+    store.close()
+    assert not store._maintenance._thread.is_alive()
+
+
+# Forks
+
+
+def test_inherited_reader_reads_in_the_child_of_a_fork(tmp_path: Path) -> None:
+    script = """
+import os, signal, sys, threading
+from pathlib import Path
+from engine_support import add, open_store
+from ledger import ACCOUNTS
+
+store = open_store(Path(sys.argv[1]))
+add(store, 3)
+stop = threading.Event()
+readers = [store.transaction(), store.at(2)]
+expected = [list(reader.items(ACCOUNTS)) for reader in readers]
+
+def read():
+    while not stop.is_set():
+        for reader, rows in zip(readers, expected):
+            assert list(reader.items(ACCOUNTS)) == rows
+            reader.get(ACCOUNTS, "a")
+
+def write():
+    while not stop.is_set():
+        add(store, 1)
+
+threads = [threading.Thread(target=work) for work in (read, read, write)]
+for thread in threads:
+    thread.start()
+bad = 0
+for _ in range(int(sys.argv[2])):
+    child = os.fork()
+    if not child:
+        signal.alarm(10)
+        found = [list(reader.items(ACCOUNTS)) for reader in readers]
+        gotten = [reader.get(ACCOUNTS, "a") for reader in readers]
+        os._exit(0 if found == expected else 1)
+    bad += os.waitpid(child, 0)[1] != 0
+stop.set()
+for thread in threads:
+    thread.join()
+store.close()
+print(bad)
+"""
+    out, err = run_python(script, tmp_path / "store", 60).communicate(timeout=120)
+    assert (out, err) == ("0\n", "")
