@@ -377,6 +377,25 @@ MUTANTS = (
         "            self._write(key, value)\n"
         "            self._state.remember(self, key, old)\n",
     ),
+    Mutant(
+        "a reader takes the old value first and the present one second",
+        STATE,
+        "        value = table.raw(key)\n        node = self._node\n        if node.next",
+        "        node = self._node\n"
+        "        undo = dict(node.undo.get(table, ())) if node.next is None else None\n"
+        "        value = table.raw(key)\n"
+        "        if undo is not None and self._merged is None:\n"
+        "            value = undo.get(key, value)\n"
+        "        elif node.next",
+    ),
+    Mutant(
+        "two threads fold one view at once",
+        STATE,
+        "    def _older(self, table: Table, key: Any, value: Any) -> Any:\n"
+        "        folding = self._own_lock()\n"
+        "        with folding:\n",
+        "    def _older(self, table: Table, key: Any, value: Any) -> Any:\n        if True:\n",
+    ),
     # Verdicts
     Mutant(
         "the durable bound is not heeded",

@@ -154,9 +154,16 @@ class Client:
         self.recorder.show(op, tx.revision)
         return Held(op, tx)
 
-    def look_into(self, held: Held) -> None:
-        """Look into a read transaction that another thread may have begun."""
-        self._look(held.operation, held.transaction)
+    def look_into(self, held: Held, *queries: Query) -> None:
+        """Look into a read transaction that another thread may have begun.
+
+        Args:
+            held: the transaction.
+            queries: what to ask; something drawn unless given.
+        """
+        for query in queries or (self.domain.draw_query(self.random),):
+            answer = self.domain.ask(held.transaction, query)
+            held.operation.looks.append(Look(query, answer, 0))
 
     def let_go(self, held: Held) -> None:
         """End such a transaction."""

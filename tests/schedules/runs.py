@@ -215,7 +215,7 @@ def made(recipe: Recipe, strategy: Strategy | None = None) -> Made:
         scheduler.preemptions,
         len(run.recorder.operations),
         recoveries[0],
-        sum(1 for task in scheduler.tasks if task.interrupt and task.interrupt.came_at),
+        sum(len(task.interrupt.came_at) for task in scheduler.tasks if task.interrupt),
         run.recorder.lines(),
     )
 
@@ -294,9 +294,9 @@ def _report(recipe: Recipe, run: Run, error: BaseException) -> str:
             f"replay: python tests/schedules/replay.py {recipe.workload!r} {recipe}",
             "",
             *(
-                f"{task.name} was interrupted at {task.interrupt.came_at}"
+                f"{task.name} was interrupted at {place}"
                 for task in run.scheduler.tasks
-                if task.interrupt and task.interrupt.came_at
+                for place in (task.interrupt.came_at if task.interrupt else ())
             ),
             f"{len(run.scheduler.switches)} switches, the last ones:",
             *(

@@ -86,12 +86,25 @@ class Interrupt:
     Attributes:
         at: the so-manieth distinct line, from 1 on.
         files: only lines of files with one of these endings count; all traced ones if empty.
-        came_at: where it came, or None.
+        again: a second one comes so many distinct lines later; 0 for none.
+        came_at: where they came.
     """
 
     at: int
     files: tuple[str, ...] = ()
-    came_at: str | None = None
+    again: int = 0
+    came_at: list[str] = field(default_factory=list)
+
+    def counts(self, path: str) -> bool:
+        """Say whether lines of a file count, and one may still come."""
+        has_come = len(self.came_at) > bool(self.again)
+        return not has_come and (not self.files or path.endswith(self.files))
+
+    def come(self, lines: int, place: str) -> None:
+        """Raise it if so many distinct lines were reached."""
+        if lines == self.at or (self.again and lines == self.at + self.again):
+            self.came_at.append(place)
+            raise KeyboardInterrupt
 
 
 class Switch(NamedTuple):
@@ -329,40 +342,29 @@ class Scheduler:
 
     def _count_line(self, task: Task, frame: FrameType) -> None:
         interrupt = task.interrupt
-        if interrupt is None or interrupt.came_at is not None or self._failure is not None:
+        path, line = frame.f_code.co_filename, (frame.f_code, frame.f_lineno)
+        if interrupt is None or self._failure is not None or line in task.lines:
             return
-        code, number = frame.f_code, frame.f_lineno
-        if (code, number) in task.lines:
+        if not interrupt.counts(path):
             return
-        path = code.co_filename
-        if interrupt.files and not path.endswith(interrupt.files):
+        if linecache.getline(path, frame.f_lineno).strip().startswith(_NOT_INTERRUPTED):
             return
-        if linecache.getline(path, number).strip().startswith(_NOT_INTERRUPTED):
-            return
-        task.lines.add((code, number))
-        if len(task.lines) == interrupt.at:
-            interrupt.came_at = f"{path}:{number}"
-            raise KeyboardInterrupt
+        task.lines.add(line)
+        interrupt.come(len(task.lines), f"{path}:{frame.f_lineno}")
 
     def _interrupt_wait(self) -> None:
         """Let a planned interrupt come while the thread would wait, as one may into `acquire`."""
         task, interrupt = self.current, self.current.interrupt
-        if interrupt is None or interrupt.came_at is not None:
+        if interrupt is None:
             return
         frame = sys._getframe(2)
         while frame.f_back is not None and frame.f_code.co_filename == __file__:
             frame = frame.f_back
-        path = frame.f_code.co_filename
-        if interrupt.files and not path.endswith(interrupt.files):
-            return
         # A line of its own: the wait comes after the line has begun.
-        line = (frame.f_code, -frame.f_lineno)
-        if line in task.lines:
-            return
-        task.lines.add(line)
-        if len(task.lines) == interrupt.at:
-            interrupt.came_at = f"{path}:{frame.f_lineno} (waiting)"
-            raise KeyboardInterrupt
+        path, line = frame.f_code.co_filename, (frame.f_code, -frame.f_lineno)
+        if interrupt.counts(path) and line not in task.lines:
+            task.lines.add(line)
+            interrupt.come(len(task.lines), f"{path}:{frame.f_lineno} (waiting)")
 
     # Threads begin and end.
 

@@ -179,7 +179,7 @@ def test_interrupt_comes_at_each_line_in_turn_and_into_a_wait() -> None:
     interrupts = [Interrupt(at) for at in range(1, 9)]
     for interrupt in interrupts:
         assert interrupted(interrupt) == ("interrupted" if interrupt.came_at else "woken")
-    places = [interrupt.came_at for interrupt in interrupts if interrupt.came_at]
+    places = [place for interrupt in interrupts for place in interrupt.came_at]
     assert len(places) == len(set(places)) == 2
     assert places[1].endswith("(waiting)")
 

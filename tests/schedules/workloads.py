@@ -240,13 +240,16 @@ def power_cut(run: Run) -> None:
 
 
 def interrupted(run: Run) -> None:
-    """Interrupts, each at a line of its own, into threads that go on afterwards."""
+    """Interrupts, one or two, each at a line of its own, into threads that go on afterwards."""
     store = prepared(run)
     run.tolerated += (KeyboardInterrupt, *CRASHES)
     note_bytes = run.random.choice((0, 2500))
     for number in range(3):
         client = run.client(store, f"thread {number}")
-        interrupt = Interrupt(1 + run.random.randrange(350)) if number < 2 else None
+        # Some get a second one, perhaps while they deal with the first.
+        again = run.random.choice((0, 0, run.random.randrange(1, 40)))
+        at = 1 + run.random.randrange(350)
+        interrupt = Interrupt(at, again=again) if number < 2 else None
         run.start(client.name, partial(session, client, 0.8, note_bytes), interrupt)
     run.join()
     with contextlib.suppress(*CRASHES):
@@ -342,6 +345,21 @@ def group_beside_past(run: Run) -> None:
     store.close()
 
 
+def look_beside_look(run: Run) -> None:
+    """Two threads look into one old read transaction, for the first time since others committed."""
+    store = started(run)
+    main = run.client(store, "main")
+    held = main.hold()
+    main.write([("set", "a", 1), ("set", "b", 2)])
+    main.write([("unset", "a")])
+    for name in ("one", "other"):
+        client = run.client(store, name)
+        run.start(name, partial(client.look_into, held, ("get", "a"), ("rows", None, None)))
+    run.join()
+    main.let_go(held)
+    store.close()
+
+
 def roll_beside_roll(run: Run) -> None:
     """Two commits, each of which fills a segment."""
     two(
@@ -374,6 +392,7 @@ SMALL: dict[str, Callable[[Run], None]] = {
     "commit beside watch": commit_beside_watch,
     "commit beside past": commit_beside_past,
     "group beside past": group_beside_past,
+    "look beside look": look_beside_look,
     "roll beside roll": roll_beside_roll,
 }
 
