@@ -51,6 +51,14 @@ class NotAStoreError(EventStoreError):
     """There is no store at the path, and none may be made there."""
 
 
+class StoreExistsError(EventStoreError, FileExistsError):
+    """A new store was to be made at a path where a store, or anything else, is already."""
+
+
+class ForeignOwnerError(EventStoreError):
+    """The store's directories belong to another user, and the options do not allow that."""
+
+
 class StoreLockedError(EventStoreError):
     """Another handle holds the store; the message names the process."""
 

@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import logging
-import os
-import socket
 import threading
 import time
 from queue import SimpleQueue
@@ -28,16 +25,22 @@ from eventstore.errors import (
     StorageFullError,
     StoreClosedError,
     StoreFailedError,
-    StoreLockedError,
 )
-from eventstore.filesystem import FileLock, FileSystem, is_full, join
-from eventstore.held import HeldFileSystem
+from eventstore.filesystem import FileSystem, is_full, join
+from eventstore.held import HeldFileSystem, hold
 from eventstore.judgement import decide
 from eventstore.locks import Latch
 from eventstore.log.seam import Head
 from eventstore.log.spare import SpareKeeper
 from eventstore.log.writer import LogWriter, Segment, Ticket
-from eventstore.place import make_root, require_local, require_store
+from eventstore.place import (
+    full_disk_is_told,
+    require_local,
+    require_made,
+    require_no_directory_among_temporaries,
+    require_own,
+    require_store,
+)
 from eventstore.recovery import execute
 from eventstore.store_files import StoreFiles
 from eventstore.survey import Replay, survey_store
@@ -50,7 +53,6 @@ if TYPE_CHECKING:
     from eventstore.options import StoreOptions
     from eventstore.reports import CompactionReport, RecoveryReport
 
-_LOCK_POLL_SECONDS = 0.02
 _PREPARE_PAUSE_SECONDS = 0.002
 _START_AGAIN_SECONDS = 1.0
 
@@ -62,19 +64,20 @@ class FileLog:
 
     def __init__(
         self,
-        file_system: FileSystem,
+        file_system: HeldFileSystem,
         path: str,
         options: StoreOptions,
-        lock: FileLock,
         recovered: tuple[Segment, Position, RecoveryReport],
+        *,
+        ends_hold: bool,
     ) -> None:
-        """Use `open_file_log`; the file system is as the holder of the lock sees it."""
+        """Use `open_file_log` or `open_held_log`."""
         segment, end, self.recovery = recovered
         self.store_id = segment.header.store_id
         self._file_system = file_system
         self._path = path
         self._options = options
-        self._lock = lock
+        self._ends_hold = ends_hold
         self._files = StoreFiles(file_system, path, self.store_id)
         self._durable_block = file_system.share(
             join(path, layout.DURABLE_NAME), layout.DURABLE_BYTES, writable=True
@@ -226,13 +229,14 @@ class FileLog:
                 self._durable_block.sync()
             self._durable_block.close()
         finally:
-            self._lock.release()
+            if self._ends_hold:
+                self._file_system.release()
         self._has_let_go = True
 
     def abandon_after_fork(self) -> None:
         """Give up the lock's descriptor, which would hold the lock while the child lives."""
         self._closed = self._has_let_go = True
-        self._lock.release()
+        self._file_system.release()
 
     def _require_open(self) -> None:
         """Refuse to go on for a transaction that has outlived a fork: its log is the parent's."""
@@ -288,7 +292,8 @@ def open_file_log(
         lock_timeout_seconds: how long to wait for another process; None not at all.
 
     Raises:
-        NotAStoreError: something else is at the path.
+        NotAStoreError: something else is at the path, or a store that is half made.
+        ForeignOwnerError: the store's directories are another user's.
         StoreLockedError: another process, or another handle of this one, holds the store.
         CorruptionError: the store is damaged; not one byte was changed.
         FormatVersionError: the store has a newer format; not one byte was changed.
@@ -296,79 +301,56 @@ def open_file_log(
     """
     if not options.allow_network_file_system:
         require_local(file_system, path)
-    require_store(file_system, path, may_create=True)
-    try:
-        make_root(file_system, path)
-        log = _open_locked(file_system, path, options, replay, lock_timeout_seconds)
-    except OSError as error:
-        if not is_full(error):
+    # Before a lock file is made in what may be anybody's directory; what counts comes under the
+    # lock. A making that fails may remove its directory meanwhile.
+    with contextlib.suppress(FileNotFoundError):
+        _require_place(file_system, path, options)
+    with full_disk_is_told(path, "free some space and open the store again"):
+        held = hold(file_system, path, lock_timeout_seconds)
+        try:
+            _require_place(held, path, options)
+            require_made(held, path, is_held=True)
+            require_no_directory_among_temporaries(held, path)
+            return open_held_log(held, path, options, replay, ends_hold=True)
+        except BaseException:
+            held.release()
             raise
-        raise StorageFullError(
-            f"{path}: no space to open the store ({error}); nothing was lost: free some space "
-            "and open it again"
-        ) from error
-    report = log.recovery
+
+
+def open_held_log(
+    held: HeldFileSystem, path: str, options: StoreOptions, replay: Replay, *, ends_hold: bool
+) -> FileLog:
+    """Recover and open the log in a directory, or make one there, for who holds it.
+
+    Args:
+        held: the file system as the holder of the lock sees it.
+        path: of the store.
+        options: of the store.
+        replay: given the checkpoint, returns what takes each record after it.
+        ends_hold: whether the log lets go of the lock when it is closed.
+
+    Raises:
+        CorruptionError, FormatVersionError, StorageFullError: as of `open_file_log`.
+    """
+    started = time.monotonic()
+    survey = survey_store(held, path, replay)
+    recovered = execute(held, survey, decide(survey.found), options)
+    try:
+        log = FileLog(held, path, options, recovered, ends_hold=ends_hold)
+    except BaseException:
+        recovered[0].file.close()
+        raise
+    seconds = time.monotonic() - started
+    report = log.recovery = dataclasses.replace(log.recovery, seconds=seconds)
     if report.torn_tail or report.damaged_checkpoints:
         _logger.warning("%s: recovered: %s", path, report)
     return log
 
 
-def _open_locked(
-    file_system: FileSystem,
-    path: str,
-    options: StoreOptions,
-    replay: Replay,
-    lock_timeout_seconds: float | None,
-) -> FileLog:
-    lock = _acquire_lock(file_system, path, lock_timeout_seconds)
-    started = time.monotonic()
-    try:
-        held = HeldFileSystem(file_system, lock, path)
-        survey = survey_store(held, path, replay)
-        decision = decide(survey.found)
-        recovered = execute(held, survey, decision, options)
-        try:
-            log = FileLog(held, path, options, lock, recovered)
-        except BaseException:
-            recovered[0].file.close()
-            raise
-        seconds = time.monotonic() - started
-        log.recovery = dataclasses.replace(log.recovery, seconds=seconds)
-        return log
-    except BaseException:
-        lock.release()
-        raise
-
-
-def _acquire_lock(file_system: FileSystem, path: str, timeout_seconds: float | None) -> FileLock:
-    deadline = time.monotonic() + (timeout_seconds or 0.0)
-    while True:
-        lock = file_system.lock(join(path, layout.LOCK_NAME), _describe_holder)
-        if not isinstance(lock, bytes):
-            return lock
-        if time.monotonic() >= deadline:
-            raise StoreLockedError(
-                f"{path}: the store is held by {_holder_text(lock)}; stop it, wait for it, or "
-                "open with read_only=True"
-            )
-        time.sleep(_LOCK_POLL_SECONDS)
-
-
-def _describe_holder() -> bytes:
-    holder = {
-        "pid": os.getpid(),
-        "host": socket.gethostname(),
-        "since": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    }
-    return json.dumps(holder).encode() + b"\n"
-
-
-def _holder_text(description: bytes) -> str:
-    try:
-        holder = json.loads(description)
-        return f"process {holder['pid']} on {holder['host']} since {holder['since']}"
-    except (ValueError, KeyError, TypeError):
-        return "another process, whose name is not in the LOCK file"
+def _require_place(file_system: FileSystem, path: str, options: StoreOptions) -> None:
+    require_store(file_system, path, may_create=True)
+    if not options.allow_foreign_owner:
+        require_own(file_system, path)
 
 
 class _Preparer:

@@ -7,6 +7,7 @@ What the local one promises:
 - a file is never opened through a symbolic link, is closed on exec, and never takes the
   descriptors 0 to 2, so that a stray print can't land in the log;
 - directories are made 0700 and files 0600 whatever the umask;
+- a `HeldPath` is reached from the descriptor of the locked directory on, through no link;
 - `File.sync` reaches stable storage: fdatasync on Linux, F_FULLFSYNC on macOS.
 
 Errors are the operating system's `OSError`; what they mean is decided above. Reads and writes
@@ -30,10 +31,13 @@ from eventstore.mounts import is_network_type, mount_type
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import Self
 
 _DIRECTORY_MODE = 0o700
+_OTHERS_MODE = 0o077
 _FILE_MODE = 0o600
 _FIRST_FREE_DESCRIPTOR = 3
+_DESCRIPTION_BYTES_MAX = 4096
 _WINDOW_BYTES = 1024 * 1024
 # What Linux says where a file system has found its own structures damaged.
 _DAMAGED = (errno.EUCLEAN,) if sys.platform == "linux" else ()
@@ -105,6 +109,10 @@ class SharedBlock(Protocol):
 class FileLock(Protocol):
     """An exclusive lock between processes, and between handles of one process."""
 
+    @property
+    def is_held(self) -> bool:
+        """Whether this process holds it: not once it was released, and not in a forked child."""
+
     def has_left(self, path: str) -> bool:
         """Say whether the directory of the locked file is no longer the one at a path.
 
@@ -113,6 +121,31 @@ class FileLock(Protocol):
 
     def release(self) -> None:
         """Let the next one have it; does nothing the second time."""
+
+
+class HeldPath(str):
+    """A path in a locked directory, which is to be reached through the lock.
+
+    Whoever may rename what is in the directory, or above it, could else lead a call elsewhere
+    between one look at a path and the next. A file system that knows no descriptors takes it for
+    the path that it is.
+
+    Attributes:
+        lock: on the directory.
+        inner: the path from the directory on; empty for the directory itself.
+    """
+
+    __slots__ = ("inner", "lock")
+
+    lock: FileLock
+    inner: str
+
+    def __new__(cls, path: str, directory: str, lock: FileLock) -> Self:
+        """Make one of a path that is the directory's or below it."""
+        made = super().__new__(cls, path)
+        made.lock = lock
+        made.inner = path[len(os.path.join(directory, "")) :]
+        return made
 
 
 class FileSystem(Protocol):
@@ -141,6 +174,15 @@ class FileSystem(Protocol):
 
     def make_directory(self, path: str) -> None:
         """Make a directory; its parent must be there."""
+
+    def remove_directory(self, path: str) -> None:
+        """Remove a directory, which must be empty."""
+
+    def owns(self, path: str) -> bool:
+        """Say whether a directory belongs to the user that this process acts for."""
+
+    def make_private(self, path: str) -> None:
+        """Take all permissions on a directory from everyone but its owner."""
 
     def rename(self, source: str, target: str) -> None:
         """Give a file another name, replacing what had it."""
@@ -327,8 +369,42 @@ else:
         return kind if kind is not None and is_network_type(kind) else None
 
 
+@contextlib.contextmanager
+def _directory_of(path: str) -> Iterator[tuple[str, int | None]]:
+    """Yield a name for what is at a path, and the descriptor of the directory that it is from."""
+    if not isinstance(path, HeldPath) or not isinstance(path.lock, LocalFileLock):
+        yield path, None
+        return
+    above, name = os.path.split(path.inner)
+    directory = None
+    try:
+        directory = path.lock.open_directory(above)
+        yield name or ".", directory
+    except OSError as error:
+        # The system call knows a part of the path only.
+        error.filename = str(path)
+        raise
+    finally:
+        if directory is not None:
+            os.close(directory)
+
+
+def _open_directory(path: str) -> int:
+    # By its own ".": a path that is not held may well be a link, such as that above a store.
+    return _open_descriptor(
+        path if isinstance(path, HeldPath) else os.path.join(path, "."),
+        os.O_RDONLY | os.O_DIRECTORY,
+    )
+
+
+def _status(path: str) -> os.stat_result:
+    with _directory_of(path) as (name, directory):
+        return os.stat(name, dir_fd=directory, follow_symlinks=False)
+
+
 def _open_descriptor(path: str, flags: int) -> int:
-    descriptor = os.open(path, flags | _OPEN_FLAGS, _FILE_MODE)
+    with _directory_of(path) as (name, directory):
+        descriptor = os.open(name, flags | _OPEN_FLAGS, _FILE_MODE, dir_fd=directory)
     if descriptor >= _FIRST_FREE_DESCRIPTOR:
         return descriptor
     try:
@@ -470,6 +546,10 @@ class LocalSharedBlock:
         return self._file
 
 
+def _let_go() -> OSError:
+    return OSError(errno.EBADF, "the lock on the store has been released")
+
+
 class LocalFileLock:
     """Flocks held on an open file and on its directory.
 
@@ -486,6 +566,23 @@ class LocalFileLock:
     def add(self, descriptor: int) -> None:
         """Hold another locked file as well."""
         self._descriptors.append(descriptor)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether this process holds it: not once it was released, and not in a forked child."""
+        return bool(self._descriptors) and os.getpid() == self._process
+
+    def open_directory(self, inner: str) -> int:
+        """Return a new descriptor of a directory in the locked one; of itself for an empty name."""
+        if not self._descriptors:
+            raise _let_go()
+        flags = _OPEN_FLAGS | os.O_RDONLY | os.O_DIRECTORY
+        descriptor = os.open(inner or ".", flags, dir_fd=self._descriptors[0])
+        if not self._descriptors:
+            # Another thread has released it meanwhile, and its number may be another file's.
+            os.close(descriptor)
+            raise _let_go()
+        return descriptor
 
     def has_left(self, path: str) -> bool:
         """Say whether the directory of the locked file is no longer the one at a path."""
@@ -530,45 +627,83 @@ class LocalFileSystem:
 
     def exists(self, path: str) -> bool:
         """Say whether there is anything at the path, a dangling link included."""
-        return os.path.lexists(path)
+        try:
+            _status(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return True
 
     def is_directory(self, path: str) -> bool:
         """Say whether a directory, and not a link to one, is at the path."""
         try:
-            return stat.S_ISDIR(os.lstat(path).st_mode)
+            return stat.S_ISDIR(_status(path).st_mode)
         except (FileNotFoundError, NotADirectoryError):
             return False
 
     def find_link(self, path: str) -> str | None:
         """Return the name of a symbolic link in a directory, if there is one."""
-        with os.scandir(path) as entries:
-            return min((entry.name for entry in entries if entry.is_symlink()), default=None)
+        descriptor = _open_directory(path)
+        try:
+            with os.scandir(descriptor) as entries:
+                return min((entry.name for entry in entries if entry.is_symlink()), default=None)
+        finally:
+            os.close(descriptor)
 
     def size_bytes(self, path: str) -> int:
         """Return the length of the file at the path."""
-        return os.lstat(path).st_size
+        return _status(path).st_size
 
     def list_directory(self, path: str) -> list[str]:
         """Return the sorted names in a directory."""
-        return sorted(os.listdir(path))
+        descriptor = _open_directory(path)
+        try:
+            return sorted(os.listdir(descriptor))
+        finally:
+            os.close(descriptor)
 
     def make_directory(self, path: str) -> None:
         """Make a directory; its parent must be there."""
-        os.mkdir(path, _DIRECTORY_MODE)
-        os.chmod(path, _DIRECTORY_MODE)
+        with _directory_of(path) as (name, directory):
+            os.mkdir(name, _DIRECTORY_MODE, dir_fd=directory)
+            made = os.stat(name, dir_fd=directory, follow_symlinks=False)
+            # Only under a umask that denies its owner something; then it can't be opened either.
+            if stat.S_IMODE(made.st_mode) & _DIRECTORY_MODE != _DIRECTORY_MODE:
+                os.chmod(name, _DIRECTORY_MODE, dir_fd=directory)
+
+    def remove_directory(self, path: str) -> None:
+        """Remove a directory, which must be empty."""
+        with _directory_of(path) as (name, directory):
+            os.rmdir(name, dir_fd=directory)
+
+    def owns(self, path: str) -> bool:
+        """Say whether a directory belongs to the user that this process acts for."""
+        return _status(path).st_uid == os.geteuid()
+
+    def make_private(self, path: str) -> None:
+        """Take all permissions on a directory from everyone but its owner."""
+        if stat.S_IMODE(_status(path).st_mode) & _OTHERS_MODE:
+            descriptor = _open_descriptor(path, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fchmod(descriptor, _DIRECTORY_MODE)
+            finally:
+                os.close(descriptor)
 
     def rename(self, source: str, target: str) -> None:
         """Give a file another name, replacing what had it."""
-        os.rename(source, target)
+        with (
+            _directory_of(target) as (new_name, new_directory),
+            _directory_of(source) as (name, directory),
+        ):
+            os.rename(name, new_name, src_dir_fd=directory, dst_dir_fd=new_directory)
 
     def remove(self, path: str) -> None:
         """Remove a file."""
-        os.unlink(path)
+        with _directory_of(path) as (name, directory):
+            os.unlink(name, dir_fd=directory)
 
     def sync_directory(self, path: str) -> None:
         """Return once the names in a directory are on stable storage."""
-        # By its own ".": the directory above a store may well be a link.
-        descriptor = _open_descriptor(os.path.join(path, "."), os.O_RDONLY | os.O_DIRECTORY)
+        descriptor = _open_directory(path)
         try:
             os.fsync(descriptor)
             # An xfs that has just shut down, after an I/O error, has dropped the change of names.
@@ -608,7 +743,8 @@ class LocalFileSystem:
             return self._description_in(path)
         lock = LocalFileLock(directory)
         try:
-            descriptor = _flocked(path, os.O_RDWR | os.O_CREAT)
+            held_path = HeldPath(path, os.path.dirname(path), lock)
+            descriptor = _flocked(held_path, os.O_RDWR | os.O_CREAT)
             if descriptor is None:
                 lock.release()
                 return self._description_in(path)
@@ -624,10 +760,13 @@ class LocalFileSystem:
         return lock
 
     def _description_in(self, path: str) -> bytes:
-        """Return what the holder of a lock wrote; nothing if its file is gone or empty."""
+        """Return what the holder of a lock wrote, as far as it is of a sane length.
+
+        It only names the holder: where it can't be read, nothing is said, and nothing else lost.
+        """
         try:
-            return read_file(self, path)
-        except FileNotFoundError:
+            return read_file(self, path, _DESCRIPTION_BYTES_MAX)
+        except OSError:
             return b""
 
     @staticmethod

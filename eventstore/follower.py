@@ -27,7 +27,7 @@ from eventstore.judgement import decide
 from eventstore.locks import refuse_reentry
 from eventstore.log.cursor import RecordCursor
 from eventstore.log.seam import Head
-from eventstore.place import being_made, require_store
+from eventstore.place import being_made, require_made, require_store
 from eventstore.replay import decode_record, replay_record, stale_projections, start_state
 from eventstore.reports import RecoveryReport, Verdict
 from eventstore.store_files import StoreFiles
@@ -66,10 +66,11 @@ class FollowerLog:
         """Open a store for following.
 
         Raises:
-            NotAStoreError: there is no store.
+            NotAStoreError: there is no store, or one that is half made.
             CorruptionError: what the writer had acknowledged is damaged.
             FormatVersionError: the store has a newer format.
         """
+        require_made(file_system, path)
         require_store(file_system, path, may_create=False)
         self._file_system = file_system
         self._path = path

@@ -21,53 +21,75 @@ class ForwardingFileSystem:
         """Where the next call goes; it may raise."""
         return self._behind
 
+    def _to_read(self, path: str) -> str:
+        """Return how the target is asked about a path; it may raise."""
+        return path
+
+    def _to_change(self, path: str) -> str:
+        """Return how the target is asked to change what is at a path; it may raise."""
+        return path
+
     def create(self, path: str) -> File:
         """Make a new empty file, open for reading and writing; raise if there is one."""
-        return self._target.create(path)
+        return self._target.create(self._to_change(path))
 
     def open(self, path: str, *, writable: bool = False) -> File:
         """Open a regular file that is there."""
-        return self._target.open(path, writable=writable)
+        reached = self._to_change(path) if writable else self._to_read(path)
+        return self._target.open(reached, writable=writable)
 
     def exists(self, path: str) -> bool:
         """Say whether there is anything at the path, a dangling link included."""
-        return self._target.exists(path)
+        return self._target.exists(self._to_read(path))
 
     def is_directory(self, path: str) -> bool:
         """Say whether a directory, and not a link to one, is at the path."""
-        return self._target.is_directory(path)
+        return self._target.is_directory(self._to_read(path))
 
     def find_link(self, path: str) -> str | None:
         """Return the name of a symbolic link in a directory, if there is one."""
-        return self._target.find_link(path)
+        return self._target.find_link(self._to_read(path))
 
     def size_bytes(self, path: str) -> int:
         """Return the length of the file at the path."""
-        return self._target.size_bytes(path)
+        return self._target.size_bytes(self._to_read(path))
 
     def list_directory(self, path: str) -> list[str]:
         """Return the sorted names in a directory."""
-        return self._target.list_directory(path)
+        return self._target.list_directory(self._to_read(path))
 
     def make_directory(self, path: str) -> None:
         """Make a directory; its parent must be there."""
-        self._target.make_directory(path)
+        self._target.make_directory(self._to_change(path))
+
+    def remove_directory(self, path: str) -> None:
+        """Remove a directory, which must be empty."""
+        self._target.remove_directory(self._to_change(path))
+
+    def owns(self, path: str) -> bool:
+        """Say whether a directory belongs to the user that this process acts for."""
+        return self._target.owns(self._to_read(path))
+
+    def make_private(self, path: str) -> None:
+        """Take all permissions on a directory from everyone but its owner."""
+        self._target.make_private(self._to_change(path))
 
     def rename(self, source: str, target: str) -> None:
         """Give a file another name, replacing what had it."""
-        self._target.rename(source, target)
+        self._target.rename(self._to_change(source), self._to_change(target))
 
     def remove(self, path: str) -> None:
         """Remove a file."""
-        self._target.remove(path)
+        self._target.remove(self._to_change(path))
 
     def sync_directory(self, path: str) -> None:
         """Return once the names in a directory are on stable storage."""
-        self._target.sync_directory(path)
+        self._target.sync_directory(self._to_change(path))
 
     def share(self, path: str, size_bytes: int, *, writable: bool) -> SharedBlock:
         """Map the start of a file that is at least that long."""
-        return self._target.share(path, size_bytes, writable=writable)
+        reached = self._to_change(path) if writable else self._to_read(path)
+        return self._target.share(reached, size_bytes, writable=writable)
 
     def lock(self, path: str, describe: Callable[[], bytes]) -> FileLock | bytes:
         """Try to lock a file, made if need be."""

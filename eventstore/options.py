@@ -81,6 +81,8 @@ class StoreOptions:
         allow_network_file_system: whether the store may be on a file system that is not known to
             be local. Its locks, mapped files and syncs may then not hold what is promised; at
             most one machine must open the store, for writing or following.
+        allow_foreign_owner: whether the store may be written to although its directories belong
+            to another user, who may then change under the writer's feet what it works on.
     """
 
     segment_bytes: int = 16 * _MIB
@@ -91,6 +93,7 @@ class StoreOptions:
     retention: Retention = field(default_factory=Retention)
     retired_projections: tuple[str, ...] = ()
     allow_network_file_system: bool = False
+    allow_foreign_owner: bool = False
 
     def __post_init__(self) -> None:
         checked_whole(self.segment_bytes, "segment_bytes", 4096, 1024 * _MIB)
@@ -99,6 +102,7 @@ class StoreOptions:
         checked_whole(self.checkpoint_after_batches, "checkpoint_after_batches", 1)
         checked_flag(self.background, "background")
         checked_flag(self.allow_network_file_system, "allow_network_file_system")
+        checked_flag(self.allow_foreign_owner, "allow_foreign_owner")
         if not isinstance(self.retired_projections, tuple):
             raise TypeError(
                 "retired_projections must be a tuple of names, not "

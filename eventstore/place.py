@@ -1,4 +1,7 @@
-"""The place of a store: whether one is there, whether one may be made there, and making it."""
+"""The place of a store: what is there, whose it is, and the directories that lead to it.
+
+Making a store is `eventstore.making`; this says how a place looks before and after.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +9,27 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from eventstore import format as layout
-from eventstore.errors import NotAStoreError, UnsupportedFileSystemError
-from eventstore.filesystem import join, parent
+from eventstore.errors import (
+    ForeignOwnerError,
+    NotAStoreError,
+    StorageFullError,
+    UnsupportedFileSystemError,
+)
+from eventstore.filesystem import is_full, join, parent, read_file
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from eventstore.filesystem import FileSystem
+
+_PURPOSE_BYTES_MAX = 400
 
 _ROOT_NAMES = frozenset(
     (
         layout.LOCK_NAME,
         layout.DURABLE_NAME,
         layout.DURABLE_NAME + layout.TEMPORARY_SUFFIX,
+        layout.MAKING_NAME,
         *layout.DIRECTORY_NAMES,
     )
 )
@@ -77,14 +90,97 @@ def being_made(path: str) -> NotAStoreError:
     )
 
 
+def require_made(file_system: FileSystem, path: str, *, is_held: bool = False) -> None:
+    """Check that what is at the path is not half made.
+
+    Args:
+        file_system: where.
+        path: of a store's directory.
+        is_held: whether the caller has the lock, so that nobody can be at it.
+
+    Raises:
+        NotAStoreError: a store is being made there, or its making was cut short.
+    """
+    mark = join(path, layout.MAKING_NAME)
+    if not file_system.exists(mark):
+        return
+    purpose = _purpose(file_system, mark)
+    remedy = "do that again with the same path, or remove the directory"
+    if is_held:
+        raise NotAStoreError(f"{path}: no store: {purpose} was cut short here; {remedy}")
+    raise NotAStoreError(
+        f"{path}: no store yet: {purpose} is under way here, or was cut short; wait for its end; "
+        f"if nothing is at work, {remedy}"
+    )
+
+
+def _purpose(file_system: FileSystem, mark: str) -> str:
+    """Return what a store was being made for, as far as the mark says so: a cut may tear it."""
+    try:
+        text = read_file(file_system, mark, _PURPOSE_BYTES_MAX).decode(errors="replace").strip()
+    except OSError:
+        text = ""
+    return "".join(c if c.isprintable() else "?" for c in text) or "the making of a store"
+
+
+def require_own(file_system: FileSystem, path: str) -> None:
+    """Check that the directories of a store, as far as they are there, are this user's.
+
+    Who owns one may put anything into the place of what is in it, at any time.
+
+    Raises:
+        ForeignOwnerError: one belongs to another user.
+    """
+    for directory in (path, *(join(path, name) for name in layout.DIRECTORY_NAMES)):
+        if file_system.is_directory(directory) and not file_system.owns(directory):
+            raise ForeignOwnerError(
+                f"{directory}: belongs to another user than this process acts for; act as its "
+                "owner, or take the risk with StoreOptions(allow_foreign_owner=True)"
+            )
+
+
+def require_no_directory_among_temporaries(file_system: FileSystem, path: str) -> None:
+    """Check that what a recovery would remove are files.
+
+    Raises:
+        NotAStoreError: a directory has the name of a temporary file.
+    """
+    for directory in (path, *(join(path, name) for name in layout.DIRECTORY_NAMES)):
+        if not file_system.is_directory(directory):
+            continue
+        for name in file_system.list_directory(directory):
+            entry = join(directory, name)
+            if name.endswith(layout.TEMPORARY_SUFFIX) and file_system.is_directory(entry):
+                raise NotAStoreError(
+                    f"{entry}: a directory, where a store has only files; move it elsewhere"
+                )
+
+
+@contextlib.contextmanager
+def full_disk_is_told(path: str, remedy: str) -> Iterator[None]:
+    """Turn the system's error for a full disk into the engine's.
+
+    Raises:
+        StorageFullError: there was no space for something in the block.
+    """
+    try:
+        yield
+    except OSError as error:
+        if not is_full(error):
+            raise
+        raise StorageFullError(f"{path}: no space ({error}); nothing was lost: {remedy}") from error
+
+
 def require_remains(file_system: FileSystem, path: str) -> None:
     """Check that something of a store is at the path, however damaged.
 
     A store that has lost its log may have a checkpoint or an archive left.
 
     Raises:
-        NotAStoreError: a file is there, a directory of something else, or nothing.
+        NotAStoreError: a file is there, a directory of something else, a half made store, or
+            nothing.
     """
+    require_made(file_system, path)
     directories = [join(path, name) for name in (layout.CHECKPOINTS_NAME, layout.ARCHIVE_NAME)]
     has_remains = any(
         file_system.is_directory(directory) and file_system.list_directory(directory)
@@ -93,15 +189,19 @@ def require_remains(file_system: FileSystem, path: str) -> None:
     require_store(file_system, path, may_create=has_remains)
 
 
-def make_root(file_system: FileSystem, path: str) -> None:
+def make_root(file_system: FileSystem, path: str) -> bool:
     """Make the store's own directory and those above it, as far as they are missing.
 
     Their names are durable once `sync_names_above` has returned.
+
+    Returns:
+        whether this call has made the store's own.
 
     Raises:
         NotAStoreError: something else is in the way.
     """
     missing = []
+    made = False
     directory = path
     while not file_system.exists(directory):
         missing.append(directory)
@@ -110,12 +210,14 @@ def make_root(file_system: FileSystem, path: str) -> None:
         # Another process may be making the same store; the lock decides between the two.
         try:
             file_system.make_directory(directory)
+            made = directory == path
         except FileExistsError:
             pass
         except NotADirectoryError as error:
             raise NotAStoreError(
                 f"{path}: {parent(directory)} is not a directory, so no store can be made there"
             ) from error
+    return made
 
 
 def sync_names_above(file_system: FileSystem, path: str) -> None:

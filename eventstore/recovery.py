@@ -89,7 +89,7 @@ def _active_segment(
 
 
 def _make_subdirectories(file_system: FileSystem, path: str) -> None:
-    """Make the directories that are missing, and every name found in the store durable.
+    """Make the directories that are missing, all of them private, and every name found durable.
 
     A process can be killed between a rename or a removal and the sync of the directory. What is
     found then is in the cache only: batches that are acknowledged under such a name would be lost
@@ -100,6 +100,9 @@ def _make_subdirectories(file_system: FileSystem, path: str) -> None:
         if not file_system.exists(directory):
             file_system.make_directory(directory)
     for directory in (path, *directories):
+        # Who may read a directory can hold its flock, and keep the writer out.
+        if file_system.owns(directory):
+            file_system.make_private(directory)
         file_system.sync_directory(directory)
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import threading
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
@@ -31,17 +31,18 @@ from eventstore.errors import (
     WriterBusyError,
 )
 from eventstore.event import Metadata
-from eventstore.file_log import open_file_log
+from eventstore.file_log import open_file_log, open_held_log
 from eventstore.filesystem import absolute, local_file_system
 from eventstore.follower import FollowerLog
 from eventstore.loading import LeftOut, Loading
 from eventstore.locks import checked_timeout, refuse_reentry
 from eventstore.maintenance import Maintenance
+from eventstore.making import making
 from eventstore.options import StoreOptions
 from eventstore.projection import Projection, checked_projections
 from eventstore.state import State, View
 from eventstore.transaction import ReadTransaction, Receipt, WriteTransaction
-from eventstore.verify import VerifyReport, verify_store
+from eventstore.verify import VerifyReport, verify_files
 from eventstore.writer_lock import StoreTurn, WriterLock
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from eventstore.event import Batch
+    from eventstore.file_log import FileLog
     from eventstore.filesystem import FileSystem
     from eventstore.log.seam import Log
     from eventstore.reports import CompactionReport, RecoveryReport
@@ -134,13 +136,15 @@ class EventStore:
                 revision reached and the last one.
 
         Raises:
-            NotAStoreError: something else is at the path; or nothing, with `read_only`.
+            NotAStoreError: something else is at the path, or a store that is half made; or
+                nothing, with `read_only`.
             StoreLockedError: another process, or another handle of this one, holds the store.
             CorruptionError: the store is damaged; not one byte was changed.
             FormatVersionError: the store has a newer format; not one byte was changed.
             StorageFullError: no space to make the store.
             ProjectionError: one of the projections is none, they do not fit together, or one must
                 be rebuilt and its events are no longer kept.
+            ForeignOwnerError: the store's directories belong to another user.
             UnsupportedFileSystemError: the path is on a network file system.
             UnsupportedPlatformError: no durable sync is known for this platform.
         """
@@ -148,43 +152,99 @@ class EventStore:
         directory = absolute(path)
         file_system = file_system or local_file_system()
         checked_flag(read_only, "read_only")
-        options = StoreOptions() if options is None else options
-        if not isinstance(options, StoreOptions):
-            raise TypeError(f"options must be a StoreOptions, not {excerpt(options)}")
-        log: Log
-        left_out = _NOTHING_LEFT_OUT
-        is_rebuilt = False
+        options = _checked_options(options)
         if read_only:
-            log = follower = FollowerLog(file_system, directory, known)
-            state = follower.state
-            checkpointed_revision = 0
-        else:
-            loading = Loading(file_system, directory, known, on_rebuild)
-            log = file_log = open_file_log(
-                file_system,
-                directory,
-                options,
-                loading.start,
-                lock_timeout_seconds=checked_timeout(lock_timeout, "lock_timeout"),
+            follower = FollowerLog(file_system, directory, known)
+            store = cls(
+                directory, follower, follower.state, known, options, file_system=file_system
             )
-            state, checkpointed_revision = loading.state, loading.checkpointed_revision
-            left_out = loading.left_out
-            is_rebuilt = bool(loading.rebuilt)
-            file_log.recovery = dataclasses.replace(file_log.recovery, rebuilt=loading.rebuilt)
-            file_system = file_log.file_system
+            file_system.call_in_forked_child(store._give_up_after_fork)
+            file_system.call_in_forked_child(follower.state.renew_locks)
+            return store
+        loading = Loading(file_system, directory, known, on_rebuild)
+        log = open_file_log(
+            file_system,
+            directory,
+            options,
+            loading.start,
+            lock_timeout_seconds=checked_timeout(lock_timeout, "lock_timeout"),
+        )
+        return cls._loaded(directory, log, loading, known, options)
+
+    @classmethod
+    @contextmanager
+    def create(
+        cls,
+        path: str | os.PathLike[str],
+        projections: Iterable[Projection],
+        *,
+        purpose: str,
+        lock_timeout: float | None = None,
+        options: StoreOptions | None = None,
+        file_system: FileSystem | None = None,
+    ) -> Iterator[Self]:
+        """Make a store with its first content: a context manager that gives the open store.
+
+        Only at the end of the block, if that came without an error, is it a store, and closed; so
+        what was committed in the block counts from then on. After an error, or a crash, there is
+        no store: readers and `open` say that the purpose was cut short, and the same call may be
+        made again.
+
+        Args:
+            path: a directory; a missing one is made, with those above it.
+            projections: what the events are folded into.
+            purpose: what for, such as "import of FILE": whoever finds it half made reads this.
+            lock_timeout: seconds to wait for another process to let go; None not at all.
+            options: sizes, policy and retention.
+            file_system: where; the machine's own unless given.
+
+        Raises:
+            StoreExistsError: a store, or something else, is at the path.
+            StoreLockedError: another process, or another handle of this one, has the path.
+            ForeignOwnerError: the directory belongs to another user.
+            NotAStoreError, StorageFullError, ProjectionError, UnsupportedFileSystemError,
+                UnsupportedPlatformError: as of `open`.
+        """
+        known = checked_projections(projections)
+        directory = absolute(path)
+        file_system = file_system or local_file_system()
+        options = _checked_options(options)
+        with making(
+            file_system,
+            directory,
+            purpose,
+            options,
+            lock_timeout_seconds=checked_timeout(lock_timeout, "lock_timeout"),
+        ) as held:
+            loading = Loading(held, directory, known)
+            log = open_held_log(held, directory, options, loading.start, ends_hold=False)
+            with cls._loaded(directory, log, loading, known, options) as store:
+                yield store
+
+    @classmethod
+    def _loaded(
+        cls,
+        directory: str,
+        log: FileLog,
+        loading: Loading,
+        projections: Sequence[Projection],
+        options: StoreOptions,
+    ) -> Self:
+        """Return the store of a log that was opened for writing, and of what was loaded of it."""
+        log.recovery = dataclasses.replace(log.recovery, rebuilt=loading.rebuilt)
         store = cls(
             directory,
             log,
-            state,
-            known,
+            loading.state,
+            projections,
             options,
-            file_system=file_system,
-            checkpointed_revision=checkpointed_revision,
-            left_out=left_out,
+            file_system=log.file_system,
+            checkpointed_revision=loading.checkpointed_revision,
+            left_out=loading.left_out,
         )
-        file_system.call_in_forked_child(store._give_up_after_fork)
-        file_system.call_in_forked_child(state.renew_locks)
-        if is_rebuilt:
+        log.file_system.call_in_forked_child(store._give_up_after_fork)
+        log.file_system.call_in_forked_child(loading.state.renew_locks)
+        if loading.rebuilt:
             store._save_rebuilt()
         return store
 
@@ -468,9 +528,7 @@ class EventStore:
     def verify(self, *, quick: bool = False) -> VerifyReport:
         """Read and verify what is on disk, beside running transactions; see `verify_store`."""
         self._require_open()
-        return verify_store(
-            self.path, self._projections, quick=quick, file_system=self._file_system
-        )
+        return verify_files(self._file_system, self.path, self._projections, quick=quick)
 
     def stats(self) -> Mapping[str, Any]:
         """Return sizes, counts and the state of background work.
@@ -637,6 +695,14 @@ class EventStore:
         table = self._state.tables[name]
         for key, value in view.raw_items(table):
             yield key, table.packed(key, value)
+
+
+def _checked_options(options: StoreOptions | None) -> StoreOptions:
+    """Return the options of a store, the usual ones if none are given."""
+    options = StoreOptions() if options is None else options
+    if not isinstance(options, StoreOptions):
+        raise TypeError(f"options must be a StoreOptions, not {excerpt(options)}")
+    return options
 
 
 def _require_revision(revision: int) -> None:

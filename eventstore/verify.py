@@ -123,9 +123,21 @@ def verify_store(
     file_system = file_system or local_file_system()
     directory = absolute(path)
     require_remains(file_system, directory)
+    return verify_files(file_system, directory, known, quick=quick, on_batch=on_batch)
+
+
+def verify_files(
+    file_system: FileSystem,
+    directory: str,
+    projections: Sequence[Projection],
+    *,
+    quick: bool = False,
+    on_batch: Callable[[int], object] = lambda revision: None,
+) -> VerifyReport:
+    """Verify what is known to be a store, with checked projections; see `verify_store`."""
     for attempt in range(_ATTEMPTS):
         is_last = attempt == _ATTEMPTS - 1
-        verification = _Verification(file_system, directory, known, on_batch, quick=quick)
+        verification = _Verification(file_system, directory, projections, on_batch, quick=quick)
         try:
             report = verification.run()
         except FileNotFoundError:

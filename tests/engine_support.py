@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from eventstore import Receipt
+    from eventstore.filesystem import FileLock
 
 SMALL = StoreOptions(segment_bytes=4096, background=False)
 """Segments that roll after a few dozen batches; checkpoints only on demand."""
@@ -171,6 +172,14 @@ class HookedFileSystem(LocalFileSystem):
     def make_directory(self, path: str) -> None:
         self._called("make_directory", path)
         super().make_directory(path)
+
+    def remove_directory(self, path: str) -> None:
+        self._called("remove_directory", path)
+        super().remove_directory(path)
+
+    def lock(self, path: str, describe: Callable[[], bytes]) -> FileLock | bytes:
+        self._called("lock", path)
+        return super().lock(path, describe)
 
     def rename(self, source: str, target: str) -> None:
         self._called("rename", target)

@@ -19,7 +19,7 @@ PACKAGES = ("eventstore", "projections", "tools")
 
 LAYERS = [
     {"arguments", "errors", "event", "locks", "projection", "reports"},
-    {"format", "codec", "filesystem", "forwarding", "held", "mounts", "options", "place"},
+    {"format", "codec", "filesystem", "forwarding", "held", "mounts", "options", "place", "making"},
     {"log", "checkpoint", "state", "packed", "survey", "judgement"},
     {
         *("recovery", "compaction", "replay", "history", "loading"),

@@ -18,32 +18,32 @@ store is refused.
 
 from __future__ import annotations
 
-import contextlib
-import errno
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from eventstore import format as layout
 from eventstore.errors import (
     CorruptionError,
-    StorageFullError,
+    StoreExistsError,
     StoreLockedError,
 )
 from eventstore.filesystem import (
     absolute,
-    is_full,
     join,
     local_file_system,
     read_file,
     resolved,
 )
+from eventstore.making import making
+from eventstore.options import StoreOptions
 from eventstore.place import require_remains
+from eventstore.projection import checked_projections
 from eventstore.repair.chains import ChainBuilder
 from eventstore.repair.detached import SUFFIX, DetachedBatches, write_detached
 from eventstore.repair.readable import ReadableFileSystem
 from eventstore.repair.restored import Choice, write_store
 from eventstore.repair.salvage import Base, Damage, Findings, salvage
-from eventstore.verify import verify_store
+from eventstore.verify import verify_files
 
 if TYPE_CHECKING:
     import os
@@ -106,6 +106,7 @@ def repair_store(
     projections: Sequence[Projection],
     *,
     on_batch: Callable[[int], object] = lambda revision: None,
+    options: StoreOptions | None = None,
     file_system: FileSystem | None = None,
 ) -> RepairReport:
     """Make a new store from what can be read of a damaged one.
@@ -117,6 +118,7 @@ def repair_store(
         output: of the new one: a path where nothing is, or an empty directory.
         projections: to verify the new store with.
         on_batch: called with each revision that was read, for progress.
+        options: say where the new store may be.
         file_system: where; the machine's own unless given.
 
     Returns:
@@ -124,68 +126,52 @@ def repair_store(
 
     Raises:
         NotAStoreError: there is no store.
-        FileExistsError: something is at the output, or at its path with `.detached.jsonl`, where
+        StoreExistsError: something is at the output, or at its path with `.detached.jsonl`, where
             batches go that have no place in the new store.
-        StoreLockedError: the old store was written to meanwhile.
+        StoreLockedError: another process makes or has a store at the output, or the old store
+            was written to meanwhile.
+        ProjectionError: one of the projections is none, or they do not fit together.
         CorruptionError: nothing says which store it is, or a checkpoint that was kept does not
             fit the log.
         FormatVersionError: a file has a newer format.
+        ForeignOwnerError, UnsupportedFileSystemError: the output is another user's directory, or
+            on a network file system.
         StorageFullError, OSError: there is no space for the new store.
 
-    After an error no file is left at the output, nor beside it.
+    After an error there is no store at the output; see `eventstore.making`.
     """
+    known = checked_projections(projections)
     file_system = file_system or local_file_system()
     source, target = absolute(path), absolute(output)
     require_remains(file_system, source)
-    _require_free(file_system, source, target)
+    _require_apart(source, target)
     beside = target + SUFFIX
     if file_system.exists(beside):
-        raise _taken(beside, "batches without a place in the new store would go here")
-    reading = ReadableFileSystem(file_system, source)
-    file_system = reading
-    before = _state_of_writer(file_system, source)
-    found = salvage(file_system, source, on_batch)
-    found.damage += reading.unreadable()
-    choice = _choose(file_system, found)
-    detached = None
-    try:
-        write_store(file_system, target, found.store_id, choice)
-        found.damage += _require_sound(file_system, target, choice, projections, source)
-        detached = write_detached(file_system, file_system, beside, found.runs, choice.chain)
-        if _state_of_writer(file_system, source) != before:
+        raise StoreExistsError(
+            f"{beside}: batches without a place in the new store would go here; move it elsewhere"
+        )
+    with making(file_system, target, f"repair of {source}", options or StoreOptions()) as held:
+        reading = ReadableFileSystem(file_system, source)
+        before = _state_of_writer(reading, source)
+        found = salvage(reading, source, on_batch)
+        found.damage += reading.unreadable()
+        choice = _choose(reading, found)
+        write_store(reading, held, target, found.store_id, choice)
+        found.damage += _require_sound(held, target, choice, known, source)
+        detached = write_detached(reading, file_system, beside, found.runs, choice.chain)
+        if _state_of_writer(reading, source) != before:
+            if detached.path is not None:
+                file_system.remove(detached.path)
             raise StoreLockedError(
                 f"{source}: the store was written to while it was repaired: stop its writer, "
                 "then repair it again"
             )
-    except BaseException as error:
-        _remove_files(file_system, target)
-        if detached is not None and detached.path is not None:
-            file_system.remove(detached.path)
-        if isinstance(error, OSError) and is_full(error):
-            raise StorageFullError(
-                f"{target}: no space for the new store; free some space and repair again"
-            ) from error
-        raise
     return _report(found, choice, detached)
 
 
-def _require_free(file_system: FileSystem, source: str, target: str) -> None:
-    above = resolved(target)
-    if join(above, "").startswith(join(resolved(source), "")):
-        raise _taken(target, "the new store can't be put into the damaged one")
-    if not file_system.exists(target):
-        return
-    if not file_system.is_directory(target):
-        raise _taken(target, "this is no directory, so no place for the new store")
-    for name in file_system.list_directory(target):
-        path = join(target, name)
-        is_free = name in layout.DIRECTORY_NAMES and file_system.is_directory(path)
-        if not is_free or file_system.list_directory(path):
-            raise _taken(target, f"the new store needs an empty place, and here is {name!r}")
-
-
-def _taken(path: str, reason: str) -> FileExistsError:
-    return FileExistsError(errno.EEXIST, reason, path)
+def _require_apart(source: str, target: str) -> None:
+    if join(resolved(target), "").startswith(join(resolved(source), "")):
+        raise StoreExistsError(f"{target}: the new store can't be put into the damaged one")
 
 
 def _state_of_writer(file_system: FileSystem, path: str) -> object:
@@ -262,7 +248,7 @@ def _require_sound(
     Returns:
         the checkpoints that were left out.
     """
-    problems = verify_store(path, projections, file_system=file_system).problems
+    problems = verify_files(file_system, path, projections).problems
     directory = join(path, layout.CHECKPOINTS_NAME)
     copies = {}
     if choice.bases[0].path is None:
@@ -273,20 +259,9 @@ def _require_sound(
         for copy in reasons:
             file_system.remove(copy)
         file_system.sync_directory(directory)
-        problems = verify_store(path, projections, file_system=file_system).problems
+        problems = verify_files(file_system, path, projections).problems
     if problems:
         raise CorruptionError(
             source, 0, f"what can be read of it does not fit together: {problems[0].reason}"
         )
     return [Damage(str(copies[copy].path), 0, 0, reason) for copy, reason in reasons.items()]
-
-
-def _remove_files(file_system: FileSystem, path: str) -> None:
-    """Remove what was written, as far as that works; the error that led here is the news."""
-    for directory in (path, *(join(path, name) for name in layout.DIRECTORY_NAMES)):
-        if not file_system.is_directory(directory):
-            continue
-        for name in file_system.list_directory(directory):
-            if name not in layout.DIRECTORY_NAMES:
-                with contextlib.suppress(OSError):
-                    file_system.remove(join(directory, name))

@@ -1,8 +1,4 @@
-"""Writing the new store of a repair: segments and checkpoints are copied as they are.
-
-The `durable` file is written first, with the revision that will be reached: cut at any point,
-what is there is refused as damaged until the log is complete.
-"""
+"""Writing the new store of a repair: segments and checkpoints are copied as they are."""
 
 from __future__ import annotations
 
@@ -15,7 +11,6 @@ from eventstore.errors import CorruptionError
 from eventstore.filesystem import join, read_file, write_file
 from eventstore.log.writer import draw_mark
 from eventstore.options import Retention
-from eventstore.place import make_root, sync_names_above
 from eventstore.repair.chains import frame_again, records_of
 
 if TYPE_CHECKING:
@@ -39,54 +34,59 @@ class Choice(NamedTuple):
     bases: tuple[Base, ...]
 
 
-def write_store(file_system: FileSystem, path: str, store_id: bytes, choice: Choice) -> None:
+def write_store(
+    source: FileSystem, target: FileSystem, path: str, store_id: bytes, choice: Choice
+) -> None:
     """Write the new store and make it durable.
 
     Args:
-        file_system: where.
-        path: of the new store; nothing, or empty directories.
+        source: where the old store is.
+        target: where the new one goes, as the holder of its lock sees it.
+        path: of the new store; a directory that holds nothing yet.
         store_id: of the new store.
         choice: what to write.
 
     Raises:
         OSError: what was written so far is left behind.
     """
-    make_root(file_system, path)
-    sync_names_above(file_system, path)
     for name in layout.DIRECTORY_NAMES:
-        if not file_system.exists(join(path, name)):
-            file_system.make_directory(join(path, name))
+        if not target.exists(join(path, name)):
+            target.make_directory(join(path, name))
     durable = layout.pack_durable(store_id, choice.chain.last_revision)
-    write_file(file_system, join(path, layout.DURABLE_NAME), durable)
-    file_system.sync_directory(path)
-    _copy_checkpoints(file_system, path, choice.bases)
+    write_file(target, join(path, layout.DURABLE_NAME), durable)
+    target.sync_directory(path)
+    _copy_checkpoints(source, target, path, choice.bases)
     wal_path = join(path, layout.WAL_NAME)
     if choice.chain.pieces:
-        _copy_segments(file_system, wal_path, store_id, choice.chain)
+        _copy_segments(source, target, wal_path, store_id, choice.chain)
     else:
-        _write_empty_segment(file_system, wal_path, store_id, choice.bases[-1])
-    file_system.sync_directory(wal_path)
+        _write_empty_segment(target, wal_path, store_id, choice.bases[-1])
+    target.sync_directory(wal_path)
     # What two checkpoints supersede goes to the archive, as in any store.
-    compact(file_system, path, Retention.keep_all())
+    compact(target, path, Retention.keep_all())
 
 
-def _copy_checkpoints(file_system: FileSystem, path: str, bases: Sequence[Base]) -> None:
+def _copy_checkpoints(
+    source: FileSystem, target: FileSystem, path: str, bases: Sequence[Base]
+) -> None:
     directory = join(path, layout.CHECKPOINTS_NAME)
     for base in bases:
         if base.path is not None:
-            target = join(directory, layout.checkpoint_name(base.revision))
-            write_file(file_system, target, read_file(file_system, base.path))
-    file_system.sync_directory(directory)
+            copy = join(directory, layout.checkpoint_name(base.revision))
+            write_file(target, copy, read_file(source, base.path))
+    target.sync_directory(directory)
 
 
-def _copy_segments(file_system: FileSystem, wal_path: str, store_id: bytes, chain: Chain) -> None:
+def _copy_segments(
+    source: FileSystem, target: FileSystem, wal_path: str, store_id: bytes, chain: Chain
+) -> None:
     """Write the records of a chain as segments, one or more for each stretch of a file."""
     segment: _Segment | None = None
     predecessor_bytes = chain.pieces[0].run.header.predecessor_bytes
     try:
         for stretch in _stretches(chain):
             last = stretch[-1].run
-            for record, previous in _records(file_system, stretch):
+            for record, previous in _records(source, stretch):
                 is_first = record.revision == stretch[0].entry.revision + 1
                 if segment is None or is_first or not segment.takes(record.payload):
                     if segment is not None:
@@ -100,7 +100,7 @@ def _copy_segments(file_system: FileSystem, wal_path: str, store_id: bytes, chai
                         created_ns=last.header.created_ns or last.end.time_ns,
                         mark=draw_mark(record.payload),
                     )
-                    segment = _Segment(file_system, wal_path, header)
+                    segment = _Segment(target, wal_path, header)
                 segment.add(record, previous)
         if segment is not None:
             segment.finish()

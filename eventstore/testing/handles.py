@@ -133,6 +133,11 @@ class SimulatedFileLock:
         self._file_system = file_system
         self._number: int | None = number
 
+    @property
+    def is_held(self) -> bool:
+        """Whether it was not released yet."""
+        return self._number is not None
+
     def has_left(self, path: str) -> bool:
         """Say no: directories can't be moved here."""
         return False

@@ -193,6 +193,24 @@ class SimulatedFileSystem:
             self.medium.change_names(directory, (name, self.medium.add(DirectoryNode({}, {}))))
             self._leave("make_directory", path, directory)
 
+    def remove_directory(self, path: str) -> None:
+        """Remove a directory, which must be empty."""
+        with self._lock:
+            self._enter("remove_directory", path)
+            if self.medium.directory(self._find_directory(path)).cached:
+                raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), path)
+            directory, name = self._directory_of(path)
+            self.medium.change_names(directory, (name, None))
+            self._leave("remove_directory", path, directory)
+
+    def owns(self, path: str) -> bool:
+        """Say yes: a simulated medium has one user."""
+        _ = path
+        return True
+
+    def make_private(self, path: str) -> None:
+        """Do nothing: a simulated medium has one user."""
+
     def rename(self, source: str, target: str) -> None:
         """Give a file another name, replacing what had it."""
         with self._lock:

@@ -2,7 +2,8 @@
 
 Everything becomes one batch: ids, names, parents, kinds, labels, usage, nanosecond times and the
 id counter are kept, and the metadata of the batch says where it all came from. The database is
-read and checked as a whole before the store is made, so a damaged or foreign file makes none.
+read and checked as a whole before the store is made, so a damaged or foreign file makes none. An
+import that was cut short leaves what is no store, and can be run again.
 """
 
 from __future__ import annotations
@@ -11,10 +12,9 @@ import dataclasses
 import fcntl
 import hashlib
 import os
-import shutil
 from typing import TYPE_CHECKING, NamedTuple
 
-from eventstore import StoreOptions
+from eventstore import StoreExistsError, StoreOptions
 from projections.snapshots import events
 from projections.snapshots.boltfile import BoltFormatError
 from projections.snapshots.containerd_db import ContainerdSnapshots, read_snapshots
@@ -70,11 +70,10 @@ def import_containerd(
             has a name that none may be given here, such as one with a NUL character.
         FailedPreconditionError: another process has it open for writing.
         AlreadyExistsError: something is at the store's path.
+        StoreLockedError: another process has, or makes, a store there.
+        EventStoreError: the store can't be made; as of `EventStore.create`.
         OSError: the file can't be read.
     """
-    path = os.fspath(store)
-    if os.path.lexists(path) and not (os.path.isdir(path) and not os.listdir(path)):
-        raise AlreadyExistsError(f"{path}: something is there already: import into a new path")
     data = _read_database(os.fspath(database))
     try:
         content = read_snapshots(data)
@@ -85,10 +84,9 @@ def import_containerd(
     sha256 = hashlib.sha256(data).hexdigest()
     reason = f"import of containerd database {os.path.abspath(database)} (SHA-256 {sha256})"
     try:
-        receipt = _write(path, content, actor, reason, _with_room(options, len(data)))
-    except BaseException:
-        shutil.rmtree(path, ignore_errors=True)
-        raise
+        receipt = _write(store, content, actor, reason, _with_room(options, len(data)))
+    except StoreExistsError as error:
+        raise AlreadyExistsError(f"{error}; import into a new path") from error
     return ImportReport(len(content.snapshots), content.last_id, sha256, receipt)
 
 
@@ -112,9 +110,13 @@ def _with_room(options: StoreOptions | None, database_bytes: int) -> StoreOption
 
 
 def _write(
-    path: str, content: ContainerdSnapshots, actor: str, reason: str, options: StoreOptions
+    path: str | os.PathLike[str],
+    content: ContainerdSnapshots,
+    actor: str,
+    reason: str,
+    options: StoreOptions,
 ) -> Receipt:
-    with MetaStore.open(path, options=options) as store:
+    with MetaStore.create(path, purpose=reason, options=options) as store:
         with store.transaction(writable=True, actor=actor, reason=reason) as transaction:
             for snapshot in content.snapshots:
                 transaction.emit(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
@@ -139,6 +140,26 @@ class MetaStore:
                 file_system=file_system,
             )
         )
+
+    @classmethod
+    @contextmanager
+    def create(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        purpose: str,
+        lock_timeout: float | None = None,
+        options: StoreOptions | None = None,
+    ) -> Iterator[MetaStore]:
+        """Make a metadata store with its first content; see `EventStore.create`."""
+        with EventStore.create(
+            path,
+            [SnapshotsProjection()],
+            purpose=purpose,
+            lock_timeout=lock_timeout,
+            options=options,
+        ) as store:
+            yield cls(store)
 
     @property
     def path(self) -> str:

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import shutil
+import tracemalloc
 from typing import TYPE_CHECKING
 
 import pytest
@@ -141,3 +142,50 @@ def test_the_refusal_names_the_holder(tmp_path: Path) -> None:
         assert holder["pid"] == os.getpid()
         with pytest.raises(StoreLockedError, match=f"process {os.getpid()} on"):
             open_store(tmp_path / "store")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"[" * 1_000_000,
+        b'{"pid": ' + b"[" * 3000,
+        b'{"pid": 1, "host": ["a"], "since": "now"}',
+        b'{"pid": true, "host": "a", "since": "now"}',
+        b'{"pid": -5, "host": "a", "since": "now"}',
+        b'{"pid": 1e999, "host": "a", "since": "now"}',
+        b'{"pid": 1, "host": "' + b"a" * 300 + b'", "since": "now"}',
+        b'{"pid": 1, "host": "a\\u001b[31m", "since": "now"}',
+        b'{"pid": ' + b"9" * 4000,
+        b"\xff\xfe",
+        b"",
+    ],
+    ids=range(11),
+)
+def test_a_lock_file_with_anything_in_it_names_nobody(tmp_path: Path, content: bytes) -> None:
+    with open_store(tmp_path):
+        (tmp_path / "LOCK").write_bytes(content)
+        with pytest.raises(StoreLockedError, match="another process, whose name is not"):
+            open_store(tmp_path)
+
+
+def test_of_a_lock_file_of_any_size_only_the_start_is_read(tmp_path: Path) -> None:
+    with open_store(tmp_path):
+        os.truncate(tmp_path / "LOCK", 4 << 30)
+        tracemalloc.start()
+        try:
+            with pytest.raises(StoreLockedError, match="another process, whose name is not"):
+                open_store(tmp_path)
+            _, peak_bytes = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert peak_bytes < 1 << 20
+
+
+def test_a_lock_file_that_is_no_file_names_nobody(tmp_path: Path) -> None:
+    for make in (os.mkdir, os.mkfifo):
+        path = tmp_path / make.__name__
+        with open_store(path):
+            (path / "LOCK").unlink()
+            make(path / "LOCK")
+            with pytest.raises(StoreLockedError, match="another process, whose name is not"):
+                open_store(path)

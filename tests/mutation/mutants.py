@@ -56,6 +56,7 @@ PURITY = "eventstore/testing/purity.py"
 ELSEWHERE = "eventstore/testing/elsewhere.py"
 EXPLORE = "eventstore/testing/explore.py"
 IMPORTER = "projections/snapshots/importer.py"
+MAKING = "eventstore/making.py"
 
 MUTANTS = (
     # Syncs of files
@@ -101,9 +102,9 @@ MUTANTS = (
     Mutant(
         "no sync of the names that an open finds",
         RECOVERY,
-        "    for directory in (path, *directories):\n"
+        "            file_system.make_private(directory)\n"
         "        file_system.sync_directory(directory)\n",
-        "",
+        "            file_system.make_private(directory)\n",
     ),
     Mutant(
         "no sync of the name of a new store",
@@ -948,5 +949,96 @@ MUTANTS = (
         FILE_LOG,
         "            if not isinstance(error, RuntimeError):\n",
         "            if True:\n",
+    ),
+    # Making a store at a path
+    Mutant(
+        "the mark of a half made store is not synced",
+        MAKING,
+        "    finally:\n        file.close()\n    held.sync_directory(path)\n",
+        "    finally:\n        file.close()\n",
+    ),
+    Mutant(
+        "a half made store may be opened",
+        PLACE,
+        "    if not file_system.exists(mark):\n        return\n",
+        "    return\n",
+    ),
+    Mutant(
+        "the place is not looked at again under the lock",
+        MAKING,
+        "            _require_free(held, path, options)\n",
+        "",
+    ),
+    Mutant(
+        "the mark goes before what was written is gone",
+        MAKING,
+        "    _clear(held, path)\n    _remove_mark(held, path)\n",
+        "    _remove_mark(held, path)\n    _clear(held, path)\n",
+    ),
+    Mutant(
+        "what was written is gone in the cache only when the mark goes",
+        MAKING,
+        "                held.remove_directory(directory)\n    held.sync_directory(path)\n",
+        "                held.remove_directory(directory)\n",
+    ),
+    Mutant(
+        "what a making has left is not cleared away",
+        MAKING,
+        "                _clear(held, path)\n                sync_names_above",
+        "                sync_names_above",
+    ),
+    Mutant(
+        "files that no store has are built upon",
+        MAKING,
+        "        taken = [entry for entry in taken if not entry.is_made]\n",
+        "        taken = []\n",
+    ),
+    Mutant(
+        "the lock goes before a store is made",
+        FILE_LOG,
+        "            if self._ends_hold:\n                self._file_system.release()\n",
+        "            self._file_system.release()\n",
+    ),
+    Mutant(
+        "a forked child holds its parent's lock",
+        FILE_SYSTEM,
+        "        return bool(self._descriptors) and os.getpid() == self._process\n",
+        "        return bool(self._descriptors)\n",
+    ),
+    Mutant(
+        "what was released can still be changed",
+        HELD,
+        "        if not self._lock.is_held:\n            raise",
+        "        if False:\n            raise",
+    ),
+    Mutant(
+        "the holder goes by path",
+        HELD,
+        "            return HeldPath(path, self._path, self._lock)\n",
+        "            return path\n",
+    ),
+    Mutant(
+        "a store of another user is written to",
+        PLACE,
+        "        if file_system.is_directory(directory) and not file_system.owns(directory):\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        "directories that were there stay open to others",
+        RECOVERY,
+        "            file_system.make_private(directory)\n",
+        "            pass\n",
+    ),
+    Mutant(
+        "all of a lock file is read",
+        FILE_SYSTEM,
+        "            return read_file(self, path, _DESCRIPTION_BYTES_MAX)\n",
+        "            return read_file(self, path)\n",
+    ),
+    Mutant(
+        "a nested lock file is believed to be flat",
+        HELD,
+        "    except (ValueError, KeyError, TypeError, RecursionError):\n",
+        "    except (ValueError, KeyError, TypeError):\n",
     ),
 )

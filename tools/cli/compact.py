@@ -26,8 +26,13 @@ if TYPE_CHECKING:
     metavar="SECONDS",
     help="How long to wait for another process to let go of the store; not at all by default.",
 )
+@click.option(
+    "--allow-foreign-owner",
+    is_flag=True,
+    help="Work on a store whose directories belong to another user, who must be trusted.",
+)
 @json_option
-def command(store: str, wait_seconds: float, as_json: bool) -> None:
+def command(store: str, wait_seconds: float, allow_foreign_owner: bool, as_json: bool) -> None:
     """Write a checkpoint of STORE, and archive the segments that are superseded.
 
     Nothing of the history is dropped: superseded segments are compressed into the archive. The
@@ -41,7 +46,7 @@ def command(store: str, wait_seconds: float, as_json: bool) -> None:
     """
     # Opening for writing would make a store where there is none; this raises NotAStoreError.
     verify_store(store, [], quick=True)
-    options = StoreOptions(background=False)
+    options = StoreOptions(background=False, allow_foreign_owner=allow_foreign_owner)
     with (
         output.progress("compacting"),
         MetaStore.open(store, lock_timeout=wait_seconds, options=options) as opened,

@@ -1,0 +1,207 @@
+"""Making a store at a path: one rule for whatever does more than open a new, empty one.
+
+Who makes a store holds the lock of its place from before the first file to after the last one. The
+first file is the mark, `MAKING`, which says what for; it is on stable storage before any other, and
+the last thing to go, once all others are. So whatever is found beside a mark that nobody holds the
+lock of was written by a making that was cut short. It is no store, nothing in it was ever promised
+to anyone, and the next making may clear it away and begin again.
+
+Nothing else is ever removed: not what has a name that no store's file has, and nothing at all by
+who could not take the lock. (An open of a *new* store needs no mark: the name of the first segment
+is what makes it.)
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, NamedTuple
+
+from eventstore import format as layout
+from eventstore.errors import StoreExistsError
+from eventstore.filesystem import join
+from eventstore.held import hold
+from eventstore.place import (
+    full_disk_is_told,
+    require_local,
+    require_own,
+    sync_names_above,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from eventstore.filesystem import FileSystem
+    from eventstore.held import HeldFileSystem
+    from eventstore.options import StoreOptions
+
+_FILES_MADE: dict[str, Callable[[str], int | None]] = {
+    layout.WAL_NAME: layout.parse_segment_name,
+    layout.CHECKPOINTS_NAME: layout.parse_checkpoint_name,
+    layout.ARCHIVE_NAME: layout.parse_archive_name,
+    layout.TORN_NAME: lambda name: None,
+}
+"""By directory, what tells the files that a making may have written; none is ever torn."""
+
+
+class _Entry(NamedTuple):
+    """A file, or what stands in the place of one, at the place of a store.
+
+    Attributes:
+        directory: the store's directory that it is in; empty for the store's own.
+        name: in that directory.
+        is_file: whether it is no directory.
+    """
+
+    directory: str
+    name: str
+    is_file: bool
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether it may be left of an open, or a making, that has promised nothing yet."""
+        if not self.directory:
+            return self.is_file and self.name in (layout.LOCK_NAME, layout.MAKING_NAME)
+        return self.is_file and self.name.endswith(layout.TEMPORARY_SUFFIX)
+
+    @property
+    def is_made(self) -> bool:
+        """Whether a making may have written it, after its mark."""
+        if not self.is_file:
+            return False
+        if self.name.endswith(layout.TEMPORARY_SUFFIX):
+            return bool(self.directory) or self.name.startswith(layout.DURABLE_NAME)
+        if not self.directory:
+            return self.name == layout.DURABLE_NAME
+        return _FILES_MADE[self.directory](self.name) is not None
+
+
+@contextlib.contextmanager
+def making(
+    file_system: FileSystem,
+    path: str,
+    purpose: str,
+    options: StoreOptions,
+    *,
+    lock_timeout_seconds: float | None = None,
+) -> Iterator[HeldFileSystem]:
+    """Hold a place while a store is made there, which is one once the block has ended well.
+
+    What the block writes must be on stable storage when it ends. After an error in it the place is
+    as free as before; what can't be removed keeps its mark.
+
+    Args:
+        file_system: where.
+        path: of the new store.
+        purpose: what for, in words that an operator knows.
+        options: of the store, which say where it may be.
+        lock_timeout_seconds: how long to wait for another process; None not at all.
+
+    Yields:
+        the file system as the holder of the lock sees it.
+
+    Raises:
+        StoreExistsError: a store, or something else, is at the path.
+        NotAStoreError: the path leads through something that is no directory.
+        StoreLockedError: another process has the place.
+        ForeignOwnerError: the directory is another user's.
+        UnsupportedFileSystemError: the path is on a network file system.
+        StorageFullError: there is no space.
+    """
+    if not options.allow_network_file_system:
+        require_local(file_system, path)
+    # Before a lock file is made in what may be anybody's directory; what counts comes under the
+    # lock. Another making that fails may remove the directory meanwhile.
+    with contextlib.suppress(FileNotFoundError):
+        _require_free(file_system, path, options)
+    with full_disk_is_told(path, "free some space and do it again"):
+        held = hold(file_system, path, lock_timeout_seconds)
+        try:
+            _require_free(held, path, options)
+            try:
+                _mark(held, path, purpose)
+                _clear(held, path)
+                sync_names_above(held, path)
+                yield held
+            except BaseException:
+                # The error that led here is the news, and the mark tells of what is left.
+                with contextlib.suppress(OSError):
+                    _undo(held, path)
+                raise
+            _remove_mark(held, path)
+        finally:
+            held.release()
+
+
+def _require_free(file_system: FileSystem, path: str, options: StoreOptions) -> None:
+    """Check that nothing is at a path but what an open or a making has left unfinished."""
+    if not file_system.exists(path):
+        return
+    if not file_system.is_directory(path):
+        raise StoreExistsError(f"{path}: no directory (a link is not followed): give a new path")
+    if not options.allow_foreign_owner:
+        require_own(file_system, path)
+    taken = [entry for entry in _entries(file_system, path) if not entry.is_unfinished]
+    # Looked for last: who has seen another making's files sees its mark, unless it has ended.
+    if file_system.exists(join(path, layout.MAKING_NAME)):
+        taken = [entry for entry in taken if not entry.is_made]
+    if taken:
+        raise StoreExistsError(
+            f"{path}: something is there already, {join(taken[0].directory, taken[0].name)!r}: "
+            "give a new path, or that of an empty directory"
+        )
+
+
+def _entries(file_system: FileSystem, path: str) -> Iterator[_Entry]:
+    """Yield what is at the place of a store, but for the directories that a store has."""
+    for name in file_system.list_directory(path):
+        entry = join(path, name)
+        is_directory = file_system.is_directory(entry)
+        if not is_directory or name not in layout.DIRECTORY_NAMES:
+            yield _Entry("", name, not is_directory)
+            continue
+        for inner in file_system.list_directory(entry):
+            yield _Entry(name, inner, not file_system.is_directory(join(entry, inner)))
+
+
+def _mark(held: HeldFileSystem, path: str, purpose: str) -> None:
+    """Write the mark, durably; one that is there already is written over, and never away."""
+    mark = join(path, layout.MAKING_NAME)
+    file = held.open(mark, writable=True) if held.exists(mark) else held.create(mark)
+    try:
+        file.truncate(0)
+        file.write(0, purpose.encode(errors="replace") + b"\n")
+        file.sync()
+    finally:
+        file.close()
+    held.sync_directory(path)
+
+
+def _clear(held: HeldFileSystem, path: str) -> None:
+    """Remove what a making has written, beside its mark; return once that is durable."""
+    for entry in [*_entries(held, path)]:
+        if entry.is_made:
+            held.remove(join(path, entry.directory, entry.name))
+    for name in layout.DIRECTORY_NAMES:
+        directory = join(path, name)
+        if held.is_directory(directory):
+            held.sync_directory(directory)
+            if not held.list_directory(directory):
+                held.remove_directory(directory)
+    held.sync_directory(path)
+
+
+def _undo(held: HeldFileSystem, path: str) -> None:
+    """Leave the place as it was found."""
+    _clear(held, path)
+    _remove_mark(held, path)
+    if held.made_root and held.list_directory(path) == [layout.LOCK_NAME]:
+        # Under both locks, the one on the directory included: who waits for it finds it gone.
+        held.remove(join(path, layout.LOCK_NAME))
+        held.remove_directory(path)
+
+
+def _remove_mark(held: HeldFileSystem, path: str) -> None:
+    mark = join(path, layout.MAKING_NAME)
+    if held.exists(mark):
+        held.remove(mark)
+    held.sync_directory(path)
