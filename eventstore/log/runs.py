@@ -158,8 +158,11 @@ class SegmentRuns:
             problem = "the record does not continue the digest chain"
         if not problem:
             offset += header.framing.header_bytes + found.header.payload_bytes
-            if any(self._file.read(offset, record.end_bytes - offset)):
+            padding = self._file.read(offset, record.end_bytes - offset)
+            if any(padding):
                 problem = "the padding of a record is not zero"
+            elif len(padding) < record.end_bytes - offset:
+                problem = "the file ends inside a record"
         return Gap(offset, record.end_bytes - offset, problem) if problem else None
 
     def _problem_at(self, header: layout.SegmentHeader, end: Position) -> str:

@@ -244,6 +244,20 @@ def test_damaged_padding_costs_nothing(image: Image) -> None:
     tally.assert_clean()
 
 
+def test_a_file_that_ends_in_the_padding_of_a_record_costs_no_more_than_what_followed(
+    image: Image,
+) -> None:
+    tally = RepairTally()
+    paths = [path for path in image.segments if not path.endswith(".gz")]
+    for path in paths:
+        padded = [span for span in image.spans[path] if span.end > span.payload_end]
+        for span in padded[:3]:
+            cut = image.files[path][: span.end - 1]
+            tally.check(image, image.damaged(path, cut), f"{path}: ends in {span.revision}")
+    tally.assert_clean()
+    assert tally.inputs
+
+
 def test_batches_of_another_branch_are_never_joined() -> None:
     """Segments of a branch with the same store id hold by themselves, but continue nothing."""
     image, other = build_fork()

@@ -584,6 +584,12 @@ MUTANTS = (
         "end.revision < found.revision and",
     ),
     Mutant(
+        "a salvaged run goes on in a record whose padding is cut",
+        "eventstore/log/runs.py",
+        "            elif len(padding) < record.end_bytes - offset:\n",
+        "            elif False:\n",
+    ),
+    Mutant(
         "a record that may be inside another is salvaged",
         "eventstore/log/runs.py",
         "            if is_certain:\n",
