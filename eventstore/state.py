@@ -21,6 +21,9 @@ he asks next, and nobody has to wait for a thread that has yet to announce it.
   durable one, and no write transaction begins on that handle any more, so nobody sees them.
 - A long-lived reader folds the undo maps it has passed into one of its own, so that its reads
   stay O(1) in the number of commits since, and the nodes it has passed can be freed.
+- What an idle reader pins is merged from the writer's side, now and then (`thinning`): a version
+  takes over the undo maps of some behind it, and its link skips them. So a map may also grow after
+  it has a successor, by what stays true of its version, and a reader takes the link before the map.
 - Ordered scans take short slices under the table's lock, which excludes the writer for some
   microseconds, and then correct each slice by the undo maps in the same way.
 - The writer's own scans, in `Projection.apply` and between the events of a transaction, are
@@ -47,6 +50,7 @@ from eventstore.codec import INT_MAX, INT_MIN, key_shape, pack, require_plain_ro
 from eventstore.errors import ProjectionError, TransactionClosedError
 from eventstore.locks import refuse_reentry
 from eventstore.packed import ABSENT, PackedRows
+from eventstore.thinning import Thinning
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -87,7 +91,7 @@ class Node:
         next: the version after it; None for the newest.
     """
 
-    __slots__ = ("digest", "next", "revision", "time_ns", "undo")
+    __slots__ = ("__weakref__", "digest", "next", "revision", "time_ns", "undo")
 
     def __init__(self, revision: int, digest: bytes, time_ns: int) -> None:
         self.revision = revision
@@ -532,7 +536,7 @@ class View:
         return self._node
 
     def _fold(self) -> None:
-        """Fold the undo maps of versions with a successor, which change no more.
+        """Fold the undo maps of versions with a successor, where nothing is changed any more.
 
         Where a key is in several, the oldest holds; so folding one again changes nothing.
         """
@@ -546,12 +550,13 @@ class View:
         self._merged = merged_tables
         self._is_folding = True
         node = self._node
-        while node.next is not None:
-            for table, undo in node.undo.items():
+        # The link first and copies of the maps second: they may be merged meanwhile (`thinning`).
+        while (following := node.next) is not None:
+            for table, undo in node.undo.copy().items():
                 merged = merged_tables.setdefault(table, SortedDict())
-                for key, old in undo.items():
+                for key, old in undo.copy().items():
                     merged.setdefault(key, old)
-            node = node.next
+            node = following
         self._node = node
         self._is_folding = False
 
@@ -579,7 +584,7 @@ class View:
             # A copy made in one step, because the writer may be adding to the map.
             older = {
                 key: old
-                for key, old in list(undo.items())
+                for key, old in undo.copy().items()
                 if _within(key, start, stop, inclusive, stop_inclusive)
             }
         older.update(folded)
@@ -630,6 +635,7 @@ class State:
             self.tables.update(own)
             self._projections.append((projection, own))
         self.newest = self.durable = start
+        self._thinning = Thinning()
         self.is_replaying = False
         self.journal: list[Change] = []
         # The journal while an event is being applied, else None.
@@ -666,6 +672,7 @@ class State:
         """
         self.rollback()
         self.is_replaying = is_replaying
+        self._thinning.step(self.newest, self.durable)
 
     def rows_added(self) -> int:
         """Return how many more rows there are since `begin`: negative if more were deleted."""

@@ -20,7 +20,7 @@ PACKAGES = ("eventstore", "projections", "tools")
 LAYERS = [
     {"arguments", "errors", "event", "locks", "projection", "reports"},
     {"format", "codec", "filesystem", "forwarding", "held", "mounts", "options", "place", "making"},
-    {"log", "checkpoint", "state", "packed", "survey", "judgement"},
+    {"log", "checkpoint", "state", "packed", "survey", "thinning", "judgement"},
     {
         *("recovery", "compaction", "replay", "history", "loading"),
         *("store_files", "file_log", "follower", "writer_lock"),

@@ -718,6 +718,24 @@ MUTANTS = (
         "        if False:\n",
     ),
     Mutant(
+        "versions behind an idle reader are not merged",
+        STATE,
+        "        self._thinning.step(self.newest, self.durable)\n",
+        "",
+    ),
+    Mutant(
+        "a link skips versions whose maps were not taken over whole",
+        "eventstore/thinning.py",
+        "                    for key, old in part:\n",
+        "                    for key, old in part[1:]:\n",
+    ),
+    Mutant(
+        "a version takes over what was changed before it",
+        "eventstore/thinning.py",
+        "                        merged.setdefault(key, old)\n",
+        "                        merged[key] = old\n",
+    ),
+    Mutant(
         "a table that an interrupt has torn is not mended",
         STATE,
         "        self._rows = SortedDict(list(dict.items(self._rows)))  # type: ignore[arg-type]\n",
