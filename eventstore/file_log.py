@@ -225,7 +225,8 @@ class FileLog:
             self._writer.close()
             self._spares.close()
             # It may be stale, so a medium that fails here takes nothing back.
-            with contextlib.suppress(OSError):
+            # It is closed already where an interrupt has ended the close before this one.
+            with contextlib.suppress(OSError, ValueError):
                 self._durable_block.sync()
             self._durable_block.close()
         finally:
