@@ -9,7 +9,7 @@ import random
 from typing import TYPE_CHECKING
 
 import pytest
-from engine_support import SMALL, add, balance, open_store, run_python, tree
+from engine_support import SMALL, HookedFileSystem, add, balance, open_store, run_python, tree
 from ledger import Ledger, Totals, deposit
 
 from eventstore import (
@@ -157,6 +157,21 @@ def test_a_store_is_not_built_upon_and_not_touched(tmp_path: Path) -> None:
     with pytest.raises(StoreExistsError, match="durable"), create(tmp_path):
         pass
     assert (tree(tmp_path), (tmp_path / "LOCK").read_bytes()) == before
+
+
+def test_a_store_that_is_made_just_before_the_lock_is_taken_stays(tmp_path: Path) -> None:
+    path, made = tmp_path / "store", []
+
+    def hook(call: str, _: str) -> None:
+        if call == "lock" and not made:
+            made.append(call)
+            with open_store(path) as store:
+                add(store, 3)
+
+    with pytest.raises(StoreExistsError), create(path, HookedFileSystem(hook)):
+        pass
+    with open_store(path) as store:
+        assert balance(store) == 3
 
 
 def test_a_link_to_an_empty_directory_is_no_place(tmp_path: Path) -> None:

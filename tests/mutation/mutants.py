@@ -976,12 +976,6 @@ MUTANTS = (
     ),
     # Making a store at a path
     Mutant(
-        "the mark of a half made store is not synced",
-        MAKING,
-        "    finally:\n        file.close()\n    held.sync_directory(path)\n",
-        "    finally:\n        file.close()\n",
-    ),
-    Mutant(
         "a half made store may be opened",
         PLACE,
         "    if not file_system.exists(mark):\n        return\n",
