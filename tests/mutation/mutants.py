@@ -397,6 +397,12 @@ MUTANTS = (
         "        with folding:\n",
         "    def _older(self, table: Table, key: Any, value: Any) -> Any:\n        if True:\n",
     ),
+    Mutant(
+        "a reader takes the map of a version first and its link second",
+        STATE,
+        "            node = following\n        self._node = node\n",
+        "            node = node.next or following\n        self._node = node\n",
+    ),
     # Verdicts
     Mutant(
         "the durable bound is not heeded",

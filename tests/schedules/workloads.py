@@ -11,12 +11,14 @@ import contextlib
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
+from unittest import mock
 
 from schedules.client import CRASHES
+from schedules.registers import KEYS
 from schedules.scheduler import Interrupt
 from schedules.snapshots import SNAPSHOTS
 
-from eventstore import StoreClosedError
+from eventstore import StoreClosedError, thinning
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -150,6 +152,34 @@ def holding(run: Run) -> None:
         main.look_into(one)
         main.let_go(one)
     store.close()
+
+
+def idling(run: Run) -> None:
+    """Readers of many versions idle while the writer merges what lies between them.
+
+    Stretches of one version and slices of one key make the merges frequent.
+    """
+    with mock.patch.multiple(thinning, _STRETCH_VERSIONS=1, _SLICE_KEYS=1):
+        store = prepared(run)
+        main = run.client(store, "main")
+        held = [main.hold()]
+
+        def idle(client: Client) -> None:
+            for _ in range(3):
+                client.write(changes(client))
+                held.append(client.hold())
+                client.look_into(client.random.choice(held))
+
+        for number in range(2):
+            client = run.client(store, f"idler {number}")
+            run.start(client.name, partial(idle, client))
+        writer = run.client(store, "writer")
+        run.start("writer", lambda: [writer.write(changes(writer)) for _ in range(6)])
+        run.join()
+        for one in held:
+            main.look_into(one, *main.domain.everything())
+            main.let_go(one)
+        store.close()
 
 
 def background(run: Run) -> None:
@@ -360,6 +390,22 @@ def look_beside_look(run: Run) -> None:
     store.close()
 
 
+def merge_beside_look(run: Run) -> None:
+    """A thread looks into an old read transaction while a writer merges the versions behind it."""
+    with mock.patch.multiple(thinning, _STRETCH_VERSIONS=1, _SLICE_KEYS=1):
+        store = started(run)
+        main, looking, writing = (run.client(store, name) for name in ("main", "one", "other"))
+        held = main.hold()
+        for value in range(4):
+            main.write([("set", KEYS[value], value)])
+        run.start("one", partial(looking.look_into, held, *main.domain.everything()))
+        run.start("other", partial(writing.write, [("set", "a", 9)]))
+        run.join()
+        main.look_into(held, *main.domain.everything())
+        main.let_go(held)
+        store.close()
+
+
 def roll_beside_roll(run: Run) -> None:
     """Two commits, each of which fills a segment."""
     two(
@@ -393,6 +439,7 @@ SMALL: dict[str, Callable[[Run], None]] = {
     "commit beside past": commit_beside_past,
     "group beside past": group_beside_past,
     "look beside look": look_beside_look,
+    "merge beside look": merge_beside_look,
     "roll beside roll": roll_beside_roll,
 }
 
@@ -401,6 +448,7 @@ WORKLOADS: dict[str, Callable[[Run], None]] = {
     "snapshots": snapshots,
     "watching": watching,
     "holding": holding,
+    "idling": idling,
     "background": background,
     "closing": closing,
     "following": following,
