@@ -59,15 +59,14 @@ def replay_record(state: State, record: Record) -> None:
     try:
         for event in batch.events:
             state.apply(event)
-    except Exception as error:
+    except BaseException as error:
         state.rollback()
+        if isinstance(error, MemoryError) or not isinstance(error, Exception):
+            raise
         raise ProjectionError(
             f"revision {batch.revision} can't be replayed: {type(error).__name__}: {error}; "
             "Projection.apply must accept every event it has ever accepted"
         ) from error
-    except BaseException:
-        state.rollback()
-        raise
     state.publish(state.commit(batch.revision, batch.digest, batch.time_ns))
 
 

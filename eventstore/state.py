@@ -61,6 +61,9 @@ if TYPE_CHECKING:
 
 _FIRST_SLICE_ROWS = 16
 _SLICE_ROWS_MAX = 256
+# What a value raises that `encode` is not made for, or that can't be packed. Nothing else is taken
+# for that: it may be what a signal handler raised, or that there is no memory.
+_UNFIT = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 
 class _Tombstone:
@@ -280,7 +283,7 @@ class Table:
             return value
         try:
             return pack(self._encode(value))
-        except Exception as error:
+        except _UNFIT as error:
             raise ProjectionError(
                 f"a checkpoint can't keep the value of {self._shown(key)}: "
                 f"{type(error).__name__}: {error}"
@@ -358,7 +361,7 @@ class Table:
             if isinstance(value, bytes):
                 raise TypeError("a value can't be bytes: wrap it in a tuple")
             pack(self._encode(value))
-        except Exception as error:
+        except _UNFIT as error:
             raise self._refusal(key, error, "; TableSpec.encode must return plain data") from error
 
     def _require_key(self, key: Any) -> None:

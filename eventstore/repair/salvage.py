@@ -185,6 +185,9 @@ class _Salvage:
             file.close()
         found = self._found
         found.runs += segment.runs
+        # A record that is not believed says nothing of how far the history went.
+        read = (run.end.revision for run in segment.runs if run.end.revision > run.start.revision)
+        found.newest_revision = max(found.newest_revision, *read, 0)
         self._add_damage(source, problem, segment.gaps)
         first_revision = source.first_revision
         if segment.header is not None and segment.header.first_revision != first_revision:
@@ -198,7 +201,6 @@ class _Salvage:
             decode_record(record)
         except CorruptionError:
             return False
-        self._found.newest_revision = max(self._found.newest_revision, record.revision)
         self._on_batch(record.revision)
         return True
 

@@ -243,6 +243,44 @@ def test_row_that_would_not_come_back_is_refused_and_nothing_is_logged(
         assert content(store) == before
 
 
+class OtherError(Exception):
+    """What a signal handler raises."""
+
+
+@pytest.mark.parametrize("error", [OtherError, MemoryError])
+def test_what_is_no_fault_of_a_value_comes_through_a_put_and_a_replay(
+    error: type[Exception],
+) -> None:
+    files, raised = SimulatedFileSystem(), []
+
+    def encode_or_raise(box: Box) -> Any:
+        if raised:
+            raise raised[0]
+        return encode(box)
+
+    class Interrupted(Pool):
+        tables = (
+            TableSpec(PLAIN),
+            TableSpec(CODED, encode=encode_or_raise, decode=decode),
+            TableSpec(SEEN),
+        )
+
+    pool = [("good", Box(1))]
+    with EventStore.open("/store", [Interrupted(pool)], file_system=files) as store:
+        with store.transaction(writable=True) as tx:
+            tx.emit(Event("put", [CODED, 0]))
+        raised.append(error("not now"))
+        with store.transaction(writable=True) as tx, pytest.raises(error, match="not now"):
+            tx.emit(Event("put", [CODED, 0]))
+        assert len(list(store.batches())) == 1
+    expected = MemoryError if error is MemoryError else ProjectionError
+    with pytest.raises(expected, match="not now"):
+        EventStore.open("/store", [Interrupted(pool)], file_system=files)
+    raised.clear()
+    with EventStore.open("/store", [Interrupted(pool)], file_system=files) as store:
+        assert store.recovery.revision == 1
+
+
 GOOD_ROWS: list[tuple[Any, Any]] = [
     ("text", "ü"),
     ("", -0.0),

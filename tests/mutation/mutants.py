@@ -1065,4 +1065,16 @@ MUTANTS = (
         "    except (ValueError, KeyError, TypeError, RecursionError):\n",
         "    except (ValueError, KeyError, TypeError):\n",
     ),
+    Mutant(
+        "an error of a signal handler is taken for one of the value",
+        STATE,
+        "_UNFIT = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)\n",
+        "_UNFIT = (Exception,)\n",
+    ),
+    Mutant(
+        "no memory is taken for a projection that can't replay",
+        "eventstore/replay.py",
+        "        if isinstance(error, MemoryError) or not isinstance(error, Exception):\n",
+        "        if not isinstance(error, Exception):\n",
+    ),
 )
