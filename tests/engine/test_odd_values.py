@@ -39,7 +39,8 @@ NO_NUMBERS: tuple[Any, ...] = ("5", b"5", "\udcff", "", [], {}, (), object(), NA
 
 
 def named(value: object) -> str:
-    return f"{type(value).__name__} {'huge' if value in (HUGE, -HUGE) else value!a}"[:40].partition(" at 0x")[0]
+    text = f"{type(value).__name__} {'huge' if value in (HUGE, -HUGE) else value!a}"
+    return text[:40].partition(" at 0x")[0]
 
 
 class NotRefusedError(Exception):

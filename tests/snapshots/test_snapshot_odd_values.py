@@ -29,7 +29,8 @@ NO_NUMBERS: tuple[Any, ...] = ("5", "", b"5", True, 1.5, math.nan, math.inf, [],
 
 
 def named(value: object) -> str:
-    return f"{type(value).__name__} {'huge' if value == HUGE else value!a}"[:40].partition(" at 0x")[0]
+    text = f"{type(value).__name__} {'huge' if value == HUGE else value!a}"
+    return text[:40].partition(" at 0x")[0]
 
 
 @pytest.fixture
