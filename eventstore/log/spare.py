@@ -164,9 +164,11 @@ class SpareKeeper:
             room, self._room = self._room, None
             if room is None:
                 return False
-            room.file.truncate(0)
-            room.file.sync()
-            room.file.close()
+            try:
+                room.file.truncate(0)
+                room.file.sync()
+            finally:
+                room.file.close()
             self._file_system.remove(room.file.path)
             self._file_system.rename(source, target)
             return True

@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-_CALLS = ("fdatasync", "fsync", "ftruncate", "mkdir", "pwrite64", "rename", "unlink")
+_CALLS = ("fdatasync", "fsync", "ftruncate", "mkdir", "mkdirat", "pwrite64", "renameat", "unlinkat")
 _FAULTS = [
     *((call, "signal=SIGKILL") for call in _CALLS),
     *((call, "error=EIO") for call in _CALLS),
-    *((call, "error=ENOSPC") for call in ("mkdir", "pwrite64", "rename")),
+    *((call, "error=ENOSPC") for call in ("mkdir", "mkdirat", "pwrite64", "renameat")),
     *((call, "error=EINTR") for call in ("fdatasync", "fsync", "ftruncate", "pwrite64")),
 ]
 
