@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tools.certify import Kept, render, summed
+from tools.certify import SUITES, Kept, render, summed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 
 RUN: dict[str, object] = {"commit": "abc", "quick": True, "seed": 7}
@@ -30,6 +30,15 @@ def test_counts_are_summed_and_faults_are_shown() -> None:
     assert "| explored | 1 of 4,000 crash points, 2 images | n/a | n/a | n/a |" in text
     assert "| mutants | not run |" in text
     assert "seed 7" in text
+
+
+def test_every_test_that_records_a_proof_is_in_a_suite() -> None:
+    tests = Path(__file__).parent
+    files = set(tests.rglob("test_*.py")) - {Path(__file__)}
+    recording = [path for path in files if "record_proof(" in path.read_text()]
+    assert recording
+    suites = tuple(f"{tests.parent / suite}/" for suite in SUITES)
+    assert [path for path in recording if not str(path).startswith(suites)] == []
 
 
 def recording(count: int) -> Callable[[Path], list[str]]:
