@@ -37,6 +37,7 @@ TORN_NAME = "torn"
 DURABLE_NAME = "durable"
 MAKING_NAME = "MAKING"
 TEMPORARY_SUFFIX = ".tmp"
+_DETACHED_SUFFIX = ".detached.jsonl"
 DIRECTORY_NAMES = (WAL_NAME, CHECKPOINTS_NAME, ARCHIVE_NAME, TORN_NAME)
 
 BATCH_BYTES_DEFAULT = 16 * 1024 * 1024
@@ -264,6 +265,11 @@ def torn_name(revision: int, offset_bytes: int, taken: int = 0) -> str:
         taken: how many names for that place are taken by earlier cuts.
     """
     return f"{revision:020d}-{offset_bytes}.torn{'+' * taken}"
+
+
+def beside(path: str) -> str:
+    """Return the path of the file next to a new store, for batches that have no place in it."""
+    return path + _DETACHED_SUFFIX
 
 
 def parse_segment_name(name: str) -> int | None:

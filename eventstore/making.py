@@ -4,21 +4,24 @@ Who makes a store holds the lock of its place from before the first file to afte
 first file is the mark, `MAKING`, which says what for; it is on stable storage before any other, and
 the last thing to go, once all others are. So whatever is found beside a mark that nobody holds the
 lock of was written by a making that was cut short. It is no store, nothing in it was ever promised
-to anyone, and the next making may clear it away and begin again.
+to anyone, and the next making may clear it away and begin again. A file next to the store's
+directory, as a repair may make one, belongs to the making too: the mark names it, durably, before
+it is made (`create_beside`).
 
-Nothing else is ever removed: not what has a name that no store's file has, and nothing at all by
-who could not take the lock. (An open of a *new* store needs no mark: the name of the first segment
-is what makes it.)
+Nothing else is ever removed: not what has a name that no store's file has, no file outside that the
+mark does not name, and nothing at all by who could not take the lock. (An open of a *new* store
+needs no mark: the name of the first segment is what makes it.)
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 from typing import TYPE_CHECKING, NamedTuple
 
 from eventstore import format as layout
 from eventstore.errors import StoreExistsError
-from eventstore.filesystem import join
+from eventstore.filesystem import join, parent, read_file
 from eventstore.held import hold
 from eventstore.place import (
     full_disk_is_told,
@@ -30,9 +33,12 @@ from eventstore.place import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from eventstore.filesystem import FileSystem
+    from eventstore.filesystem import File, FileSystem
     from eventstore.held import HeldFileSystem
     from eventstore.options import StoreOptions
+
+# Room for a path in which every character is escaped.
+_MARK_BYTES_MAX = 64 * 1024
 
 _FILES_MADE: dict[str, Callable[[str], int | None]] = {
     layout.WAL_NAME: layout.parse_segment_name,
@@ -118,6 +124,8 @@ def making(
         try:
             _require_free(held, path, options)
             try:
+                # While the mark that an earlier making has left still says what is its own.
+                _clear_beside(held, path)
                 _mark(held, path, purpose)
                 _clear(held, path)
                 sync_names_above(held, path)
@@ -130,6 +138,60 @@ def making(
             _remove_mark(held, path)
         finally:
             held.release()
+
+
+def create_beside(held: HeldFileSystem, path: str) -> File:
+    """Create the file next to a store that is being made, `format.beside`, as a part of its making.
+
+    Whoever undoes or repeats the making removes it. What somebody else has put there stays.
+
+    Raises:
+        StoreExistsError: something is there.
+    """
+    beside = layout.beside(path)
+    require_nothing_beside(held, path)
+    mark = held.open(join(path, layout.MAKING_NAME), writable=True)
+    try:
+        mark_bytes = mark.size_bytes()
+        mark.write(mark_bytes, _claim(beside))
+        mark.sync()
+        try:
+            return held.create(beside)
+        except FileExistsError:
+            mark.truncate(mark_bytes)
+            mark.sync()
+            raise StoreExistsError(f"{beside}: something was put there meanwhile") from None
+    finally:
+        mark.close()
+
+
+def require_nothing_beside(file_system: FileSystem, path: str) -> None:
+    """Check that the place of the file next to a store, `format.beside`, is free.
+
+    Raises:
+        StoreExistsError: something is there.
+    """
+    beside = layout.beside(path)
+    if file_system.exists(beside):
+        raise StoreExistsError(
+            f"{beside}: batches without a place in the new store would go here; move it elsewhere"
+        )
+
+
+def _claim(beside: str) -> bytes:
+    """Return the line of a mark that says which file outside the store's directory is its own."""
+    return b"beside: " + json.dumps(beside).encode() + b"\n"
+
+
+def _clear_beside(held: HeldFileSystem, path: str) -> None:
+    """Remove the file next to the store if the mark names it; return once that is durable."""
+    mark, beside = join(path, layout.MAKING_NAME), layout.beside(path)
+    if not held.exists(beside) or not held.exists(mark) or held.is_directory(beside):
+        return
+    lines = read_file(held, mark, _MARK_BYTES_MAX).splitlines(keepends=True)
+    if _claim(beside) in lines[1:]:
+        held.remove(beside)
+        held.sync_directory(parent(beside))
 
 
 def _require_free(file_system: FileSystem, path: str, options: StoreOptions) -> None:
@@ -169,7 +231,8 @@ def _mark(held: HeldFileSystem, path: str, purpose: str) -> None:
     file = held.open(mark, writable=True) if held.exists(mark) else held.create(mark)
     try:
         file.truncate(0)
-        file.write(0, purpose.encode(errors="replace") + b"\n")
+        line = "".join(character if character.isprintable() else "?" for character in purpose)
+        file.write(0, line.encode() + b"\n")
         file.sync()
     finally:
         file.close()
@@ -192,6 +255,7 @@ def _clear(held: HeldFileSystem, path: str) -> None:
 
 def _undo(held: HeldFileSystem, path: str) -> None:
     """Leave the place as it was found."""
+    _clear_beside(held, path)
     _clear(held, path)
     _remove_mark(held, path)
     if held.made_root and held.list_directory(path) == [layout.LOCK_NAME]:

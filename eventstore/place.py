@@ -117,9 +117,10 @@ def require_made(file_system: FileSystem, path: str, *, is_held: bool = False) -
 def _purpose(file_system: FileSystem, mark: str) -> str:
     """Return what a store was being made for, as far as the mark says so: a cut may tear it."""
     try:
-        text = read_file(file_system, mark, _PURPOSE_BYTES_MAX).decode(errors="replace").strip()
+        first, *_ = read_file(file_system, mark, _PURPOSE_BYTES_MAX).split(b"\n")
     except OSError:
-        text = ""
+        first = b""
+    text = first.decode(errors="replace").strip()
     return "".join(c if c.isprintable() else "?" for c in text) or "the making of a store"
 
 

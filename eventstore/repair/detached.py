@@ -8,12 +8,12 @@ written as it is read, by the first revision of each stretch. FORMAT.md says wha
 from __future__ import annotations
 
 import base64
-import contextlib
 import json
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from eventstore.filesystem import parent
+from eventstore.making import create_beside
 from eventstore.repair.chains import Piece, records_of
 from eventstore.replay import decode_record
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
     from eventstore.event import Batch
     from eventstore.filesystem import FileSystem
+    from eventstore.held import HeldFileSystem
     from eventstore.log.reader import Record
     from eventstore.log.runs import Run
     from eventstore.repair.chains import Chain
 
-SUFFIX = ".detached.jsonl"
 _BUFFER_BYTES = 1024 * 1024
 
 
@@ -46,14 +46,14 @@ class DetachedBatches(NamedTuple):
 
 
 def write_detached(
-    source: FileSystem, target: FileSystem, path: str, runs: list[Run], chain: Chain
+    source: FileSystem, target: HeldFileSystem, path: str, runs: list[Run], chain: Chain
 ) -> DetachedBatches:
     """Write every batch of the runs that is not in the chain, each once, and make them durable.
 
     Args:
         source: where the old store is.
-        target: where the file goes.
-        path: of the file; nothing may be there. After an error nothing is left there.
+        target: where the new store is being made; what is written belongs to its making.
+        path: of the new store; the file goes beside it.
         runs: all that can be read.
         chain: what the new store holds.
 
@@ -64,7 +64,7 @@ def write_detached(
     if first is None:
         return DetachedBatches(None, 0, ())
     count, ranges = 0, _Ranges()
-    file = target.create(path)
+    file = create_beside(target, path)
     try:
         offset, buffer = 0, bytearray()
         record: Record | None = first
@@ -78,15 +78,10 @@ def write_detached(
                 offset += len(buffer)
                 buffer.clear()
         file.sync()
-        target.sync_directory(parent(path))
-    except BaseException:
+    finally:
         file.close()
-        # The error that led here is the news.
-        with contextlib.suppress(OSError):
-            target.remove(path)
-        raise
-    file.close()
-    return DetachedBatches(path, count, ranges.found())
+    target.sync_directory(parent(file.path))
+    return DetachedBatches(file.path, count, ranges.found())
 
 
 class _Ranges:

@@ -34,12 +34,12 @@ from eventstore.filesystem import (
     read_file,
     resolved,
 )
-from eventstore.making import making
+from eventstore.making import making, require_nothing_beside
 from eventstore.options import StoreOptions
 from eventstore.place import require_remains
 from eventstore.projection import checked_projections
 from eventstore.repair.chains import ChainBuilder
-from eventstore.repair.detached import SUFFIX, DetachedBatches, write_detached
+from eventstore.repair.detached import DetachedBatches, write_detached
 from eventstore.repair.readable import ReadableFileSystem
 from eventstore.repair.restored import Choice, write_store
 from eventstore.repair.salvage import Base, Damage, Findings, salvage
@@ -145,12 +145,8 @@ def repair_store(
     source, target = absolute(path), absolute(output)
     require_remains(file_system, source)
     _require_apart(source, target)
-    beside = target + SUFFIX
-    if file_system.exists(beside):
-        raise StoreExistsError(
-            f"{beside}: batches without a place in the new store would go here; move it elsewhere"
-        )
     with making(file_system, target, f"repair of {source}", options or StoreOptions()) as held:
+        require_nothing_beside(held, target)
         reading = ReadableFileSystem(file_system, source)
         before = _state_of_writer(reading, source)
         found = salvage(reading, source, on_batch)
@@ -158,10 +154,8 @@ def repair_store(
         choice = _choose(reading, found)
         write_store(reading, held, target, found.store_id, choice)
         found.damage += _require_sound(held, target, choice, known, source)
-        detached = write_detached(reading, file_system, beside, found.runs, choice.chain)
+        detached = write_detached(reading, held, target, found.runs, choice.chain)
         if _state_of_writer(reading, source) != before:
-            if detached.path is not None:
-                file_system.remove(detached.path)
             raise StoreLockedError(
                 f"{source}: the store was written to while it was repaired: stop its writer, "
                 "then repair it again"

@@ -7,6 +7,7 @@ import errno
 import gzip
 import random
 import struct
+from collections import Counter
 from itertools import combinations
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,7 @@ from eventstore import (
     StoreExistsError,
     StoreLockedError,
     repair_store,
+    verify_store,
 )
 from eventstore import format as layout
 from eventstore.filesystem import write_file
@@ -357,8 +359,7 @@ def test_a_checkpoint_that_does_not_differ_stays() -> None:
 
 
 def test_a_failed_repair_leaves_nothing_beside_its_output() -> None:
-    image = build_image()
-    files = _flipped(image.files, image.active, image.spans[image.active][0].header_end)
+    files = _damaged()
     fault = _FailsFrom(10**6, errno.EIO)
     whole = file_system_of(files)
     whole.fault = fault
@@ -390,6 +391,140 @@ def test_what_is_beside_the_output_is_never_replaced() -> None:
         repair_store(PATH, OUTPUT, [Shelf()], file_system=file_system)
     assert not file_system.exists(OUTPUT)
     assert file_system.medium.files()[beside] == b"of an earlier repair"
+
+
+def _damaged() -> Files:
+    """Return the files of a store whose repair writes batches beside the new one."""
+    image = build_image()
+    return _flipped(image.files, image.active, image.spans[image.active][0].header_end)
+
+
+def _outcome(file_system: SimulatedFileSystem) -> tuple[set[str], bytes]:
+    """Return the names outside the damaged store, and what is in the file beside the new one."""
+    files = file_system.medium.files()
+    names = {path for path in files if not path.startswith(f"{PATH}/")}
+    return names, files[f"{OUTPUT}.detached.jsonl"]
+
+
+def test_a_repair_that_is_killed_at_any_step_can_be_run_again(
+    deep: bool, record_proof: Callable[..., None]
+) -> None:
+    """By the same command, killed twice too, and whatever of it a power cut leaves."""
+    files = _damaged()
+    whole = file_system_of(files)
+    report = repair_store(PATH, OUTPUT, [Shelf()], file_system=whole)
+    expected = _outcome(whole)
+    draw = random.Random(0)
+    for image in whole.images(16, draw):
+        assert _outcome(SimulatedFileSystem(image.medium)) == expected
+
+    def cut(file_system: SimulatedFileSystem, calls: int) -> SimulatedFileSystem:
+        file_system.cut_power(after_calls=calls)
+        with contextlib.suppress(PowerCutError, StoreExistsError):
+            repair_store(PATH, OUTPUT, [Shelf()], file_system=file_system)
+        killed = file_system.after_kill()
+        return draw.choice([killed, killed.after_power_cut(draw)])
+
+    counts = Counter[str]()
+    late = range(whole.calls - 40, whole.calls)
+    for calls in range(whole.calls) if deep else [*draw.sample(range(whole.calls), 20), *late]:
+        after = cut(file_system_of(files), calls)
+        if draw.random() < 0.5:  # the next one is killed while it clears, or later
+            after = cut(after, draw.choice([draw.randrange(60), draw.randrange(whole.calls)]))
+        counts["inputs"] += 1
+        is_beside = after.exists(f"{OUTPUT}.detached.jsonl")
+        try:
+            EventStore.open(OUTPUT, [Shelf()], read_only=True, file_system=after).close()
+            counts["whole"] += 1
+        except NotAStoreError:
+            counts["left beside"] += is_beside
+            again = repair_store(PATH, OUTPUT, [Shelf()], file_system=after)
+            assert again.detached == report.detached
+        assert _outcome(after) == expected
+        assert verify_store(OUTPUT, [Shelf()], file_system=after).revision == report.revision
+    assert min(counts.values()) > 0
+    record_proof(
+        "repair killed and run again", inputs=counts["inputs"], refused=0, files_left_behind=0
+    )
+
+
+def _killed_with_a_file_beside(files: Files) -> SimulatedFileSystem:
+    file_system = file_system_of(files)
+
+    def fault(call: Call) -> None:
+        if call.name == "sync" and call.path == f"{OUTPUT}.detached.jsonl":
+            file_system.cut_power()
+
+    file_system.fault = fault
+    with pytest.raises(PowerCutError):
+        repair_store(PATH, OUTPUT, [Shelf()], file_system=file_system)
+    after = file_system.after_kill()
+    assert after.exists(f"{OUTPUT}.detached.jsonl")
+    return after
+
+
+def test_a_power_cut_after_the_file_was_cleared_away_does_not_bring_it_back_for_ever() -> None:
+    beside = f"{OUTPUT}.detached.jsonl"
+    draw = random.Random(0)
+    for calls in range(12):
+        file_system = _killed_with_a_file_beside(_damaged())
+
+        def fault(call: Call, after: int = calls, cut: SimulatedFileSystem = file_system) -> None:
+            if call.name == "remove" and call.path == beside:
+                cut.cut_power(after_calls=after)
+
+        file_system.fault = fault
+        with pytest.raises(PowerCutError):
+            repair_store(PATH, OUTPUT, [Shelf()], file_system=file_system)
+        for image in file_system.images(8, draw):
+            repair_store(
+                PATH, OUTPUT, [Shelf()], file_system=SimulatedFileSystem(image.medium.copy())
+            )
+
+
+def test_whatever_is_made_at_the_path_of_a_repair_that_was_cut_clears_its_file_away() -> None:
+    file_system = _killed_with_a_file_beside(_damaged())
+    with EventStore.create(OUTPUT, [Shelf()], purpose="import", file_system=file_system):
+        pass
+    assert not file_system.exists(f"{OUTPUT}.detached.jsonl")
+    assert not file_system.exists(f"{OUTPUT}/MAKING")
+
+
+def test_a_file_that_the_mark_does_not_name_is_never_removed() -> None:
+    beside, elsewhere = f"{OUTPUT}.detached.jsonl", "/elsewhere.detached.jsonl"
+    # By a mark of another place: the half made store was moved there.
+    moved = _killed_with_a_file_beside(_damaged())
+    moved.make_directory("/elsewhere")
+    moved.rename(f"{OUTPUT}/MAKING", "/elsewhere/MAKING")
+    write_file(moved, elsewhere, b"precious")
+    with pytest.raises(StoreExistsError, match="detached"):
+        repair_store(PATH, "/elsewhere", [Shelf()], file_system=moved)
+    assert moved.medium.files()[elsewhere] == b"precious"
+    # By a mark that was cut before it named one, or whose first line looks as if it did.
+    for content in (b"repair of /old\n", b"", f'beside: "{beside}"\n'.encode()):
+        unnamed = file_system_of(_damaged())
+        unnamed.make_directory(OUTPUT)
+        write_file(unnamed, f"{OUTPUT}/MAKING", content)
+        write_file(unnamed, beside, b"precious")
+        with pytest.raises(StoreExistsError, match="detached"):
+            repair_store(PATH, OUTPUT, [Shelf()], file_system=unnamed)
+        assert unnamed.medium.files()[beside] == b"precious"
+
+
+def test_a_file_that_is_put_beside_the_output_meanwhile_stays_and_the_repair_fails() -> None:
+    file_system = file_system_of(_damaged())
+    beside = f"{OUTPUT}.detached.jsonl"
+
+    def fault(call: Call) -> None:
+        if call.name == "create" and call.path == beside:
+            file_system.fault = None
+            write_file(file_system, beside, b"precious")
+
+    file_system.fault = fault
+    with pytest.raises(StoreExistsError, match="meanwhile"):
+        repair_store(PATH, OUTPUT, [Shelf()], file_system=file_system)
+    assert file_system.medium.files()[beside] == b"precious"
+    assert files_of(file_system, OUTPUT) == {}
 
 
 def test_a_detached_batch_says_all_that_was_logged() -> None:

@@ -168,7 +168,7 @@ MUTANTS = (
     Mutant(
         "no sync of the name of the detached batches",
         "eventstore/repair/detached.py",
-        "        target.sync_directory(parent(path))\n",
+        "    target.sync_directory(parent(file.path))\n",
         "",
     ),
     Mutant(
@@ -182,12 +182,6 @@ MUTANTS = (
         "eventstore/repair/repair.py",
         "    if reasons:\n",
         "    if False:\n",
-    ),
-    Mutant(
-        "a failed repair leaves the detached batches",
-        "eventstore/repair/detached.py",
-        "            target.remove(path)\n",
-        "            pass\n",
     ),
     Mutant(
         "no sync of a repaired segment",
@@ -1010,6 +1004,42 @@ MUTANTS = (
         MAKING,
         "                _clear(held, path)\n                sync_names_above",
         "                sync_names_above",
+    ),
+    Mutant(
+        "a failed repair leaves the detached batches",
+        MAKING,
+        "    _clear_beside(held, path)\n    _clear(held, path)\n",
+        "    _clear(held, path)\n",
+    ),
+    Mutant(
+        "the file beside a store may be there before the mark names it",
+        MAKING,
+        "        mark.sync()\n        try:\n",
+        "        try:\n",
+    ),
+    Mutant(
+        "a mark is written anew before what the old one names is gone",
+        MAKING,
+        "                _clear_beside(held, path)\n                _mark(held, path, purpose)\n",
+        "                _mark(held, path, purpose)\n                _clear_beside(held, path)\n",
+    ),
+    Mutant(
+        "the file beside a store is gone in the cache only when the mark is written anew",
+        MAKING,
+        "        held.sync_directory(parent(beside))\n",
+        "",
+    ),
+    Mutant(
+        "any mark gives away the file beside",
+        MAKING,
+        "    if _claim(beside) in lines[1:]:\n",
+        "    if lines:\n",
+    ),
+    Mutant(
+        "a mark goes on naming a file that somebody else has put there",
+        MAKING,
+        "            mark.truncate(mark_bytes)\n",
+        "",
     ),
     Mutant(
         "files that no store has are built upon",
