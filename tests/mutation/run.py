@@ -27,12 +27,12 @@ COPIED = ("eventstore", "projections", "tools", "tests", "pyproject.toml", "READ
 # Cheap ones first: most mutants fall there.
 SUITES = (
     "tests/engine",
-    "tests/snapshots",
-    "tests/schedules",
     "tests/crash/test_exploration.py",
     "tests/hygiene",
     "tests/damage",
+    "tests/snapshots",
     "tests/crash",
+    "tests/schedules",
     "tests/kernel",
     "tests/fuzz",
 )
