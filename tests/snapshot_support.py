@@ -36,9 +36,11 @@ def names(transaction: SnapshotTransaction, *filters: str) -> list[str]:
 
 
 def files_of(directory: Path) -> dict[str, str]:
-    """Digests of all files under a directory."""
+    """Digests of all files under a directory, but for what a LOCK says of who has it when."""
     return {
-        str(path.relative_to(directory)): hashlib.sha256(path.read_bytes()).hexdigest()
+        str(path.relative_to(directory)): (
+            "" if path.name == "LOCK" else hashlib.sha256(path.read_bytes()).hexdigest()
+        )
         for path in sorted(directory.rglob("*"))
         if path.is_file()
     }
