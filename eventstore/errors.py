@@ -15,8 +15,9 @@ class EventStoreError(Exception):
 class CorruptionError(EventStoreError):
     """Bytes on disk are damaged where an acknowledged batch, or its digest, must be.
 
-    Raised by an open, not one byte of the store was changed; by a compaction, the damaged file was
-    left as it is. A checkpoint that can't be read back was removed, and the store is as it was.
+    If an open raises it, not one byte of the store was changed; if a compaction does, the damaged
+    file was left as it is. A checkpoint that can't be read back was removed, and the store is as it
+    was.
 
     Attributes:
         path: the damaged file, or the directory where a file is missing.
