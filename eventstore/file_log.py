@@ -11,6 +11,7 @@ import dataclasses
 import logging
 import threading
 import time
+from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ from eventstore.errors import (
     StoreFailedError,
 )
 from eventstore.filesystem import FileSystem, is_full, join
-from eventstore.held import HeldFileSystem, hold
+from eventstore.held import HeldFileSystem, hold_fit
 from eventstore.judgement import decide
 from eventstore.locks import Latch
 from eventstore.log.seam import Head
@@ -35,7 +36,6 @@ from eventstore.log.spare import SpareKeeper
 from eventstore.log.writer import LogWriter, Segment, Ticket
 from eventstore.place import (
     full_disk_is_told,
-    require_local,
     require_made,
     require_no_directory_among_temporaries,
     require_own,
@@ -300,16 +300,10 @@ def open_file_log(
         FormatVersionError: the store has a newer format; not one byte was changed.
         StorageFullError: no space to make or to recover the store.
     """
-    if not options.allow_network_file_system:
-        require_local(file_system, path)
-    # Before a lock file is made in what may be anybody's directory; what counts comes under the
-    # lock. A making that fails may remove its directory meanwhile.
-    with contextlib.suppress(FileNotFoundError):
-        _require_place(file_system, path, options)
+    require = partial(_require_place, path=path, options=options)
     with full_disk_is_told(path, "free some space and open the store again"):
-        held = hold(file_system, path, lock_timeout_seconds)
+        held = hold_fit(file_system, path, options, lock_timeout_seconds, require)
         try:
-            _require_place(held, path, options)
             require_made(held, path, is_held=True)
             require_no_directory_among_temporaries(held, path)
             return open_held_log(held, path, options, replay, ends_hold=True)

@@ -21,16 +21,20 @@ import json
 import os
 import socket
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from eventstore import format as layout
 from eventstore.errors import StoreLockedError
 from eventstore.filesystem import HeldPath, join
 from eventstore.forwarding import ForwardingFileSystem
-from eventstore.place import make_root
+from eventstore.place import make_root, require_local
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from eventstore.filesystem import FileLock, FileSystem
+    from eventstore.options import StoreOptions
 
 _LOCK_POLL_SECONDS = 0.02
 _VANISHED_ROOTS_MAX = 10
@@ -90,6 +94,41 @@ class HeldFileSystem(ForwardingFileSystem):
     def release(self) -> None:
         """Let the next one have the store; does nothing the second time."""
         self._lock.release()
+
+
+def hold_fit(
+    file_system: FileSystem,
+    path: str,
+    options: StoreOptions,
+    timeout_seconds: float | None,
+    require: Callable[[FileSystem], None],
+) -> HeldFileSystem:
+    """Lock the place of a store that is as it must be.
+
+    Args:
+        file_system: where.
+        path: of the store.
+        options: say whether it may be on a network file system.
+        timeout_seconds: how long to wait for another holder; None not at all.
+        require: raises if the place is not as it must be.
+
+    Raises:
+        UnsupportedFileSystemError: the path is on a network file system.
+        NotAStoreError, StoreLockedError: as of `hold`.
+    """
+    if not options.allow_network_file_system:
+        require_local(file_system, path)
+    # Before a lock file is made in what may be anybody's directory; what counts comes under the
+    # lock. A making that fails may remove its directory meanwhile.
+    with suppress(FileNotFoundError):
+        require(file_system)
+    held = hold(file_system, path, timeout_seconds)
+    try:
+        require(held)
+        return held
+    except BaseException:
+        held.release()
+        raise
 
 
 def hold(file_system: FileSystem, path: str, timeout_seconds: float | None) -> HeldFileSystem:

@@ -17,15 +17,15 @@ from __future__ import annotations
 
 import contextlib
 import json
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from eventstore import format as layout
 from eventstore.errors import StoreExistsError
 from eventstore.filesystem import join, parent, read_file
-from eventstore.held import hold
+from eventstore.held import hold_fit
 from eventstore.place import (
     full_disk_is_told,
-    require_local,
     require_own,
     sync_names_above,
 )
@@ -113,16 +113,10 @@ def making(
         UnsupportedFileSystemError: the path is on a network file system.
         StorageFullError: there is no space.
     """
-    if not options.allow_network_file_system:
-        require_local(file_system, path)
-    # Before a lock file is made in what may be anybody's directory; what counts comes under the
-    # lock. Another making that fails may remove the directory meanwhile.
-    with contextlib.suppress(FileNotFoundError):
-        _require_free(file_system, path, options)
+    require = partial(_require_free, path=path, options=options)
     with full_disk_is_told(path, "free some space and do it again"):
-        held = hold(file_system, path, lock_timeout_seconds)
+        held = hold_fit(file_system, path, options, lock_timeout_seconds, require)
         try:
-            _require_free(held, path, options)
             try:
                 # While the mark that an earlier making has left still says what is its own.
                 _clear_beside(held, path)

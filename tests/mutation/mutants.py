@@ -983,9 +983,9 @@ MUTANTS = (
     ),
     Mutant(
         "the place is not looked at again under the lock",
-        MAKING,
-        "            _require_free(held, path, options)\n",
-        "",
+        "eventstore/held.py",
+        "    try:\n        require(held)\n",
+        "    try:\n        pass\n",
     ),
     Mutant(
         "the mark goes before what was written is gone",
