@@ -289,9 +289,10 @@ def test_a_power_cut_amid_the_clearing_away_never_uncovers_a_part(deep: bool) ->
         _fail_late(PATH, whole)
     draw = random.Random(0)
     places = range(1, len(whole.steps))
-    for place in places if deep else [*draw.sample(places, 30), *places[-25:]]:
+    for place in places if deep else [*draw.sample(places, 15), *places[-25:]]:
         at_step = SimulatedFileSystem(whole.steps[place].medium.copy())
-        for image in at_step.images(40 if deep else 3, draw):
+        # Near the end the names go, and each may be there still.
+        for image in at_step.images(40 if deep or place in places[-8:] else 2, draw):
             after = SimulatedFileSystem(image.medium.copy())
             with pytest.raises(NotAStoreError):
                 open_at(after, read_only=True)
