@@ -20,9 +20,12 @@ from eventstore import (
     StoreExistsError,
     StoreFailedError,
     StoreLockedError,
+    StoreOptions,
     repair_store,
     verify_store,
 )
+from eventstore.filesystem import local_file_system
+from eventstore.making import making
 from eventstore.testing import SimulatedFileSystem
 from eventstore.testing.faults import FailCall, Failure
 
@@ -222,6 +225,35 @@ def test_a_forked_child_can_neither_finish_nor_undo_what_its_parent_makes(tmp_pa
         with open_store(path) as store:
             assert balance(store) == 6
         path = tmp_path / "another"
+
+
+def test_a_forked_child_without_a_handle_can_neither_finish_nor_undo_a_making(
+    tmp_path: Path,
+) -> None:
+    """As a repair, which opens no store, is forked by what it calls to tell of its progress."""
+    path = str(tmp_path / "store")
+    parent = os.getpid()
+    for error in (None, ZeroDivisionError()):
+        try:
+            with making(local_file_system(), path, "a test", StoreOptions()) as held:
+                held.create(f"{path}/durable").close()
+                child = os.fork()
+                if not child:
+                    if error is not None:
+                        raise error
+                elif os.waitpid(child, 0)[1]:
+                    pytest.fail("the child believes that it has ended the making")
+                else:
+                    assert {"MAKING", "durable"} < set(os.listdir(path))
+                    raise LookupError
+        except (OSError, ZeroDivisionError):
+            if os.getpid() == parent:
+                raise
+            os._exit(0)
+        except LookupError:
+            assert not os.path.exists(path)
+        if os.getpid() != parent:
+            os._exit(1)
 
 
 def test_a_power_cut_leaves_nothing_or_what_says_it_is_unfinished_or_all(
