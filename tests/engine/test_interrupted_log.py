@@ -135,8 +135,11 @@ class Trials:
             self.failed += 1
             assert seen <= found <= before + 2
         else:
-            # What it was seen to be is what it is.
-            assert found == seen + later
+            # What it was seen to be is what it is. But a second interrupt can cut off that the
+            # handle fails: then a batch on its way becomes durable with the next one.
+            on_their_way = 2 if stopped and len(at) > 1 else 0
+            assert 0 <= found - seen - later <= on_their_way
+            assert found <= before + 2 + later
         assert min(seen, found) >= before + paid
         if not stopped:
             assert found == before + paid + later
