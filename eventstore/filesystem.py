@@ -563,6 +563,11 @@ class LocalFileLock:
         self._descriptors = [descriptor]
         self._process = os.getpid()
 
+    def __del__(self) -> None:
+        # An interrupt may come before anybody has the lock, or the handle that it is for.
+        if hasattr(self, "_process"):
+            self.release()
+
     def add(self, descriptor: int) -> None:
         """Hold another locked file as well."""
         self._descriptors.append(descriptor)

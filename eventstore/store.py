@@ -169,7 +169,12 @@ class EventStore:
             loading.start,
             lock_timeout_seconds=checked_timeout(lock_timeout, "lock_timeout"),
         )
-        return cls._loaded(directory, log, loading, known, options)
+        try:
+            return cls._loaded(directory, log, loading, known, options)
+        except BaseException:
+            # An interrupt: nobody has a handle to close.
+            log.close()
+            raise
 
     @classmethod
     @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import json
 import os
 import shutil
@@ -13,6 +14,7 @@ import pytest
 from engine_support import SMALL, add, balance, open_store, run_python, tree
 
 from eventstore import Retention, StoreFailedError, StoreLockedError
+from eventstore.forwarding import ForwardingFileSystem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -189,3 +191,24 @@ def test_a_lock_file_that_is_no_file_names_nobody(tmp_path: Path) -> None:
             make(path / "LOCK")
             with pytest.raises(StoreLockedError, match="another process, whose name is not"):
                 open_store(path)
+
+
+def test_an_open_that_is_interrupted_at_its_end_lets_go_of_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    open_store(tmp_path / "store").close()
+    with monkeypatch.context() as patch:
+        patch.setattr(ForwardingFileSystem, "call_in_forked_child", interrupted)
+        with pytest.raises(KeyboardInterrupt) as kept:
+            open_store(tmp_path / "store")
+    open_store(tmp_path / "store").close()
+    assert kept.tb is not None  # which holds all that the open has made
+
+
+def test_a_handle_that_nobody_has_lets_go_of_the_store(tmp_path: Path) -> None:
+    open_store(tmp_path / "store")
+    gc.collect()
+    open_store(tmp_path / "store").close()
