@@ -125,7 +125,7 @@ class Trials:
         paid = sum(acknowledged)
         self.length = self.stopper.count
         self.stopper.arm(error=self._error)
-        seen, later, has_failed = self._look(store)
+        seen, on_their_way, later, has_failed = self._look(store)
         store.close()
         with self._open() as store:
             self._balance = found = balance(store)
@@ -136,10 +136,9 @@ class Trials:
             assert seen <= found <= before + 2
         else:
             # What it was seen to be is what it is. But a second interrupt can cut off that the
-            # handle fails: then a batch on its way becomes durable with the next one.
-            on_their_way = 2 if stopped and len(at) > 1 else 0
-            assert 0 <= found - seen - later <= on_their_way
-            assert found <= before + 2 + later
+            # handle fails: then what was on its way becomes durable with the next batch, all of it.
+            assert found == seen + on_their_way + later
+            assert on_their_way == 0 or len(at) > 1
         assert min(seen, found) >= before + paid
         if not stopped:
             assert found == before + paid + later
@@ -162,18 +161,23 @@ class Trials:
             assert any(isinstance(cause, (self._error, StoreFailedError)) for cause in causes)
         return acknowledged, bool(stops)
 
-    def _look(self, store: EventStore) -> tuple[int, int, bool]:
-        """Return the balance, what one more commit has added, and whether the handle had failed."""
-        found: list[tuple[int, int, bool]] = []
+    def _look(self, store: EventStore) -> tuple[int, int, int, bool]:
+        """Return what is seen of a store, and what one more commit comes to.
+
+        These are the balance, the payments that were appended and are not shown, what one more
+        commit has added, and whether the handle had failed.
+        """
+        found: list[tuple[int, int, int, bool]] = []
 
         def look() -> None:
-            seen = balance(store)
+            seen, stats = balance(store), store.stats()
+            on_their_way = stats["revision"] - stats["durable_revision"]
             try:
                 add(store, 1)
             except StoreFailedError:
-                found.append((seen, 0, True))
+                found.append((seen, on_their_way, 0, True))
             else:
-                found.append((seen, 1, False))
+                found.append((seen, on_their_way, 1, False))
 
         self._in_time(look)
         return found[0]
