@@ -30,7 +30,12 @@ except ImportError as error:  # pragma: no cover - a test runs this in a process
     ) from error
 
 from eventstore.testing.domain import C, Domain, M
-from eventstore.testing.elsewhere import NotImportableError, payloads_of, problems_elsewhere
+from eventstore.testing.elsewhere import (
+    NotImportableError,
+    payloads_of,
+    problems_elsewhere,
+    refuse_in_child,
+)
 from eventstore.testing.explore import Depth, explore
 from eventstore.testing.purity import check_fold, check_ignores_unknown, watched
 from eventstore.testing.report import Checked, InconsistencyError
@@ -100,6 +105,7 @@ def check_crash_replay(
         InconsistencyError: with the smallest script that was found, and what is wrong after it;
             or with one that fails only sometimes, because something in the domain is not pure.
     """
+    refuse_in_child()
     failures: list[InconsistencyError] = []
     work = _Work(type(domain).__name__, progress)
     _require_unknown_ignored(domain)
@@ -181,8 +187,10 @@ def _require_unknown_ignored(domain: Domain[C, M]) -> None:
 def _fold_elsewhere(domain: Domain[C, M], work: _Work) -> str:
     """Fold the logs of all scripts in other processes; return how that went, in words."""
     logs = [log for _, log in work.logs]
+    if not logs:
+        return "no script has committed a batch that another process could fold"
     try:
-        for seed in _SEEDS_ELSEWHERE if logs else ():
+        for seed in _SEEDS_ELSEWHERE:
             for number, problem in enumerate(problems_elsewhere(domain, logs, seed)):
                 if problem is not None:
                     heading = "another process folds the batches of this script to other tables"
@@ -190,7 +198,9 @@ def _fold_elsewhere(domain: Domain[C, M], work: _Work) -> str:
                     found = InconsistencyError(problem)
                     raise _inconsistency(domain, script, heading, found, elsewhere=True)
     except NotImportableError as error:
-        return f"not folded in another process, where other hashes would show: {error}"
+        missed = f"not folded in another process, where other hashes would show: {error}"
+        _logger.warning("%s: %s", type(domain).__name__, missed)
+        return missed
     return "folded in other processes with the same result"
 
 

@@ -28,19 +28,36 @@ _SECONDS_MAX = 120
 _SEEDS_OF_ONE_STORE = 8
 _READY = b"the domain was imported\n"
 
+# Set in such a child, before it imports the domain.
+is_child = False
+
 _PROGRAM = """
 import os, sys
 sys.path[:] = {path!r}
 answers = os.fdopen(os.dup(1), "wb")
 os.dup2(2, 1)
+from eventstore.testing import elsewhere
+elsewhere.is_child = True
 from {module} import {outermost}
-from eventstore.testing.elsewhere import answer
-answer({name}().projections, answers)
+elsewhere.answer({name}().projections, answers)
 """
 
 
 class NotImportableError(Exception):
     """A domain can't be made in another process; the message says why."""
+
+
+def refuse_in_child() -> None:
+    """Refuse a check while a child imports the domain: it would start a child, and so on.
+
+    Raises:
+        NotImportableError: this process is such a child.
+    """
+    if is_child:
+        raise NotImportableError(
+            "its module calls the check whenever it is imported: put the call into a function, "
+            "or under `if __name__ == '__main__':`"
+        )
 
 
 def check_hash_seed(domain: Domain[Any, Any], store: EventStore) -> None:
@@ -50,6 +67,7 @@ def check_hash_seed(domain: Domain[Any, Any], store: EventStore) -> None:
         InconsistencyError: they differ; names the table and the row.
         NotImportableError: the domain can't be made in another process.
     """
+    refuse_in_child()
     payloads = payloads_of(store)
     for seed in range(_SEEDS_OF_ONE_STORE):
         problem = problems_elsewhere(domain, [payloads], str(seed))[0]

@@ -455,6 +455,19 @@ def test_a_domain_that_no_other_process_can_import_passes_and_says_so() -> None:
     assert "Here" in checked.other_process
 
 
+def test_where_no_batch_was_committed_nothing_is_said_to_have_been_folded() -> None:
+    class Silent(WordsDomain):
+        def execute(self, transaction: Any, command: str) -> None:
+            pass
+
+        def expect(self, model: Any, command: str) -> Any:
+            return model
+
+    checked = check_crash_replay(Silent(), settings=FEW, depth=SHALLOW)
+    assert checked.batches == 0
+    assert "no script has committed a batch" in checked.other_process
+
+
 class NeedsAnArgument(WordsDomain):
     def __init__(self, argument: int) -> None:
         self.argument = argument
@@ -464,6 +477,53 @@ def test_a_domain_that_is_made_with_arguments_passes_and_says_so() -> None:
     checked = check_crash_replay(NeedsAnArgument(1), settings=FEW, depth=SHALLOW)
     assert "not folded in another process" in checked.other_process
     assert "argument" in checked.other_process
+
+
+CHECKED_AT_IMPORT = """
+from hypothesis import settings
+from hypothesis import strategies as st
+from eventstore import Event, Projection, TableSpec
+from eventstore.testing import Domain, check_crash_replay
+
+class Words(Projection):
+    name, version, tables = "words", 1, (TableSpec("counts"),)
+    def apply(self, event, tables):
+        if event.type == "said":
+            tables["counts"].put(event.data, tables["counts"].get(event.data, 0) + 1)
+
+class Said(Domain):
+    projections = (Words(),)
+    def commands(self):
+        return st.just("a")
+    def execute(self, transaction, command):
+        transaction.emit(Event("said", command))
+    def initial(self):
+        return 0
+    def expect(self, model, command):
+        return model + 1
+    def observe(self, transaction):
+        return transaction.get("counts", "a", 0)
+
+some = settings(max_examples=20, derandomize=True)
+print(check_crash_replay(Said(), settings=some).other_process)
+"""
+
+
+def test_a_module_that_checks_while_it_is_imported_ends_and_is_told(tmp_path: Path) -> None:
+    (tmp_path / "checked_at_import.py").write_text(CHECKED_AT_IMPORT)
+    path = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
+    done = subprocess.run(
+        [sys.executable, "-c", "import checked_at_import"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "put the call into a function" in done.stdout
+    assert "put the call into a function" in done.stderr
 
 
 def test_an_exploration_says_which_projection_raises_on_unknown_events() -> None:

@@ -1107,4 +1107,10 @@ MUTANTS = (
         "        if isinstance(error, MemoryError) or not isinstance(error, Exception):\n",
         "        if not isinstance(error, Exception):\n",
     ),
+    Mutant(
+        "a check that an import makes starts a process that makes it again",
+        "eventstore/testing/elsewhere.py",
+        "    if is_child:\n",
+        "    if False:\n",
+    ),
 )
