@@ -113,26 +113,31 @@ def _read(
     sure_at = 0
     for span in image.spans[path]:
         # Padding holds nothing: it is made anew.
-        if not _has_record(content, whole[span.start : span.payload_end]):
+        place = _place_of(content, whole[span.start : span.payload_end])
+        if place < 0:
             has_marks = mark_of(whole) != b""
             is_sure &= has_marks or _is_same(content, whole, span.start, span.header_end)
             continue
         linked.add(span.revision + 1)
-        if is_sure or (sure_at == span.start and _is_same(content, whole, span.start, span.end)):
+        end = place + span.end - span.start
+        if is_sure or (sure_at == place and content[place:end] == whole[span.start : span.end]):
             readable.add(span.revision)
-        sure_at = span.end
+        sure_at = end
 
 
 def _is_same(content: bytes, whole: bytes, start: int, end: int) -> bool:
     return content[start:end] == whole[start:end]
 
 
-def _has_record(content: bytes, record: bytes) -> bool:
-    """Say whether a record is anywhere that one may begin: damage may have moved it."""
+def _place_of(content: bytes, record: bytes) -> int:
+    """Return where a record is, of all places that one may begin; damage may have moved it.
+
+    A damaged archive file may unpack to more or less than it held. -1 if it is nowhere.
+    """
     place = content.find(record)
     while place % RECORD_ALIGNMENT_BYTES and place >= 0:
         place = content.find(record, place + 1)
-    return place >= 0
+    return place
 
 
 def _readable_part(data: bytes) -> bytes:
