@@ -256,6 +256,7 @@ class _CheckpointReader:
     """Reads one checkpoint from its start to its end."""
 
     def __init__(self, file: File, *, with_digest: bool) -> None:
+        self._path = file.path
         self._window = Window(file)
         self._size_bytes = file.size_bytes()
         self._digest = hashlib.sha256() if with_digest else None
@@ -268,7 +269,7 @@ class _CheckpointReader:
         chunks = self._read_chunks(header, len(table_names), footer)
         tables = []
         for table, own, row_count in zip(table_names, chunks, footer.row_counts, strict=True):
-            rows = PackedRows(own, row_count)
+            rows = PackedRows(own, row_count, self._path)
             if self._digest is not None:
                 _check_rows(rows)
             tables.append((table, rows))
@@ -328,7 +329,7 @@ class _CheckpointReader:
             parts = layout.split_chunk(header, block, body, seed)
         except layout.MalformedError as error:
             raise layout.MalformedError(start_bytes, error.reason) from error
-        return header.table, header.row_count, PackedChunk(*parts)
+        return header.table, header.row_count, PackedChunk(*parts, self._path, start_bytes)
 
     def _take(self, size_bytes: int) -> bytes:
         data = self._window.read(self._offset_bytes, size_bytes)
@@ -340,9 +341,15 @@ class _CheckpointReader:
 
 def _unpack_table_names(packed: bytes) -> tuple[TableName, ...]:
     try:
-        return tuple(TableName(*table) for table in unpack_row(packed))
+        names = tuple(TableName(*table) for table in unpack_row(packed))
     except TypeError as error:
         raise DecodeError(f"the table list of a checkpoint is not one: {error}") from error
+    for name in names:
+        if tuple(map(type, name)) != (str, int, str):
+            raise DecodeError("the table list of a checkpoint names something else")
+    if len({name.table for name in names}) != len(names):
+        raise DecodeError("the table list of a checkpoint names a table twice")
+    return names
 
 
 def _check_rows(rows: PackedRows) -> None:

@@ -12,6 +12,7 @@ is bounded by the length of the input, and that by the batch cap of the log.
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Any
 
 import msgpack
@@ -36,6 +37,11 @@ INT_MIN, INT_MAX = -(2**63), 2**64 - 1
 
 _SCALARS = frozenset((type(None), bool, int, float, str, bytes))
 _KEY_TYPES = frozenset((int, str, bytes))
+_CONTAINERS = frozenset((list, dict))
+_NO_CONTAINERS = bytes([*range(0x80), *range(0xA0, 0xDC), *range(0xE0, 0x100)])
+"""The bytes that start no array and no map."""
+_BATCH_LEVELS = 3
+"""The batch, its events and an event: they stand around the data of an event."""
 _NO_METADATA = Metadata()
 _EMPTY_METADATA: bytes = msgpack.packb([None, None, None])
 _BATCH_PREFIX: bytes = msgpack.Packer().pack_array_header(2)
@@ -54,7 +60,7 @@ def encode_event(event: Event) -> bytes:
         packed: bytes = msgpack.packb([event.type, event.version, event.data], strict_types=True)
         # After packing, which ends at data that holds itself.
         _require_plain(event.data, list)
-    except (TypeError, ValueError, OverflowError) as error:
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise InvalidEventError(
             f"event {excerpt(event.type)} can't be logged: {error}; use None, bool, int (64 bits), "
             "float, str, bytes, list and dict, and nothing derived from them"
@@ -174,8 +180,9 @@ def decode_batch(payload: bytes | memoryview) -> tuple[Metadata, tuple[Event, ..
     Raises:
         DecodeError: the payload is not a batch.
     """
+    batch = unpack(payload)
     try:
-        metadata, packed_events = unpack(payload)
+        metadata, packed_events = batch
         events = tuple(
             Event(event_type, data, version) for event_type, version, data in packed_events
         )
@@ -184,6 +191,7 @@ def decode_batch(payload: bytes | memoryview) -> tuple[Metadata, tuple[Event, ..
         raise DecodeError(f"the payload is not a batch of events: {error}") from error
     if not all(type(event.type) is str and type(event.version) is int for event in events):
         raise DecodeError("the payload holds an event without a type or a version")
+    _require_shallow(payload, batch)
     return decoded, events
 
 
@@ -212,15 +220,65 @@ def unpack_row(packed: bytes | memoryview) -> Plain:
 
 
 def unpack_keys(packed: bytes | memoryview) -> list[Any]:
-    """Unpack the keys of a chunk of rows, arrays inside them as tuples.
+    """Unpack the keys of a chunk of rows.
 
     Raises:
-        DecodeError: the bytes are not an array.
+        DecodeError: the bytes are not an array of ascending keys.
     """
     keys = _unpack(packed, use_list=False)
     if type(keys) is not tuple:
         raise DecodeError("the keys of a chunk are not an array")
-    return list(keys)
+    return require_keys(list(keys))
+
+
+def require_keys(keys: list[Any]) -> list[Any]:
+    """Return the keys if they are of one kind, as `key_shape` lets them in, and none descends.
+
+    Called at the first touch of each chunk, so it goes through them in C only. That none stands
+    twice, which harms no reader, is for `PackedChunk.check`.
+
+    Raises:
+        DecodeError: they do not.
+    """
+    kinds = set(map(type, keys))
+    if kinds == {tuple}:
+        kinds = set(map(type, chain.from_iterable(keys)))
+    elif len(kinds) > 1:
+        raise DecodeError("the keys of a table are of several types")
+    if not _KEY_TYPES.issuperset(kinds):
+        raise DecodeError("what stands for a key can't be one")
+    try:
+        # Sorting what is sorted takes a third of the time of comparing neighbours.
+        ascend = keys == sorted(keys)
+    except TypeError as error:
+        raise DecodeError(f"the keys of a table do not sort: {error}") from error
+    if not ascend:
+        raise DecodeError("the keys of a table do not ascend")
+    return keys
+
+
+def _require_shallow(payload: bytes | memoryview, batch: Plain) -> None:
+    """Refuse a batch whose data is nested deeper than `encode_event` lets through.
+
+    Most of them can't be, by their length, or by the number of bytes that may start a list or dict.
+    """
+    levels_max = _BATCH_LEVELS + NESTING_LEVELS_MAX
+    if len(payload) <= levels_max:
+        return
+    if len(bytes(payload).translate(None, _NO_CONTAINERS)) <= levels_max:
+        return
+    level, levels = [batch], 0
+    while level:
+        if levels == levels_max:
+            raise DecodeError(f"the data is nested deeper than {NESTING_LEVELS_MAX} levels")
+        inner: list[Plain] = []
+        for each in level:
+            inner.extend(each.values() if type(each) is dict else each)
+        level, levels = [each for each in inner if type(each) in _CONTAINERS], levels + 1
+
+
+def _no_extension(code: int, data: bytes) -> Plain:
+    raise ValueError(f"an extension of type {code}, {len(data)} bytes")
 
 
 def _unpack(packed: bytes | memoryview, *, use_list: bool) -> Plain:
@@ -235,6 +293,7 @@ def _unpack(packed: bytes | memoryview, *, use_list: bool) -> Plain:
             max_array_len=limit,
             max_map_len=limit,
             max_ext_len=0,
+            ext_hook=_no_extension,
         )
     except (ValueError, TypeError, msgpack.UnpackException, RecursionError) as error:
         raise DecodeError(f"not valid msgpack: {error}") from error

@@ -550,6 +550,11 @@ def unpack_ends(ends: bytes) -> Sequence[int]:
     return _in_file_order(array(_UINT32_ARRAY_CODE, ends))
 
 
+def are_ends(ends: bytes, count: int) -> bool:
+    """Say whether there are so many ends of values."""
+    return len(ends) == _UINT32.size * count
+
+
 def end_of_value(ends: bytes, index: int) -> int:
     """Return where one of a chunk's values ends."""
     start = _UINT32.size * index

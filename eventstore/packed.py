@@ -14,7 +14,8 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from eventstore import format as layout
-from eventstore.codec import unpack_keys, unpack_row
+from eventstore.codec import DecodeError, require_keys, unpack_keys, unpack_row
+from eventstore.errors import CorruptionError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,11 +43,26 @@ class PackedChunk:
         keys: all keys, packed as one array.
         ends: for each row, where its value ends in `values`, packed (`format.pack_ends`).
         values: the packed values, one after the other.
+        path: of the checkpoint, for errors.
+        offset_bytes: where the chunk starts in it.
+
+    Raises:
+        DecodeError: the first key is no key.
     """
 
-    __slots__ = ("_ends", "_keys", "_packed_keys", "_values", "first_key")
+    __slots__ = ("_ends", "_keys", "_offset_bytes", "_packed_keys", "_path", "_values", "first_key")
 
-    def __init__(self, first_key: bytes, keys: bytes, ends: bytes, values: bytes) -> None:
+    def __init__(
+        self,
+        first_key: bytes,
+        keys: bytes,
+        ends: bytes,
+        values: bytes,
+        path: str,
+        offset_bytes: int,
+    ) -> None:
+        self._path = path
+        self._offset_bytes = offset_bytes
         self.first_key: Any = unpack_row(first_key)
         self._packed_keys = keys
         self._keys: list[Any] | None = None
@@ -55,9 +71,20 @@ class PackedChunk:
 
     @property
     def keys(self) -> list[Any]:
-        """All keys; unpacked the first time."""
+        """All keys; unpacked the first time.
+
+        Raises:
+            CorruptionError: they are no keys, or not as many as there are values.
+        """
         if self._keys is None:
-            self._keys = unpack_keys(self._packed_keys)
+            try:
+                keys = unpack_keys(self._packed_keys)
+            except DecodeError as error:
+                raise CorruptionError(self._path, self._offset_bytes, str(error)) from error
+            if keys[:1] != [self.first_key] or not layout.are_ends(self._ends, len(keys)):
+                reason = "a chunk of rows does not hold the keys that it states"
+                raise CorruptionError(self._path, self._offset_bytes, reason)
+            self._keys = keys
         return self._keys
 
     def value(self, index: int) -> bytes:
@@ -77,35 +104,51 @@ class PackedChunk:
         """Check that the parts belong together; O(rows).
 
         Raises:
-            AssertionError, ValueError: they do not.
+            AssertionError, ValueError, CorruptionError: they do not.
         """
-        if self.keys[:1] != [self.first_key]:
-            raise AssertionError("a chunk does not start with its first key")
         ends = [0, *layout.unpack_ends(self._ends)]
         if len(ends) != len(self.keys) + 1 or ends[-1] != len(self._values):
             raise AssertionError("a chunk does not have one value for each key")
+        if any(low == high for low, high in pairwise(self.keys)):
+            raise AssertionError("a chunk holds a key twice")
         if any(low > high for low, high in pairwise(ends)):
             raise AssertionError("a value in a chunk ends before it starts")
 
 
 class PackedRows:
-    """All chunks of one table, in key order."""
+    """All chunks of one table, in key order.
 
-    __slots__ = ("_chunks", "_first_keys", "row_count")
+    Args:
+        chunks: of the table.
+        row_count: how many rows they hold.
+        path: of the checkpoint.
 
-    def __init__(self, chunks: list[PackedChunk], row_count: int) -> None:
+    Raises:
+        DecodeError: the chunks are not in key order.
+    """
+
+    __slots__ = ("_chunks", "_first_keys", "path", "row_count")
+
+    def __init__(self, chunks: list[PackedChunk], row_count: int, path: str) -> None:
         self._chunks = chunks
-        self._first_keys = [chunk.first_key for chunk in chunks]
+        self._first_keys = require_keys([chunk.first_key for chunk in chunks])
         self.row_count = row_count
+        self.path = path
 
     def get(self, key: Any) -> bytes | Absent:
-        """Return the packed value of a key. O(log n), and O(chunk) on a chunk's first touch."""
-        number = bisect_right(self._first_keys, key) - 1
-        if number < 0:
+        """Return the packed value of a key. O(log n), and O(chunk) on a chunk's first touch.
+
+        A key of another type than these is not among them, as in a dictionary.
+        """
+        try:
+            number = bisect_right(self._first_keys, key) - 1
+            if number < 0:
+                return ABSENT
+            chunk = self._chunks[number]
+            keys = chunk.keys
+            index = bisect_left(keys, key)
+        except TypeError:
             return ABSENT
-        chunk = self._chunks[number]
-        keys = chunk.keys
-        index = bisect_left(keys, key)
         if index == len(keys) or keys[index] != key:
             return ABSENT
         return chunk.value(index)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from eventstore.packed import PackedRows
     from eventstore.projection import Projection
 
+_NOT_OF_PROJECTIONS = (CorruptionError, MemoryError)
+
 
 def start_state(projections: Sequence[Projection], checkpoint: Checkpoint | None) -> State:
     """Return the state at a checkpoint, or the empty one; stale tables start empty."""
@@ -61,7 +63,7 @@ def replay_record(state: State, record: Record) -> None:
             state.apply(event)
     except BaseException as error:
         state.rollback()
-        if isinstance(error, MemoryError) or not isinstance(error, Exception):
+        if not isinstance(error, Exception) or isinstance(error, _NOT_OF_PROJECTIONS):
             raise
         raise ProjectionError(
             f"revision {batch.revision} can't be replayed: {type(error).__name__}: {error}; "

@@ -46,8 +46,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 from sortedcontainers import SortedDict
 
 from eventstore.arguments import excerpt
-from eventstore.codec import INT_MAX, INT_MIN, key_shape, pack, require_plain_row, unpack_row
-from eventstore.errors import ProjectionError, TransactionClosedError
+from eventstore.codec import (
+    INT_MAX,
+    INT_MIN,
+    DecodeError,
+    key_shape,
+    pack,
+    require_plain_row,
+    unpack_row,
+)
+from eventstore.errors import CorruptionError, ProjectionError, TransactionClosedError
 from eventstore.locks import refuse_reentry
 from eventstore.packed import ABSENT, PackedRows
 from eventstore.thinning import Thinning
@@ -307,7 +315,14 @@ class Table:
             self._is_listing = False
         if self._packed is None:
             return changed, keys[-1] if keys else start, len(keys) == limit
-        packed = self._packed.slice(start, stop, limit, inclusive=inclusive)
+        try:
+            packed = self._packed.slice(start, stop, limit, inclusive=inclusive)
+        except TypeError as error:
+            reason = (
+                f"table {self.name!r} has no keys that compare with {excerpt(start)} and "
+                f"{excerpt(stop)}: the checkpoint is damaged, or this is no range of keys"
+            )
+            raise CorruptionError(self._packed.path, 0, reason) from error
         return _merged(changed, packed, start, limit)
 
     def take_rows(self, other: Table) -> None:
@@ -424,11 +439,23 @@ class Table:
         self._rows = SortedDict(list(dict.items(self._rows)))  # type: ignore[arg-type]
         self._is_torn = False
 
+    def _undecodable(self, key: Any, error: Exception) -> CorruptionError:
+        path = self._packed.path if self._packed is not None else ""
+        return CorruptionError(
+            path,
+            0,
+            f"{self._shown(key)} can't be decoded ({type(error).__name__}: {error}): the "
+            "checkpoint is damaged, or TableSpec.decode does not read what encode has written",
+        )
+
     def decoded(self, key: Any, value: Any) -> Any:
         """Return a value that may be packed, decoded but not kept so: for scans."""
         if type(value) is not bytes:
             return value
-        decoded = self._decode(key, unpack_row(value))
+        try:
+            decoded = self._decode(key, unpack_row(value))
+        except (*_UNFIT, DecodeError, RecursionError) as error:
+            raise self._undecodable(key, error) from error
         if type(decoded) is bytes:
             # It would be taken for a packed one.
             raise ProjectionError(f"{self._shown(key)}: TableSpec.decode must not return bytes")

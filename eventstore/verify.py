@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from eventstore import format as layout
 from eventstore.checkpoint import Checkpoint, examine_checkpoint, list_checkpoints
-from eventstore.codec import unpack_row
+from eventstore.codec import DecodeError, unpack_row
 from eventstore.errors import CorruptionError, ProjectionError
 from eventstore.filesystem import absolute, join, local_file_system, unreadable_is_damage
 from eventstore.judgement import (
@@ -478,7 +478,7 @@ class _Verification:
                 for key in replayed.keys() | held.keys()
                 if key not in held
                 or key not in replayed
-                or unpack_row(held[key]) != unpack_row(replayed[key])
+                or not _is_same_row(held[key], replayed[key])
             ]
             if differing:
                 path = join(self.path, layout.CHECKPOINTS_NAME)
@@ -487,7 +487,7 @@ class _Verification:
                         join(path, layout.checkpoint_name(checkpoint.revision)),
                         0,
                         f"table {name.table!r} differs from the replayed log in "
-                        f"{len(differing)} rows, {min(differing)!r} for one",
+                        f"{len(differing)} rows, {min(differing, key=repr)!r} for one",
                     )
                 )
         self.replayed_checkpoints += 1
@@ -523,3 +523,10 @@ class _Verification:
         problem = Problem(error.path, error.offset_bytes, error.reason)
         self._add(problem)
         return problem
+
+
+def _is_same_row(held: bytes, replayed: bytes) -> bool:
+    try:
+        return bool(unpack_row(held) == unpack_row(replayed))
+    except (DecodeError, RecursionError):
+        return False

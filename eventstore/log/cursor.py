@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from eventstore import format as layout
 from eventstore.errors import CompactedError, CorruptionError
-from eventstore.filesystem import join
+from eventstore.filesystem import is_no_file, join, unreadable_is_damage
 from eventstore.log.reader import (
     Position,
     Record,
@@ -109,7 +109,8 @@ class RecordCursor:
         for _ in range(_OPEN_ATTEMPTS):
             source = self._find()
             try:
-                return open_source(self._file_system, source), source
+                with unreadable_is_damage(source.path, is_no_file):
+                    return open_source(self._file_system, source), source
             except FileNotFoundError:
                 continue  # compaction moved it between the two calls
         raise CorruptionError(self._path, 0, f"segment {source.path} is listed but not there")

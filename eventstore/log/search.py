@@ -115,6 +115,8 @@ def find_mark(file: File, store_id: bytes) -> tuple[bytes, bool]:
     votes: Counter[bytes] = Counter()
     for start in range(layout.SEGMENT_HEADER_BYTES, size, _SLICE_BYTES):
         window = file.read(start, _SLICE_BYTES + layout.RECORD_HEADER_BYTES)
+        if not window.rstrip(b"\0"):
+            continue  # what is left of a sparse file would take a minute for each GiB
         for place in range(0, min(len(window), _SLICE_BYTES), _GRID_BYTES):
             mark = _stated_mark(window, place, framing)
             if mark is None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from eventstore import format as layout
 from eventstore.errors import CorruptionError
-from eventstore.filesystem import is_unreadable, join, read_file, unreadable_is_damage
+from eventstore.filesystem import is_unreadable, join, unreadable_is_damage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -95,21 +95,18 @@ class UnpackedFile(ReadOnlyFile):
     It is meant to be read forwards. Who goes back further than the part that is kept begins again.
     """
 
-    __slots__ = ("_data", "_kept", "_parts", "_size_bytes", "_start_bytes", "path")
+    __slots__ = ("_inflate", "_kept", "_packed", "_parts", "_size_bytes", "_start_bytes", "path")
 
-    def __init__(self, path: str, data: bytes) -> None:
-        """Check the whole stream.
+    def __init__(self, packed: File, inflate: Callable[[File], Iterator[bytes]]) -> None:
+        """Go through the whole stream once; the file belongs to this one from here on.
 
         Raises:
             CorruptionError: it can't be decompressed, or to more than a segment can hold.
         """
-        self.path = path
-        self._data = data
-        self._size_bytes = 0
-        for part in _inflated(path, data):
-            self._size_bytes += len(part)
-            if self._size_bytes > layout.SEGMENT_BYTES_LIMIT:
-                raise CorruptionError(path, 0, "the archive file holds more than any segment")
+        self.path = packed.path
+        self._packed = packed
+        self._inflate = inflate
+        self._size_bytes = sum(map(len, inflate(packed)))
         self._rewind()
 
     def read(self, offset_bytes: int, size_bytes: int) -> bytes:
@@ -132,12 +129,13 @@ class UnpackedFile(ReadOnlyFile):
         return self._size_bytes
 
     def close(self) -> None:
-        """Do nothing: the memory is freed with the object."""
+        """Release the packed file; does nothing the second time."""
+        self._packed.close()
 
     def _rewind(self) -> None:
         self._start_bytes = 0
         self._kept = bytearray()
-        self._parts = _inflated(self.path, self._data)
+        self._parts = self._inflate(self._packed)
 
 
 def list_segments(file_system: FileSystem, store_path: str) -> list[SegmentSource]:
@@ -181,10 +179,7 @@ def open_source(file_system: FileSystem, source: SegmentSource) -> File:
     """
     if not source.is_archived:
         return file_system.open(source.path)
-    if file_system.size_bytes(source.path) > _ARCHIVE_BYTES_LIMIT:
-        raise CorruptionError(source.path, 0, "the file is longer than any archived segment")
-    data = read_file(file_system, source.path, _ARCHIVE_BYTES_LIMIT)
-    return UnpackedFile(source.path, data)
+    return _unpacked(file_system, source.path, inflated)
 
 
 @contextlib.contextmanager
@@ -219,8 +214,7 @@ def open_readable_part(file_system: FileSystem, source: SegmentSource) -> tuple[
     try:
         return open_source(file_system, source), None
     except CorruptionError as error:
-        data = read_file(file_system, source.path, _ARCHIVE_BYTES_LIMIT)
-        return MemoryFile(source.path, _decompressed_part(data)), error.reason
+        return _unpacked(file_system, source.path, _salvaged), error.reason
 
 
 def compress(data: bytes) -> bytes:
@@ -229,50 +223,67 @@ def compress(data: bytes) -> bytes:
     return compressor.compress(data) + compressor.flush()
 
 
-def _inflated(path: str, data: bytes) -> Iterator[bytes]:
-    """Yield what a gzip stream holds, in parts.
+def inflated(file: File) -> Iterator[bytes]:
+    """Yield what an archive file holds, in parts.
 
     Raises:
-        CorruptionError: it is not one whole stream.
+        CorruptionError: it is not one whole gzip stream, or holds more than any segment.
     """
+    if file.size_bytes() > _ARCHIVE_BYTES_LIMIT:
+        raise CorruptionError(file.path, 0, "the file is longer than any archived segment")
     decompressor = zlib.decompressobj(_GZIP_WINDOW_BITS)
-    offset = 0
+    offset_bytes, left_bytes = 0, layout.SEGMENT_BYTES_LIMIT
     while not decompressor.eof:
         packed = decompressor.unconsumed_tail
         if not packed:
-            packed = data[offset : offset + _PACKED_SLICE_BYTES]
-            offset += len(packed)
+            packed = file.read(offset_bytes, _PACKED_SLICE_BYTES)
+            offset_bytes += len(packed)
         try:
             part = decompressor.decompress(packed, _PART_BYTES)
         except zlib.error as error:
-            raise CorruptionError(
-                path, 0, f"the archive file can't be decompressed: {error}"
-            ) from error
+            reason = f"the archive file can't be decompressed: {error}"
+            raise CorruptionError(file.path, 0, reason) from error
+        left_bytes -= len(part)
+        if left_bytes < 0:
+            raise CorruptionError(file.path, 0, "the archive file holds more than any segment")
         if part:
             yield part
         elif not packed:
             break
-    if not decompressor.eof or decompressor.unused_data or offset < len(data):
-        raise CorruptionError(path, 0, "the archive file is not one whole gzip stream")
+    is_whole = decompressor.eof and not decompressor.unused_data
+    if not is_whole or offset_bytes < file.size_bytes():
+        raise CorruptionError(file.path, 0, "the archive file is not one whole gzip stream")
 
 
-def _decompressed_part(data: bytes) -> bytes:
-    """Return what can be decompressed, whatever the header and the checksum of the stream say."""
+def _salvaged(file: File) -> Iterator[bytes]:
+    """Yield what can be decompressed, whatever the header and the checksum of the stream say."""
     decompressor = zlib.decompressobj(_RAW_WINDOW_BITS)
-    parts: list[bytes] = []
-    for start in range(_GZIP_HEADER_BYTES, len(data), _SALVAGE_SLICE_BYTES):
-        if sum(map(len, parts)) > layout.SEGMENT_BYTES_LIMIT:
-            break
-        part = data[start : start + _SALVAGE_SLICE_BYTES]
+    offset_bytes, left_bytes = _GZIP_HEADER_BYTES, layout.SEGMENT_BYTES_LIMIT
+    while left_bytes > 0 and (packed := file.read(offset_bytes, _SALVAGE_SLICE_BYTES)):
+        offset_bytes += len(packed)
         before = decompressor.copy()
         try:
-            parts.append(decompressor.decompress(part))
+            part = decompressor.decompress(packed)
         except zlib.error:
             # A call that meets an error gives nothing of what comes before it.
             with contextlib.suppress(zlib.error):
-                parts.extend(before.decompress(part[at : at + 1]) for at in range(len(part)))
+                yield from (before.decompress(packed[at : at + 1]) for at in range(len(packed)))
             break
-    return b"".join(parts)
+        left_bytes -= len(part)
+        yield part
+        if decompressor.eof:
+            break
+
+
+def _unpacked(
+    file_system: FileSystem, path: str, inflate: Callable[[File], Iterator[bytes]]
+) -> UnpackedFile:
+    file = file_system.open(path)
+    try:
+        return UnpackedFile(file, inflate)
+    except BaseException:
+        file.close()
+        raise
 
 
 def _names(file_system: FileSystem, directory: str) -> list[str]:

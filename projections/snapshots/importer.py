@@ -12,6 +12,7 @@ import dataclasses
 import fcntl
 import hashlib
 import os
+import stat
 from typing import TYPE_CHECKING, NamedTuple
 
 from eventstore import StoreExistsError, StoreOptions
@@ -66,8 +67,9 @@ def import_containerd(
         options: of the new store; the batch cap is raised as far as the import needs.
 
     Raises:
-        InvalidArgumentError: the file is damaged, or not a snapshotter's database; or a snapshot
-            has a name that none may be given here, such as one with a NUL character.
+        InvalidArgumentError: the file is damaged, larger than 1 GiB, or not a snapshotter's
+            database; or a snapshot has a name that none may be given here, such as one with a NUL
+            character.
         FailedPreconditionError: another process has it open for writing.
         AlreadyExistsError: something is at the store's path.
         StoreLockedError: another process has, or makes, a store there.
@@ -91,8 +93,22 @@ def import_containerd(
 
 
 def _read_database(path: str) -> bytes:
-    """Read the whole file, unless a bbolt writer has it open: it holds a lock then."""
-    with open(path, "rb") as file:
+    """Read the whole file, unless a bbolt writer has it open: it holds a lock then.
+
+    Raises:
+        InvalidArgumentError: it is no regular file, or larger than any database that fits.
+        FailedPreconditionError: another process has it open for writing.
+    """
+    # Without O_NONBLOCK, a pipe in the place of a file would block the open for ever.
+    with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise InvalidArgumentError(f"{path}: not a regular file; no store was made")
+        if status.st_size > _BATCH_BYTES_LIMIT:
+            raise InvalidArgumentError(
+                f"{path}: {status.st_size} bytes; a database of more than {_BATCH_BYTES_LIMIT} "
+                "does not fit into one batch; no store was made"
+            )
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -100,7 +116,7 @@ def _read_database(path: str) -> bytes:
                 f"{path}: another process (containerd?) has the database open for writing: stop "
                 "it, or import a copy of the file"
             ) from None
-        return file.read()
+        return file.read(status.st_size)
 
 
 def _with_room(options: StoreOptions | None, database_bytes: int) -> StoreOptions:

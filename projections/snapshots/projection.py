@@ -187,6 +187,8 @@ def _encode_row(row: Row) -> tuple[Any, ...]:
 
 
 def _decode_row(name: str, plain: tuple[Any, ...]) -> Row:
+    if type(name) is not str:
+        raise TypeError("a name must be a text")
     id_number, parent, kind, labels, created_ns, updated_ns, inodes, size = plain
     info = Info(name, parent, Kind(kind), _read_only(labels), created_ns, updated_ns)
     return str(id_number), info, Usage(inodes, size)

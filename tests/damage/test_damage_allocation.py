@@ -26,7 +26,7 @@ from damage_support import (
 
 from eventstore import CorruptionError, EventStore, StoreOptions
 from eventstore import format as layout
-from eventstore.log.segments import UnpackedFile, compress
+from eventstore.log.segments import MemoryFile, UnpackedFile, compress, inflated
 from eventstore.verify import verify_store
 
 if TYPE_CHECKING:
@@ -200,9 +200,9 @@ def test_an_archive_that_unpacks_to_more_than_any_segment_is_damage(
         packed = compress(image.contents[image.segments[0]].ljust(size, b"\0"))
         if is_damage:
             with pytest.raises(CorruptionError, match="more than any segment"):
-                UnpackedFile("archived", packed)
+                UnpackedFile(MemoryFile("archived", packed), inflated)
         else:
-            assert UnpackedFile("archived", packed).size_bytes() == size
+            assert UnpackedFile(MemoryFile("archived", packed), inflated).size_bytes() == size
 
 
 def test_a_durable_file_of_any_length_is_not_read_whole(tmp_path: Path) -> None:

@@ -252,9 +252,9 @@ def test_row_comes_back_with_tuples(value: Any) -> None:
     assert unpack_row(pack(value)) == value
 
 
-@given(st.lists(st.tuples(texts, st.integers(-(2**63), 2**64 - 1), st.binary())))
-def test_keys_come_back_with_tuples(values: list[Any]) -> None:
-    assert unpack_keys(pack(values)) == values
+@given(st.sets(st.tuples(texts, st.integers(-(2**63), 2**64 - 1), st.binary())))
+def test_keys_come_back_with_tuples(values: set[Any]) -> None:
+    assert unpack_keys(pack(sorted(values))) == sorted(values)
 
 
 def test_every_engine_error_is_an_event_store_error() -> None:

@@ -71,9 +71,16 @@ def packed_rows(rows: dict[Any, Any], chunk_rows: int) -> PackedRows:
         own = keys[start : start + chunk_rows]
         values = [pack(rows[key]) for key in own]
         chunks.append(
-            PackedChunk(pack(own[0]), pack(own), layout.pack_ends(values), b"".join(values))
+            PackedChunk(
+                pack(own[0]),
+                pack(own),
+                layout.pack_ends(values),
+                b"".join(values),
+                "/checkpoint",
+                0,
+            )
         )
-    return PackedRows(chunks, len(keys))
+    return PackedRows(chunks, len(keys), "/checkpoint")
 
 
 def state_of(rows: dict[Any, Any], chunk_rows: int = 3) -> State:

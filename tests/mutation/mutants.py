@@ -57,6 +57,8 @@ ELSEWHERE = "eventstore/testing/elsewhere.py"
 EXPLORE = "eventstore/testing/explore.py"
 IMPORTER = "projections/snapshots/importer.py"
 MAKING = "eventstore/making.py"
+CODEC = "eventstore/codec.py"
+PACKED = "eventstore/packed.py"
 
 MUTANTS = (
     # Syncs of files
@@ -604,8 +606,8 @@ MUTANTS = (
     Mutant(
         "an archive file may unpack to anything",
         "eventstore/log/segments.py",
-        "            if self._size_bytes > layout.SEGMENT_BYTES_LIMIT:\n",
-        "            if False:\n",
+        "        if left_bytes < 0:\n",
+        "        if False:\n",
     ),
     Mutant(
         "an archive file is unpacked as a whole",
@@ -1104,8 +1106,110 @@ MUTANTS = (
     Mutant(
         "no memory is taken for a projection that can't replay",
         "eventstore/replay.py",
-        "        if isinstance(error, MemoryError) or not isinstance(error, Exception):\n",
-        "        if not isinstance(error, Exception):\n",
+        "_NOT_OF_PROJECTIONS = (CorruptionError, MemoryError)\n",
+        "_NOT_OF_PROJECTIONS = (CorruptionError,)\n",
+    ),
+    Mutant(
+        "damage met in a replay is laid to the projection",
+        "eventstore/replay.py",
+        "_NOT_OF_PROJECTIONS = (CorruptionError, MemoryError)\n",
+        "_NOT_OF_PROJECTIONS = (MemoryError,)\n",
+    ),
+    Mutant(
+        "keys of a checkpoint are of any type",
+        CODEC,
+        "    if not _KEY_TYPES.issuperset(kinds):\n        raise Decode",
+        "    if False:\n        raise Decode",
+    ),
+    Mutant(
+        "keys of a checkpoint are in any order",
+        CODEC,
+        "        ascend = keys == sorted(keys)\n",
+        "        ascend = bool(sorted(keys)) or True\n",
+    ),
+    Mutant(
+        "a batch nests as deep as it likes",
+        CODEC,
+        "    _require_shallow(payload, batch)\n",
+        "",
+    ),
+    Mutant(
+        "an extension type of msgpack is unpacked",
+        CODEC,
+        "            ext_hook=_no_extension,\n",
+        "",
+    ),
+    Mutant(
+        "a chunk states another first key than it holds",
+        PACKED,
+        "            if keys[:1] != [self.first_key] or not layout",
+        "            if not layout",
+    ),
+    Mutant(
+        "a chunk holds more values than keys",
+        PACKED,
+        "[self.first_key] or not layout.are_ends(self._ends, len(keys)):\n",
+        "[self.first_key]:\n",
+    ),
+    Mutant(
+        "a key may stand twice in a chunk",
+        PACKED,
+        "        if any(low == high for low, high in pairwise(self.keys)):\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        "a key of another type is an error once the rows are packed",
+        PACKED,
+        "        except TypeError:\n            return ABSENT\n",
+        "        except ZeroDivisionError:\n            return ABSENT\n",
+    ),
+    Mutant(
+        "a range that packed keys do not compare with is a TypeError",
+        STATE,
+        "        except TypeError as error:\n            reason = (\n",
+        "        except ZeroDivisionError as error:\n            reason = (\n",
+    ),
+    Mutant(
+        "what decode raises for a hostile row goes through",
+        STATE,
+        "        except (*_UNFIT, DecodeError, RecursionError) as error:\n",
+        "        except DecodeError as error:\n",
+    ),
+    Mutant(
+        "a table list of a checkpoint may name anything",
+        CHECKPOINT,
+        "        if tuple(map(type, name)) != (str, int, str):\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        "a table list of a checkpoint may name a table twice",
+        CHECKPOINT,
+        "    if len({name.table for name in names}) != len(names):\n",
+        "    if False:\n",
+    ),
+    Mutant(
+        "a pipe in the place of a database is waited for",
+        IMPORTER,
+        " | os.O_NONBLOCK",
+        "",
+    ),
+    Mutant(
+        "a device is read as a database",
+        IMPORTER,
+        "        if not stat.S_ISREG(status.st_mode):\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        "a database of any length is read",
+        IMPORTER,
+        "        if status.st_size > _BATCH_BYTES_LIMIT:\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        "an archive file of any length is unpacked",
+        "eventstore/log/segments.py",
+        "    if file.size_bytes() > _ARCHIVE_BYTES_LIMIT:\n",
+        "    if False:\n",
     ),
     Mutant(
         "a check that an import makes starts a process that makes it again",
