@@ -99,8 +99,7 @@ def _read_database(path: str) -> bytes:
         InvalidArgumentError: it is no regular file, or larger than any database that fits.
         FailedPreconditionError: another process has it open for writing.
     """
-    # Without O_NONBLOCK, a pipe in the place of a file would block the open for ever.
-    with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
+    with open(path, "rb", opener=_opened_at_once) as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise InvalidArgumentError(f"{path}: not a regular file; no store was made")
@@ -117,6 +116,11 @@ def _read_database(path: str) -> bytes:
                 "it, or import a copy of the file"
             ) from None
         return file.read(status.st_size)
+
+
+def _opened_at_once(path: str, flags: int) -> int:
+    """Open a file; one that is a pipe without waiting for whoever writes into it."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _with_room(options: StoreOptions | None, database_bytes: int) -> StoreOptions:

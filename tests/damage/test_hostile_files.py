@@ -255,10 +255,14 @@ def test_what_stands_in_the_place_of_a_file_is_refused_in_words(
 
 
 @pytest.mark.parametrize("place", ["checkpoints", "archive", "wal"])
-def test_a_file_without_end_takes_little_memory(store: Path, tmp_path: Path, place: str) -> None:
+def test_a_file_without_end_takes_little_memory(
+    store: Path, tmp_path: Path, place: str, deep: bool
+) -> None:
     suffix = {"checkpoints": "ckpt", "archive": "log.gz", "wal": "log"}[place]
     _sparse(store / place / f"{2**63 + 5:020d}.{suffix}")
     for verb in ("check", "ls", "repair"):
+        if verb == "repair" and place == "wal" and not deep:
+            continue  # it goes through all the zeros: a quarter of a minute
         extra = ("--output", str(tmp_path / "new")) if verb == "repair" else ()
         done = _limited(verb, str(store), *extra)
         assert done.returncode in (0, DAMAGED)
