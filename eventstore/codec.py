@@ -235,7 +235,7 @@ def require_keys(keys: list[Any]) -> list[Any]:
     """Return the keys if they are of one kind, as `key_shape` lets them in, and none descends.
 
     Called at the first touch of each chunk, so it goes through them in C only. That none stands
-    twice, which harms no reader, is for `PackedChunk.check`.
+    twice, which harms no reader, is for `PackedRows.check`.
 
     Raises:
         DecodeError: they do not.

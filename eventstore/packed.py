@@ -109,8 +109,6 @@ class PackedChunk:
         ends = [0, *layout.unpack_ends(self._ends)]
         if len(ends) != len(self.keys) + 1 or ends[-1] != len(self._values):
             raise AssertionError("a chunk does not have one value for each key")
-        if any(low == high for low, high in pairwise(self.keys)):
-            raise AssertionError("a chunk holds a key twice")
         if any(low > high for low, high in pairwise(ends)):
             raise AssertionError("a value in a chunk ends before it starts")
 

@@ -315,14 +315,7 @@ class Table:
             self._is_listing = False
         if self._packed is None:
             return changed, keys[-1] if keys else start, len(keys) == limit
-        try:
-            packed = self._packed.slice(start, stop, limit, inclusive=inclusive)
-        except TypeError as error:
-            reason = (
-                f"table {self.name!r} has no keys that compare with {excerpt(start)} and "
-                f"{excerpt(stop)}: the checkpoint is damaged, or this is no range of keys"
-            )
-            raise CorruptionError(self._packed.path, 0, reason) from error
+        packed = self._packed.slice(start, stop, limit, inclusive=inclusive)
         return _merged(changed, packed, start, limit)
 
     def take_rows(self, other: Table) -> None:

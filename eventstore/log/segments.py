@@ -31,8 +31,6 @@ _PACKED_SLICE_BYTES = 64 * 1024
 _PART_BYTES = 1024 * 1024
 _BACKLOG_BYTES = 2 * 1024 * 1024
 """How far back can be read without beginning again."""
-_ARCHIVE_BYTES_LIMIT = layout.SEGMENT_BYTES_LIMIT + layout.SEGMENT_BYTES_LIMIT // 1000
-"""No archive file is longer: what can't be compressed grows by less."""
 
 
 class SegmentSource(NamedTuple):
@@ -229,8 +227,6 @@ def inflated(file: File) -> Iterator[bytes]:
     Raises:
         CorruptionError: it is not one whole gzip stream, or holds more than any segment.
     """
-    if file.size_bytes() > _ARCHIVE_BYTES_LIMIT:
-        raise CorruptionError(file.path, 0, "the file is longer than any archived segment")
     decompressor = zlib.decompressobj(_GZIP_WINDOW_BITS)
     offset_bytes, left_bytes = 0, layout.SEGMENT_BYTES_LIMIT
     while not decompressor.eof:

@@ -13,7 +13,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eventstore import Event, EventStore, Projection, ProjectionError, StoreOptions, TableSpec
+from eventstore import (
+    CorruptionError,
+    Event,
+    EventStore,
+    Projection,
+    ProjectionError,
+    StoreOptions,
+    TableSpec,
+)
 from eventstore import state as state_module
 from eventstore.arguments import excerpt
 from eventstore.testing import SimulatedFileSystem
@@ -279,6 +287,37 @@ def test_what_is_no_fault_of_a_value_comes_through_a_put_and_a_replay(
     raised.clear()
     with EventStore.open("/store", [Interrupted(pool)], file_system=files) as store:
         assert store.recovery.revision == 1
+
+
+def test_a_row_that_a_replay_can_not_decode_is_damage_and_no_fault_of_apply() -> None:
+    files, is_broken = SimulatedFileSystem(), []
+
+    def decode_or_fail(key: Any, plain: Any) -> Any:
+        if is_broken:
+            raise ValueError("nonsense")
+        return decode(key, plain)
+
+    class Reading(Pool):
+        tables = (
+            TableSpec(PLAIN),
+            TableSpec(CODED, encode=encode, decode=decode_or_fail),
+            TableSpec(SEEN),
+        )
+
+        def apply(self, event: Event, tables: Mapping[str, WritableTable]) -> None:
+            _ = tables[CODED].get("good")
+            super().apply(event, tables)
+
+    pool = [("good", Box(1)), ("other", Box(2))]
+    with EventStore.open("/store", [Reading(pool)], file_system=files) as store:
+        for number in (0, 1):
+            with store.transaction(writable=True) as tx:
+                tx.emit(Event("put", [CODED, number]))
+            if not number:
+                store.checkpoint()
+    is_broken.append(True)
+    with pytest.raises(CorruptionError, match="nonsense"):
+        EventStore.open("/store", [Reading(pool)], file_system=files)
 
 
 GOOD_ROWS: list[tuple[Any, Any]] = [

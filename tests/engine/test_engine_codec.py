@@ -20,6 +20,7 @@ from eventstore.codec import (
     encode_batch,
     encode_event,
     pack,
+    unpack,
     unpack_keys,
     unpack_row,
 )
@@ -260,3 +261,10 @@ def test_keys_come_back_with_tuples(values: set[Any]) -> None:
 def test_every_engine_error_is_an_event_store_error() -> None:
     assert issubclass(InvalidEventError, EventStoreError)
     assert issubclass(InvalidEventError, ValueError)
+
+
+@pytest.mark.parametrize("packed", [b"\xc7\x00\x05", b"\x91\xc7\x00\xff", b"\xd4\x05\x00"])
+def test_an_extension_type_is_no_value_even_if_it_holds_nothing(packed: bytes) -> None:
+    for read in (unpack, unpack_row):
+        with pytest.raises(DecodeError):
+            read(packed)

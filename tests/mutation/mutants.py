@@ -1152,22 +1152,10 @@ MUTANTS = (
         "[self.first_key]:\n",
     ),
     Mutant(
-        "a key may stand twice in a chunk",
-        PACKED,
-        "        if any(low == high for low, high in pairwise(self.keys)):\n",
-        "        if False:\n",
-    ),
-    Mutant(
         "a key of another type is an error once the rows are packed",
         PACKED,
         "        except TypeError:\n            return ABSENT\n",
         "        except ZeroDivisionError:\n            return ABSENT\n",
-    ),
-    Mutant(
-        "a range that packed keys do not compare with is a TypeError",
-        STATE,
-        "        except TypeError as error:\n            reason = (\n",
-        "        except ZeroDivisionError as error:\n            reason = (\n",
     ),
     Mutant(
         "what decode raises for a hostile row goes through",
@@ -1204,12 +1192,6 @@ MUTANTS = (
         IMPORTER,
         "        if status.st_size > _BATCH_BYTES_LIMIT:\n",
         "        if False:\n",
-    ),
-    Mutant(
-        "an archive file of any length is unpacked",
-        "eventstore/log/segments.py",
-        "    if file.size_bytes() > _ARCHIVE_BYTES_LIMIT:\n",
-        "    if False:\n",
     ),
     Mutant(
         "a check that an import makes starts a process that makes it again",
