@@ -180,11 +180,10 @@ class _Compaction:
             raise
         self._file_system.rename(temporary, target)
         self._file_system.sync_directory(self._archive_path)
-        copy = open_source(
-            self._file_system, SegmentSource(source.first_revision, target, is_archived=True)
-        )
-        if copy.read(0, copy.size_bytes()) != data:
-            raise CorruptionError(target, 0, "the archived copy differs from the segment")
+        archived = SegmentSource(source.first_revision, target, is_archived=True)
+        with contextlib.closing(open_source(self._file_system, archived)) as copy:
+            if copy.read(0, copy.size_bytes()) != data:
+                raise CorruptionError(target, 0, "the archived copy differs from the segment")
 
     def _verified_content(self, source: SegmentSource, following: SegmentSource) -> bytes:
         """Return a sealed segment up to the end of its records, all of them verified."""

@@ -11,6 +11,7 @@ import pytest
 from engine_support import SMALL, HookedFileSystem, add, balance, open_store, tree
 
 from eventstore import (
+    CorruptionError,
     EventStore,
     ForeignOwnerError,
     NotAStoreError,
@@ -166,7 +167,7 @@ def test_errors_name_the_whole_path(tmp_path: Path) -> None:
         [name, *_] = sorted((path / "archive").iterdir())
         name.rename(tmp_path / "taken")
         name.mkdir()
-        with pytest.raises(OSError, match=str(name)):
+        with pytest.raises(CorruptionError, match=str(name)):
             list(store.batches())
 
 
