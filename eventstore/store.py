@@ -544,9 +544,11 @@ class EventStore:
         """
         self._require_open()
         error = self._maintenance.error
+        # First: a follower catches up by it, which all of the rest then tells of.
+        shown_revision = self._shown_revision()
         return {
             **self._log.stats(),
-            "durable_revision": self._shown_revision(),
+            "durable_revision": shown_revision,
             "rows": {name: table.row_count() for name, table in self._state.tables.items()},
             "checkpoint_revision": self._newest_checkpoint_revision(),
             "failed": str(self._log.failure) if self._log.failure else None,

@@ -535,3 +535,12 @@ def use_until_closed(follower: EventStore, how: str, problems: list[object]) -> 
     except Exception as error:
         if type(error).__name__ != "StoreClosedError":
             problems.append(error)
+
+
+def test_figures_of_a_follower_are_of_one_moment(tmp_path: Path) -> None:
+    with open_store(tmp_path / "store") as store:
+        add(store, 1)
+        with open_store(tmp_path / "store", read_only=True) as follower:
+            add(store, 5)
+            stats = follower.stats()
+            assert stats["revision"] == stats["durable_revision"] == store.stats()["revision"]
