@@ -111,8 +111,8 @@ class CompactedError(EventStoreError):
 
     def __init__(self, asked_revision: int, oldest_revision: int) -> None:
         super().__init__(
-            f"revision {asked_revision} is no longer kept: retention has dropped it; "
-            f"the oldest one left is {oldest_revision}"
+            f"revision {asked_revision} is no longer kept: the oldest one left is "
+            f"{oldest_revision}; those before were dropped by retention or removed by hand"
         )
         self.asked_revision = asked_revision
         self.oldest_revision = oldest_revision

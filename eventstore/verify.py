@@ -77,6 +77,9 @@ class VerifyReport:
         batch_count: batches read, of a damaged segment those before the damage.
         checkpoint_count: checkpoints read.
         replayed_checkpoints: checkpoints that were compared with a replay of the log.
+        first_revision: of the oldest segment, archived ones included, by its name; 0 if there is
+            none. If it is more than 1, the batches before were dropped by retention, left out by
+            a repair or removed by hand: what is left looks the same.
         revision: of the last batch read.
     """
 
@@ -89,6 +92,7 @@ class VerifyReport:
     batch_count: int
     checkpoint_count: int
     replayed_checkpoints: int
+    first_revision: int
     revision: int
 
     @property
@@ -220,6 +224,7 @@ class _Verification:
             batch_count=self.batch_count,
             checkpoint_count=checkpoint_count,
             replayed_checkpoints=self.replayed_checkpoints,
+            first_revision=sources[0].first_revision if sources else 0,
             revision=self.revision,
         )
 
@@ -481,13 +486,14 @@ class _Verification:
                 or not _is_same_row(held[key], replayed[key])
             ]
             if differing:
+                rows_text = "1 row" if len(differing) == 1 else f"{len(differing)} rows"
                 path = join(self.path, layout.CHECKPOINTS_NAME)
                 self._add(
                     Problem(
                         join(path, layout.checkpoint_name(checkpoint.revision)),
                         0,
                         f"table {name.table!r} differs from the replayed log in "
-                        f"{len(differing)} rows, {min(differing, key=repr)!r} for one",
+                        f"{rows_text}, {min(differing, key=repr)!r} for one",
                     )
                 )
         self.replayed_checkpoints += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from typing import TYPE_CHECKING
 
@@ -136,3 +137,41 @@ def test_check_finds_a_segment_that_is_missing_where_an_open_reads(
     sorted((path / "wal").glob("*.log"))[1].unlink()
     assert call("ls", path).code == 3
     assert call("check", path, *option).code == 3
+
+
+@pytest.mark.parametrize("option", [[], ["--quick"]])
+def test_where_history_begins_is_said_since_removal_by_hand_looks_like_retention(
+    option: list[str], call: Call, tmp_path: Path
+) -> None:
+    path = tmp_path / "store"
+    with _grown(path) as store:
+        store.checkpoint()
+        _grow(store)
+        assert store.compact().archived > 2
+    whole = call("check", path, *option)
+    assert "history begins" not in whole.out
+    assert json.loads(call("check", path, *option, "--json").out)["first_revision"] == 1
+    oldest, _, following, *_ = sorted((path / "archive").iterdir())
+    first_kept = int(following.name.partition(".")[0])
+    oldest.unlink()
+    sorted((path / "archive").iterdir())[0].unlink()
+    result = call("check", path, *option)
+    assert (result.code, result.err) == (0, "")
+    assert result.out.splitlines()[-1] == "sound"
+    assert f"history begins at revision {first_kept}: " in result.out
+    assert "dropped by retention" in result.out
+    assert "removed by hand" in result.out
+    report = json.loads(call("check", path, *option, "--json").out)
+    assert (report["first_revision"], report["notes"]) == (first_kept, [])
+    repaired = call("repair", path, "--output", tmp_path / f"new{len(option)}")
+    assert repaired.code == 0
+    assert f"history begins at revision {first_kept}: " in repaired.out
+    result = call("ls", path, "--at", "1")
+    assert result.code == 1
+    assert "removed by hand" in result.err
+
+
+def test_a_sound_history_that_is_whole_is_repaired_without_a_word_of_where_it_begins(
+    call: Call, story: Path, tmp_path: Path
+) -> None:
+    assert "history begins" not in call("repair", story, "--output", tmp_path / "new").out

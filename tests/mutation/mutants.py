@@ -1199,4 +1199,16 @@ MUTANTS = (
         "    if is_child:\n",
         "    if False:\n",
     ),
+    Mutant(
+        "a verification says that every history begins at 1",
+        VERIFY,
+        "            first_revision=sources[0].first_revision if sources else 0,\n",
+        "            first_revision=1,\n",
+    ),
+    Mutant(
+        "a count of one is in the plural",
+        "tools/cli/wording.py",
+        "if count == 1 else",
+        "if False else",
+    ),
 )

@@ -31,6 +31,7 @@ SUITES = (
     "tests/hygiene",
     "tests/damage",
     "tests/snapshots",
+    "tests/cli",
     "tests/crash",
     "tests/schedules",
     "tests/kernel",

@@ -12,6 +12,7 @@ from tools.cli import output
 from tools.cli.arguments import json_option, store_argument
 from tools.cli.failures import DAMAGED
 from tools.cli.text import one_line
+from tools.cli.wording import counted, start_of_history
 
 if TYPE_CHECKING:
     from eventstore import VerifyReport
@@ -33,9 +34,12 @@ def command(context: click.Context, store: str, quick: bool, as_json: bool) -> N
     damage: a crash left it, no acknowledged batch is in it, and the next open cuts it. A store
     that is still being made is none yet: that exits with 10, as it does for every verb.
 
+    Where the history begins later than revision 1, that is said, and is no damage: when the oldest
+    batches are missing, nothing in the store tells whether retention dropped them or somebody did.
+
     JSON: is_sound, is_full, verdict (what an open would find: clean, torn tail or corrupt),
     problems [path, offset_bytes, reason], more_problems (how many are not listed), notes,
-    segment_count, batch_count, checkpoint_count, replayed_checkpoints, revision.
+    segment_count, batch_count, checkpoint_count, replayed_checkpoints, first_revision, revision.
     """
     with output.progress("checking batch") as show_count:
         report = verify_store(store, [SnapshotsProjection()], quick=quick, on_batch=show_count)
@@ -59,6 +63,7 @@ def _record(report: VerifyReport) -> dict[str, Any]:
         "batch_count": report.batch_count,
         "checkpoint_count": report.checkpoint_count,
         "replayed_checkpoints": report.replayed_checkpoints,
+        "first_revision": report.first_revision,
         "revision": report.revision,
     }
 
@@ -67,21 +72,26 @@ def _write(report: VerifyReport) -> None:
     for path, offset_bytes, reason in report.problems:
         output.write_line(one_line(f"damaged: {path}: at byte {offset_bytes}: {reason}"))
     if report.more_problems:
-        output.write_line(f"damaged: {report.more_problems} more problems, which are not listed")
+        more = counted(report.more_problems, "more problem")
+        output.write_line(f"damaged: {more}, not listed")
     for text in report.notes:
         output.write_line(one_line(f"note: {text}"))
     extent = "all of" if report.is_full else "what an open reads:"
     output.write_line(
-        f"read {extent} {report.segment_count} segments, {report.batch_count} batches up to "
-        f"revision {report.revision}, {report.checkpoint_count} checkpoints "
+        f"read {extent} {counted(report.segment_count, 'segment')}, "
+        f"{counted(report.batch_count, 'batch', 'batches')} up to revision {report.revision}, "
+        f"{counted(report.checkpoint_count, 'checkpoint')} "
         f"({report.replayed_checkpoints} compared with a replay)"
     )
+    if report.first_revision > 1:
+        output.write_line(start_of_history(report.first_revision))
     if report.is_sound:
         output.write_line("sound")
     else:
         is_refused = report.verdict is Verdict.CORRUPT
+        problems = counted(len(report.problems) + report.more_problems, "problem")
         output.write_line(
-            f"DAMAGED: {len(report.problems) + report.more_problems} problems; an open would "
+            f"DAMAGED: {problems}; an open would "
             f"{'refuse the store' if is_refused else 'do without what is damaged'}; nothing was "
             "changed: keep a copy of the store before anything else"
         )

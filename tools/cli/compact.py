@@ -11,6 +11,7 @@ from projections.snapshots import MetaStore
 from tools.cli import output
 from tools.cli.arguments import SECONDS, json_option, store_argument
 from tools.cli.text import format_size
+from tools.cli.wording import counted
 
 if TYPE_CHECKING:
     from eventstore import RecoveryReport
@@ -68,9 +69,9 @@ def command(store: str, wait_seconds: float, allow_foreign_owner: bool, as_json:
     output.write_fields(
         [
             ("checkpoint", f"at revision {revision}"),
-            ("archived", f"{report.archived} segments"),
-            ("dropped", f"{report.dropped} segments"),
-            ("removed", f"{report.checkpoints_removed} older checkpoints"),
+            ("archived", counted(report.archived, "segment")),
+            ("dropped", counted(report.dropped, "segment")),
+            ("removed", counted(report.checkpoints_removed, "older checkpoint")),
             _size_change(report.freed_bytes),
         ]
     )
@@ -85,14 +86,15 @@ def _size_change(freed_bytes: int) -> tuple[str, str]:
 def _mention_repairs(recovery: RecoveryReport) -> None:
     torn = recovery.torn_tail
     if torn is not None:
+        size = counted(torn.size_bytes, "byte")
         output.note(
-            f"cut a torn tail of {torn.size_bytes} bytes ({torn.reason}); no acknowledged batch "
-            f"was in it; kept in {torn.saved_path}"
+            f"cut a torn tail of {size} ({torn.reason}); no acknowledged batch was in it; kept in "
+            f"{torn.saved_path}"
         )
     for one in recovery.rebuilt:
         output.note(
-            f"projection {one.name} was rebuilt from revisions 1 to {one.revision}; the open took "
-            f"{recovery.seconds:.1f} s"
+            f"projection {one.name} was rebuilt from the batches up to revision {one.revision}; "
+            f"the open took {recovery.seconds:.1f} s"
         )
     for path in recovery.damaged_checkpoints:
         output.note(f"{path}: this checkpoint is damaged and was set aside")

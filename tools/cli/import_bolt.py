@@ -8,6 +8,7 @@ from projections.snapshots.importer import import_containerd
 from tools.cli import output
 from tools.cli.arguments import checked_path, checked_text, json_option, store_argument
 from tools.cli.text import printable
+from tools.cli.wording import counted
 
 
 @click.command("import-bolt")
@@ -33,6 +34,7 @@ def command(database: str, store: str, actor: str, as_json: bool) -> None:
     with output.progress("importing"):
         report = import_containerd(database, store, actor=actor)
     receipt = report.receipt
+    snapshots = counted(report.snapshot_count, "snapshot")
     if as_json:
         output.write_json(
             {
@@ -49,7 +51,7 @@ def command(database: str, store: str, actor: str, as_json: bool) -> None:
         return
     output.write_fields(
         [
-            ("imported", f"{report.snapshot_count} snapshots, the last id is {report.last_id}"),
+            ("imported", f"{snapshots}, the last id is {report.last_id}"),
             ("from", printable(database)),
             ("sha256", report.sha256),
             ("store", printable(store)),

@@ -12,6 +12,7 @@ from tools.cli import output
 from tools.cli.arguments import checked_path, json_option, store_argument
 from tools.cli.failures import DAMAGED
 from tools.cli.text import one_line, printable
+from tools.cli.wording import counted, start_of_history
 
 if TYPE_CHECKING:
     from eventstore import LostRevisions, RepairReport
@@ -81,18 +82,22 @@ def _record(report: RepairReport) -> dict[str, Any]:
 
 def _write(report: RepairReport, new_store: str) -> None:
     for path, offset_bytes, size_bytes, reason in report.damage[:_TEXT_ITEMS_MAX]:
-        place = f"{size_bytes} bytes at byte {offset_bytes}"
+        place = f"{counted(size_bytes, 'byte')} at byte {offset_bytes}"
         output.write_line(one_line(f"damaged: {path}: {place}: {reason}"))
     if more := len(report.damage[_TEXT_ITEMS_MAX:]):
-        output.write_line(f"damaged: {more} more places; --json lists up to {_JSON_ITEMS_MAX}")
+        places = counted(more, "more place")
+        output.write_line(f"damaged: {places}; --json lists up to {_JSON_ITEMS_MAX}")
     for lost in report.lost:
         output.write_line(f"lost: {_lost_text(lost)}")
     if report.detached.path is not None:
-        count = report.detached.batch_count
+        batches = counted(report.detached.batch_count, "batch", "batches")
         output.write_line(
-            f"detached: {count} {'batch' if count == 1 else 'batches'} that could be read but not "
+            f"detached: {batches} that could be read but not "
             f"kept, {_ranges_text(report.detached.revisions)}: in {printable(report.detached.path)}"
         )
+    oldest = min([report.first_revision, *(lost.first for lost in report.lost)])
+    if oldest > 1:
+        output.write_line(f"of the damaged store, {start_of_history(oldest)}")
     has_batches = report.first_revision <= report.revision
     start = report.checkpoint_revision
     output.write_fields(
@@ -113,7 +118,9 @@ def _ranges_text(ranges: tuple[tuple[int, int], ...]) -> str:
         for first, last in ranges[:_TEXT_ITEMS_MAX]
     ]
     more = len(ranges[_TEXT_ITEMS_MAX:])
-    return f"revisions {', '.join(texts)}{f' and {more} more ranges' if more else ''}"
+    is_one = len(ranges) == 1 and ranges[0][0] == ranges[0][1]
+    rest = f" and {counted(more, 'more range')}" if more else ""
+    return f"revision{'' if is_one else 's'} {', '.join(texts)}{rest}"
 
 
 def _lost_text(lost: LostRevisions) -> str:

@@ -11,6 +11,8 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 
+from tools.cli.wording import counted
+
 _NS_PER_SECOND = 1_000_000_000
 _UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 _NEEDS_QUOTES = re.compile(r'[\s"=]|^$')
@@ -69,7 +71,7 @@ def format_size(size_bytes: int) -> str:
         if abs(value) < 1024:
             break
         value, unit = value / 1024, larger
-    exact = f"{size_bytes} bytes"
+    exact = counted(size_bytes, "byte")
     return f"{exact} ({value:.1f} {unit})" if unit else exact
 
 

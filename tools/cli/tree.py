@@ -11,6 +11,7 @@ from tools.cli import output
 from tools.cli.arguments import at_option, json_option, store_argument
 from tools.cli.reading import rows, snapshots_at
 from tools.cli.text import printable
+from tools.cli.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -65,5 +66,5 @@ def _record(depth: int, snapshot_id: str, info: Info, usage: Usage) -> dict[str,
 
 def _label(snapshot_id: str, info: Info, usage: Usage) -> str:
     kind = "" if info.kind is Kind.COMMITTED else f"{info.kind}, "
-    size = f", {usage.size} bytes" if info.kind is Kind.COMMITTED else ""
+    size = f", {counted(usage.size, 'byte')}" if info.kind is Kind.COMMITTED else ""
     return f"{printable(info.name)}  ({kind}id {snapshot_id}{size})"
