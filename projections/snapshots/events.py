@@ -27,10 +27,34 @@ ID_COUNTER_IMPORTED = "snapshot.id-counter-imported"
 OF_ONE_SNAPSHOT = frozenset((CREATED, COMMITTED, UPDATED, REMOVED, IMPORTED))
 """The events that are about one snapshot, and carry its id."""
 
+FIELDS = {
+    CREATED: ("id", "kind", "key", "parent", "labels", "time_ns"),
+    COMMITTED: ("id", "key", "name", "parent", "labels", "inodes", "size", "time_ns"),
+    UPDATED: ("id", "name", "labels", "time_ns"),
+    REMOVED: ("id", "key"),
+    IMPORTED: (
+        "id",
+        "kind",
+        "name",
+        "parent",
+        "labels",
+        "inodes",
+        "size",
+        "created_ns",
+        "updated_ns",
+    ),
+    ID_COUNTER_IMPORTED: ("last_id",),
+}
+"""What the data of each event holds."""
+
 
 def id_in(event: Event) -> int | None:
-    """Return the id of the snapshot that an event is about; None for one of another kind."""
-    return event.data["id"] if event.type in OF_ONE_SNAPSHOT else None
+    """Return the id of the snapshot that an event is about; None if it is about none.
+
+    Whoever emits events by hand may have left the id out where the tables do not need it.
+    """
+    number = event.data.get("id") if event.type in OF_ONE_SNAPSHOT else None
+    return number if isinstance(number, int) else None
 
 
 def created(

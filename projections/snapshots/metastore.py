@@ -329,10 +329,10 @@ class MetaStore:
     def _ids_that_had(self, key: str, last_revision: int) -> set[int]:
         """Return the ids of all snapshots with a change that tells of a key."""
         return {
-            int(event.data["id"])
+            snapshot_id
             for batch in self._store.batches(self._store.oldest_revision(), last_revision)
             for event in batch.events
-            if event.type in events.OF_ONE_SNAPSHOT
+            if (snapshot_id := events.id_in(event)) is not None
             and key in (event.data.get("key"), event.data.get("name"))
         }
 

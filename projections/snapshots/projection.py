@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 from eventstore import Projection, TableSpec
 from projections.snapshots import events
+from projections.snapshots.errors import InvalidArgumentError, NotFoundError, SnapshotError
 from projections.snapshots.model import Info, Kind, Usage
+from projections.snapshots.validation import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -40,6 +42,8 @@ SEPARATOR = "\0"
 _AFTER_SEPARATOR = "\1"
 _NO_LABELS: Mapping[str, str] = MappingProxyType({})
 _NO_USAGE = Usage()
+_REFUSALS = (KeyError, TypeError, ValueError, AttributeError)
+"""What folding data raises that has not the fields, or not the types, of its event."""
 
 
 def index_range(*parts: str) -> tuple[str, str]:
@@ -69,49 +73,16 @@ class SnapshotsProjection(Projection):
         )
 
     def apply(self, event: Event, tables: Mapping[str, WritableTable]) -> None:
-        """Fold one event into the tables; events of other domains change nothing."""
-        data = event.data
-        match event.type:
-            case events.CREATED:
-                info = Info(
-                    data["key"],
-                    data["parent"],
-                    Kind(data["kind"]),
-                    _read_only(data["labels"]),
-                    data["time_ns"],
-                    data["time_ns"],
-                )
-                _insert(tables, (str(data["id"]), info, _NO_USAGE))
-                tables[COUNTERS].put(LAST_ID, data["id"])
-            case events.COMMITTED:
-                _delete(tables, data["key"])
-                info = Info(
-                    data["name"],
-                    data["parent"],
-                    Kind.COMMITTED,
-                    _read_only(data["labels"]),
-                    data["time_ns"],
-                    data["time_ns"],
-                )
-                usage = Usage(data["inodes"], data["size"])
-                _insert(tables, (str(data["id"]), info, usage))
-            case events.UPDATED:
-                _update(tables, data["name"], _read_only(data["labels"]), data["time_ns"])
-            case events.REMOVED:
-                _delete(tables, data["key"])
-            case events.IMPORTED:
-                info = Info(
-                    data["name"],
-                    data["parent"],
-                    Kind(data["kind"]),
-                    _read_only(data["labels"]),
-                    data["created_ns"],
-                    data["updated_ns"],
-                )
-                usage = Usage(data["inodes"], data["size"])
-                _insert(tables, (str(data["id"]), info, usage))
-            case events.ID_COUNTER_IMPORTED:
-                tables[COUNTERS].put(LAST_ID, data["last_id"])
+        """Fold one event into the tables; events of other domains change nothing.
+
+        Raises:
+            InvalidArgumentError: the event's data can't be right.
+            NotFoundError: it is about a snapshot that is not there.
+        """
+        try:
+            _fold(event, tables)
+        except _REFUSALS as error:
+            raise _refusal(event, tables, error) from error
 
     def check(self, tables: Mapping[str, ReadableTable]) -> None:
         """Check indexes, parents and ids against the snapshots; O(n).
@@ -138,6 +109,66 @@ class SnapshotsProjection(Projection):
         for table, keys in expected.items():
             if {key for key, _ in tables[table].items()} != keys:
                 raise AssertionError(f"index {table} does not agree with the snapshots")
+
+
+def _fold(event: Event, tables: Mapping[str, WritableTable]) -> None:
+    data = event.data
+    match event.type:
+        case events.CREATED:
+            info = Info(
+                data["key"],
+                data["parent"],
+                Kind(data["kind"]),
+                _read_only(data["labels"]),
+                data["time_ns"],
+                data["time_ns"],
+            )
+            _insert(tables, (str(data["id"]), info, _NO_USAGE))
+            tables[COUNTERS].put(LAST_ID, data["id"])
+        case events.COMMITTED:
+            _delete(tables, data["key"])
+            info = Info(
+                data["name"],
+                data["parent"],
+                Kind.COMMITTED,
+                _read_only(data["labels"]),
+                data["time_ns"],
+                data["time_ns"],
+            )
+            usage = Usage(data["inodes"], data["size"])
+            _insert(tables, (str(data["id"]), info, usage))
+        case events.UPDATED:
+            _update(tables, data["name"], _read_only(data["labels"]), data["time_ns"])
+        case events.REMOVED:
+            _delete(tables, data["key"])
+        case events.IMPORTED:
+            info = Info(
+                data["name"],
+                data["parent"],
+                Kind(data["kind"]),
+                _read_only(data["labels"]),
+                data["created_ns"],
+                data["updated_ns"],
+            )
+            usage = Usage(data["inodes"], data["size"])
+            _insert(tables, (str(data["id"]), info, usage))
+        case events.ID_COUNTER_IMPORTED:
+            tables[COUNTERS].put(LAST_ID, data["last_id"])
+
+
+def _refusal(event: Event, tables: Mapping[str, WritableTable], error: Exception) -> SnapshotError:
+    """Return what is raised for an event that can't be folded, since whoever made it was wrong."""
+    data, what = event.data, f"event {event.type!r}"
+    if not isinstance(data, dict):
+        return InvalidArgumentError(f"{what}: its data must be a dictionary, not {shown(data)}")
+    missing = [field for field in events.FIELDS[event.type] if field not in data]
+    if missing:
+        return InvalidArgumentError(f"{what}: its data lacks {', '.join(map(repr, missing))}")
+    what += f" of id {shown(data['id'])}" if "id" in data else ""
+    name = data["name"] if event.type == events.UPDATED else data.get("key")
+    if isinstance(error, KeyError) and isinstance(name, str) and name not in tables[SNAPSHOTS]:
+        return NotFoundError(f"{what}: there is no snapshot {shown(name)}")
+    return InvalidArgumentError(f"{what}: {type(error).__name__}: {error}")
 
 
 def _insert(tables: Mapping[str, WritableTable], row: Row) -> None:

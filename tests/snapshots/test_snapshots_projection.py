@@ -9,7 +9,16 @@ import pytest
 from snapshot_support import content, content_of, create_committed
 
 from eventstore import Event
-from projections.snapshots import Info, Kind, MetaStore, SnapshotsProjection, Usage
+from projections.snapshots import (
+    Info,
+    InvalidArgumentError,
+    Kind,
+    MetaStore,
+    NotFoundError,
+    SnapshotsProjection,
+    Usage,
+    events,
+)
 from projections.snapshots.projection import (
     BY_KIND,
     BY_LABEL,
@@ -141,3 +150,87 @@ def test_check_of_a_store_finds_an_index_that_disagrees(populated: MetaStore, in
         populated.check()
     rows[key] = value
     populated.check()
+
+
+def without(event: Event, field: str) -> Event:
+    return Event(event.type, {name: each for name, each in event.data.items() if name != field})
+
+
+EVENTS = {
+    event.type: event
+    for event in (
+        events.created(
+            id_number=9, kind=Kind.ACTIVE, key="k", parent="", labels={"a": "1"}, time_ns=1
+        ),
+        events.committed(
+            id_number=9, key="child", name="n", parent="", labels={}, usage=Usage(), time_ns=1
+        ),
+        events.updated(id_number=9, name="child", labels={}, time_ns=1),
+        events.removed(id_number=9, key="child"),
+        events.imported(id_number=9, info=Info("i", "", Kind.ACTIVE, {}, 1, 1), usage=Usage()),
+        events.id_counter_imported(9),
+    )
+}
+
+
+def test_every_event_has_the_fields_that_are_listed_for_it() -> None:
+    assert {name: tuple(event.data) for name, event in EVENTS.items()} == events.FIELDS
+
+
+@pytest.mark.parametrize("event", EVENTS.values(), ids=list(EVENTS))
+def test_an_event_that_lacks_a_field_is_refused_by_its_name_and_undone(
+    populated: MetaStore, event: Event
+) -> None:
+    before = content_of(populated)
+    for field in event.data:
+        if field == "id" and event.type in (events.UPDATED, events.REMOVED):
+            continue  # no table holds it
+        with populated.transaction(writable=True) as tx:
+            says = f"event '{event.type}': its data lacks '{field}'"
+            with pytest.raises(InvalidArgumentError, match=says):
+                tx.emit(without(event, field))
+            assert tx.receipt is None
+    assert content_of(populated) == before
+
+
+@pytest.mark.parametrize("name", [events.COMMITTED, events.UPDATED, events.REMOVED])
+def test_an_event_of_a_snapshot_that_is_not_there_is_refused_by_its_name(
+    populated: MetaStore, name: str
+) -> None:
+    event = EVENTS[name]
+    data = {field: "nobody" if each == "child" else each for field, each in event.data.items()}
+    says = f"event '{name}' of id 9: there is no snapshot 'nobody'"
+    with (
+        populated.transaction(writable=True) as tx,
+        pytest.raises(NotFoundError, match=says),
+    ):
+        tx.emit(Event(name, data))
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        (events.CREATED, {"kind": "third"}),
+        (events.CREATED, {"labels": 5}),
+        (events.CREATED, {"labels": {"a": 5}}),
+        (events.CREATED, {"key": 5}),
+        (events.CREATED, {"id": [1]}),
+        (events.REMOVED, {"key": ["child"]}),
+    ],
+)
+def test_an_event_with_a_field_of_another_kind_is_refused_by_its_name(
+    populated: MetaStore, name: str, data: dict[str, Any]
+) -> None:
+    before = content_of(populated)
+    event = Event(name, {**EVENTS[name].data, **data})
+    with (
+        populated.transaction(writable=True) as tx,
+        pytest.raises((InvalidArgumentError, NotFoundError), match=f"event '{name}' of id"),
+    ):
+        tx.emit(event)
+    assert content_of(populated) == before
+    with (
+        populated.transaction(writable=True) as tx,
+        pytest.raises(InvalidArgumentError, match=f"event '{name}': its data must be a dict"),
+    ):
+        tx.emit(Event(name, [1]))
