@@ -1,6 +1,8 @@
 """Every error of the engine.
 
-A message says what happened, where, and what to do next. An operation that raises one of these
+A message says what happened, where, and what to do next. Where what to do next is a call of this
+library, it stands apart (`EventStoreError.remedy`), so that a program whose user makes no calls can
+say something else. An operation that raises one of these
 has changed nothing, unless the class says otherwise; a checkpoint or a compaction goes step by
 step, and the steps before the error stay done.
 """
@@ -9,7 +11,18 @@ from __future__ import annotations
 
 
 class EventStoreError(Exception):
-    """Base of every error that the engine raises on its own account."""
+    """Base of every error that the engine raises on its own account.
+
+    Attributes:
+        what: what happened, and where.
+        remedy: what a program that uses the library can do about it, in terms of the library;
+            empty where `what` says all. The text of the error is both.
+    """
+
+    def __init__(self, what: str = "", remedy: str = "") -> None:
+        super().__init__(f"{what}; {remedy}" if remedy else what)
+        self.what = what
+        self.remedy = remedy
 
 
 class CorruptionError(EventStoreError):

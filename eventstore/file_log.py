@@ -337,8 +337,18 @@ def open_held_log(
         raise
     seconds = time.monotonic() - started
     report = log.recovery = dataclasses.replace(log.recovery, seconds=seconds)
-    if report.torn_tail or report.damaged_checkpoints:
-        _logger.warning("%s: recovered: %s", path, report)
+    torn = report.torn_tail
+    if torn is not None:
+        _logger.warning(
+            "%s: cut a torn tail of %d byte%s (%s); no acknowledged batch was in it; kept in %s",
+            path,
+            torn.size_bytes,
+            "" if torn.size_bytes == 1 else "s",
+            torn.reason,
+            torn.saved_path,
+        )
+    for checkpoint in report.damaged_checkpoints:
+        _logger.warning("%s: this checkpoint is damaged and was set aside", checkpoint)
     return log
 
 

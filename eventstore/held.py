@@ -164,8 +164,8 @@ def hold(file_system: FileSystem, path: str, timeout_seconds: float | None) -> H
             return HeldFileSystem(file_system, lock, path, made_root=made_root)
         if time.monotonic() >= deadline:
             raise StoreLockedError(
-                f"{path}: the store is held by {_holder_text(lock)}; stop it, wait for it, or "
-                "open with read_only=True"
+                f"{path}: the store is held by {_holder_text(lock)}",
+                "stop it, wait for it, or open with read_only=True",
             )
         time.sleep(_LOCK_POLL_SECONDS)
 

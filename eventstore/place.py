@@ -45,8 +45,9 @@ def require_local(file_system: FileSystem, path: str) -> None:
     if kind is not None:
         raise UnsupportedFileSystemError(
             f"{path}: on a file system of type {kind}, which is not known to be local: its locks "
-            "and syncs may not hold; put the store on a local disk, or take the risk with "
-            "StoreOptions(allow_network_file_system=True)"
+            "and syncs may not hold",
+            "put the store on a local disk, or take the risk with "
+            "StoreOptions(allow_network_file_system=True)",
         )
 
 
@@ -135,8 +136,8 @@ def require_own(file_system: FileSystem, path: str) -> None:
     for directory in (path, *(join(path, name) for name in layout.DIRECTORY_NAMES)):
         if file_system.is_directory(directory) and not file_system.owns(directory):
             raise ForeignOwnerError(
-                f"{directory}: belongs to another user than this process acts for; act as its "
-                "owner, or take the risk with StoreOptions(allow_foreign_owner=True)"
+                f"{directory}: belongs to another user than this process acts for",
+                "act as its owner, or take the risk with StoreOptions(allow_foreign_owner=True)",
             )
 
 

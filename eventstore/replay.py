@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from eventstore.arguments import excerpt
 from eventstore.codec import DecodeError, decode_batch
 from eventstore.errors import CorruptionError, ProjectionError
 from eventstore.event import Batch
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from eventstore.packed import PackedRows
     from eventstore.projection import Projection
 
-_NOT_OF_PROJECTIONS = (CorruptionError, MemoryError)
+_EXHAUSTED = (MemoryError, RecursionError)
+"""What the interpreter raises where it has no room left, whatever code is running then."""
 
 
 def start_state(projections: Sequence[Projection], checkpoint: Checkpoint | None) -> State:
@@ -55,21 +57,39 @@ def replay_record(state: State, record: Record) -> None:
     Raises:
         CorruptionError: the payload is no batch.
         ProjectionError: a projection can't apply what it once emitted.
+        MemoryError, RecursionError: the interpreter ran out of memory or stack; that says nothing
+            about batch or projection.
     """
     batch = decode_record(record)
+    applied = 0
     state.begin(is_replaying=True)
     try:
         for event in batch.events:
             state.apply(event)
+            applied += 1
     except BaseException as error:
         state.rollback()
-        if not isinstance(error, Exception) or isinstance(error, _NOT_OF_PROJECTIONS):
+        if not isinstance(error, Exception) or isinstance(error, CorruptionError):
             raise
+        place = f"revision {batch.revision} can't be replayed"
+        if isinstance(error, _EXHAUSTED):
+            raise _exhausted(error, place) from error
         raise ProjectionError(
-            f"revision {batch.revision} can't be replayed: {type(error).__name__}: {error}; "
-            "Projection.apply must accept every event it has ever accepted"
+            f"{place}: {type(error).__name__}: {error} (event {applied + 1} of "
+            f"{len(batch.events)}, {excerpt(batch.events[applied].type)})",
+            "Projection.apply must accept every event it has ever accepted",
         ) from error
     state.publish(state.commit(batch.revision, batch.digest, batch.time_ns))
+
+
+def _exhausted(error: Exception, place: str) -> Exception:
+    """Return what is raised where the interpreter had no room left for a replay."""
+    if isinstance(error, MemoryError):
+        return MemoryError(f"{place}: the interpreter ran out of memory: the whole state is in it")
+    return RecursionError(
+        f"{place}: the interpreter ran out of stack ({error}): call this from less deep, or raise "
+        "the recursion limit; an apply that calls itself without end looks the same"
+    )
 
 
 def decode_record(record: Record) -> Batch:

@@ -568,7 +568,8 @@ class EventStore:
         interrupt ends this, call it again.
 
         Raises:
-            WriterBusyError: this very thread has a write transaction that has not ended.
+            WriterBusyError: this is called inside a write transaction of the same thread: that must
+                end first.
             ReentrantUseError: a signal handler or a finalizer called this amid other work.
         """
         if self._has_let_go:
@@ -692,10 +693,11 @@ class EventStore:
             return
         names = ", ".join(map(repr, self._left_out))
         raise ProjectionError(
-            f"{self.path}: a checkpoint would lose the tables of projection {names}, which this "
-            f"handle was opened without: they are in the checkpoint at revision "
-            f"{self._left_out_revision} and lack what was committed since; open the store with it "
-            "too, or, if it is needed no more, with StoreOptions(retired_projections=...)"
+            f"{self.path}: a checkpoint would lose the tables of projection {names}, which the "
+            "store was opened without: they are in the checkpoint at revision "
+            f"{self._left_out_revision} and lack what was committed since",
+            "open the store with it too, or, if it is needed no more, with "
+            "StoreOptions(retired_projections=...)",
         )
 
     def _packed_rows(self, view: View, name: str) -> Iterator[tuple[Any, bytes]]:

@@ -429,7 +429,7 @@ class _Verification:
             return problem if record.revision > self._base_revision else None
         except ProjectionError as error:
             self.state = None
-            self._add(Problem(record.path, record.offset_bytes, str(error)))
+            self._add(Problem(record.path, record.offset_bytes, error.what))
         return None
 
     def _end_replay(self) -> None:

@@ -130,12 +130,17 @@ class Turn:
         return holder is None or holder.was_left
 
     @property
+    def is_of_store(self) -> bool:
+        """Whether it is the store's own: it is being closed."""
+        return self.metadata is None
+
+    @property
     def is_of_this_thread(self) -> bool:
         """Whether the running thread has asked for it."""
         return self._thread is threading.current_thread()
 
     def __str__(self) -> str:
-        if self.metadata is None:
+        if self.metadata is None:  # as `is_of_store`
             return f"the store itself (thread {self._thread.name!r})"
         parts = [f"thread {self._thread.name!r}"]
         parts += [
@@ -212,7 +217,7 @@ class WriterLock:
         turn.gate = gate
         deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
         with self._mutex:
-            self._require_other_thread()
+            self._require_other_thread(turn)
             self._queue.append(turn)
         seconds = 0.0
         while True:
@@ -230,10 +235,15 @@ class WriterLock:
                     f"{self._turn or 'a transaction that has just ended'}"
                 )
 
-    def _require_other_thread(self) -> None:
+    def _require_other_thread(self, asking: Turn) -> None:
         """Refuse to wait for the running thread itself; the caller holds the mutex."""
         for turn in filter(None, (self._turn, *self._queue)):
             if turn.is_of_this_thread and not turn.is_gone:
+                if asking.is_of_store and not turn.is_of_store:
+                    raise WriterBusyError(
+                        f"the store is being closed inside a transaction of this thread, {turn}: "
+                        "commit it or roll it back, then close the store"
+                    )
                 does = "holds" if turn is self._turn else "waits for"
                 raise WriterBusyError(
                     f"this thread already {does} the writer lock, by {turn}: commit it or roll it "

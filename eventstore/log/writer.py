@@ -329,9 +329,10 @@ class LogWriter:
         """Return a higher cap if the options have raised it since this segment was started."""
         if payload_bytes > self._batch_bytes_max:
             raise BatchTooLargeError(
-                f"the events of this transaction take {payload_bytes} bytes; one batch may take "
-                f"{self._batch_bytes_max}: split the transaction, or open the store with a higher "
-                "StoreOptions.batch_bytes_max"
+                f"the events of this transaction take {payload_bytes} bytes, and one batch at most "
+                f"{self._batch_bytes_max}",
+                "split the transaction, or open the store with a higher "
+                "StoreOptions.batch_bytes_max",
             )
         return self._batch_bytes_max
 

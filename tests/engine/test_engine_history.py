@@ -674,11 +674,36 @@ def test_projection_that_refuses_its_own_past_is_named(tmp_path: Path) -> None:
         open_account(tx, "a")
         deposit(tx, "a", 3)
     before = tree(path)
-    with pytest.raises(ProjectionError, match="revision 1 can't be replayed: OverflowError"):
+    says = (
+        r"revision 1 can't be replayed: OverflowError: too much "
+        r"\(event 2 of 2, 'money.deposited'\); Projection.apply must accept"
+    )
+    with pytest.raises(ProjectionError, match=says):
         EventStore.open(path, [Ledger(), Picky()], options=SMALL)
     assert tree(path) == before
     with open_store(path) as store:
         assert balance(store) == 3
+
+
+@pytest.mark.parametrize(("kind", "what"), [(RecursionError, "stack"), (MemoryError, "memory")])
+def test_an_interpreter_without_room_is_not_called_a_fault_of_the_projection(
+    kind: type[Exception], what: str, tmp_path: Path
+) -> None:
+    class Exhausted(Totals):
+        def apply(self, event: Any, tables: Any) -> None:
+            raise kind("no more")
+
+    path = tmp_path / "store"
+    with open_store(path) as store:
+        add(store, 1)
+    before = tree(path)
+    with pytest.raises(kind, match=f"revision 1 can't be replayed: .* ran out of {what}"):
+        EventStore.open(path, [Ledger(), Exhausted()], options=SMALL)
+    assert tree(path) == before
+    with open_store(path, read_only=True) as store:
+        with pytest.raises(kind, match=f"ran out of {what}"):
+            verify_store(path, [Ledger(), Exhausted()])
+        assert balance(store) == 1
 
 
 def test_projections_that_do_not_fit_together_are_refused(tmp_path: Path) -> None:

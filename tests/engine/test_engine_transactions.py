@@ -369,8 +369,11 @@ def test_store_is_not_closed_under_a_write_transaction_of_the_same_thread(
 ) -> None:
     tx = store.transaction(writable=True)
     tx.begin()
-    with pytest.raises(WriterBusyError):
+    says = "being closed inside a transaction of this thread, a write transaction .*then close"
+    with pytest.raises(WriterBusyError, match=says):
         store.close()
+    with pytest.raises(WriterBusyError, match="back before beginning another one"):
+        store.transaction(writable=True).begin()
     open_account(tx, "a")
     tx.commit()
     assert balances(store.transaction()) == {"a": 0}

@@ -45,7 +45,7 @@ def test_checkpoint_without_a_projection_that_can_not_be_rebuilt_is_refused(
     with EventStore.open(path, [Ledger()], options=options) as store:  # type: ignore[arg-type]
         add(store, 5)
         for work in (store.checkpoint, store.compact):
-            with pytest.raises(ProjectionError, match="'totals', which this handle was opened"):
+            with pytest.raises(ProjectionError, match="'totals', which the store was opened"):
                 work()
     with open_store(path, options=DROPPING) as store:
         assert balance(store) == 125

@@ -1211,4 +1211,34 @@ MUTANTS = (
         "if count == 1 else",
         "if False else",
     ),
+    Mutant(
+        "a store that is closed inside a transaction speaks of beginning one",
+        WRITER_LOCK,
+        "                if asking.is_of_store and not turn.is_of_store:\n",
+        "                if False:\n",
+    ),
+    Mutant(
+        "a projection is blamed for an interpreter without room",
+        "eventstore/replay.py",
+        "        if isinstance(error, _EXHAUSTED):\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        "a snapshot event that lacks a field is a bare KeyError",
+        "projections/snapshots/projection.py",
+        "        except _REFUSALS as error:\n",
+        "        except ZeroDivisionError as error:\n",
+    ),
+    Mutant(
+        "a snapshot event without an id stops the history",
+        "projections/snapshots/events.py",
+        'event.data.get("id") if',
+        'event.data["id"] if',
+    ),
+    Mutant(
+        "the command line tells which call of the library to make",
+        "tools/cli/failures.py",
+        "    remedy = _REMEDIES.get(type(error)) if error.remedy else None\n",
+        "    return str(error)\n    remedy = None\n",
+    ),
 )

@@ -40,7 +40,7 @@ def command(store: str, wait_seconds: float, allow_foreign_owner: bool, as_json:
     newest two checkpoints, and the segments after the older of them, stay as they are.
 
     Needs the lock: while a driver has the store open, it compacts by itself. Opening recovers the
-    store first; what that has cut or set aside is mentioned on stderr.
+    store first; what that has cut, set aside or rebuilt is mentioned on stderr.
 
     JSON: checkpoint_revision, archived, dropped, checkpoints_removed, freed_bytes (negative if
     the store takes more than before).
@@ -52,7 +52,7 @@ def command(store: str, wait_seconds: float, allow_foreign_owner: bool, as_json:
         output.progress("compacting"),
         MetaStore.open(store, lock_timeout=wait_seconds, options=options) as opened,
     ):
-        _mention_repairs(opened.recovery)
+        _mention_rebuilt(opened.recovery)
         report = opened.compact()
         revision = opened.stats()["checkpoint_revision"]
     if as_json:
@@ -83,18 +83,9 @@ def _size_change(freed_bytes: int) -> tuple[str, str]:
     return "freed", format_size(freed_bytes)
 
 
-def _mention_repairs(recovery: RecoveryReport) -> None:
-    torn = recovery.torn_tail
-    if torn is not None:
-        size = counted(torn.size_bytes, "byte")
-        output.note(
-            f"cut a torn tail of {size} ({torn.reason}); no acknowledged batch was in it; kept in "
-            f"{torn.saved_path}"
-        )
+def _mention_rebuilt(recovery: RecoveryReport) -> None:
     for one in recovery.rebuilt:
         output.note(
             f"projection {one.name} was rebuilt from the batches up to revision {one.revision}; "
             f"the open took {recovery.seconds:.1f} s"
         )
-    for path in recovery.damaged_checkpoints:
-        output.note(f"{path}: this checkpoint is damaged and was set aside")

@@ -1,5 +1,8 @@
 """Which error of the library is which exit code, and what the line about it says.
 
+What a program could do about an error, in calls of the library, is left out of the line: it says
+what somebody at a terminal can do.
+
 An error that is not listed here is a fault of the program and keeps its traceback.
 """
 
@@ -7,13 +10,34 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from eventstore import CorruptionError, EventStoreError, NotAStoreError, StoreLockedError
+from eventstore import (
+    BatchTooLargeError,
+    CorruptionError,
+    EventStoreError,
+    ForeignOwnerError,
+    NotAStoreError,
+    ProjectionError,
+    StoreLockedError,
+    UnsupportedFileSystemError,
+)
 from projections.snapshots import NotFoundError, SnapshotError
 
 FAILED = 1
 DAMAGED = 3
 NO_STORE = 10
 LOCKED = 11
+
+
+_REMEDIES: dict[type[EventStoreError], str] = {
+    StoreLockedError: "stop that process or wait for it; compact waits with --wait SECONDS",
+    ForeignOwnerError: "run this as the owner; compact has --allow-foreign-owner, for an owner who "
+    "must be trusted",
+    UnsupportedFileSystemError: "use a path on a local disk",
+    ProjectionError: "this command knows snapshots only, as of its release: use the release that "
+    "the driver has, or let the driver, which knows all of its store, do it",
+    BatchTooLargeError: "what is in the database does not fit into one batch; no store was made",
+}
+"""In the place of `EventStoreError.remedy`."""
 
 
 class Failure(NamedTuple):
@@ -31,15 +55,21 @@ class Failure(NamedTuple):
 def explain(error: Exception) -> Failure | None:
     """Return how the program ends with an error; None for an error that nobody expects."""
     match error:
+        case RecursionError():
+            return Failure(FAILED, str(error))
+        case MemoryError():
+            return Failure(FAILED, str(error) or "out of memory: the whole state must fit into it")
         case CorruptionError():
             return Failure(DAMAGED, str(error))
         case NotAStoreError():
             return Failure(NO_STORE, str(error))
         case StoreLockedError():
-            return Failure(LOCKED, str(error))
+            return Failure(LOCKED, _for_operators(error))
         case NotFoundError():
             return Failure(FAILED, f"{error}; `snapledger ls` shows what is there")
-        case EventStoreError() | SnapshotError():
+        case EventStoreError():
+            return Failure(FAILED, _for_operators(error))
+        case SnapshotError():
             return Failure(FAILED, str(error))
         case OSError(filename=None):
             return Failure(FAILED, f"{error.strerror or error}")
@@ -50,3 +80,9 @@ def explain(error: Exception) -> Failure | None:
             )
         case _:
             return None
+
+
+def _for_operators(error: EventStoreError) -> str:
+    """Return the text of an error with what can be done at a terminal, not in a program."""
+    remedy = _REMEDIES.get(type(error)) if error.remedy else None
+    return error.what if remedy is None else f"{error.what}; {remedy}"

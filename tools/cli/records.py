@@ -59,7 +59,8 @@ def event_record(event: Event) -> dict[str, Any]:
     """Return an event; of a domain that is not ours with its data as it is."""
     data = json_value(event.data)
     if event.type in events.OF_ONE_SNAPSHOT:
-        data["id"] = str(data["id"])
+        if "id" in data:
+            data["id"] = str(data["id"])
         for name in [name for name in data if name.endswith("_ns")]:
             data[name.removesuffix("_ns")] = format_time(data[name])
     elif event.type == events.ID_COUNTER_IMPORTED:
