@@ -1106,14 +1106,14 @@ MUTANTS = (
     Mutant(
         "no memory is taken for a projection that can't replay",
         "eventstore/replay.py",
-        "_NOT_OF_PROJECTIONS = (CorruptionError, MemoryError)\n",
-        "_NOT_OF_PROJECTIONS = (CorruptionError,)\n",
+        "_EXHAUSTED = (MemoryError, RecursionError)\n",
+        "_EXHAUSTED = (RecursionError,)\n",
     ),
     Mutant(
         "damage met in a replay is laid to the projection",
         "eventstore/replay.py",
-        "_NOT_OF_PROJECTIONS = (CorruptionError, MemoryError)\n",
-        "_NOT_OF_PROJECTIONS = (MemoryError,)\n",
+        " or isinstance(error, CorruptionError):\n",
+        ":\n",
     ),
     Mutant(
         "keys of a checkpoint are of any type",
