@@ -84,10 +84,13 @@ def replay_record(state: State, record: Record) -> None:
 
 def _exhausted(error: Exception, place: str) -> Exception:
     """Return what is raised where the interpreter had no room left for a replay."""
+    detail = f" ({error})" if str(error) else ""
     if isinstance(error, MemoryError):
-        return MemoryError(f"{place}: the interpreter ran out of memory: the whole state is in it")
+        return MemoryError(
+            f"{place}: the interpreter ran out of memory{detail}: the whole state is in it"
+        )
     return RecursionError(
-        f"{place}: the interpreter ran out of stack ({error}): call this from less deep, or raise "
+        f"{place}: the interpreter ran out of stack{detail}: call this from less deep, or raise "
         "the recursion limit; an apply that calls itself without end looks the same"
     )
 
