@@ -7,6 +7,8 @@ What the local one promises:
 - a file is never opened through a symbolic link, is closed on exec, and never takes the
   descriptors 0 to 2, so that a stray print can't land in the log;
 - directories are made 0700 and files 0600 whatever the umask;
+- what root makes in the locked directory of another user belongs to that user: else its owner could
+  no longer open what root has written;
 - a `HeldPath` is reached from the descriptor of the locked directory on, through no link;
 - `File.sync` reaches stable storage: fdatasync on Linux, F_FULLFSYNC on macOS.
 
@@ -428,6 +430,20 @@ def _low_descriptors_taken() -> Iterator[None]:
             os.close(placeholder)
 
 
+def _give_to_owner(path: str, descriptor: int) -> None:
+    """Give what this process has just made in a locked directory to the directory's owner.
+
+    Only root can, and only what it has made itself: what was there may be a link to a file of
+    another user, put there by the owner.
+    """
+    if os.geteuid() != 0 or not isinstance(path, HeldPath):
+        return
+    if isinstance(path.lock, LocalFileLock):
+        owner = path.lock.directory_status()
+        if owner.st_uid != 0:
+            os.fchown(descriptor, owner.st_uid, owner.st_gid)
+
+
 def _flocked(path: str, flags: int) -> int | None:
     """Return a descriptor with an exclusive flock; None if another one holds it."""
     descriptor = _open_descriptor(path, flags)
@@ -589,6 +605,14 @@ class LocalFileLock:
             raise _let_go()
         return descriptor
 
+    def directory_status(self) -> os.stat_result:
+        """Return the status of the locked directory."""
+        directory = self.open_directory("")
+        try:
+            return os.fstat(directory)
+        finally:
+            os.close(directory)
+
     def has_left(self, path: str) -> bool:
         """Say whether the directory of the locked file is no longer the one at a path."""
         try:
@@ -616,8 +640,13 @@ class LocalFileSystem:
     def create(self, path: str) -> File:
         """Make a new empty file, open for reading and writing; raise if there is one."""
         descriptor = _open_descriptor(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
-        # A umask can only take permissions away from the mode given to open.
-        os.fchmod(descriptor, _FILE_MODE)
+        try:
+            # A umask can only take permissions away from the mode given to open.
+            os.fchmod(descriptor, _FILE_MODE)
+            _give_to_owner(path, descriptor)
+        except BaseException:
+            os.close(descriptor)
+            raise
         return LocalFile(path, descriptor)
 
     def open(self, path: str, *, writable: bool = False) -> File:
@@ -674,6 +703,12 @@ class LocalFileSystem:
             # Only under a umask that denies its owner something; then it can't be opened either.
             if stat.S_IMODE(made.st_mode) & _DIRECTORY_MODE != _DIRECTORY_MODE:
                 os.chmod(name, _DIRECTORY_MODE, dir_fd=directory)
+        if os.geteuid() == 0:
+            descriptor = _open_directory(path)
+            try:
+                _give_to_owner(path, descriptor)
+            finally:
+                os.close(descriptor)
 
     def remove_directory(self, path: str) -> None:
         """Remove a directory, which must be empty."""
@@ -749,7 +784,7 @@ class LocalFileSystem:
         lock = LocalFileLock(directory)
         try:
             held_path = HeldPath(path, os.path.dirname(path), lock)
-            descriptor = _flocked(held_path, os.O_RDWR | os.O_CREAT)
+            descriptor = self._flocked_or_made(held_path)
             if descriptor is None:
                 lock.release()
                 return self._description_in(path)
@@ -763,6 +798,21 @@ class LocalFileSystem:
             lock.release()
             raise
         return lock
+
+    @staticmethod
+    def _flocked_or_made(path: HeldPath) -> int | None:
+        """Return a descriptor of a lock file with a flock; None if another one holds it."""
+        try:
+            descriptor = _flocked(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+        except FileExistsError:
+            return _flocked(path, os.O_RDWR)
+        if descriptor is not None:
+            try:
+                _give_to_owner(path, descriptor)
+            except BaseException:
+                os.close(descriptor)
+                raise
+        return descriptor
 
     def _description_in(self, path: str) -> bytes:
         """Return what the holder of a lock wrote, as far as it is of a sane length.

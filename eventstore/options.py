@@ -82,7 +82,8 @@ class StoreOptions:
             be local. Its locks, mapped files and syncs may then not hold what is promised; at
             most one machine must open the store, for writing or following.
         allow_foreign_owner: whether the store may be written to although its directories belong
-            to another user, who may then change under the writer's feet what it works on.
+            to another user, who may then change under the writer's feet what it works on. What root
+            makes there belongs to that user, like the store's directory.
     """
 
     segment_bytes: int = 16 * _MIB

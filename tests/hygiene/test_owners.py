@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+import tempfile
+import traceback
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from engine_support import SMALL, HookedFileSystem, add, balance, open_store, tree
@@ -22,6 +25,10 @@ from eventstore import (
 )
 from eventstore.filesystem import HeldPath, LocalFileSystem
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+ANOTHER = 12345
 ANY_OWNER = StoreOptions(segment_bytes=4096, background=False, allow_foreign_owner=True)
 SUBDIRECTORIES = ("wal", "checkpoints", "archive", "torn")
 
@@ -89,6 +96,80 @@ def test_directories_that_were_given_away_are_noticed(tmp_path: Path) -> None:
         with open_store(path, options=ANY_OWNER) as store:
             add(store, 1)
         assert (path / name).stat().st_uid == 12345
+
+
+def _as_user(user: int, act: Callable[[], object]) -> None:
+    """Do something in a child process that has become another user."""
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setgroups([])
+            os.setgid(user)
+            os.setuid(user)
+            act()
+            os._exit(0)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+@pytest.fixture
+def home_of_another() -> Iterator[Path]:
+    """Return a directory of another user, who can reach it, as pytest's own can't be."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        home = Path(name) / "home"
+        home.mkdir()
+        os.chown(home, ANOTHER, ANOTHER)
+        yield home
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can act for another user")
+def test_what_root_makes_in_a_store_of_another_user_does_not_lock_its_owner_out(
+    home_of_another: Path,
+) -> None:
+    path = home_of_another / "store"
+    _as_user(ANOTHER, lambda: _filled(path))
+    # All of these are made anew by an open.
+    for name in ("LOCK", "durable"):
+        (path / name).unlink()
+    (path / "torn").rmdir()
+    [*_, last] = sorted((path / "wal").glob("*.log"))
+    content = last.read_bytes()
+    end = len(content.rstrip(b"\0"))
+    end += -end % 8
+    last.write_bytes(content[:end] + b"\x01" * 40 + content[end + 40 :])
+    before = {each.name for each in path.rglob("*")}
+    with open_store(path, options=ANY_OWNER) as store:
+        add(store, 60)
+        assert store.compact().archived
+        assert {each.stat().st_uid for each in path.rglob("*")} == {ANOTHER}
+    made = [each for each in path.rglob("*") if each.name not in before]
+    assert {each.parent.name for each in made} == {"store", "wal", "checkpoints", "archive", "torn"}
+    assert {each.stat().st_gid for each in path.rglob("*")} == {ANOTHER}
+
+    def go_on() -> None:
+        with open_store(path) as store:
+            add(store, 60)
+            store.compact()
+            assert balance(store) == 300
+            assert store.verify().is_sound
+
+    _as_user(ANOTHER, go_on)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_root_gives_no_file_away_that_was_there(home_of_another: Path) -> None:
+    path = home_of_another / "store"
+    _as_user(ANOTHER, lambda: _filled(path))
+    precious = home_of_another / "of-root"
+    precious.write_bytes(b"")
+    (path / "LOCK").unlink()
+    os.link(precious, path / "LOCK")
+    with open_store(path, options=ANY_OWNER):
+        pass
+    assert precious.stat().st_uid == 0
 
 
 def test_directories_that_others_may_enter_are_closed_to_them_by_the_writer_only(

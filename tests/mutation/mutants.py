@@ -1241,4 +1241,16 @@ MUTANTS = (
         "    remedy = _REMEDIES.get(type(error)) if error.remedy else None\n",
         "    return str(error)\n    remedy = None\n",
     ),
+    Mutant(
+        "what root makes in a store of another user is root's",
+        FILE_SYSTEM,
+        "        if owner.st_uid != 0:\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        "root gives away a lock file that was there",
+        FILE_SYSTEM,
+        "            return _flocked(path, os.O_RDWR)\n        if descriptor is not None:\n",
+        "            descriptor = _flocked(path, os.O_RDWR)\n        if descriptor is not None:\n",
+    ),
 )

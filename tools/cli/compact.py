@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 @click.option(
     "--allow-foreign-owner",
     is_flag=True,
-    help="Work on a store whose directories belong to another user, who must be trusted.",
+    help="Work on a store whose directories belong to another user, who must be trusted. What root "
+    "makes there belongs to that user.",
 )
 @json_option
 def command(store: str, wait_seconds: float, allow_foreign_owner: bool, as_json: bool) -> None:
