@@ -2,9 +2,11 @@
 
 Works without the lock, beside a running writer: it judges only what was durable when it started.
 *Quick* reads what an open reads, the checkpoints by their checksums and the log after the newest
-one, and the headers of the segments before that in the log. *Full* reads every byte: every record
-and its place in the digest chain, from the oldest archived segment to the tail, the SHA-256 of each
-checkpoint, and it replays the log and compares the tables with those in each checkpoint.
+one, and headers and lengths of the segments before that in the log. It says how many it left
+unread: damage in those is met by no open, but by a compaction and by who looks at the past. *Full*
+reads every byte: every record and its place in the digest chain, from the oldest archived segment
+to the tail, the SHA-256 of each checkpoint, and it replays the log and compares the tables with
+those in each checkpoint.
 
 It goes on behind damage: each segment is judged by its own header and chain, and what only follows
 from damage that was listed already is not listed again. What an open would make of the store is
@@ -74,6 +76,7 @@ class VerifyReport:
         notes: what is unusual but legal, such as a torn tail that the next open will cut, and
             where the replay had to end.
         segment_count: segments whose records were read, archived ones included.
+        unread_segments: those whose records were not: earlier ones, by a quick verification.
         batch_count: batches read, of a damaged segment those before the damage.
         checkpoint_count: checkpoints read.
         replayed_checkpoints: checkpoints that were compared with a replay of the log.
@@ -89,6 +92,7 @@ class VerifyReport:
     more_problems: int
     notes: tuple[str, ...]
     segment_count: int
+    unread_segments: int
     batch_count: int
     checkpoint_count: int
     replayed_checkpoints: int
@@ -169,6 +173,7 @@ class _Verification:
         self.more_problems = 0
         self.notes: list[str] = []
         self.segment_count = 0
+        self.unread_segments = 0
         self.batch_count = 0
         self.revision = 0
         self.replayed_checkpoints = 0
@@ -200,7 +205,8 @@ class _Verification:
         first_opened = self._first_opened(sources)
         for number, source in enumerate(sources):
             if number < first_opened and self.quick:
-                self._check_header(source)
+                self._check_header(source, sources[number + 1])
+                self.unread_segments += 1
                 continue
             damage = self._read_segment(
                 source, is_first_opened=number == first_opened, is_last=source is sources[-1]
@@ -221,6 +227,7 @@ class _Verification:
             more_problems=self.more_problems,
             notes=tuple(self.notes),
             segment_count=self.segment_count,
+            unread_segments=self.unread_segments,
             batch_count=self.batch_count,
             checkpoint_count=checkpoint_count,
             replayed_checkpoints=self.replayed_checkpoints,
@@ -301,17 +308,28 @@ class _Verification:
         following = [source.first_revision for source in sources[1:]]
         return bisect_right(following, self._base_revision + 1)
 
-    def _check_header(self, source: SegmentSource) -> None:
-        """Check a segment by its header only; an archived one, which is compressed, not at all."""
+    def _check_header(self, source: SegmentSource, following: SegmentSource) -> None:
+        """Check a segment by its header and length; an archived one, compressed, not at all."""
         if source.is_archived:
             return
         try:
             with opened_source(self.file_system, source) as file:
                 header = read_segment_header(file)
+                size_bytes = file.size_bytes()
         except CorruptionError as error:
             self._add_error(error)
-        else:
-            self._add(misnamed(source, header) or self._foreign(source, header))
+            return
+        self._add(misnamed(source, header) or self._foreign(source, header))
+        try:
+            with opened_source(self.file_system, following) as file:
+                end_bytes = read_segment_header(file).predecessor_bytes
+        except CorruptionError:
+            return  # reported when that one is read
+        if size_bytes < end_bytes:
+            reason = (
+                f"the file ends here; the next segment states that its records end at {end_bytes}"
+            )
+            self._add(Problem(source.path, size_bytes, reason))
 
     def _foreign(self, source: SegmentSource, header: layout.SegmentHeader) -> Problem | None:
         if self.store_id in (None, header.store_id):

@@ -1253,4 +1253,16 @@ MUTANTS = (
         "            return _flocked(path, os.O_RDWR)\n        if descriptor is not None:\n",
         "            descriptor = _flocked(path, os.O_RDWR)\n        if descriptor is not None:\n",
     ),
+    Mutant(
+        "a quick verification takes a segment of any length",
+        VERIFY,
+        "        if size_bytes < end_bytes:\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        "a quick verification does not count what it leaves unread",
+        VERIFY,
+        "                self.unread_segments += 1\n",
+        "",
+    ),
 )

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 @click.option(
     "--quick",
     is_flag=True,
-    help="Read only what an open reads, and the headers of earlier segments.",
+    help="Read only what an open reads, and headers and lengths of earlier segments in the log: "
+    "damage in their records, which stops compaction and views of the past, is not found.",
 )
 @json_option
 @click.pass_context
@@ -39,7 +40,8 @@ def command(context: click.Context, store: str, quick: bool, as_json: bool) -> N
 
     JSON: is_sound, is_full, verdict (what an open would find: clean, torn tail or corrupt),
     problems [path, offset_bytes, reason], more_problems (how many are not listed), notes,
-    segment_count, batch_count, checkpoint_count, replayed_checkpoints, first_revision, revision.
+    segment_count, unread_segments (how many --quick left out), batch_count, checkpoint_count,
+    replayed_checkpoints, first_revision, revision.
     """
     with output.progress("checking batch") as show_count:
         report = verify_store(store, [SnapshotsProjection()], quick=quick, on_batch=show_count)
@@ -60,6 +62,7 @@ def _record(report: VerifyReport) -> dict[str, Any]:
         "more_problems": report.more_problems,
         "notes": list(report.notes),
         "segment_count": report.segment_count,
+        "unread_segments": report.unread_segments,
         "batch_count": report.batch_count,
         "checkpoint_count": report.checkpoint_count,
         "replayed_checkpoints": report.replayed_checkpoints,
@@ -85,8 +88,14 @@ def _write(report: VerifyReport) -> None:
     )
     if report.first_revision > 1:
         output.write_line(start_of_history(report.first_revision))
+    if report.unread_segments:
+        segments = counted(report.unread_segments, "earlier segment")
+        output.write_line(
+            f"not read: the records of {segments}, which compaction and views of the past need; "
+            "check without --quick reads them"
+        )
     if report.is_sound:
-        output.write_line("sound")
+        output.write_line("sound" if report.is_full else "sound as far as it was read")
     else:
         is_refused = report.verdict is Verdict.CORRUPT
         problems = counted(len(report.problems) + report.more_problems, "problem")
