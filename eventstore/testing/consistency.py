@@ -38,7 +38,7 @@ from eventstore.testing.elsewhere import (
 )
 from eventstore.testing.explore import Depth, explore
 from eventstore.testing.purity import check_fold, check_ignores_unknown, watched
-from eventstore.testing.report import Checked, InconsistencyError
+from eventstore.testing.report import Checked, InconsistencyError, in_words
 from eventstore.testing.script import (
     CHECKPOINT,
     COMPACT,
@@ -46,6 +46,7 @@ from eventstore.testing.script import (
     Script,
     Transaction,
     Upkeep,
+    changed_model_program,
     program,
     unknown_event_program,
 )
@@ -92,7 +93,8 @@ def check_crash_replay(
 
     Args:
         domain: projections, commands and model.
-        settings: of Hypothesis; those of the active profile unless given.
+        settings: of Hypothesis; those of the active profile unless given. Its database of examples
+            is not used: each call searches anew.
         depth: how much of each script is crashed.
         seed: for the crashes.
         progress: write a line to stderr every two seconds; the logger `eventstore.testing` gets it
@@ -205,9 +207,14 @@ def _fold_elsewhere(domain: Domain[C, M], work: _Work) -> str:
 
 
 def _tolerant(given_settings: settings | None) -> settings:
-    """Return settings under which a slow machine is no bug, and the first failure is shrunk."""
+    """Return settings under which a slow machine is no bug, and the first failure is shrunk.
+
+    Without a database: Hypothesis would keep what fails for all domains under one key, and does not
+    shrink what it finds there, so that one domain's script would be shown for another's.
+    """
     return settings(
         given_settings or settings.default,
+        database=None,
         deadline=None,
         report_multiple_bugs=False,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.nested_given],
@@ -272,6 +279,7 @@ class _Replay(Generic[C, M]):
         self._domain = domain
         self._script = script
         self._models: dict[bytes, M] = {}
+        self._accepted: list[C] = []
         self.log: list[bytes] = []
 
     def run(self, session: Session, folds: Sequence[Projection] = ()) -> None:
@@ -291,23 +299,30 @@ class _Replay(Generic[C, M]):
         store.close()
 
     def _transact(self, store: EventStore, step: Transaction[C], before: M) -> M:
-        model = before
+        model, accepted = before, list(self._accepted)
         with self._domain.wrap(store).transaction(writable=True) as transaction:
             for command in step.commands:
+                shown = repr(model)
                 wanted = self._outcome(partial(self._domain.expect, model, command))
+                if repr(model) != shown:
+                    raise _ModelChangedError(shown, model, accepted, command)
                 found = self._outcome(partial(self._domain.execute, transaction, command))
                 if (wanted.error is None) != (found.error is None):
                     raise InconsistencyError(
-                        f"the model says of {command!r}: {wanted.error or 'done'}; "
-                        f"the store says: {found.error or 'done'}"
+                        f"the model says of {command!r}: {wanted.in_words()}; "
+                        f"the store says: {found.in_words()}"
                     )
                 if wanted.error is None:
                     model = wanted.value
+                    accepted.append(command)
             if not step.commits:
                 transaction.rollback()
         if transaction.receipt is not None:
             self._models[transaction.receipt.digest] = model
-        return model if step.commits else before
+        if not step.commits:
+            return before
+        self._accepted = accepted
+        return model
 
     def _outcome(self, call: Callable[[], Any]) -> _Outcome:
         try:
@@ -331,20 +346,48 @@ class _Replay(Generic[C, M]):
         with self._domain.wrap(store).transaction() as reader:
             observed = self._domain.observe(reader)
         if observed != model:
-            alike = (
+            raise InconsistencyError(
+                f"{when}, the store shows {observed!r}; the model is {model!r}"
+                f"{self._hint(store, observed, model)}"
+            )
+
+    def _hint(self, store: EventStore, observed: M, model: M) -> str:
+        """Return why the domain itself, and no projection, may be wrong."""
+        if repr(observed) == repr(model):
+            return (
                 "; they look alike: is there a NaN, which does not equal itself, or a type without "
                 "__eq__?"
             )
-            raise InconsistencyError(
-                f"{when}, the store shows {observed!r}; the model is {model!r}"
-                f"{alike if repr(observed) == repr(model) else ''}"
-            )
+        if model is None:
+            return "; does expect return the new model?"
+        with self._domain.wrap(store).transaction() as reader:
+            again = self._domain.observe(reader)
+        if repr(again) != repr(observed):
+            return f"; observed again, it shows {again!r}: observe must depend on the store alone"
+        return ""
 
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
     value: Any
     error: Exception | None
+
+    def in_words(self) -> str:
+        return "done" if self.error is None else in_words(self.error)
+
+
+class _ModelChangedError(InconsistencyError):
+    """`expect` has changed the model that it was given."""
+
+    def __init__(
+        self, before: str, model: object, accepted: Sequence[Any], command: object
+    ) -> None:
+        super().__init__(
+            f"expect changed the model that it was given, at {command!r}: {before} has become "
+            f"{model!r}. It must return a new model, and leave the one it was given alone"
+        )
+        self.accepted = accepted
+        self.command = command
 
 
 def _inconsistency(
@@ -355,8 +398,14 @@ def _inconsistency(
     *,
     elsewhere: bool = False,
 ) -> InconsistencyError:
-    text = program(domain, script, elsewhere=elsewhere)
+    if isinstance(error, _ModelChangedError):
+        heading = "expect changes the model in place"
+        text = changed_model_program(domain, error.accepted, error.command)
+    else:
+        text = program(domain, script, elsewhere=elsewhere)
     reason = str(error) if isinstance(error, InconsistencyError) else repr(error)
+    if not str(error):
+        reason = in_words(error)
     reason = "\n".join((reason, *getattr(error, "__notes__", ())))
     return InconsistencyError(_report(f"{type(domain).__name__}: {heading}", text, reason))
 

@@ -40,7 +40,7 @@ from eventstore.testing.oracle import (
     tables_of,
 )
 from eventstore.testing.purity import PROBE_EVENT, check_ignores_unknown
-from eventstore.testing.report import Report
+from eventstore.testing.report import Report, in_words
 from eventstore.testing.session import SMALL, NotedStore, Session
 from eventstore.testing.simulated import SimulatedFileSystem
 
@@ -287,7 +287,7 @@ class _Explorer:
         try:
             store = session.open()
         except Exception as error:
-            finding = Finding(Defect.REFUSED, f"{type(error).__name__}: {error}")
+            finding = Finding(Defect.REFUSED, f"{type(error).__name__}: {in_words(error)}")
             self.report.add(finding, where)
             return finding
         defect = Defect.LOST
@@ -298,7 +298,7 @@ class _Explorer:
             findings += self._examine(store, found, expected)
             self._work(session, store, compacts=compacts)
         except Exception as error:
-            finding = Finding(defect, f"{type(error).__name__}: {error}")
+            finding = Finding(defect, f"{type(error).__name__}: {in_words(error)}")
             self.report.add(finding, where)
             return finding
         finally:
@@ -322,7 +322,7 @@ class _Explorer:
             if self.inspect is not None:
                 self.inspect(store)
         except AssertionError as error:
-            findings.append(Finding(Defect.UNSOUND, str(error)))
+            findings.append(Finding(Defect.UNSOUND, in_words(error)))
         oldest = found.batches[0][0] if found.batches else found.revision + 1
         for receipt in expected.receipts[-2:]:
             if oldest <= receipt.revision <= found.revision:

@@ -18,7 +18,7 @@ from eventstore.event import Event
 from eventstore.projection import Projection
 from eventstore.replay import start_state
 from eventstore.testing.oracle import difference, folded
-from eventstore.testing.report import InconsistencyError
+from eventstore.testing.report import InconsistencyError, in_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -47,7 +47,7 @@ def check_ignores_unknown(projections: Iterable[Projection]) -> None:
         except Exception as error:
             raise InconsistencyError(
                 f"{_name(projection)}: Projection.apply must ignore event types it does not know: "
-                f"it raised {type(error).__name__} on {PROBE_EVENT.type!r}: {error}"
+                f"it raised {type(error).__name__} on {PROBE_EVENT.type!r}: {in_words(error)}"
             ) from error
 
 

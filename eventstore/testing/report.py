@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -28,6 +29,16 @@ class Checked(NamedTuple):
 
 class InconsistencyError(AssertionError):
     """A crash loses, invents or breaks something."""
+
+
+def in_words(error: BaseException) -> str:
+    """Return the text of an error; where it has none, its class and the place that raised it."""
+    if str(error):
+        return str(error)
+    frames = traceback.extract_tb(error.__traceback__)
+    last = frames[-1] if frames else None
+    place = f", raised in {last.name}, {last.filename}:{last.lineno}" if last else ""
+    return f"{type(error).__name__} without a text{place}"
 
 
 @dataclass(slots=True)

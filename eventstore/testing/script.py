@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Generic
 from eventstore.testing.domain import C, Domain, M
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from eventstore.store import EventStore
     from eventstore.testing.session import Session
@@ -117,6 +117,31 @@ def unknown_event_program(domain: Domain[C, M]) -> str:
             "from eventstore.testing import check_ignores_unknown",
             "",
             f"check_ignores_unknown({type(domain).__name__}().projections)",
+        )
+    )
+
+
+def changed_model_program(domain: Domain[C, M], accepted: Sequence[C], command: C) -> str:
+    """Return a program that fails since `expect` changes the model that it is given.
+
+    Args:
+        domain: whose.
+        accepted: the commands that lead to that model.
+        command: with which `expect` changes it.
+    """
+    return "\n".join(
+        (
+            "from contextlib import suppress",
+            "",
+            *_imports(domain, [*accepted, command]),
+            "",
+            f"domain = {type(domain).__name__}()",
+            "model = domain.initial()",
+            *(f"model = domain.expect(model, {each!r})" for each in accepted),
+            "before = repr(model)",
+            "with suppress(*domain.refusals):",
+            f"    domain.expect(model, {command!r})",
+            "assert repr(model) == before, f'{before} has become {model!r}'",
         )
     )
 

@@ -54,6 +54,7 @@ WALK = "projections/snapshots/walk.py"
 ARGUMENTS = "eventstore/arguments.py"
 PURITY = "eventstore/testing/purity.py"
 ELSEWHERE = "eventstore/testing/elsewhere.py"
+CONSISTENCY = "eventstore/testing/consistency.py"
 EXPLORE = "eventstore/testing/explore.py"
 IMPORTER = "projections/snapshots/importer.py"
 MAKING = "eventstore/making.py"
@@ -895,6 +896,30 @@ MUTANTS = (
         PURITY,
         "        if pack(event.data) != data:\n",
         "        if False:\n",
+    ),
+    Mutant(
+        "the kit shows a script that another check has found",
+        CONSISTENCY,
+        "        database=None,\n",
+        "",
+    ),
+    Mutant(
+        "the kit lets expect change the model it is given",
+        CONSISTENCY,
+        "                if repr(model) != shown:\n",
+        "                if False:\n",
+    ),
+    Mutant(
+        "the kit takes an observation that differs each time for the store's",
+        CONSISTENCY,
+        "        if repr(again) != repr(observed):\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        "the kit gives an empty text for a reason",
+        "eventstore/testing/report.py",
+        "    if str(error):\n        return",
+        "    if True:\n        return",
     ),
     Mutant(
         "the kit lets an apply change a value in place",
