@@ -32,11 +32,19 @@ def test_readme_example_runs_and_prints_what_it_says(
     assert re.fullmatch(OUTPUTS[mark], capsys.readouterr().out)
 
 
-def test_the_first_example_passes_strict_type_checking(tmp_path: Path) -> None:
-    path = tmp_path / "example.py"
-    path.write_text(EXAMPLES[0])
+def test_the_examples_pass_strict_type_checking(tmp_path: Path) -> None:
+    paths = [tmp_path / f"example_{number}.py" for number in range(len(EXAMPLES))]
+    for path, example in zip(paths, EXAMPLES, strict=True):
+        path.write_text(example)
     root = Path(__file__).parent.parent
-    command = [sys.executable, "-m", "mypy", "--strict", f"--cache-dir={tmp_path}", str(path)]
+    command = [
+        sys.executable,
+        "-m",
+        "mypy",
+        "--strict",
+        f"--cache-dir={tmp_path}",
+        *map(str, paths),
+    ]
     checked = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
