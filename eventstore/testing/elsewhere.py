@@ -1,4 +1,4 @@
-"""A fold in another process, where strings have other hashes.
+"""A fold in another process, where strings have other hashes, and the time zone is another.
 
 The order of a set of strings depends on `PYTHONHASHSEED`, which differs from process to process. A
 fold that depends on it gives the same tables as often as one likes in this process, and others
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _SECONDS_MAX = 120
 _SEEDS_OF_ONE_STORE = 8
+_TIME_ZONE = "ELSE-13:07"  # that nobody lives in; POSIX, so that no database of zones is needed
 _READY = b"the domain was imported\n"
 
 # Set in such a child, before it imports the domain.
@@ -103,7 +104,7 @@ def problems_elsewhere(
     child = subprocess.run(  # noqa: S603 - this very interpreter, and names of this process
         [sys.executable, "-c", program],
         input=pack([list(log) for log in logs]),
-        env={**os.environ, "PYTHONHASHSEED": seed},
+        env={**os.environ, "PYTHONHASHSEED": seed, "TZ": _TIME_ZONE},
         capture_output=True,
         timeout=_SECONDS_MAX,
         check=False,
@@ -154,8 +155,9 @@ def _difference(here: list[Any], there: list[Any]) -> str | None:
             shown = [each[2] if each else "missing" for each in (left, right)]
             return (
                 f"table {table!r}, row {shown_key}: {shown[0]} here, {shown[1]} in a process with "
-                "another PYTHONHASHSEED: apply depends on the order of a set, on hash() or on "
-                "something else that is not the same in every process; sort what a set holds"
+                "another PYTHONHASHSEED and TZ: apply depends on the order of a set, on hash(), on "
+                "the time zone or on something else that is not the same in every process; sort "
+                "what a set holds"
             )
     return None
 

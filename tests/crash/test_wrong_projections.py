@@ -227,6 +227,14 @@ class DependsOnHash(Beside):
             counts.put(word, hash(word) % 1000)
 
 
+class DependsOnTheTimeZone(Beside):
+    says = ("table 'wrong', row ", "in a process with another PYTHONHASHSEED and TZ", "time zone")
+
+    class Wrong(WrongWords):
+        def say(self, word: str, event: Event, counts: Any) -> None:
+            counts.put(word, time.mktime((2000, 1, 1, 0, 0, 0, 0, 0, 0)))
+
+
 class RaisesOnUnknownEvents(Beside):
     says = (
         "Wrong: Projection.apply must ignore event types it does not know: it raised KeyError on "

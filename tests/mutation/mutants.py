@@ -904,6 +904,12 @@ MUTANTS = (
         "",
     ),
     Mutant(
+        "the kit folds elsewhere in the same time zone",
+        ELSEWHERE,
+        ', "TZ": _TIME_ZONE}',
+        "}",
+    ),
+    Mutant(
         "the kit lets expect change the model it is given",
         CONSISTENCY,
         "                if repr(model) != shown:\n",
