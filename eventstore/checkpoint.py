@@ -15,10 +15,33 @@ import contextlib
 import hashlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from eventstore import format as layout
-from eventstore.codec import DecodeError, pack, unpack_row
 from eventstore.errors import CorruptionError, FormatVersionError, StorageFullError
 from eventstore.filesystem import Window, is_full, join, parent, unreadable_is_damage
+from eventstore.format.blocks import MalformedError, NewerVersionError
+from eventstore.format.checkpoint import (
+    CHECKPOINT_HEADER_BYTES_MIN,
+    CHUNK_HEADER_BYTES,
+    CheckpointFooter,
+    CheckpointHeader,
+    checkpoint_header_bytes,
+    footer_bytes,
+    pack_checkpoint_header,
+    pack_chunk,
+    pack_ends,
+    pack_footer,
+    split_chunk,
+    unpack_checkpoint_header,
+    unpack_chunk_header,
+    unpack_footer,
+)
+from eventstore.format.codec import DecodeError, pack, unpack_row
+from eventstore.format.names import (
+    CHECKPOINTS_NAME,
+    TEMPORARY_SUFFIX,
+    checkpoint_name,
+    parse_checkpoint_name,
+)
+from eventstore.format.segment import record_seed
 from eventstore.packed import CHUNK_ROWS, PackedChunk, PackedRows
 
 if TYPE_CHECKING:
@@ -82,11 +105,11 @@ def list_checkpoints(file_system: FileSystem, path: str) -> list[tuple[int, str]
     Nothing is read, and whether a checkpoint is valid is not known. None where the directory is
     missing.
     """
-    directory = join(path, layout.CHECKPOINTS_NAME)
+    directory = join(path, CHECKPOINTS_NAME)
     if not file_system.is_directory(directory):
         return []
     named = [
-        (layout.parse_checkpoint_name(name), join(directory, name))
+        (parse_checkpoint_name(name), join(directory, name))
         for name in file_system.list_directory(directory)
     ]
     return sorted((revision, path) for revision, path in named if revision is not None)
@@ -114,8 +137,8 @@ def write_checkpoint(
         StorageFullError: no space; nothing is left behind.
         CorruptionError: what was written can't be read back.
     """
-    path = join(directory, layout.checkpoint_name(content.revision))
-    temporary = path + layout.TEMPORARY_SUFFIX
+    path = join(directory, checkpoint_name(content.revision))
+    temporary = path + TEMPORARY_SUFFIX
     if file_system.exists(temporary):
         file_system.remove(temporary)
     try:
@@ -202,24 +225,24 @@ class _Output:
 def _write_content(file: File, content: CheckpointContent, pause: Callable[[], object]) -> None:
     output = _Output(file)
     table_names = pack([list(table) for table, _ in content.tables])
-    header = layout.CheckpointHeader(
+    header = CheckpointHeader(
         content.store_id, content.revision, content.time_ns, content.digest, table_names
     )
-    output.append(layout.pack_checkpoint_header(header))
-    seed = layout.record_seed(content.store_id)
+    output.append(pack_checkpoint_header(header))
+    seed = record_seed(content.store_id)
     row_counts = []
     chunk_count = 0
     for number, (_, rows) in enumerate(content.tables):
         row_count = 0
         for keys, values in _chunks(rows()):
-            parts = (pack(keys[0]), pack(keys), layout.pack_ends(values), b"".join(values))
-            output.append(layout.pack_chunk(number, len(keys), parts, seed))
+            parts = (pack(keys[0]), pack(keys), pack_ends(values), b"".join(values))
+            output.append(pack_chunk(number, len(keys), parts, seed))
             row_count += len(keys)
             chunk_count += 1
             pause()
         row_counts.append(row_count)
-    footer = layout.CheckpointFooter(chunk_count, output.digest.digest(), tuple(row_counts))
-    output.append(layout.pack_footer(footer))
+    footer = CheckpointFooter(chunk_count, output.digest.digest(), tuple(row_counts))
+    output.append(pack_footer(footer))
     output.flush()
 
 
@@ -242,9 +265,9 @@ def _read(file_system: FileSystem, path: str, *, with_digest: bool) -> Checkpoin
     file = file_system.open(path)
     try:
         return _CheckpointReader(file, with_digest=with_digest).read()
-    except layout.MalformedError as error:
+    except MalformedError as error:
         raise CorruptionError(path, error.offset_bytes, error.reason) from error
-    except layout.NewerVersionError as error:
+    except NewerVersionError as error:
         raise FormatVersionError(path, error.found_version, error.known_version) from error
     except DecodeError as error:
         raise CorruptionError(path, 0, f"the rows can't be decoded: {error}") from error
@@ -274,32 +297,30 @@ class _CheckpointReader:
                 _check_rows(rows)
             tables.append((table, rows))
         if self._digest is not None and self._digest.digest() != footer.digest:
-            raise layout.MalformedError(0, "the file does not have the SHA-256 that it states")
+            raise MalformedError(0, "the file does not have the SHA-256 that it states")
         return Checkpoint(
             header.store_id, header.revision, header.time_ns, header.digest, tuple(tables)
         )
 
-    def _read_header(self) -> layout.CheckpointHeader:
-        start = self._window.read(0, layout.CHECKPOINT_HEADER_BYTES_MIN)
-        block = self._take(layout.checkpoint_header_bytes(start))
-        return layout.unpack_checkpoint_header(block)
+    def _read_header(self) -> CheckpointHeader:
+        start = self._window.read(0, CHECKPOINT_HEADER_BYTES_MIN)
+        block = self._take(checkpoint_header_bytes(start))
+        return unpack_checkpoint_header(block)
 
-    def _read_footer(self, table_count: int) -> layout.CheckpointFooter:
-        size = layout.footer_bytes(table_count)
+    def _read_footer(self, table_count: int) -> CheckpointFooter:
+        size = footer_bytes(table_count)
         self._chunks_end_bytes = self._size_bytes - size
         if self._chunks_end_bytes < self._offset_bytes:
-            raise layout.MalformedError(self._offset_bytes, "the checkpoint is cut short")
+            raise MalformedError(self._offset_bytes, "the checkpoint is cut short")
         try:
-            return layout.unpack_footer(
-                self._window.read(self._chunks_end_bytes, size), table_count
-            )
-        except layout.MalformedError as error:
-            raise layout.MalformedError(self._chunks_end_bytes, error.reason) from error
+            return unpack_footer(self._window.read(self._chunks_end_bytes, size), table_count)
+        except MalformedError as error:
+            raise MalformedError(self._chunks_end_bytes, error.reason) from error
 
     def _read_chunks(
-        self, header: layout.CheckpointHeader, table_count: int, footer: layout.CheckpointFooter
+        self, header: CheckpointHeader, table_count: int, footer: CheckpointFooter
     ) -> list[list[PackedChunk]]:
-        seed = layout.record_seed(header.store_id)
+        seed = record_seed(header.store_id)
         chunks: list[list[PackedChunk]] = [[] for _ in range(table_count)]
         row_counts = [0] * table_count
         chunk_count = 0
@@ -307,28 +328,28 @@ class _CheckpointReader:
             start_bytes = self._offset_bytes
             table, row_count, chunk = self._read_chunk(seed)
             if table >= table_count or (chunks[table + 1 :] and any(chunks[table + 1 :])):
-                raise layout.MalformedError(start_bytes, "a chunk of rows is out of place")
+                raise MalformedError(start_bytes, "a chunk of rows is out of place")
             chunks[table].append(chunk)
             row_counts[table] += row_count
             chunk_count += 1
         if chunk_count != footer.chunk_count or tuple(row_counts) != footer.row_counts:
-            raise layout.MalformedError(self._chunks_end_bytes, "the footer counts other rows")
+            raise MalformedError(self._chunks_end_bytes, "the footer counts other rows")
         return chunks
 
     def _read_chunk(self, seed: int) -> tuple[int, int, PackedChunk]:
         start_bytes = self._offset_bytes
-        left_bytes = self._chunks_end_bytes - start_bytes - layout.CHUNK_HEADER_BYTES
+        left_bytes = self._chunks_end_bytes - start_bytes - CHUNK_HEADER_BYTES
         if left_bytes < 0:
-            raise layout.MalformedError(start_bytes, "a chunk of rows is cut short")
-        block = self._take(layout.CHUNK_HEADER_BYTES)
-        header = layout.unpack_chunk_header(block)
+            raise MalformedError(start_bytes, "a chunk of rows is cut short")
+        block = self._take(CHUNK_HEADER_BYTES)
+        header = unpack_chunk_header(block)
         if header.body_bytes > left_bytes:
-            raise layout.MalformedError(start_bytes, "a chunk of rows is longer than the file")
+            raise MalformedError(start_bytes, "a chunk of rows is longer than the file")
         body = self._take(header.body_bytes)
         try:
-            parts = layout.split_chunk(header, block, body, seed)
-        except layout.MalformedError as error:
-            raise layout.MalformedError(start_bytes, error.reason) from error
+            parts = split_chunk(header, block, body, seed)
+        except MalformedError as error:
+            raise MalformedError(start_bytes, error.reason) from error
         return header.table, header.row_count, PackedChunk(*parts, self._path, start_bytes)
 
     def _take(self, size_bytes: int) -> bytes:
@@ -356,4 +377,4 @@ def _check_rows(rows: PackedRows) -> None:
     try:
         rows.check()
     except (AssertionError, TypeError, ValueError) as error:
-        raise layout.MalformedError(0, str(error)) from error
+        raise MalformedError(0, str(error)) from error

@@ -18,10 +18,17 @@ import time
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
-from eventstore import format as layout
 from eventstore.checkpoint import list_checkpoints, load_checkpoint
 from eventstore.errors import CorruptionError, StorageFullError
 from eventstore.filesystem import is_full, join, write_file
+from eventstore.format.names import (
+    ARCHIVE_NAME,
+    CHECKPOINTS_NAME,
+    TEMPORARY_SUFFIX,
+    WAL_NAME,
+    archive_name,
+    checkpoint_name,
+)
 from eventstore.log.reader import SegmentScanner, read_segment_header, start_of
 from eventstore.log.segments import (
     SegmentSource,
@@ -100,9 +107,9 @@ class _Compaction:
     ) -> None:
         self._file_system = file_system
         self._path = path
-        self._wal_path = join(path, layout.WAL_NAME)
-        self._archive_path = join(path, layout.ARCHIVE_NAME)
-        self._checkpoints_path = join(path, layout.CHECKPOINTS_NAME)
+        self._wal_path = join(path, WAL_NAME)
+        self._archive_path = join(path, ARCHIVE_NAME)
+        self._checkpoints_path = join(path, CHECKPOINTS_NAME)
         self._retention = retention
         self._pause = pause
         self._drops = False
@@ -141,7 +148,7 @@ class _Compaction:
 
     def _remove_checkpoints(self, revisions: Sequence[int]) -> None:
         for revision in revisions:
-            path = join(self._checkpoints_path, layout.checkpoint_name(revision))
+            path = join(self._checkpoints_path, checkpoint_name(revision))
             self._file_system.remove(path)
         if revisions:
             self._file_system.sync_directory(self._checkpoints_path)
@@ -155,7 +162,7 @@ class _Compaction:
         """
         held = []
         for revision in revisions:
-            path = join(self._checkpoints_path, layout.checkpoint_name(revision))
+            path = join(self._checkpoints_path, checkpoint_name(revision))
             checkpoint = load_checkpoint(self._file_system, path)
             held.append({name for name, _ in checkpoint.tables})
             self._pause()
@@ -163,8 +170,8 @@ class _Compaction:
 
     def _archive(self, source: SegmentSource, following: SegmentSource) -> None:
         data = self._verified_content(source, following)
-        target = join(self._archive_path, layout.archive_name(source.first_revision))
-        temporary = target + layout.TEMPORARY_SUFFIX
+        target = join(self._archive_path, archive_name(source.first_revision))
+        temporary = target + TEMPORARY_SUFFIX
         if self._file_system.exists(temporary):
             self._file_system.remove(temporary)
         try:

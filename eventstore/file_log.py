@@ -15,7 +15,6 @@ from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from eventstore import format as layout
 from eventstore.checkpoint import (
     Checkpoint,
     CheckpointContent,
@@ -28,6 +27,8 @@ from eventstore.errors import (
     StoreFailedError,
 )
 from eventstore.filesystem import FileSystem, is_full, join
+from eventstore.format.durable import DURABLE_BYTES, pack_durable
+from eventstore.format.names import CHECKPOINTS_NAME, DURABLE_NAME, WAL_NAME
 from eventstore.held import HeldFileSystem, hold_fit
 from eventstore.judgement import decide
 from eventstore.locks import Latch
@@ -80,14 +81,14 @@ class FileLog:
         self._ends_hold = ends_hold
         self._files = StoreFiles(file_system, path, self.store_id)
         self._durable_block = file_system.share(
-            join(path, layout.DURABLE_NAME), layout.DURABLE_BYTES, writable=True
+            join(path, DURABLE_NAME), DURABLE_BYTES, writable=True
         )
         try:
-            self._durable_block.store(layout.pack_durable(self.store_id, end.revision))
+            self._durable_block.store(pack_durable(self.store_id, end.revision))
         except BaseException:
             self._durable_block.close()
             raise
-        wal_path = join(path, layout.WAL_NAME)
+        wal_path = join(path, WAL_NAME)
         self._spares = SpareKeeper(file_system, wal_path, options.segment_bytes)
         self._preparer = _Preparer(self._spares)
         self._writer = LogWriter(
@@ -180,7 +181,7 @@ class FileLog:
 
         On a full disk the space prepared for the next segments is given up for it.
         """
-        directory = join(self._path, layout.CHECKPOINTS_NAME)
+        directory = join(self._path, CHECKPOINTS_NAME)
 
         def write() -> None:
             # Only so that the bound on disk does not fall far behind: it may be stale.

@@ -15,7 +15,6 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from eventstore import format as layout
 from eventstore.errors import (
     CompactedError,
     CorruptionError,
@@ -23,6 +22,9 @@ from eventstore.errors import (
     ReadOnlyStoreError,
 )
 from eventstore.filesystem import FileSystem, SharedBlock, join
+from eventstore.format.blocks import NewerVersionError
+from eventstore.format.durable import DURABLE_BYTES, unpack_durable
+from eventstore.format.names import DURABLE_NAME
 from eventstore.judgement import decide
 from eventstore.locks import refuse_reentry
 from eventstore.log.cursor import RecordCursor
@@ -76,7 +78,7 @@ class FollowerLog:
         self._path = path
         self._projections = projections
         self._lock = threading.RLock()
-        self._durable = _DurableFile(file_system, join(path, layout.DURABLE_NAME))
+        self._durable = _DurableFile(file_system, join(path, DURABLE_NAME))
         self._is_closed = False
         self.state, self.store_id, self.recovery = self._load()
         self._files = StoreFiles(file_system, path, self.store_id)
@@ -316,7 +318,7 @@ class _DurableFile:
 
     def _map(self) -> SharedBlock | None:
         try:
-            return self._file_system.share(self._path, layout.DURABLE_BYTES, writable=False)
+            return self._file_system.share(self._path, DURABLE_BYTES, writable=False)
         except (OSError, ValueError):
             return None  # half made, or cut short: then only what the log itself proves is shown
 
@@ -327,8 +329,8 @@ class _DurableFile:
 
     def _read(self, block: SharedBlock, store_id: bytes) -> int | None:
         try:
-            return layout.unpack_durable(block.load(), store_id)
-        except layout.NewerVersionError as error:
+            return unpack_durable(block.load(), store_id)
+        except NewerVersionError as error:
             raise FormatVersionError(
                 self._path, error.found_version, error.known_version
             ) from error

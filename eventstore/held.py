@@ -24,9 +24,9 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from eventstore import format as layout
 from eventstore.errors import StoreLockedError
 from eventstore.filesystem import HeldPath, join
+from eventstore.format.names import LOCK_NAME
 from eventstore.forwarding import ForwardingFileSystem
 from eventstore.place import make_root, require_local
 
@@ -152,7 +152,7 @@ def hold(file_system: FileSystem, path: str, timeout_seconds: float | None) -> H
     while True:
         made_root = make_root(file_system, path) or made_root
         try:
-            lock = file_system.lock(join(path, layout.LOCK_NAME), _describe_holder)
+            lock = file_system.lock(join(path, LOCK_NAME), _describe_holder)
         except FileNotFoundError:
             # A making that failed has removed the directory that it had made, in between.
             vanished += 1

@@ -17,8 +17,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from eventstore import format as layout
 from eventstore.filesystem import join
+from eventstore.format.names import WAL_NAME
+from eventstore.format.segment import SEGMENT_HEADER_BYTES, SegmentHeader, genesis_digest
 from eventstore.reports import Problem, Verdict
 
 if TYPE_CHECKING:
@@ -41,10 +42,10 @@ class Tail:
     """
 
     source: SegmentSource
-    header: layout.SegmentHeader
+    header: SegmentHeader
     end: ScanEnd
     durable_claim: int
-    proven_bytes: int = layout.SEGMENT_HEADER_BYTES
+    proven_bytes: int = SEGMENT_HEADER_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ class Decision(NamedTuple):
 
 def decide(found: Found) -> Decision:
     """Return what was found means."""
-    wal_path = join(found.path, layout.WAL_NAME)
+    wal_path = join(found.path, WAL_NAME)
     if found.damage is not None:
         return _corrupt(found.damage)
     tail = found.tail
@@ -105,7 +106,7 @@ def decide(found: Found) -> Decision:
     return Decision(Verdict.CLEAN if problem is None else Verdict.TORN_TAIL, end, None)
 
 
-def misnamed(source: SegmentSource, header: layout.SegmentHeader) -> Problem | None:
+def misnamed(source: SegmentSource, header: SegmentHeader) -> Problem | None:
     """Say that a segment's name and header differ."""
     if header.first_revision == source.first_revision:
         return None
@@ -120,9 +121,7 @@ def sealed_damage(tail: Tail) -> Problem | None:
     return Problem(tail.source.path, end.offset_bytes, f"in a sealed segment, {problem}")
 
 
-def discontinuity(
-    previous: Tail, source: SegmentSource, header: layout.SegmentHeader
-) -> Problem | None:
+def discontinuity(previous: Tail, source: SegmentSource, header: SegmentHeader) -> Problem | None:
     """Say why a segment does not continue the one before it."""
     end, reason = previous.end.position, None
     if header.store_id != previous.header.store_id:
@@ -138,11 +137,11 @@ def discontinuity(
 
 
 def detachment(
-    checkpoint: Checkpoint | None, source: SegmentSource, header: layout.SegmentHeader
+    checkpoint: Checkpoint | None, source: SegmentSource, header: SegmentHeader
 ) -> Problem | None:
     """Say why the first segment read does not continue the checkpoint, or the empty store."""
     base_revision = checkpoint.revision if checkpoint else 0
-    base_digest = checkpoint.digest if checkpoint else layout.genesis_digest(header.store_id)
+    base_digest = checkpoint.digest if checkpoint else genesis_digest(header.store_id)
     reason = None
     if checkpoint is not None and header.store_id != checkpoint.store_id:
         reason = "the segment belongs to another store than the checkpoint"

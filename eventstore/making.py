@@ -20,9 +20,23 @@ import json
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from eventstore import format as layout
 from eventstore.errors import StoreExistsError
 from eventstore.filesystem import join, parent, read_file
+from eventstore.format.names import (
+    ARCHIVE_NAME,
+    CHECKPOINTS_NAME,
+    DIRECTORY_NAMES,
+    DURABLE_NAME,
+    LOCK_NAME,
+    MAKING_NAME,
+    TEMPORARY_SUFFIX,
+    TORN_NAME,
+    WAL_NAME,
+    parse_archive_name,
+    parse_checkpoint_name,
+    parse_segment_name,
+)
+from eventstore.format.names import beside as beside_path
 from eventstore.held import hold_fit
 from eventstore.place import (
     full_disk_is_told,
@@ -41,10 +55,10 @@ if TYPE_CHECKING:
 _MARK_BYTES_MAX = 64 * 1024
 
 _FILES_MADE: dict[str, Callable[[str], int | None]] = {
-    layout.WAL_NAME: layout.parse_segment_name,
-    layout.CHECKPOINTS_NAME: layout.parse_checkpoint_name,
-    layout.ARCHIVE_NAME: layout.parse_archive_name,
-    layout.TORN_NAME: lambda name: None,
+    WAL_NAME: parse_segment_name,
+    CHECKPOINTS_NAME: parse_checkpoint_name,
+    ARCHIVE_NAME: parse_archive_name,
+    TORN_NAME: lambda name: None,
 }
 """By directory, what tells the files that a making may have written; none is ever torn."""
 
@@ -66,18 +80,18 @@ class _Entry(NamedTuple):
     def is_unfinished(self) -> bool:
         """Whether it may be left of an open, or a making, that has promised nothing yet."""
         if not self.directory:
-            return self.is_file and self.name in (layout.LOCK_NAME, layout.MAKING_NAME)
-        return self.is_file and self.name.endswith(layout.TEMPORARY_SUFFIX)
+            return self.is_file and self.name in (LOCK_NAME, MAKING_NAME)
+        return self.is_file and self.name.endswith(TEMPORARY_SUFFIX)
 
     @property
     def is_made(self) -> bool:
         """Whether a making may have written it, after its mark."""
         if not self.is_file:
             return False
-        if self.name.endswith(layout.TEMPORARY_SUFFIX):
-            return bool(self.directory) or self.name.startswith(layout.DURABLE_NAME)
+        if self.name.endswith(TEMPORARY_SUFFIX):
+            return bool(self.directory) or self.name.startswith(DURABLE_NAME)
         if not self.directory:
-            return self.name == layout.DURABLE_NAME
+            return self.name == DURABLE_NAME
         return _FILES_MADE[self.directory](self.name) is not None
 
 
@@ -142,9 +156,9 @@ def create_beside(held: HeldFileSystem, path: str) -> File:
     Raises:
         StoreExistsError: something is there.
     """
-    beside = layout.beside(path)
+    beside = beside_path(path)
     require_nothing_beside(held, path)
-    mark = held.open(join(path, layout.MAKING_NAME), writable=True)
+    mark = held.open(join(path, MAKING_NAME), writable=True)
     try:
         mark_bytes = mark.size_bytes()
         mark.write(mark_bytes, _claim(beside))
@@ -165,7 +179,7 @@ def require_nothing_beside(file_system: FileSystem, path: str) -> None:
     Raises:
         StoreExistsError: something is there.
     """
-    beside = layout.beside(path)
+    beside = beside_path(path)
     if file_system.exists(beside):
         raise StoreExistsError(
             f"{beside}: batches without a place in the new store would go here; move it elsewhere"
@@ -179,7 +193,7 @@ def _claim(beside: str) -> bytes:
 
 def _clear_beside(held: HeldFileSystem, path: str) -> None:
     """Remove the file next to the store if the mark names it; return once that is durable."""
-    mark, beside = join(path, layout.MAKING_NAME), layout.beside(path)
+    mark, beside = join(path, MAKING_NAME), beside_path(path)
     if not held.exists(beside) or not held.exists(mark) or held.is_directory(beside):
         return
     lines = read_file(held, mark, _MARK_BYTES_MAX).splitlines(keepends=True)
@@ -198,7 +212,7 @@ def _require_free(file_system: FileSystem, path: str, options: StoreOptions) -> 
         require_own(file_system, path)
     taken = [entry for entry in _entries(file_system, path) if not entry.is_unfinished]
     # Looked for last: who has seen another making's files sees its mark, unless it has ended.
-    if file_system.exists(join(path, layout.MAKING_NAME)):
+    if file_system.exists(join(path, MAKING_NAME)):
         taken = [entry for entry in taken if not entry.is_made]
     if taken:
         raise StoreExistsError(
@@ -212,7 +226,7 @@ def _entries(file_system: FileSystem, path: str) -> Iterator[_Entry]:
     for name in file_system.list_directory(path):
         entry = join(path, name)
         is_directory = file_system.is_directory(entry)
-        if not is_directory or name not in layout.DIRECTORY_NAMES:
+        if not is_directory or name not in DIRECTORY_NAMES:
             yield _Entry("", name, not is_directory)
             continue
         for inner in file_system.list_directory(entry):
@@ -221,7 +235,7 @@ def _entries(file_system: FileSystem, path: str) -> Iterator[_Entry]:
 
 def _mark(held: HeldFileSystem, path: str, purpose: str) -> None:
     """Write the mark, durably; one that is there already is written over, and never away."""
-    mark = join(path, layout.MAKING_NAME)
+    mark = join(path, MAKING_NAME)
     file = held.open(mark, writable=True) if held.exists(mark) else held.create(mark)
     try:
         file.truncate(0)
@@ -238,7 +252,7 @@ def _clear(held: HeldFileSystem, path: str) -> None:
     for entry in [*_entries(held, path)]:
         if entry.is_made:
             held.remove(join(path, entry.directory, entry.name))
-    for name in layout.DIRECTORY_NAMES:
+    for name in DIRECTORY_NAMES:
         directory = join(path, name)
         if held.is_directory(directory):
             held.sync_directory(directory)
@@ -252,14 +266,14 @@ def _undo(held: HeldFileSystem, path: str) -> None:
     _clear_beside(held, path)
     _clear(held, path)
     _remove_mark(held, path)
-    if held.made_root and held.list_directory(path) == [layout.LOCK_NAME]:
+    if held.made_root and held.list_directory(path) == [LOCK_NAME]:
         # Under both locks, the one on the directory included: who waits for it finds it gone.
-        held.remove(join(path, layout.LOCK_NAME))
+        held.remove(join(path, LOCK_NAME))
         held.remove_directory(path)
 
 
 def _remove_mark(held: HeldFileSystem, path: str) -> None:
-    mark = join(path, layout.MAKING_NAME)
+    mark = join(path, MAKING_NAME)
     if held.exists(mark):
         held.remove(mark)
     held.sync_directory(path)

@@ -6,7 +6,12 @@ import math
 from dataclasses import dataclass, field
 
 from eventstore.arguments import checked_flag, checked_whole, excerpt
-from eventstore.format import BATCH_BYTES_DEFAULT, BATCH_BYTES_LIMIT
+
+BATCH_BYTES_DEFAULT = 16 * 1024 * 1024
+"""The cap on an encoded batch unless the options say otherwise."""
+BATCH_BYTES_LIMIT = 1024 * 1024 * 1024
+"""No cap is higher; a header that states one is damaged."""
+
 
 _MIB = 1024 * 1024
 

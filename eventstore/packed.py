@@ -13,9 +13,9 @@ from bisect import bisect_left, bisect_right
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from eventstore import format as layout
-from eventstore.codec import DecodeError, require_keys, unpack_keys, unpack_row
 from eventstore.errors import CorruptionError
+from eventstore.format.checkpoint import are_ends, end_of_value, unpack_ends
+from eventstore.format.codec import DecodeError, require_keys, unpack_keys, unpack_row
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,7 +81,7 @@ class PackedChunk:
                 keys = unpack_keys(self._packed_keys)
             except DecodeError as error:
                 raise CorruptionError(self._path, self._offset_bytes, str(error)) from error
-            if keys[:1] != [self.first_key] or not layout.are_ends(self._ends, len(keys)):
+            if keys[:1] != [self.first_key] or not are_ends(self._ends, len(keys)):
                 reason = "a chunk of rows does not hold the keys that it states"
                 raise CorruptionError(self._path, self._offset_bytes, reason)
             self._keys = keys
@@ -89,13 +89,13 @@ class PackedChunk:
 
     def value(self, index: int) -> bytes:
         """Return the packed value of a row."""
-        start = layout.end_of_value(self._ends, index - 1) if index else 0
-        return self._values[start : layout.end_of_value(self._ends, index)]
+        start = end_of_value(self._ends, index - 1) if index else 0
+        return self._values[start : end_of_value(self._ends, index)]
 
     def values(self) -> list[bytes]:
         """Return the packed values of all rows."""
         values, start, found = self._values, 0, []
-        for end in layout.unpack_ends(self._ends):
+        for end in unpack_ends(self._ends):
             found.append(values[start:end])
             start = end
         return found
@@ -106,7 +106,7 @@ class PackedChunk:
         Raises:
             AssertionError, ValueError, CorruptionError: they do not.
         """
-        ends = [0, *layout.unpack_ends(self._ends)]
+        ends = [0, *unpack_ends(self._ends)]
         if len(ends) != len(self.keys) + 1 or ends[-1] != len(self._values):
             raise AssertionError("a chunk does not have one value for each key")
         if any(low > high for low, high in pairwise(ends)):

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from eventstore import format as layout
 from eventstore.errors import (
     ForeignOwnerError,
     NotAStoreError,
@@ -16,6 +15,16 @@ from eventstore.errors import (
     UnsupportedFileSystemError,
 )
 from eventstore.filesystem import is_full, join, parent, read_file
+from eventstore.format.names import (
+    ARCHIVE_NAME,
+    CHECKPOINTS_NAME,
+    DIRECTORY_NAMES,
+    DURABLE_NAME,
+    LOCK_NAME,
+    MAKING_NAME,
+    TEMPORARY_SUFFIX,
+    WAL_NAME,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,11 +35,11 @@ _PURPOSE_BYTES_MAX = 400
 
 _ROOT_NAMES = frozenset(
     (
-        layout.LOCK_NAME,
-        layout.DURABLE_NAME,
-        layout.DURABLE_NAME + layout.TEMPORARY_SUFFIX,
-        layout.MAKING_NAME,
-        *layout.DIRECTORY_NAMES,
+        LOCK_NAME,
+        DURABLE_NAME,
+        DURABLE_NAME + TEMPORARY_SUFFIX,
+        MAKING_NAME,
+        *DIRECTORY_NAMES,
     )
 )
 
@@ -73,9 +82,9 @@ def require_store(file_system: FileSystem, path: str, *, may_create: bool) -> No
             "store, of an empty directory or of nothing"
         )
     # `durable` is made after the log, so where it is alone the log is lost: damage, found later.
-    if not may_create and layout.WAL_NAME not in names and layout.DURABLE_NAME not in names:
+    if not may_create and WAL_NAME not in names and DURABLE_NAME not in names:
         raise NotAStoreError(f"{path}: the directory holds no store; check the path")
-    for name in layout.DIRECTORY_NAMES:
+    for name in DIRECTORY_NAMES:
         directory = join(path, name)
         if not file_system.exists(directory):
             continue
@@ -102,7 +111,7 @@ def require_made(file_system: FileSystem, path: str, *, is_held: bool = False) -
     Raises:
         NotAStoreError: a store is being made there, or its making was cut short.
     """
-    mark = join(path, layout.MAKING_NAME)
+    mark = join(path, MAKING_NAME)
     if not file_system.exists(mark):
         return
     purpose = _purpose(file_system, mark)
@@ -133,7 +142,7 @@ def require_own(file_system: FileSystem, path: str) -> None:
     Raises:
         ForeignOwnerError: one belongs to another user.
     """
-    for directory in (path, *(join(path, name) for name in layout.DIRECTORY_NAMES)):
+    for directory in (path, *(join(path, name) for name in DIRECTORY_NAMES)):
         if file_system.is_directory(directory) and not file_system.owns(directory):
             raise ForeignOwnerError(
                 f"{directory}: belongs to another user than this process acts for",
@@ -147,12 +156,12 @@ def require_no_directory_among_temporaries(file_system: FileSystem, path: str) -
     Raises:
         NotAStoreError: a directory has the name of a temporary file.
     """
-    for directory in (path, *(join(path, name) for name in layout.DIRECTORY_NAMES)):
+    for directory in (path, *(join(path, name) for name in DIRECTORY_NAMES)):
         if not file_system.is_directory(directory):
             continue
         for name in file_system.list_directory(directory):
             entry = join(directory, name)
-            if name.endswith(layout.TEMPORARY_SUFFIX) and file_system.is_directory(entry):
+            if name.endswith(TEMPORARY_SUFFIX) and file_system.is_directory(entry):
                 raise NotAStoreError(
                     f"{entry}: a directory, where a store has only files; move it elsewhere"
                 )
@@ -183,7 +192,7 @@ def require_remains(file_system: FileSystem, path: str) -> None:
             nothing.
     """
     require_made(file_system, path)
-    directories = [join(path, name) for name in (layout.CHECKPOINTS_NAME, layout.ARCHIVE_NAME)]
+    directories = [join(path, name) for name in (CHECKPOINTS_NAME, ARCHIVE_NAME)]
     has_remains = any(
         file_system.is_directory(directory) and file_system.list_directory(directory)
         for directory in directories

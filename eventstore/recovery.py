@@ -10,9 +10,27 @@ import secrets
 import time
 from typing import TYPE_CHECKING
 
-from eventstore import format as layout
 from eventstore.errors import CorruptionError
 from eventstore.filesystem import join, write_file
+from eventstore.format.durable import DURABLE_BYTES, pack_durable
+from eventstore.format.names import (
+    CHECKPOINTS_NAME,
+    DIRECTORY_NAMES,
+    DURABLE_NAME,
+    TEMPORARY_SUFFIX,
+    TORN_NAME,
+    WAL_NAME,
+    damaged_name,
+    segment_name,
+    spare_name,
+    torn_name,
+)
+from eventstore.format.segment import (
+    STORE_ID_BYTES,
+    SegmentHeader,
+    genesis_digest,
+    pack_segment_header,
+)
 from eventstore.log.reader import Position, start_of
 from eventstore.log.search import end_of_content
 from eventstore.log.spare import preallocate
@@ -95,7 +113,7 @@ def _make_subdirectories(file_system: FileSystem, path: str) -> None:
     found then is in the cache only: batches that are acknowledged under such a name would be lost
     with it, and removals that are not in order would leave a gap.
     """
-    directories = [join(path, name) for name in layout.DIRECTORY_NAMES]
+    directories = [join(path, name) for name in DIRECTORY_NAMES]
     for directory in directories:
         if not file_system.exists(directory):
             file_system.make_directory(directory)
@@ -108,9 +126,9 @@ def _make_subdirectories(file_system: FileSystem, path: str) -> None:
 
 def _remove_temporaries(file_system: FileSystem, path: str) -> tuple[str, ...]:
     removed = []
-    for directory in (path, *(join(path, name) for name in layout.DIRECTORY_NAMES)):
+    for directory in (path, *(join(path, name) for name in DIRECTORY_NAMES)):
         for name in file_system.list_directory(directory):
-            if name.endswith(layout.TEMPORARY_SUFFIX):
+            if name.endswith(TEMPORARY_SUFFIX):
                 file_system.remove(join(directory, name))
                 removed.append(join(directory, name))
     return tuple(removed)
@@ -119,28 +137,28 @@ def _remove_temporaries(file_system: FileSystem, path: str) -> tuple[str, ...]:
 def _set_damaged_checkpoints_aside(file_system: FileSystem, survey: Survey) -> None:
     """Rename them, so that they are neither used nor counted among the two that are kept."""
     for path in survey.damaged_checkpoints:
-        file_system.rename(path, layout.damaged_name(path))
+        file_system.rename(path, damaged_name(path))
     if survey.damaged_checkpoints:
-        file_system.sync_directory(join(survey.found.path, layout.CHECKPOINTS_NAME))
+        file_system.sync_directory(join(survey.found.path, CHECKPOINTS_NAME))
 
 
 def _create_first_segment(file_system: FileSystem, path: str, options: StoreOptions) -> Segment:
     """Make the first segment; the store is there once its name is."""
-    store_id = secrets.token_bytes(layout.STORE_ID_BYTES)
-    header = layout.SegmentHeader(
+    store_id = secrets.token_bytes(STORE_ID_BYTES)
+    header = SegmentHeader(
         store_id=store_id,
         first_revision=1,
-        predecessor_digest=layout.genesis_digest(store_id),
+        predecessor_digest=genesis_digest(store_id),
         predecessor_bytes=0,
         batch_bytes_max=options.batch_bytes_max,
         created_ns=max(time.time_ns(), 0),  # as records have it
         mark=draw_mark(),
     )
-    directory = join(path, layout.WAL_NAME)
-    spare = preallocate(file_system, join(directory, layout.spare_name(0)), options.segment_bytes)
-    name = join(directory, layout.segment_name(1))
+    directory = join(path, WAL_NAME)
+    spare = preallocate(file_system, join(directory, spare_name(0)), options.segment_bytes)
+    name = join(directory, segment_name(1))
     try:
-        spare.file.write(0, layout.pack_segment_header(header))
+        spare.file.write(0, pack_segment_header(header))
         spare.file.sync()
         file_system.rename(spare.file.path, name)
         file_system.sync_directory(directory)
@@ -174,13 +192,13 @@ def _cut_tail(file_system: FileSystem, path: str, tail: Tail, file: File) -> Tor
     offset_bytes = tail.end.position.offset_bytes
     revision = tail.end.position.revision + 1
     data = file.read(offset_bytes, end_of_content(file, offset_bytes) - offset_bytes)
-    directory = join(path, layout.TORN_NAME)
+    directory = join(path, TORN_NAME)
     taken = 0
     while file_system.exists(
-        saved_path := join(directory, layout.torn_name(revision, offset_bytes, taken))
+        saved_path := join(directory, torn_name(revision, offset_bytes, taken))
     ):
         taken += 1
-    temporary = saved_path + layout.TEMPORARY_SUFFIX
+    temporary = saved_path + TEMPORARY_SUFFIX
     write_file(file_system, temporary, data)
     file_system.rename(temporary, saved_path)
     file_system.sync_directory(directory)
@@ -191,12 +209,10 @@ def _cut_tail(file_system: FileSystem, path: str, tail: Tail, file: File) -> Tor
 def _ensure_durable_file(
     file_system: FileSystem, path: str, store_id: bytes, revision: int
 ) -> None:
-    durable_path = join(path, layout.DURABLE_NAME)
-    if file_system.exists(durable_path) and (
-        file_system.size_bytes(durable_path) == layout.DURABLE_BYTES
-    ):
+    durable_path = join(path, DURABLE_NAME)
+    if file_system.exists(durable_path) and (file_system.size_bytes(durable_path) == DURABLE_BYTES):
         return
-    temporary = durable_path + layout.TEMPORARY_SUFFIX
-    write_file(file_system, temporary, layout.pack_durable(store_id, revision))
+    temporary = durable_path + TEMPORARY_SUFFIX
+    write_file(file_system, temporary, pack_durable(store_id, revision))
     file_system.rename(temporary, durable_path)
     file_system.sync_directory(path)

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from eventstore.arguments import excerpt
-from eventstore.codec import DecodeError, decode_batch
 from eventstore.errors import CorruptionError, ProjectionError
 from eventstore.event import Batch
+from eventstore.format.codec import DecodeError, decode_batch
 from eventstore.state import Node, State
 
 if TYPE_CHECKING:

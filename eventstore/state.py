@@ -46,7 +46,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from sortedcontainers import SortedDict
 
 from eventstore.arguments import excerpt
-from eventstore.codec import (
+from eventstore.errors import CorruptionError, ProjectionError, TransactionClosedError
+from eventstore.format.codec import (
     INT_MAX,
     INT_MIN,
     DecodeError,
@@ -55,7 +56,6 @@ from eventstore.codec import (
     require_plain_row,
     unpack_row,
 )
-from eventstore.errors import CorruptionError, ProjectionError, TransactionClosedError
 from eventstore.locks import refuse_reentry
 from eventstore.packed import ABSENT, PackedRows
 from eventstore.thinning import Thinning
@@ -63,8 +63,8 @@ from eventstore.thinning import Thinning
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from eventstore.codec import KeyShape
     from eventstore.event import Event
+    from eventstore.format.codec import KeyShape
     from eventstore.projection import Projection, TableSpec
 
 _FIRST_SLICE_ROWS = 16

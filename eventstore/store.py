@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 from eventstore import history
 from eventstore.arguments import checked_flag, checked_int, checked_whole, excerpt
 from eventstore.checkpoint import CheckpointContent, TableName
-from eventstore.codec import checked_metadata
 from eventstore.errors import (
     CompactedError,
     EventStoreError,
@@ -34,6 +33,7 @@ from eventstore.event import Metadata
 from eventstore.file_log import open_file_log, open_held_log
 from eventstore.filesystem import absolute, local_file_system
 from eventstore.follower import FollowerLog
+from eventstore.format.codec import checked_metadata
 from eventstore.loading import LeftOut, Loading
 from eventstore.locks import checked_timeout, refuse_reentry
 from eventstore.maintenance import Maintenance

@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from eventstore import format as layout
 from eventstore.checkpoint import Checkpoint, examine_checkpoint, list_checkpoints
 from eventstore.errors import CompactedError, CorruptionError
 from eventstore.filesystem import join
+from eventstore.format.names import WAL_NAME
 from eventstore.judgement import contradiction
 from eventstore.log.cursor import RecordCursor
 from eventstore.log.reader import read_segment_header
@@ -68,7 +68,7 @@ class StoreFiles:
     def _sources(self) -> list[SegmentSource]:
         sources = list_sources(self._file_system, self._path)
         if not sources:
-            wal_path = join(self._path, layout.WAL_NAME)
+            wal_path = join(self._path, WAL_NAME)
             raise CorruptionError(wal_path, 0, "all segments of the log are missing")
         return sources
 

@@ -21,10 +21,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from eventstore import format as layout
 from eventstore.checkpoint import Checkpoint, examine_checkpoint, list_checkpoints
 from eventstore.errors import CorruptionError, FormatVersionError
 from eventstore.filesystem import is_no_file, join, read_file, unreadable_is_damage
+from eventstore.format.blocks import NewerVersionError
+from eventstore.format.durable import DURABLE_BYTES, durable_store_id, unpack_durable
+from eventstore.format.names import DURABLE_NAME
+from eventstore.format.segment import SEGMENT_HEADER_BYTES, SegmentHeader
 from eventstore.judgement import (
     Found,
     Tail,
@@ -98,7 +101,7 @@ def survey_store(
     return _Surveyor(file_system, path, take_beyond).run(replay)
 
 
-def settled_end(file: File, header: layout.SegmentHeader, end: ScanEnd) -> ScanEnd:
+def settled_end(file: File, header: SegmentHeader, end: ScanEnd) -> ScanEnd:
     """Return how a log ends, once no running writer is what makes it look invalid there.
 
     It may have been in the middle of a record, or have gone on between two reads.
@@ -124,7 +127,7 @@ def read_durable_bound(file_system: FileSystem, path: str, store_id: bytes | Non
     Raises:
         FormatVersionError: it has a newer format.
     """
-    return _read_durable(file_system, path, partial(layout.unpack_durable, store_id=store_id)) or 0
+    return _read_durable(file_system, path, partial(unpack_durable, store_id=store_id)) or 0
 
 
 def read_durable_store_id(file_system: FileSystem, path: str) -> bytes | None:
@@ -133,18 +136,18 @@ def read_durable_store_id(file_system: FileSystem, path: str) -> bytes | None:
     Raises:
         FormatVersionError: it has a newer format.
     """
-    return _read_durable(file_system, path, layout.durable_store_id)
+    return _read_durable(file_system, path, durable_store_id)
 
 
 def _read_durable(
     file_system: FileSystem, path: str, unpack: Callable[[bytes], _Unpacked | None]
 ) -> _Unpacked | None:
-    durable_path = join(path, layout.DURABLE_NAME)
+    durable_path = join(path, DURABLE_NAME)
     if not file_system.exists(durable_path):
         return None
     try:
-        return unpack(read_file(file_system, durable_path, layout.DURABLE_BYTES))
-    except layout.NewerVersionError as error:
+        return unpack(read_file(file_system, durable_path, DURABLE_BYTES))
+    except NewerVersionError as error:
         raise FormatVersionError(durable_path, error.found_version, error.known_version) from error
 
 
@@ -217,7 +220,7 @@ class _Surveyor:
             self._damaged.append(path)
 
     def _read_bound(self, store_id: bytes | None) -> int:
-        with unreadable_is_damage(join(self._path, layout.DURABLE_NAME), is_no_file):
+        with unreadable_is_damage(join(self._path, DURABLE_NAME), is_no_file):
             return read_durable_bound(self._file_system, self._path, store_id)
 
     def _proven_revision(self) -> int:
@@ -298,7 +301,7 @@ class _Proof:
     """
 
     def __init__(self, durable_bound: int) -> None:
-        self.proven_bytes = layout.SEGMENT_HEADER_BYTES
+        self.proven_bytes = SEGMENT_HEADER_BYTES
         self._durable_revision = durable_bound
         # Revision and end of each record that nothing has proven yet: those of the last group.
         self._open: deque[tuple[int, int]] = deque()

@@ -20,13 +20,13 @@ import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from eventstore.arguments import excerpt
-from eventstore.codec import encode_batch, encode_event
 from eventstore.errors import (
     ProjectionError,
     ReadOnlyStoreError,
     StoreFailedError,
     TransactionClosedError,
 )
+from eventstore.format.codec import encode_batch, encode_event
 from eventstore.packed import ABSENT
 from eventstore.state import State, Table, View
 from eventstore.writer_lock import Holder, Turn

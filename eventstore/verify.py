@@ -19,11 +19,11 @@ from bisect import bisect_right
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from eventstore import format as layout
 from eventstore.checkpoint import Checkpoint, examine_checkpoint, list_checkpoints
-from eventstore.codec import DecodeError, unpack_row
 from eventstore.errors import CorruptionError, ProjectionError
 from eventstore.filesystem import absolute, join, local_file_system, unreadable_is_damage
+from eventstore.format.codec import DecodeError, unpack_row
+from eventstore.format.names import CHECKPOINTS_NAME, DURABLE_NAME, checkpoint_name
 from eventstore.judgement import (
     Found,
     Tail,
@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from eventstore.filesystem import File, FileSystem
+    from eventstore.format.segment import SegmentHeader
     from eventstore.projection import Projection
     from eventstore.state import State
 
@@ -237,8 +238,8 @@ class _Verification:
 
     def was_compacted(self) -> bool:
         """Say whether a running writer has removed anything that was judged."""
-        names = map(layout.checkpoint_name, self.checkpoints)
-        paths = [join(self.path, layout.CHECKPOINTS_NAME, name) for name in names]
+        names = map(checkpoint_name, self.checkpoints)
+        paths = [join(self.path, CHECKPOINTS_NAME, name) for name in names]
         paths += [source.path for source in self.sources]
         return not all(map(self.file_system.exists, paths))
 
@@ -295,7 +296,7 @@ class _Verification:
                 return
 
     def _read_bound(self) -> int:
-        path = join(self.path, layout.DURABLE_NAME)
+        path = join(self.path, DURABLE_NAME)
         try:
             with unreadable_is_damage(path):
                 return read_durable_bound(self.file_system, self.path, self.store_id)
@@ -331,7 +332,7 @@ class _Verification:
             )
             self._add(Problem(source.path, size_bytes, reason))
 
-    def _foreign(self, source: SegmentSource, header: layout.SegmentHeader) -> Problem | None:
+    def _foreign(self, source: SegmentSource, header: SegmentHeader) -> Problem | None:
         if self.store_id in (None, header.store_id):
             return None
         return Problem(source.path, 0, "the segment belongs to another store")
@@ -359,7 +360,7 @@ class _Verification:
             return self._add_error(error)
 
     def _check_place(
-        self, source: SegmentSource, header: layout.SegmentHeader, before: Tail | None
+        self, source: SegmentSource, header: SegmentHeader, before: Tail | None
     ) -> Problem | None:
         """Check a segment's name and that it continues the one before it, if that is known."""
         problem = misnamed(source, header) or self._foreign(source, header)
@@ -377,7 +378,7 @@ class _Verification:
         return problem
 
     def _check_start_of_open(
-        self, source: SegmentSource, header: layout.SegmentHeader, misplaced: Problem | None
+        self, source: SegmentSource, header: SegmentHeader, misplaced: Problem | None
     ) -> Problem | None:
         """Check the segment that an open reads first, as the open does.
 
@@ -391,7 +392,7 @@ class _Verification:
         return problem
 
     def _scan(
-        self, source: SegmentSource, file: File, header: layout.SegmentHeader, *, is_last: bool
+        self, source: SegmentSource, file: File, header: SegmentHeader, *, is_last: bool
     ) -> Problem | None:
         """Read the records of a segment; as `_read_segment` does."""
         damage = None
@@ -505,10 +506,10 @@ class _Verification:
             ]
             if differing:
                 rows_text = "1 row" if len(differing) == 1 else f"{len(differing)} rows"
-                path = join(self.path, layout.CHECKPOINTS_NAME)
+                path = join(self.path, CHECKPOINTS_NAME)
                 self._add(
                     Problem(
-                        join(path, layout.checkpoint_name(checkpoint.revision)),
+                        join(path, checkpoint_name(checkpoint.revision)),
                         0,
                         f"table {name.table!r} differs from the replayed log in "
                         f"{rows_text}, {min(differing, key=repr)!r} for one",

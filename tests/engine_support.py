@@ -13,8 +13,16 @@ from typing import TYPE_CHECKING, Any
 from ledger import ACCOUNTS, Ledger, Totals, deposit, open_account
 
 from eventstore import EventStore, StoreOptions
-from eventstore import format as layout
 from eventstore.filesystem import LocalFile, LocalFileSystem
+from eventstore.format.durable import pack_durable
+from eventstore.format.names import (
+    ARCHIVE_NAME,
+    CHECKPOINTS_NAME,
+    DURABLE_NAME,
+    LOCK_NAME,
+    WAL_NAME,
+)
+from eventstore.format.segment import SEGMENT_HEADER_BYTES, unpack_segment_header
 from eventstore.log.reader import Record, SegmentScanner, read_segment_header, start_of
 from eventstore.log.segments import MemoryFile
 
@@ -61,7 +69,7 @@ def tree(path: Path) -> dict[str, tuple[int, str]]:
     for entry in sorted(path.rglob("*")):
         status = entry.lstat()
         digest = ""
-        if entry.is_file() and entry.name != layout.LOCK_NAME:
+        if entry.is_file() and entry.name != LOCK_NAME:
             digest = hashlib.sha256(entry.read_bytes()).hexdigest()
         found[str(entry.relative_to(path))] = (status.st_mode, digest)
     return found
@@ -69,17 +77,17 @@ def tree(path: Path) -> dict[str, tuple[int, str]]:
 
 def segments(path: Path) -> list[Path]:
     """Return the segments in the log, in order."""
-    return sorted((path / layout.WAL_NAME).glob("*.log"))
+    return sorted((path / WAL_NAME).glob("*.log"))
 
 
 def checkpoints(path: Path) -> list[Path]:
     """Return the checkpoints, in order."""
-    return sorted((path / layout.CHECKPOINTS_NAME).glob("*.ckpt"))
+    return sorted((path / CHECKPOINTS_NAME).glob("*.ckpt"))
 
 
 def archived(path: Path) -> list[Path]:
     """Return the archived segments, in order."""
-    return sorted((path / layout.ARCHIVE_NAME).glob("*.log.gz"))
+    return sorted((path / ARCHIVE_NAME).glob("*.log.gz"))
 
 
 def records(segment: Path) -> list[Record]:
@@ -93,7 +101,7 @@ def end_of_records(segment: Path) -> int:
     """Return where the valid records of a segment end."""
     found = records(segment)
     if not found:
-        return layout.SEGMENT_HEADER_BYTES
+        return SEGMENT_HEADER_BYTES
     return found[-1].end_bytes
 
 
@@ -112,8 +120,8 @@ def flip(path: Path, offset: int) -> None:
 def state_durable(path: Path, revision: int) -> None:
     """Make the `durable` file state a revision, as a power loss may leave an older one."""
     [segment, *_] = segments(path)
-    header = layout.unpack_segment_header(segment.read_bytes()[: layout.SEGMENT_HEADER_BYTES])
-    (path / layout.DURABLE_NAME).write_bytes(layout.pack_durable(header.store_id, revision))
+    header = unpack_segment_header(segment.read_bytes()[:SEGMENT_HEADER_BYTES])
+    (path / DURABLE_NAME).write_bytes(pack_durable(header.store_id, revision))
 
 
 def run_python(code: str, *arguments: object) -> subprocess.Popen[str]:

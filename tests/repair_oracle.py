@@ -31,7 +31,7 @@ from eventstore import (
     StoreOptions,
     repair_store,
 )
-from eventstore.format import RECORD_ALIGNMENT_BYTES
+from eventstore.format.segment import RECORD_ALIGNMENT_BYTES
 from eventstore.verify import verify_store
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 
 import eventstore
-from eventstore import format as layout
-from eventstore.codec import decode_batch
 from eventstore.event import Event, Metadata
+from eventstore.format.codec import decode_batch
+from eventstore.format.segment import SEGMENT_HEADER_BYTES, SegmentHeader, genesis_digest
 from eventstore.log.reader import SegmentScanner, read_segment_header, start_of
 from eventstore.log.segments import MemoryFile
 
@@ -27,10 +27,10 @@ def example_bytes() -> bytes:
 def test_worked_example_reads_back() -> None:
     file = MemoryFile("FORMAT.md", example_bytes() + bytes(4096))
     header = read_segment_header(file)
-    assert header == layout.SegmentHeader(
+    assert header == SegmentHeader(
         store_id=bytes(range(16)),
         first_revision=1,
-        predecessor_digest=layout.genesis_digest(bytes(range(16))),
+        predecessor_digest=genesis_digest(bytes(range(16))),
         predecessor_bytes=0,
         batch_bytes_max=16 * 1024 * 1024,
         created_ns=1_700_000_000_000_000_000,
@@ -57,5 +57,5 @@ def test_every_byte_of_the_example_matters() -> None:
             header = read_segment_header(file)
         except eventstore.CorruptionError:
             continue
-        assert offset >= layout.SEGMENT_HEADER_BYTES
+        assert offset >= SEGMENT_HEADER_BYTES
         assert list(SegmentScanner(file, header, start_of(header))) == []

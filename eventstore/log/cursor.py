@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from eventstore import format as layout
 from eventstore.errors import CompactedError, CorruptionError
 from eventstore.filesystem import is_no_file, join, unreadable_is_damage
+from eventstore.format.names import WAL_NAME
 from eventstore.log.reader import (
     Position,
     Record,
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from eventstore.filesystem import File, FileSystem
+    from eventstore.format.segment import SegmentHeader
 
 _OPEN_ATTEMPTS = 10
 
@@ -51,7 +52,7 @@ class RecordCursor:
         self.next_revision = next_revision
         self._previous_digest = previous_digest
         self._file: File | None = None
-        self._header: layout.SegmentHeader | None = None
+        self._header: SegmentHeader | None = None
         self._position: Position | None = None
 
     def read(self, last_revision: int) -> Iterator[Record]:
@@ -93,7 +94,7 @@ class RecordCursor:
                 f"revision {record.revision} is not the batch that it was when it was last read",
             )
 
-    def _opened(self) -> tuple[File, layout.SegmentHeader, Position]:
+    def _opened(self) -> tuple[File, SegmentHeader, Position]:
         if self._file is None or self._header is None or self._position is None:
             file, source = self._open_segment()
             try:
@@ -122,9 +123,9 @@ class RecordCursor:
             return fitting[-1]
         if sources:
             raise CompactedError(self.next_revision, sources[0].first_revision)
-        raise CorruptionError(join(self._path, layout.WAL_NAME), 0, "all segments are missing")
+        raise CorruptionError(join(self._path, WAL_NAME), 0, "all segments are missing")
 
-    def _enter(self, source: SegmentSource, header: layout.SegmentHeader) -> Position:
+    def _enter(self, source: SegmentSource, header: SegmentHeader) -> Position:
         """Return where to read in a newly opened segment, which must continue the last one."""
         previous, start = self._position, start_of(header)
         known_digest = previous.digest if previous is not None else self._previous_digest

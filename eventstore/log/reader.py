@@ -14,9 +14,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from eventstore import format as layout
 from eventstore.errors import CorruptionError, FormatVersionError
 from eventstore.filesystem import Window
+from eventstore.format.blocks import MalformedError, NewerVersionError
+from eventstore.format.segment import (
+    SEGMENT_BYTES_LIMIT,
+    SEGMENT_HEADER_BYTES,
+    Framing,
+    RecordHeader,
+    SegmentHeader,
+    padded_bytes,
+    parts_hold,
+    payload_holds,
+    record_digest,
+    unpack_record_header,
+    unpack_segment_header,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,28 +92,26 @@ class ScanEnd(NamedTuple):
     problem: str | None
 
 
-def read_segment_header(file: File) -> layout.SegmentHeader:
+def read_segment_header(file: File) -> SegmentHeader:
     """Read and check the first sector of a segment.
 
     Raises:
         CorruptionError: it is not a segment header, or the file is longer than a segment can be.
         FormatVersionError: it is one of a newer format.
     """
-    if file.size_bytes() > layout.SEGMENT_BYTES_LIMIT:
+    if file.size_bytes() > SEGMENT_BYTES_LIMIT:
         raise CorruptionError(file.path, 0, "the file is longer than any segment")
     try:
-        return layout.unpack_segment_header(file.read(0, layout.SEGMENT_HEADER_BYTES))
-    except layout.MalformedError as error:
+        return unpack_segment_header(file.read(0, SEGMENT_HEADER_BYTES))
+    except MalformedError as error:
         raise CorruptionError(file.path, error.offset_bytes, error.reason) from error
-    except layout.NewerVersionError as error:
+    except NewerVersionError as error:
         raise FormatVersionError(file.path, error.found_version, error.known_version) from error
 
 
-def start_of(header: layout.SegmentHeader) -> Position:
+def start_of(header: SegmentHeader) -> Position:
     """Return the position before a segment's first record."""
-    return Position(
-        layout.SEGMENT_HEADER_BYTES, header.first_revision - 1, header.predecessor_digest, 0
-    )
+    return Position(SEGMENT_HEADER_BYTES, header.first_revision - 1, header.predecessor_digest, 0)
 
 
 class SegmentScanner:
@@ -110,7 +121,7 @@ class SegmentScanner:
     a new scanner from its position goes on when more has been written.
     """
 
-    def __init__(self, file: File, header: layout.SegmentHeader, start: Position) -> None:
+    def __init__(self, file: File, header: SegmentHeader, start: Position) -> None:
         self._file = file
         self._window = Window(file)
         self._path = file.path
@@ -144,7 +155,7 @@ class SegmentScanner:
             return self._ended(header)
         if not large_payload_holds(self._file, header, offset, framing):
             return self._ended("the payload fails its checksum")
-        size = layout.padded_bytes(header.payload_bytes)
+        size = padded_bytes(header.payload_bytes)
         padded = self._window.read(offset + framing.header_bytes, size)
         payload = padded[: header.payload_bytes]
         problem = _damage(header, padded, payload, self.position.digest, framing.seed)
@@ -171,7 +182,7 @@ class SegmentScanner:
 
 
 def large_payload_holds(
-    file: File, header: layout.RecordHeader, offset_bytes: int, framing: layout.Framing
+    file: File, header: RecordHeader, offset_bytes: int, framing: Framing
 ) -> bool:
     """Say whether a payload over 1 MiB has its checksum, so that memory is taken for no other.
 
@@ -187,12 +198,12 @@ def large_payload_holds(
         file.read(place, min(_LARGE_BYTES, end - place))
         for place in range(start, end, _LARGE_BYTES)
     )
-    return layout.parts_hold(header, parts, framing.seed)
+    return parts_hold(header, parts, framing.seed)
 
 
 def next_header(
-    block: bytes, framing: layout.Framing, position: Position, payload_bytes_max: int
-) -> layout.RecordHeader | str | None:
+    block: bytes, framing: Framing, position: Position, payload_bytes_max: int
+) -> RecordHeader | str | None:
     """Return the header of the record at a position, what is wrong with it, or None for zeros.
 
     Args:
@@ -205,13 +216,13 @@ def next_header(
         return None
     if len(block) < framing.header_bytes:
         return "the file ends inside a record header"
-    header = layout.unpack_record_header(block, framing)
+    header = unpack_record_header(block, framing)
     if header is None:
         return "a record header fails its checksum"
     return misfit(header, position, payload_bytes_max) or header
 
 
-def misfit(header: layout.RecordHeader, position: Position, payload_bytes_max: int) -> str | None:
+def misfit(header: RecordHeader, position: Position, payload_bytes_max: int) -> str | None:
     """Say why a whole header can't be that of the next record."""
     revision = position.revision
     if header.revision != revision + 1:
@@ -226,15 +237,15 @@ def misfit(header: layout.RecordHeader, position: Position, payload_bytes_max: i
 
 
 def _damage(
-    header: layout.RecordHeader, padded: bytes, payload: bytes, previous_digest: bytes, seed: int
+    header: RecordHeader, padded: bytes, payload: bytes, previous_digest: bytes, seed: int
 ) -> str | None:
     """Say what is wrong with the bytes behind a fitting header."""
-    if len(padded) < layout.padded_bytes(header.payload_bytes):
+    if len(padded) < padded_bytes(header.payload_bytes):
         return "the file ends inside a record"
-    if not layout.payload_holds(header, payload, seed):
+    if not payload_holds(header, payload, seed):
         return "the payload fails its checksum"
     if any(padded[header.payload_bytes :]):
         return "the padding of a record is not zero"
-    if layout.record_digest(header, payload, previous_digest) != header.digest:
+    if record_digest(header, payload, previous_digest) != header.digest:
         return "the record does not continue the digest chain"
     return None

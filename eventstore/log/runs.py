@@ -13,8 +13,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from eventstore import format as layout
 from eventstore.errors import CorruptionError
+from eventstore.format.segment import SEGMENT_HEADER_BYTES, SegmentHeader, record_digest
 from eventstore.log.reader import (
     Position,
     Record,
@@ -24,6 +24,7 @@ from eventstore.log.reader import (
     start_of,
 )
 from eventstore.log.search import end_of_content, find_mark, whole_records
+from eventstore.options import BATCH_BYTES_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,7 +48,7 @@ class Run(NamedTuple):
     """
 
     source: SegmentSource
-    header: layout.SegmentHeader
+    header: SegmentHeader
     start: Position
     end: Position
 
@@ -90,14 +91,14 @@ class SegmentRuns:
         """
         self.runs: list[Run] = []
         self.gaps: list[Gap] = []
-        self.header: layout.SegmentHeader | None = None
+        self.header: SegmentHeader | None = None
         self._source = source
         self._file = file
         self._is_wanted = is_wanted
         try:
             self.header = read_segment_header(file)
         except CorruptionError as error:
-            size_bytes = min(layout.SEGMENT_HEADER_BYTES, file.size_bytes())
+            size_bytes = min(SEGMENT_HEADER_BYTES, file.size_bytes())
             self.gaps.append(Gap(0, size_bytes, error.reason))
 
     def read(self, store_id: bytes) -> None:
@@ -136,23 +137,21 @@ class SegmentRuns:
             problem = refused or self._problem_at(header, end)
             self.gaps.append(Gap(end.offset_bytes, size_bytes, problem))
 
-    def _stand_in(self, store_id: bytes) -> tuple[layout.SegmentHeader, bool]:
+    def _stand_in(self, store_id: bytes) -> tuple[SegmentHeader, bool]:
         """Return a header to read the segment with, and whether its mark is sure."""
-        cap = min(self._file.size_bytes(), layout.BATCH_BYTES_LIMIT)
+        cap = min(self._file.size_bytes(), BATCH_BYTES_LIMIT)
         mark, is_sure = find_mark(self._file, store_id)
-        return layout.SegmentHeader(store_id, 1, UNKNOWN, 0, cap, 0, mark), is_sure
+        return SegmentHeader(store_id, 1, UNKNOWN, 0, cap, 0, mark), is_sure
 
-    def _close_run(self, header: layout.SegmentHeader, start: Position, end: Position) -> None:
+    def _close_run(self, header: SegmentHeader, start: Position, end: Position) -> None:
         if start.digest != UNKNOWN:
             self.runs.append(Run(self._source, header, start, end))
 
-    def _discontinuity(
-        self, found: Found, header: layout.SegmentHeader, end: Position
-    ) -> Gap | None:
+    def _discontinuity(self, found: Found, header: SegmentHeader, end: Position) -> Gap | None:
         """Return what is damaged if a record right behind a run does not continue it."""
         record, offset = found.record, end.offset_bytes
         problem = misfit(found.header, end, header.batch_bytes_max)
-        if not problem and layout.record_digest(found.header, record.payload, end.digest) != (
+        if not problem and record_digest(found.header, record.payload, end.digest) != (
             record.digest
         ):
             problem = "the record does not continue the digest chain"
@@ -165,7 +164,7 @@ class SegmentRuns:
                 problem = "the file ends inside a record"
         return Gap(offset, record.end_bytes - offset, problem) if problem else None
 
-    def _problem_at(self, header: layout.SegmentHeader, end: Position) -> str:
+    def _problem_at(self, header: SegmentHeader, end: Position) -> str:
         """Say what is wrong with the bytes at a place where no whole record is."""
         if end.digest == UNKNOWN:
             return "there is no whole record"

@@ -21,8 +21,23 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
-from eventstore import format as layout
+from eventstore.format.segment import (
+    MARK_BYTES,
+    RECORD_ALIGNMENT_BYTES,
+    RECORD_HEADER_BYTES,
+    SEGMENT_BYTES_LIMIT,
+    SEGMENT_HEADER_BYTES,
+    Framing,
+    RecordHeader,
+    SegmentHeader,
+    padded_bytes,
+    payload_holds,
+    peek_payload_bytes,
+    record_seed,
+    unpack_record_header,
+)
 from eventstore.log.reader import Position, Record, large_payload_holds
+from eventstore.options import BATCH_BYTES_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +45,7 @@ if TYPE_CHECKING:
     from eventstore.filesystem import File
 
 _SLICE_BYTES = 1024 * 1024
-_GRID_BYTES = layout.RECORD_ALIGNMENT_BYTES
+_GRID_BYTES = RECORD_ALIGNMENT_BYTES
 
 
 class Found(NamedTuple):
@@ -44,11 +59,11 @@ class Found(NamedTuple):
     """
 
     record: Record
-    header: layout.RecordHeader
+    header: RecordHeader
     is_certain: bool
 
 
-def highest_durable_claim(file: File, header: layout.SegmentHeader, end: Position) -> int:
+def highest_durable_claim(file: File, header: SegmentHeader, end: Position) -> int:
     """Return the highest durable revision stated by any record header behind a scan's end.
 
     Such a header was written after its durable revision had been synced, so it tells whether the
@@ -59,7 +74,7 @@ def highest_durable_claim(file: File, header: layout.SegmentHeader, end: Positio
         0 if there is no such header.
     """
     framing = header.framing
-    records_max = (file.size_bytes() - layout.SEGMENT_HEADER_BYTES) // framing.record_bytes(1)
+    records_max = (file.size_bytes() - SEGMENT_HEADER_BYTES) // framing.record_bytes(1)
     last = header.first_revision + records_max - 1
     search = _HeaderSearch(file, framing, header.batch_bytes_max)
     offset = end.offset_bytes
@@ -75,7 +90,7 @@ def highest_durable_claim(file: File, header: layout.SegmentHeader, end: Positio
     return claim
 
 
-def whole_records(file: File, header: layout.SegmentHeader, offset_bytes: int) -> Iterator[Found]:
+def whole_records(file: File, header: SegmentHeader, offset_bytes: int) -> Iterator[Found]:
     """Yield the whole records at or after an offset, at which a record is expected, in order."""
     if header.mark:
         yield from _marked_records(file, header, offset_bytes)
@@ -83,20 +98,20 @@ def whole_records(file: File, header: layout.SegmentHeader, offset_bytes: int) -
         yield from _unmarked_records(file, header, offset_bytes)
 
 
-def read_record(file: File, header: layout.SegmentHeader, offset_bytes: int) -> Record | None:
+def read_record(file: File, header: SegmentHeader, offset_bytes: int) -> Record | None:
     """Return the record at an offset if it is whole."""
     framing = header.framing
     block = file.read(offset_bytes, framing.header_bytes)
     if len(block) < framing.header_bytes:
         return None
-    found = layout.unpack_record_header(block, framing)
+    found = unpack_record_header(block, framing)
     return found and _whole(file, framing, offset_bytes, found)
 
 
 def end_of_content(file: File, start_bytes: int) -> int:
     """Return where the zeros at the end of a segment begin, seen from a place on."""
     last = start_bytes
-    end = min(file.size_bytes(), layout.SEGMENT_BYTES_LIMIT)
+    end = min(file.size_bytes(), SEGMENT_BYTES_LIMIT)
     for start in range(start_bytes, end, _SLICE_BYTES):
         data = file.read(start, min(_SLICE_BYTES, end - start)).rstrip(b"\0")
         if data:
@@ -110,38 +125,38 @@ def find_mark(file: File, store_id: bytes) -> tuple[bytes, bool]:
     It is sure where the first record's header holds. Else it is the one that most headers on the
     grid have, each of which states it by itself; a payload may hold such headers too.
     """
-    framing = layout.Framing(layout.record_seed(store_id), b"")
-    size = min(file.size_bytes(), layout.SEGMENT_BYTES_LIMIT)
+    framing = Framing(record_seed(store_id), b"")
+    size = min(file.size_bytes(), SEGMENT_BYTES_LIMIT)
     votes: Counter[bytes] = Counter()
-    for start in range(layout.SEGMENT_HEADER_BYTES, size, _SLICE_BYTES):
-        window = file.read(start, _SLICE_BYTES + layout.RECORD_HEADER_BYTES)
+    for start in range(SEGMENT_HEADER_BYTES, size, _SLICE_BYTES):
+        window = file.read(start, _SLICE_BYTES + RECORD_HEADER_BYTES)
         if not window.rstrip(b"\0"):
             continue  # what is left of a sparse file would take a minute for each GiB
         for place in range(0, min(len(window), _SLICE_BYTES), _GRID_BYTES):
             mark = _stated_mark(window, place, framing)
             if mark is None:
                 continue
-            if start + place == layout.SEGMENT_HEADER_BYTES:
+            if start + place == SEGMENT_HEADER_BYTES:
                 return mark, True
             votes[mark] += 1
     return max(votes, key=lambda mark: votes[mark], default=b""), False
 
 
-def _stated_mark(window: bytes, place: int, framing: layout.Framing) -> bytes | None:
+def _stated_mark(window: bytes, place: int, framing: Framing) -> bytes | None:
     """Return the mark in front of a record header that holds; empty for one of version 1."""
-    for mark in (window[place : place + layout.MARK_BYTES], b""):
+    for mark in (window[place : place + MARK_BYTES], b""):
         stated = framing._replace(mark=mark)
         end = place + stated.header_bytes
         if 0 in mark or end > len(window):
             continue
-        length = layout.peek_payload_bytes(window, place + len(mark))
-        is_likely = 0 < length <= layout.BATCH_BYTES_LIMIT
-        if is_likely and layout.unpack_record_header(window[place:end], stated):
+        length = peek_payload_bytes(window, place + len(mark))
+        is_likely = 0 < length <= BATCH_BYTES_LIMIT
+        if is_likely and unpack_record_header(window[place:end], stated):
             return mark
     return None
 
 
-def _marked_records(file: File, header: layout.SegmentHeader, offset_bytes: int) -> Iterator[Found]:
+def _marked_records(file: File, header: SegmentHeader, offset_bytes: int) -> Iterator[Found]:
     framing = header.framing
     search = _HeaderSearch(file, framing, header.batch_bytes_max)
     size = file.size_bytes()
@@ -157,9 +172,7 @@ def _marked_records(file: File, header: layout.SegmentHeader, offset_bytes: int)
                 yield Found(record, found, is_certain=True)
 
 
-def _unmarked_records(
-    file: File, header: layout.SegmentHeader, offset_bytes: int
-) -> Iterator[Found]:
+def _unmarked_records(file: File, header: SegmentHeader, offset_bytes: int) -> Iterator[Found]:
     framing = header.framing
     search = _HeaderSearch(file, framing, header.batch_bytes_max)
     left_bytes = file.size_bytes()
@@ -177,9 +190,7 @@ def _unmarked_records(
             left_bytes -= found.payload_bytes
 
 
-def _whole(
-    file: File, framing: layout.Framing, offset_bytes: int, header: layout.RecordHeader
-) -> Record | None:
+def _whole(file: File, framing: Framing, offset_bytes: int, header: RecordHeader) -> Record | None:
     """Return the record with a header that holds, if its payload does."""
     start = offset_bytes + framing.header_bytes
     if start + header.payload_bytes > file.size_bytes():
@@ -187,7 +198,7 @@ def _whole(
     if not large_payload_holds(file, header, offset_bytes, framing):
         return None
     payload = file.read(start, header.payload_bytes)
-    if not layout.payload_holds(header, payload, framing.seed):
+    if not payload_holds(header, payload, framing.seed):
         return None
     return Record(
         offset_bytes,
@@ -197,21 +208,21 @@ def _whole(
         header.digest,
         payload,
         file.path,
-        start + layout.padded_bytes(header.payload_bytes),
+        start + padded_bytes(header.payload_bytes),
     )
 
 
 class _HeaderSearch:
     """Finds the next record header that holds, going forwards through a segment."""
 
-    def __init__(self, file: File, framing: layout.Framing, payload_bytes_max: int) -> None:
+    def __init__(self, file: File, framing: Framing, payload_bytes_max: int) -> None:
         self._file = file
         self._framing = framing
         self._payload_bytes_max = payload_bytes_max
         self._start_bytes = 0
         self._slice = b""
 
-    def first(self, offset_bytes: int) -> tuple[int, layout.RecordHeader] | None:
+    def first(self, offset_bytes: int) -> tuple[int, RecordHeader] | None:
         """Return the first place on the grid at or after another where a header holds."""
         header_bytes = self._framing.header_bytes
         offset = offset_bytes
@@ -220,7 +231,7 @@ class _HeaderSearch:
             if at + header_bytes > len(self._slice):
                 self._start_bytes, at = offset, 0
                 # A longer file is no segment, and may be a sparse one without an end.
-                limit = max(0, layout.SEGMENT_BYTES_LIMIT - offset)
+                limit = max(0, SEGMENT_BYTES_LIMIT - offset)
                 self._slice = self._file.read(offset, min(_SLICE_BYTES, limit))
                 if len(self._slice) < header_bytes:
                     return None
@@ -228,7 +239,7 @@ class _HeaderSearch:
             offset = self._start_bytes + at
             if at + header_bytes > len(self._slice):
                 continue
-            header = layout.unpack_record_header(self._slice[at : at + header_bytes], self._framing)
+            header = unpack_record_header(self._slice[at : at + header_bytes], self._framing)
             if header is not None and header.payload_bytes <= self._payload_bytes_max:
                 return offset, header
             offset += _GRID_BYTES
@@ -246,7 +257,7 @@ class _HeaderSearch:
     def _likely_place(self, at: int, behind_last: int) -> int:
         """Judge by the length: a slice has 131,072 places, and this takes a fifth of a checksum."""
         for place in range(at, behind_last, _GRID_BYTES):
-            if 0 < layout.peek_payload_bytes(self._slice, place) <= self._payload_bytes_max:
+            if 0 < peek_payload_bytes(self._slice, place) <= self._payload_bytes_max:
                 return place
         return _on_grid(behind_last)
 

@@ -12,9 +12,10 @@ import contextlib
 import zlib
 from typing import TYPE_CHECKING, NamedTuple
 
-from eventstore import format as layout
 from eventstore.errors import CorruptionError
 from eventstore.filesystem import is_unreadable, join, unreadable_is_damage
+from eventstore.format.names import ARCHIVE_NAME, WAL_NAME, parse_archive_name, parse_segment_name
+from eventstore.format.segment import SEGMENT_BYTES_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -138,21 +139,21 @@ class UnpackedFile(ReadOnlyFile):
 
 def list_segments(file_system: FileSystem, store_path: str) -> list[SegmentSource]:
     """Return the segments in the log directory, in order."""
-    directory = join(store_path, layout.WAL_NAME)
+    directory = join(store_path, WAL_NAME)
     return [
         SegmentSource(first_revision, join(directory, name), is_archived=False)
         for name in _names(file_system, directory)
-        if (first_revision := layout.parse_segment_name(name)) is not None
+        if (first_revision := parse_segment_name(name)) is not None
     ]
 
 
 def list_archived(file_system: FileSystem, store_path: str) -> list[SegmentSource]:
     """Return the archived segments, in order."""
-    directory = join(store_path, layout.ARCHIVE_NAME)
+    directory = join(store_path, ARCHIVE_NAME)
     return [
         SegmentSource(first_revision, join(directory, name), is_archived=True)
         for name in _names(file_system, directory)
-        if (first_revision := layout.parse_archive_name(name)) is not None
+        if (first_revision := parse_archive_name(name)) is not None
     ]
 
 
@@ -228,7 +229,7 @@ def inflated(file: File) -> Iterator[bytes]:
         CorruptionError: it is not one whole gzip stream, or holds more than any segment.
     """
     decompressor = zlib.decompressobj(_GZIP_WINDOW_BITS)
-    offset_bytes, left_bytes = 0, layout.SEGMENT_BYTES_LIMIT
+    offset_bytes, left_bytes = 0, SEGMENT_BYTES_LIMIT
     while not decompressor.eof:
         packed = decompressor.unconsumed_tail
         if not packed:
@@ -254,7 +255,7 @@ def inflated(file: File) -> Iterator[bytes]:
 def _salvaged(file: File) -> Iterator[bytes]:
     """Yield what can be decompressed, whatever the header and the checksum of the stream say."""
     decompressor = zlib.decompressobj(_RAW_WINDOW_BITS)
-    offset_bytes, left_bytes = _GZIP_HEADER_BYTES, layout.SEGMENT_BYTES_LIMIT
+    offset_bytes, left_bytes = _GZIP_HEADER_BYTES, SEGMENT_BYTES_LIMIT
     while left_bytes > 0 and (packed := file.read(offset_bytes, _SALVAGE_SLICE_BYTES)):
         offset_bytes += len(packed)
         before = decompressor.copy()

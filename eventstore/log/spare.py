@@ -25,9 +25,9 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
-from eventstore import format as layout
 from eventstore.errors import StorageFullError
 from eventstore.filesystem import is_full, join
+from eventstore.format.names import spare_name
 from eventstore.locks import refuse_reentry
 
 if TYPE_CHECKING:
@@ -197,5 +197,5 @@ class SpareKeeper:
         # A number of its own, because a spare keeps its name until the roll has made it a
         # segment, and the next one is prepared meanwhile.
         self._made += 1
-        path = join(self._wal_path, layout.spare_name(self._made))
+        path = join(self._wal_path, spare_name(self._made))
         return preallocate(self._file_system, path, size_bytes, pause)

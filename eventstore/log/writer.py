@@ -34,9 +34,19 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
-from eventstore import format as layout
 from eventstore.errors import BatchTooLargeError, StoreFailedError
 from eventstore.filesystem import is_full, join
+from eventstore.format.durable import pack_durable
+from eventstore.format.names import segment_name
+from eventstore.format.segment import (
+    MARK_BYTES,
+    RECORD_HEADER_BYTES,
+    SEGMENT_HEADER_BYTES,
+    SegmentHeader,
+    frame_record,
+    pack_segment_header,
+    padded_bytes,
+)
 from eventstore.locks import refuse_reentry
 
 if TYPE_CHECKING:
@@ -60,7 +70,7 @@ def draw_mark(payload: bytes = b"") -> bytes:
     part of one.
     """
     while True:
-        mark = secrets.token_bytes(layout.MARK_BYTES).replace(b"\0", b"\1")
+        mark = secrets.token_bytes(MARK_BYTES).replace(b"\0", b"\1")
         if mark not in payload:
             return mark
 
@@ -71,7 +81,7 @@ class Segment:
     __slots__ = ("file", "framing", "header", "is_named", "size_bytes")
 
     def __init__(
-        self, file: File, header: layout.SegmentHeader, size_bytes: int, *, is_named: bool
+        self, file: File, header: SegmentHeader, size_bytes: int, *, is_named: bool
     ) -> None:
         self.file = file
         self.header = header
@@ -245,7 +255,7 @@ class LogWriter:
         end = self._end
         time_ns = max(time.time_ns(), end.time_ns)
         revision = end.revision + 1
-        frame, digest = layout.frame_record(
+        frame, digest = frame_record(
             payload,
             revision=revision,
             time_ns=time_ns,
@@ -358,16 +368,16 @@ class LogWriter:
             self._spares.prepare()
 
     def _roll(self, payload: bytes, *, frees_space: Callable[[], bool]) -> None:
-        size = layout.RECORD_HEADER_BYTES + layout.padded_bytes(len(payload))
+        size = RECORD_HEADER_BYTES + padded_bytes(len(payload))
         spare: Spare = self._spares.take(
-            layout.SEGMENT_HEADER_BYTES + size,
+            SEGMENT_HEADER_BYTES + size,
             may_be_last=not self._spares.ready and frees_space(),
         )
         end = self._end
         old = end.segment.header
         # A segment without a record is replaced by a larger one of the same name.
         replaced = old.first_revision == end.revision + 1
-        header = layout.SegmentHeader(
+        header = SegmentHeader(
             store_id=old.store_id,
             first_revision=end.revision + 1,
             predecessor_digest=end.digest,
@@ -377,7 +387,7 @@ class LogWriter:
             mark=draw_mark(payload),
         )
         segment = Segment(spare.file, header, spare.size_bytes, is_named=False)
-        self._end = end._replace(segment=segment, offset_bytes=layout.SEGMENT_HEADER_BYTES)
+        self._end = end._replace(segment=segment, offset_bytes=SEGMENT_HEADER_BYTES)
 
     def _join_group(self, frame: bytes, end: End, offset_bytes: int) -> tuple[Group, bool]:
         """Queue the batch that ends there; return its group, and whether it is the first in it."""
@@ -437,7 +447,7 @@ class LogWriter:
 
     def _tell_durable(self, store_id: bytes, revision: int) -> None:
         try:
-            self._durable_block.store(layout.pack_durable(store_id, revision))
+            self._durable_block.store(pack_durable(store_id, revision))
         except OSError as error:
             # It is a lower bound: without space for it, followers see this batch a little later.
             if not is_full(error):
@@ -450,9 +460,9 @@ class LogWriter:
         the name.
         """
         file = segment.file
-        file.write(0, layout.pack_segment_header(segment.header) + data)
+        file.write(0, pack_segment_header(segment.header) + data)
         file.sync()
-        path = join(self._wal_path, layout.segment_name(segment.header.first_revision))
+        path = join(self._wal_path, segment_name(segment.header.first_revision))
         try:
             self._file_system.rename(file.path, path)
         except OSError as error:

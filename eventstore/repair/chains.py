@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from eventstore import format as layout
 from eventstore.errors import CorruptionError
+from eventstore.format.segment import Framing, frame_record
 from eventstore.log.reader import Position, Record, SegmentScanner
 from eventstore.log.runs import UNKNOWN, Run
 from eventstore.log.search import read_record
@@ -95,14 +95,12 @@ def enter(file_system: FileSystem, run: Run, revision: int, digest: bytes) -> Po
         file.close()
 
 
-def frame_again(
-    record: Record, previous_digest: bytes, framing: layout.Framing
-) -> tuple[bytes, bytes]:
+def frame_again(record: Record, previous_digest: bytes, framing: Framing) -> tuple[bytes, bytes]:
     """Return the bytes of a record and its digest, given the digest that it is to continue.
 
     Where that is the digest which it did continue, the digest is the one that it had at first.
     """
-    return layout.frame_record(
+    return frame_record(
         record.payload,
         revision=record.revision,
         time_ns=record.time_ns,

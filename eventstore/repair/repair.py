@@ -21,7 +21,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from eventstore import format as layout
 from eventstore.errors import (
     CorruptionError,
     StoreExistsError,
@@ -34,6 +33,8 @@ from eventstore.filesystem import (
     read_file,
     resolved,
 )
+from eventstore.format.durable import DURABLE_BYTES
+from eventstore.format.names import CHECKPOINTS_NAME, DIRECTORY_NAMES, DURABLE_NAME, checkpoint_name
 from eventstore.making import making, require_nothing_beside
 from eventstore.options import StoreOptions
 from eventstore.place import require_remains
@@ -170,15 +171,15 @@ def _require_apart(source: str, target: str) -> None:
 
 def _state_of_writer(file_system: FileSystem, path: str) -> object:
     """Return something that differs once a writer has committed, rolled or compacted."""
-    durable_path = join(path, layout.DURABLE_NAME)
+    durable_path = join(path, DURABLE_NAME)
     names = [
         file_system.list_directory(join(path, name))
-        for name in layout.DIRECTORY_NAMES
+        for name in DIRECTORY_NAMES
         if file_system.is_directory(join(path, name))
     ]
     if not file_system.exists(durable_path):
         return names, b""
-    return names, read_file(file_system, durable_path, layout.DURABLE_BYTES)
+    return names, read_file(file_system, durable_path, DURABLE_BYTES)
 
 
 def _choose(file_system: FileSystem, found: Findings) -> Choice:
@@ -243,10 +244,10 @@ def _require_sound(
         the checkpoints that were left out.
     """
     problems = verify_files(file_system, path, projections).problems
-    directory = join(path, layout.CHECKPOINTS_NAME)
+    directory = join(path, CHECKPOINTS_NAME)
     copies = {}
     if choice.bases[0].path is None:
-        names = {base: layout.checkpoint_name(base.revision) for base in choice.bases[1:]}
+        names = {base: checkpoint_name(base.revision) for base in choice.bases[1:]}
         copies = {join(directory, name): base for base, name in names.items()}
     reasons = {problem.path: problem.reason for problem in problems if problem.path in copies}
     if reasons:

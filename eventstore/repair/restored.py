@@ -5,12 +5,26 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from eventstore import format as layout
 from eventstore.compaction import compact
 from eventstore.errors import CorruptionError
 from eventstore.filesystem import join, read_file, write_file
+from eventstore.format.durable import pack_durable
+from eventstore.format.names import (
+    CHECKPOINTS_NAME,
+    DIRECTORY_NAMES,
+    DURABLE_NAME,
+    WAL_NAME,
+    checkpoint_name,
+    segment_name,
+)
+from eventstore.format.segment import (
+    SEGMENT_BYTES_LIMIT,
+    SEGMENT_HEADER_BYTES,
+    SegmentHeader,
+    pack_segment_header,
+)
 from eventstore.log.writer import draw_mark
-from eventstore.options import Retention
+from eventstore.options import BATCH_BYTES_DEFAULT, Retention
 from eventstore.repair.chains import frame_again, records_of
 
 if TYPE_CHECKING:
@@ -49,14 +63,14 @@ def write_store(
     Raises:
         OSError: what was written so far is left behind.
     """
-    for name in layout.DIRECTORY_NAMES:
+    for name in DIRECTORY_NAMES:
         if not target.exists(join(path, name)):
             target.make_directory(join(path, name))
-    durable = layout.pack_durable(store_id, choice.chain.last_revision)
-    write_file(target, join(path, layout.DURABLE_NAME), durable)
+    durable = pack_durable(store_id, choice.chain.last_revision)
+    write_file(target, join(path, DURABLE_NAME), durable)
     target.sync_directory(path)
     _copy_checkpoints(source, target, path, choice.bases)
-    wal_path = join(path, layout.WAL_NAME)
+    wal_path = join(path, WAL_NAME)
     if choice.chain.pieces:
         _copy_segments(source, target, wal_path, store_id, choice.chain)
     else:
@@ -69,10 +83,10 @@ def write_store(
 def _copy_checkpoints(
     source: FileSystem, target: FileSystem, path: str, bases: Sequence[Base]
 ) -> None:
-    directory = join(path, layout.CHECKPOINTS_NAME)
+    directory = join(path, CHECKPOINTS_NAME)
     for base in bases:
         if base.path is not None:
-            copy = join(directory, layout.checkpoint_name(base.revision))
+            copy = join(directory, checkpoint_name(base.revision))
             write_file(target, copy, read_file(source, base.path))
     target.sync_directory(directory)
 
@@ -91,7 +105,7 @@ def _copy_segments(
                 if segment is None or is_first or not segment.takes(record.payload):
                     if segment is not None:
                         predecessor_bytes = segment.finish()
-                    header = layout.SegmentHeader(
+                    header = SegmentHeader(
                         store_id=store_id,
                         first_revision=record.revision,
                         predecessor_digest=previous,
@@ -121,18 +135,16 @@ def _records(file_system: FileSystem, pieces: list[Piece]) -> Iterator[tuple[Rec
 class _Segment:
     """A segment of the new store that is being written."""
 
-    def __init__(
-        self, file_system: FileSystem, wal_path: str, header: layout.SegmentHeader
-    ) -> None:
+    def __init__(self, file_system: FileSystem, wal_path: str, header: SegmentHeader) -> None:
         self._framing = header.framing
-        self.file = file_system.create(join(wal_path, layout.segment_name(header.first_revision)))
-        self.file.write(0, layout.pack_segment_header(header))
-        self._offset_bytes = layout.SEGMENT_HEADER_BYTES
+        self.file = file_system.create(join(wal_path, segment_name(header.first_revision)))
+        self.file.write(0, pack_segment_header(header))
+        self._offset_bytes = SEGMENT_HEADER_BYTES
 
     def takes(self, payload: bytes) -> bool:
         """Say whether a payload fits: a record grows by its mark, and none may hold the mark."""
         end = self._offset_bytes + self._framing.record_bytes(len(payload))
-        return end <= layout.SEGMENT_BYTES_LIMIT and self._framing.mark not in payload
+        return end <= SEGMENT_BYTES_LIMIT and self._framing.mark not in payload
 
     def add(self, record: Record, previous_digest: bytes) -> None:
         """Write a record behind the last one."""
@@ -167,14 +179,14 @@ def _stretches(chain: Chain) -> Iterator[list[Piece]]:
 def _write_empty_segment(
     file_system: FileSystem, wal_path: str, store_id: bytes, base: Base
 ) -> None:
-    header = layout.SegmentHeader(
+    header = SegmentHeader(
         store_id=store_id,
         first_revision=base.revision + 1,
         predecessor_digest=base.digest,
         predecessor_bytes=0,
-        batch_bytes_max=layout.BATCH_BYTES_DEFAULT,
+        batch_bytes_max=BATCH_BYTES_DEFAULT,
         created_ns=max(time.time_ns(), 0),  # as records have it
         mark=draw_mark(),
     )
-    path = join(wal_path, layout.segment_name(base.revision + 1))
-    write_file(file_system, path, layout.pack_segment_header(header))
+    path = join(wal_path, segment_name(base.revision + 1))
+    write_file(file_system, path, pack_segment_header(header))

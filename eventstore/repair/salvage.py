@@ -11,10 +11,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from eventstore import format as layout
 from eventstore.checkpoint import list_checkpoints, verify_checkpoint
 from eventstore.errors import CorruptionError
 from eventstore.filesystem import join, parent
+from eventstore.format.names import checkpoint_name
+from eventstore.format.segment import genesis_digest
 from eventstore.log.reader import Record, read_segment_header
 from eventstore.log.runs import Gap, Run, SegmentRuns
 from eventstore.log.segments import (
@@ -113,7 +114,7 @@ class _Salvage:
         checkpoints = list(self._checkpoints())
         self._found = Findings(self._identity([base_id for _, base_id in checkpoints]))
         found = self._found
-        found.bases.append(Base(0, layout.genesis_digest(found.store_id), None))
+        found.bases.append(Base(0, genesis_digest(found.store_id), None))
         for outcome, store_id in checkpoints:
             if isinstance(outcome, Damage):
                 found.damage.append(outcome)
@@ -165,7 +166,7 @@ class _Salvage:
     def _add_checkpoint(self, base: Base) -> None:
         self._found.bases.append(base)
         path = str(base.path)
-        if path != join(parent(path), layout.checkpoint_name(base.revision)):
+        if path != join(parent(path), checkpoint_name(base.revision)):
             reason = f"the header states revision {base.revision}, the name another one"
             self._found.damage.append(Damage(path, 0, 0, reason))
 

@@ -13,7 +13,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
-from eventstore.codec import decode_batch, pack, unpack
+from eventstore.format.codec import decode_batch, pack, unpack
 from eventstore.testing.oracle import folded
 from eventstore.testing.report import InconsistencyError
 

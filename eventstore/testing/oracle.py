@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from eventstore.codec import decode_batch
+from eventstore.format.codec import decode_batch
 from eventstore.replay import start_state
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from eventstore.codec import pack
 from eventstore.event import Event
+from eventstore.format.codec import pack
 from eventstore.projection import Projection
 from eventstore.replay import start_state
 from eventstore.testing.oracle import difference, folded

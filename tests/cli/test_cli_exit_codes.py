@@ -11,7 +11,7 @@ import pytest
 from cli_support import DATABASE, OPTIONS, Call, Holder
 
 from eventstore import Retention, StoreOptions
-from eventstore.format import SEGMENT_HEADER_BYTES
+from eventstore.format.segment import SEGMENT_HEADER_BYTES
 from projections.snapshots import Kind, MetaStore
 
 if TYPE_CHECKING:

@@ -17,9 +17,10 @@ from crash_support import (
 )
 
 from eventstore import EventStore, Projection, TableSpec, recovery
-from eventstore import format as layout
 from eventstore.file_log import FileLog
 from eventstore.filesystem import join
+from eventstore.format.durable import pack_durable
+from eventstore.format.names import DIRECTORY_NAMES
 from eventstore.log.writer import LogWriter
 from eventstore.testing import Defect, Depth, InconsistencyError, Report, Session, explore
 
@@ -157,7 +158,7 @@ def test_durable_file_that_says_too_much_is_caught(monkeypatch: pytest.MonkeyPat
 
     def claim_first(log: FileLog, payload: bytes, **arguments: Any) -> Any:
         ticket = sound(log, payload, **arguments)
-        log._durable_block.store(layout.pack_durable(log.store_id, ticket.revision))
+        log._durable_block.store(pack_durable(log.store_id, ticket.revision))
         return ticket
 
     monkeypatch.setattr(FileLog, "append", claim_first)
@@ -238,7 +239,7 @@ def test_names_that_no_open_syncs_after_a_kill_are_caught(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def make_only_what_is_missing(file_system: FileSystem, path: str) -> None:
-        for name in layout.DIRECTORY_NAMES:
+        for name in DIRECTORY_NAMES:
             if not file_system.exists(join(path, name)):
                 file_system.make_directory(join(path, name))
                 file_system.sync_directory(path)

@@ -25,7 +25,7 @@ from damage_support import (
 )
 
 from eventstore import CorruptionError, EventStore, StoreOptions
-from eventstore import format as layout
+from eventstore.log import segments
 from eventstore.log.segments import MemoryFile, UnpackedFile, compress, inflated
 from eventstore.verify import verify_store
 
@@ -195,7 +195,7 @@ def test_an_archive_that_unpacks_to_more_than_any_segment_is_damage(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     image = build_image()
-    monkeypatch.setattr(layout, "SEGMENT_BYTES_LIMIT", 4 * MIB)
+    monkeypatch.setattr(segments, "SEGMENT_BYTES_LIMIT", 4 * MIB)
     for size, is_damage in ((4 * MIB, False), (4 * MIB + 1, True)):
         packed = compress(image.contents[image.segments[0]].ljust(size, b"\0"))
         if is_damage:

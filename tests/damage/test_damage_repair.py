@@ -46,8 +46,9 @@ from eventstore import (
     repair_store,
     verify_store,
 )
-from eventstore import format as layout
 from eventstore.filesystem import write_file
+from eventstore.format.blocks import seal_block
+from eventstore.format.durable import DURABLE_VERSION
 from eventstore.testing.faults import Call, Failure, PowerCutError
 from eventstore.testing.simulated import SimulatedFileSystem
 
@@ -225,8 +226,8 @@ def test_records_that_moved_within_a_segment_are_found_where_they_can_be(shift_b
 
 def test_a_durable_file_of_a_newer_format_is_refused_and_nothing_is_made() -> None:
     block = build_image().files["durable"]
-    fields = block[:8] + (layout.DURABLE_VERSION + 1).to_bytes(4, "little") + block[12:36]
-    newer = layout.seal_block(fields, len(block))
+    fields = block[:8] + (DURABLE_VERSION + 1).to_bytes(4, "little") + block[12:36]
+    newer = seal_block(fields, len(block))
     file_system = file_system_of({**build_image().files, "durable": newer})
     with pytest.raises(FormatVersionError, match="durable"):
         repair_store(PATH, OUTPUT, [Shelf()], file_system=file_system)

@@ -27,8 +27,8 @@ from damage_support import (
 )
 
 from eventstore import CorruptionError, Event, EventStore, Receipt, Verdict, repair_store
-from eventstore.codec import encode_batch, encode_event
 from eventstore.event import Metadata
+from eventstore.format.codec import encode_batch, encode_event
 from eventstore.log.reader import SegmentScanner, read_segment_header, start_of
 from eventstore.log.runs import SegmentRuns
 from eventstore.log.search import highest_durable_claim

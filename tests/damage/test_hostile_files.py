@@ -22,7 +22,17 @@ from cli_support import DATABASE, OPTIONS, PROGRAM, ROOT, tell_story
 from damage_support import reseal
 
 from eventstore import CorruptionError, Event, EventStore, InvalidEventError, Metadata
-from eventstore import format as layout
+from eventstore.format.checkpoint import (
+    CheckpointFooter,
+    checkpoint_header_bytes,
+    pack_checkpoint_header,
+    pack_chunk,
+    pack_ends,
+    pack_footer,
+    unpack_checkpoint_header,
+)
+from eventstore.format.segment import record_seed
+from eventstore.options import BATCH_BYTES_LIMIT
 from projections.snapshots import Kind, MetaStore, SnapshotsProjection
 from tools.cli import main
 
@@ -64,16 +74,16 @@ def forge_checkpoint(store: Path, chunks: list[Rows], names: bytes | None = None
     """Put chunks of the first table into the place of a store's checkpoint."""
     path = checkpoint_of(store)
     data = path.read_bytes()
-    header = layout.unpack_checkpoint_header(data[: layout.checkpoint_header_bytes(data)])
+    header = unpack_checkpoint_header(data[: checkpoint_header_bytes(data)])
     table_count = len(msgpack.unpackb(header.table_names))
-    forged = layout.pack_checkpoint_header(header._replace(table_names=names or header.table_names))
-    seed = layout.record_seed(header.store_id)
+    forged = pack_checkpoint_header(header._replace(table_names=names or header.table_names))
+    seed = record_seed(header.store_id)
     for first, keys, values in chunks:
-        parts = (first, keys, layout.pack_ends(values), b"".join(values))
-        forged += layout.pack_chunk(0, len(values), parts, seed)
+        parts = (first, keys, pack_ends(values), b"".join(values))
+        forged += pack_chunk(0, len(values), parts, seed)
     counts = (sum(len(values) for *_, values in chunks), *[0] * (table_count - 1))
     digest = hashlib.sha256(forged).digest()
-    forged += layout.pack_footer(layout.CheckpointFooter(len(chunks), digest, counts))
+    forged += pack_footer(CheckpointFooter(len(chunks), digest, counts))
     path.write_bytes(forged)
 
 
@@ -312,7 +322,7 @@ def test_a_cap_that_no_options_allow_is_a_damaged_header(store: Path) -> None:
     """So that no reader allocates more than the highest one for a record."""
     [segment] = (store / "wal").glob("*.log")
     data = segment.read_bytes()
-    header = data[:12] + struct.pack("<I", layout.BATCH_BYTES_LIMIT + 1) + data[16:512]
+    header = data[:12] + struct.pack("<I", BATCH_BYTES_LIMIT + 1) + data[16:512]
     segment.write_bytes(reseal(header) + data[512:])
     with pytest.raises(CorruptionError, match="allows payloads of"):
         MetaStore.open(store, options=OPTIONS)
@@ -357,7 +367,7 @@ def test_the_pure_python_msgpack_refuses_what_is_nested_too_deep(store: Path) ->
     code = """
 import sys
 from eventstore import EventStore, Event, InvalidEventError
-from eventstore.codec import DecodeError, decode_batch, unpack_row
+from eventstore.format.codec import DecodeError, decode_batch, unpack_row
 for levels in (256, 257, 1500, 50_000):
     data = None
     for _ in range(levels):

@@ -24,7 +24,7 @@ from damage_support import (
 )
 
 from eventstore import CorruptionError, Event, EventStore, NotAStoreError, Verdict
-from eventstore import format as layout
+from eventstore.format.durable import pack_durable
 from eventstore.log.segments import compress
 from eventstore.testing.simulated import SimulatedFileSystem
 from eventstore.verify import VerifyReport, verify_store
@@ -84,7 +84,7 @@ def _log_changes(image: Image) -> dict[str, Callable[[Files], None]]:
 
 def _durable_changes(image: Image) -> dict[str, Callable[[Files], None]]:
     def state(store_id: bytes, revision: int) -> Callable[[Files], None]:
-        return lambda files: files.update(durable=layout.pack_durable(store_id, revision))
+        return lambda files: files.update(durable=pack_durable(store_id, revision))
 
     return {
         "good": lambda files: None,

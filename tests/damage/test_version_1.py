@@ -24,7 +24,7 @@ from damage_support import (
 )
 
 from eventstore import Event, Receipt, Verdict, repair_store
-from eventstore import format as layout
+from eventstore.format.segment import SEGMENT_VERSION, pack_segment_header, unpack_segment_header
 from eventstore.testing.simulated import SimulatedFileSystem
 
 GOLDEN = json.loads(
@@ -65,7 +65,7 @@ def test_the_next_batch_goes_into_a_segment_of_the_present_version(files: Files)
     added = after.keys() - segments(files).keys()
     assert added == {f"wal/{REVISION + 1:020d}.log"}
     assert {path: after[path] for path in segments(files)} == segments(files)
-    assert [after[path][8] for path in added] == [layout.SEGMENT_VERSION]
+    assert [after[path][8] for path in added] == [SEGMENT_VERSION]
     with open_on(file_system) as store:
         assert items_of(store) == (REVISION + 1, {**ITEMS, "new": "written later"})
         assert store.verify().is_sound
@@ -116,8 +116,8 @@ def test_the_images_of_the_other_tests_are_like_it(files: Files) -> None:
         for path in one.segments:
             content = one.contents[path]
             assert mark_of(content) == b""
-            header = layout.unpack_segment_header(content[:512])
-            assert layout.pack_segment_header(header) == content[:512]
+            header = unpack_segment_header(content[:512])
+            assert pack_segment_header(header) == content[:512]
             assert not any(content[88:508])
 
 
@@ -126,8 +126,8 @@ def test_an_empty_segment_is_replaced() -> None:
     open_on(file_system).close()
     files = files_of(file_system)
     [path] = segments(files)
-    header = layout.unpack_segment_header(files[path][:512])
-    first = layout.pack_segment_header(header._replace(mark=b""))
+    header = unpack_segment_header(files[path][:512])
+    first = pack_segment_header(header._replace(mark=b""))
     file_system = file_system_of({**files, path: first + files[path][512:]})
     with open_on(file_system) as store, store.transaction(writable=True) as tx:
         tx.emit(Event("put", {"name": "new", "text": "written later"}))

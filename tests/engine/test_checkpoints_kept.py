@@ -10,7 +10,7 @@ import pytest
 from engine_support import SMALL, add, checkpoints, open_store, segments
 
 from eventstore import CorruptionError, Retention, compaction
-from eventstore import format as layout
+from eventstore.format.checkpoint import footer_bytes, pack_footer, unpack_footer
 from eventstore.log.segments import compress
 
 if TYPE_CHECKING:
@@ -55,10 +55,10 @@ def test_full_verification_compares_the_digest_of_a_checkpoint(tmp_path: Path) -
         store.checkpoint()
         [path] = checkpoints(tmp_path)
         content = path.read_bytes()
-        body = content[: -layout.footer_bytes(2)]
-        footer = layout.unpack_footer(content[len(body) :], 2)
+        body = content[: -footer_bytes(2)]
+        footer = unpack_footer(content[len(body) :], 2)
         # All checksums are right, as after damage that by chance has the same ones.
-        path.write_bytes(body + layout.pack_footer(footer._replace(digest=bytes(32))))
+        path.write_bytes(body + pack_footer(footer._replace(digest=bytes(32))))
         [problem] = store.verify().problems
         assert "SHA-256" in problem.reason
 

@@ -10,7 +10,12 @@ from engine_support import SMALL, add, checkpoints, flip, open_store, segments
 from ledger import ACCOUNTS, Ledger, Totals, deposit
 
 from eventstore import CorruptionError, EventStore, Retention, StoreOptions
-from eventstore import format as layout
+from eventstore.format.checkpoint import (
+    checkpoint_header_bytes,
+    pack_checkpoint_header,
+    unpack_checkpoint_header,
+)
+from eventstore.format.segment import SEGMENT_HEADER_BYTES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,7 +59,7 @@ def test_a_checkpoint_is_believed_where_the_log_is_damaged_or_gone(
 ) -> None:
     """The log can't contradict it there."""
     one, _ = forked
-    flip(segments(one)[0], layout.SEGMENT_HEADER_BYTES + 80)
+    flip(segments(one)[0], SEGMENT_HEADER_BYTES + 80)
     with open_store(one) as store, store.at(20) as past:
         assert past.get(ACCOUNTS, "a").balance == 20
 
@@ -73,10 +78,10 @@ def test_at_refuses_where_nothing_else_holds_the_past(tmp_path: Path, damage: st
     if damage == "damaged":
         flip(older, 200)
     else:
-        header = layout.unpack_checkpoint_header(
-            older.read_bytes()[: layout.checkpoint_header_bytes(older.read_bytes())]
+        header = unpack_checkpoint_header(
+            older.read_bytes()[: checkpoint_header_bytes(older.read_bytes())]
         )
-        packed = layout.pack_checkpoint_header(header._replace(digest=bytes(32)))
+        packed = pack_checkpoint_header(header._replace(digest=bytes(32)))
         older.write_bytes(packed + older.read_bytes()[len(packed) :])
     with open_store(path, options=NONE) as store:
         with pytest.raises(CorruptionError) as refused:

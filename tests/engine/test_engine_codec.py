@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eventstore import Event, EventStoreError, InvalidEventError, Metadata
-from eventstore.codec import (
+from eventstore.format.codec import (
     NESTING_LEVELS_MAX,
     DecodeError,
     checked_metadata,

@@ -34,7 +34,10 @@ from eventstore import (
     Retention,
     Verdict,
 )
-from eventstore import format as layout
+from eventstore.format.blocks import seal_block
+from eventstore.format.durable import DURABLE_BYTES, DURABLE_VERSION, pack_durable
+from eventstore.format.names import segment_name
+from eventstore.format.segment import SEGMENT_HEADER_BYTES, unpack_segment_header
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -339,7 +342,7 @@ def test_follower_of_a_removed_store_says_so(
 def test_durable_file_of_another_store_says_nothing(path: Path, backup: Path) -> None:
     """An open ignores it, and so does who follows."""
     assert backup.exists()
-    (path / "durable").write_bytes(layout.pack_durable(bytes(16), 500))
+    (path / "durable").write_bytes(pack_durable(bytes(16), 500))
     with open_store(path, read_only=True) as follower:
         assert balance(follower) == 19  # nothing proves that the last one was acknowledged
     with open_store(path) as store:
@@ -362,10 +365,10 @@ def test_stale_durable_file_after_a_power_loss_is_no_fork(path: Path, backup: Pa
     with open_store(path, read_only=True) as follower:
         assert balance(follower) == 20
         with (path / "durable").open("r+b") as file:
-            header = layout.unpack_segment_header(
-                (path / "wal" / layout.segment_name(1)).read_bytes()[: layout.SEGMENT_HEADER_BYTES]
+            header = unpack_segment_header(
+                (path / "wal" / segment_name(1)).read_bytes()[:SEGMENT_HEADER_BYTES]
             )
-            file.write(layout.pack_durable(header.store_id, 12))
+            file.write(pack_durable(header.store_id, 12))
         assert balance(follower) == 20
         with open_store(path) as store:
             add(store, 2)
@@ -398,9 +401,9 @@ def test_newer_durable_file_stops_a_follower(store: EventStore, follower: EventS
     assert balance(follower) == 10
     path = Path(store.path) / "durable"
     fields = bytearray(path.read_bytes()[:-4])
-    fields[8:12] = (layout.DURABLE_VERSION + 1).to_bytes(4, "little")
+    fields[8:12] = (DURABLE_VERSION + 1).to_bytes(4, "little")
     with path.open("r+b") as file:
-        file.write(layout.seal_block(bytes(fields), layout.DURABLE_BYTES))
+        file.write(seal_block(bytes(fields), DURABLE_BYTES))
     with pytest.raises(FormatVersionError):
         follower.transaction()
 

@@ -12,9 +12,36 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eventstore import CorruptionError, FormatVersionError, StoreOptions
-from eventstore import format as layout
 from eventstore.checkpoint import load_checkpoint, verify_checkpoint
 from eventstore.filesystem import local_file_system
+from eventstore.format.blocks import MalformedError, NewerVersionError, seal_block
+from eventstore.format.checkpoint import (
+    CheckpointFooter,
+    CheckpointHeader,
+    checkpoint_header_bytes,
+    footer_bytes,
+    pack_checkpoint_header,
+    pack_footer,
+    unpack_checkpoint_header,
+    unpack_footer,
+)
+from eventstore.format.durable import DURABLE_BYTES, pack_durable, unpack_durable
+from eventstore.format.names import (
+    archive_name,
+    checkpoint_name,
+    parse_archive_name,
+    parse_checkpoint_name,
+    parse_segment_name,
+    segment_name,
+)
+from eventstore.format.segment import (
+    RECORD_ALIGNMENT_BYTES,
+    SEGMENT_HEADER_BYTES,
+    SegmentHeader,
+    frame_record,
+    pack_segment_header,
+    unpack_segment_header,
+)
 from eventstore.log.reader import SegmentScanner, start_of
 from eventstore.log.segments import (
     MemoryFile,
@@ -24,25 +51,26 @@ from eventstore.log.segments import (
     inflated,
     open_source,
 )
+from eventstore.options import BATCH_BYTES_LIMIT
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 STORE_ID = bytes(range(16))
-HEADER = layout.SegmentHeader(
+HEADER = SegmentHeader(
     STORE_ID, 7, b"\x11" * 32, 4000, 1024, 1_700_000_000_000_000_000, b"the mark"
 )
 FRAMING = HEADER.framing
 
 ids = st.binary(min_size=16, max_size=16)
 digests = st.binary(min_size=32, max_size=32)
-caps = st.integers(0, layout.BATCH_BYTES_LIMIT)
+caps = st.integers(0, BATCH_BYTES_LIMIT)
 marks = st.just(b"") | st.lists(st.integers(1, 255), min_size=8, max_size=8).map(bytes)
 uint64 = st.integers(0, 2**64 - 1)
 
 
 def frame(payload: bytes, revision: int = 7, previous: bytes = b"\x11" * 32) -> bytes:
-    record, _ = layout.frame_record(
+    record, _ = frame_record(
         payload,
         revision=revision,
         time_ns=5,
@@ -55,7 +83,7 @@ def frame(payload: bytes, revision: int = 7, previous: bytes = b"\x11" * 32) -> 
 
 def scan(data: bytes) -> tuple[list[bytes], str | None]:
     """Return the payloads in a segment of these record bytes, and what ended the scan."""
-    file = MemoryFile("segment", layout.pack_segment_header(HEADER) + data)
+    file = MemoryFile("segment", pack_segment_header(HEADER) + data)
     scanner = SegmentScanner(file, HEADER, start_of(HEADER))
     payloads = [record.payload for record in scanner]
     assert scanner.end is not None
@@ -66,51 +94,51 @@ def scan(data: bytes) -> tuple[list[bytes], str | None]:
 def test_segment_header_reads_back(
     store_id: bytes, first: int, digest: bytes, size: int, cap: int, created_ns: int, mark: bytes
 ) -> None:
-    header = layout.SegmentHeader(store_id, first, digest, size, cap, created_ns, mark)
-    block = layout.pack_segment_header(header)
-    assert len(block) == layout.SEGMENT_HEADER_BYTES
-    assert layout.unpack_segment_header(block) == header
+    header = SegmentHeader(store_id, first, digest, size, cap, created_ns, mark)
+    block = pack_segment_header(header)
+    assert len(block) == SEGMENT_HEADER_BYTES
+    assert unpack_segment_header(block) == header
 
 
 @given(ids, uint64, uint64, digests, st.binary(max_size=300))
 def test_checkpoint_header_reads_back(
     store_id: bytes, revision: int, time_ns: int, digest: bytes, table_names: bytes
 ) -> None:
-    header = layout.CheckpointHeader(store_id, revision, time_ns, digest, table_names)
-    block = layout.pack_checkpoint_header(header)
-    assert layout.checkpoint_header_bytes(block[:100]) == len(block)
-    assert layout.unpack_checkpoint_header(block) == header
+    header = CheckpointHeader(store_id, revision, time_ns, digest, table_names)
+    block = pack_checkpoint_header(header)
+    assert checkpoint_header_bytes(block[:100]) == len(block)
+    assert unpack_checkpoint_header(block) == header
 
 
 @given(st.lists(uint64, max_size=5), uint64, digests)
 def test_checkpoint_footer_reads_back(counts: list[int], chunks: int, digest: bytes) -> None:
-    footer = layout.CheckpointFooter(chunks, digest, tuple(counts))
-    block = layout.pack_footer(footer)
-    assert len(block) == layout.footer_bytes(len(counts))
-    assert layout.unpack_footer(block, len(counts)) == footer
+    footer = CheckpointFooter(chunks, digest, tuple(counts))
+    block = pack_footer(footer)
+    assert len(block) == footer_bytes(len(counts))
+    assert unpack_footer(block, len(counts)) == footer
 
 
 @given(ids, uint64)
 def test_durable_block_reads_back(store_id: bytes, revision: int) -> None:
-    block = layout.pack_durable(store_id, revision)
-    assert len(block) == layout.DURABLE_BYTES
-    assert layout.unpack_durable(block, store_id) == revision
-    assert layout.unpack_durable(block, None) == revision
+    block = pack_durable(store_id, revision)
+    assert len(block) == DURABLE_BYTES
+    assert unpack_durable(block, store_id) == revision
+    assert unpack_durable(block, None) == revision
 
 
 @given(st.binary(min_size=1, max_size=200))
 def test_record_reads_back(payload: bytes) -> None:
     record = frame(payload)
     assert len(record) == FRAMING.record_bytes(len(payload))
-    assert len(record) % layout.RECORD_ALIGNMENT_BYTES == 0
+    assert len(record) % RECORD_ALIGNMENT_BYTES == 0
     assert scan(record) == ([payload], None)
 
 
 @given(uint64)
 def test_file_names_read_back(revision: int) -> None:
-    assert layout.parse_segment_name(layout.segment_name(revision)) == revision
-    assert layout.parse_checkpoint_name(layout.checkpoint_name(revision)) == revision
-    assert layout.parse_archive_name(layout.archive_name(revision)) == revision
+    assert parse_segment_name(segment_name(revision)) == revision
+    assert parse_checkpoint_name(checkpoint_name(revision)) == revision
+    assert parse_archive_name(archive_name(revision)) == revision
 
 
 @pytest.mark.parametrize(
@@ -129,54 +157,54 @@ def test_file_names_read_back(revision: int) -> None:
     ],
 )
 def test_other_names_are_no_segments(name: str) -> None:
-    assert layout.parse_segment_name(name) is None
-    assert layout.parse_checkpoint_name(name.replace(".log", ".ckpt")) is None
-    assert layout.parse_archive_name(name.replace(".log", ".log.gz")) is None
+    assert parse_segment_name(name) is None
+    assert parse_checkpoint_name(name.replace(".log", ".ckpt")) is None
+    assert parse_archive_name(name.replace(".log", ".log.gz")) is None
 
 
 def test_every_prefix_of_a_segment_header_is_malformed() -> None:
-    block = layout.pack_segment_header(HEADER)
+    block = pack_segment_header(HEADER)
     for size in range(len(block)):
-        with pytest.raises(layout.MalformedError):
-            layout.unpack_segment_header(block[:size])
+        with pytest.raises(MalformedError):
+            unpack_segment_header(block[:size])
 
 
 def test_every_flipped_bit_of_a_segment_header_is_malformed() -> None:
-    block = layout.pack_segment_header(HEADER)
+    block = pack_segment_header(HEADER)
     for bit in range(8 * len(block)):
         damaged = bytearray(block)
         damaged[bit // 8] ^= 1 << bit % 8
-        with pytest.raises(layout.MalformedError):
-            layout.unpack_segment_header(bytes(damaged))
+        with pytest.raises(MalformedError):
+            unpack_segment_header(bytes(damaged))
 
 
 def test_every_prefix_of_a_checkpoint_header_is_malformed() -> None:
-    header = layout.CheckpointHeader(STORE_ID, 9, 5, b"\x22" * 32, b"table names")
-    block = layout.pack_checkpoint_header(header)
+    header = CheckpointHeader(STORE_ID, 9, 5, b"\x22" * 32, b"table names")
+    block = pack_checkpoint_header(header)
     for size in range(len(block)):
-        with pytest.raises(layout.MalformedError):
-            layout.checkpoint_header_bytes(block[: min(size, 80)])
-        with pytest.raises(layout.MalformedError):
-            layout.unpack_checkpoint_header(block[:size])
+        with pytest.raises(MalformedError):
+            checkpoint_header_bytes(block[: min(size, 80)])
+        with pytest.raises(MalformedError):
+            unpack_checkpoint_header(block[:size])
 
 
 def test_every_flipped_byte_of_a_durable_block_is_not_relied_on() -> None:
-    block = layout.pack_durable(STORE_ID, 77)
+    block = pack_durable(STORE_ID, 77)
     for size in range(len(block)):
-        assert layout.unpack_durable(block[:size], STORE_ID) is None
+        assert unpack_durable(block[:size], STORE_ID) is None
     for offset in range(len(block)):
         damaged = bytearray(block)
         damaged[offset] ^= 0x20
-        assert layout.unpack_durable(bytes(damaged), STORE_ID) is None
+        assert unpack_durable(bytes(damaged), STORE_ID) is None
 
 
 def test_durable_block_of_another_store_is_not_relied_on() -> None:
-    assert layout.unpack_durable(layout.pack_durable(bytes(16), 77), STORE_ID) is None
+    assert unpack_durable(pack_durable(bytes(16), 77), STORE_ID) is None
 
 
 def test_every_prefix_of_a_record_ends_the_scan() -> None:
     first = frame(b"first")
-    _, digest = layout.frame_record(
+    _, digest = frame_record(
         b"first",
         revision=7,
         time_ns=5,
@@ -239,7 +267,7 @@ def test_whole_record_that_does_not_fit_ends_the_scan(
         "framing": FRAMING,
     } | changes
     payload = fields.pop("payload")
-    record, _ = layout.frame_record(payload, **fields)  # type: ignore[arg-type]
+    record, _ = frame_record(payload, **fields)  # type: ignore[arg-type]
     payloads, found = scan(record)
     assert payloads == []
     assert found is not None
@@ -247,7 +275,7 @@ def test_whole_record_that_does_not_fit_ends_the_scan(
 
 
 def test_record_older_than_its_predecessor_ends_the_scan() -> None:
-    record, digest = layout.frame_record(
+    record, digest = frame_record(
         b"new",
         revision=7,
         time_ns=500,
@@ -264,20 +292,20 @@ def newer(block: bytes) -> bytes:
     fields = bytearray(block[:-4])
     version = int.from_bytes(fields[8:12], "little")
     fields[8:12] = (version + 1).to_bytes(4, "little")
-    return layout.seal_block(bytes(fields), len(block))
+    return seal_block(bytes(fields), len(block))
 
 
 def test_newer_version_is_told_from_damage() -> None:
-    with pytest.raises(layout.NewerVersionError):
-        layout.unpack_segment_header(newer(layout.pack_segment_header(HEADER)))
-    checkpoint = layout.CheckpointHeader(STORE_ID, 9, 5, b"\x22" * 32, b"table names")
-    with pytest.raises(layout.NewerVersionError):
-        layout.unpack_checkpoint_header(newer(layout.pack_checkpoint_header(checkpoint)))
-    footer = layout.CheckpointFooter(1, b"\x33" * 32, (4,))
-    with pytest.raises(layout.NewerVersionError):
-        layout.unpack_footer(newer(layout.pack_footer(footer)), 1)
-    with pytest.raises(layout.NewerVersionError):
-        layout.unpack_durable(newer(layout.pack_durable(STORE_ID, 3)), STORE_ID)
+    with pytest.raises(NewerVersionError):
+        unpack_segment_header(newer(pack_segment_header(HEADER)))
+    checkpoint = CheckpointHeader(STORE_ID, 9, 5, b"\x22" * 32, b"table names")
+    with pytest.raises(NewerVersionError):
+        unpack_checkpoint_header(newer(pack_checkpoint_header(checkpoint)))
+    footer = CheckpointFooter(1, b"\x33" * 32, (4,))
+    with pytest.raises(NewerVersionError):
+        unpack_footer(newer(pack_footer(footer)), 1)
+    with pytest.raises(NewerVersionError):
+        unpack_durable(newer(pack_durable(STORE_ID, 3)), STORE_ID)
 
 
 @pytest.fixture
@@ -318,7 +346,7 @@ def test_bytes_after_the_end_of_a_checkpoint_are_refused(checkpoint: Path) -> No
 
 def test_checkpoint_of_a_newer_version_is_told_from_damage(checkpoint: Path) -> None:
     whole = checkpoint.read_bytes()
-    size = layout.checkpoint_header_bytes(whole[:100])
+    size = checkpoint_header_bytes(whole[:100])
     checkpoint.write_bytes(newer(whole[:size]) + whole[size:])
     with pytest.raises(FormatVersionError) as refusal:
         load_checkpoint(local_file_system(), str(checkpoint))

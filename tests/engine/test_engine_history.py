@@ -37,8 +37,8 @@ from eventstore import (
     TableSpec,
     verify_store,
 )
-from eventstore import format as layout
 from eventstore.compaction import Plan, plan
+from eventstore.format.names import parse_checkpoint_name, parse_segment_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -100,7 +100,7 @@ def test_segments_roll_and_every_batch_reads_back(tmp_path: Path) -> None:
         quick = store.verify(quick=True)
         assert quick.is_sound
         assert (quick.batch_count, quick.segment_count) == (len(records(segments(path)[-1])), 1)
-    assert [layout.parse_segment_name(file.name) for file in segments(path)] == [
+    assert [parse_segment_name(file.name) for file in segments(path)] == [
         records(file)[0].revision for file in segments(path)
     ]
     assert {file.stat().st_size for file in segments(path)} == {4096}
@@ -276,7 +276,7 @@ def test_retention_none_keeps_what_recovery_needs(tmp_path: Path) -> None:
         grow(store, 4)
         assert archived(path) == []
         oldest = store.oldest_revision()
-        [older, _] = [layout.parse_checkpoint_name(file.name) for file in checkpoints(path)]
+        [older, _] = [parse_checkpoint_name(file.name) for file in checkpoints(path)]
         assert older is not None
         assert 1 < oldest <= older + 1
         assert revisions(store, oldest) == list(range(oldest, 162))

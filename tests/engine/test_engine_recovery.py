@@ -41,9 +41,18 @@ from eventstore import (
     StoreOptions,
     Verdict,
 )
-from eventstore import format as layout
-from eventstore.codec import encode_batch, encode_event
 from eventstore.event import Event, Metadata
+from eventstore.format.blocks import seal_block
+from eventstore.format.checkpoint import checkpoint_header_bytes
+from eventstore.format.codec import encode_batch, encode_event
+from eventstore.format.durable import DURABLE_BYTES, pack_durable, unpack_durable
+from eventstore.format.names import checkpoint_name, parse_checkpoint_name, segment_name
+from eventstore.format.segment import (
+    RECORD_HEADER_BYTES,
+    SEGMENT_HEADER_BYTES,
+    frame_record,
+    unpack_segment_header,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -101,12 +110,12 @@ def frames(path: Path, count: int, durable: int = 10, payload: bytes | None = No
     """Return the records that would come next, all written when a revision was durable."""
     segment = segments(path)[-1]
     last = records(segment)[-1]
-    header = layout.unpack_segment_header(segment.read_bytes()[: layout.SEGMENT_HEADER_BYTES])
+    header = unpack_segment_header(segment.read_bytes()[:SEGMENT_HEADER_BYTES])
     event = Event("money.deposited", {"account": "a", "amount": 1, "note": "n" * 40})
     payload = payload or encode_batch(Metadata(), [encode_event(event)])
     digest, found = last.digest, []
     for number in range(count):
-        frame, digest = layout.frame_record(
+        frame, digest = frame_record(
             payload,
             revision=last.revision + 1 + number,
             time_ns=last.time_ns,
@@ -159,8 +168,8 @@ def test_whole_record_that_holds_no_batch_is_refused_by_file_and_offset(path: Pa
 TAILS: dict[str, Callable[[list[bytes]], bytes]] = {
     "part of a header": lambda new: new[0][:40],
     "one byte": lambda new: new[0][:1],
-    "header without payload": lambda new: new[0][: layout.RECORD_HEADER_BYTES],
-    "part of a payload": lambda new: new[0][: layout.RECORD_HEADER_BYTES + 50],
+    "header without payload": lambda new: new[0][:RECORD_HEADER_BYTES],
+    "part of a payload": lambda new: new[0][: RECORD_HEADER_BYTES + 50],
     "damaged payload": lambda new: damaged(new[0]),
     "damaged header": lambda new: damaged(new[0], 9),
     "no record at all": lambda new: b"garbage " * 20,
@@ -237,7 +246,7 @@ def test_recovery_that_is_cut_short_is_done_again(path: Path) -> None:
 def test_damage_below_the_durable_bound_is_refused(path: Path) -> None:
     [segment] = segments(path)
     last = records(segment)[-1]
-    flip(segment, last.offset_bytes + layout.RECORD_HEADER_BYTES + 3)
+    flip(segment, last.offset_bytes + RECORD_HEADER_BYTES + 3)
     error = refuses(path, CorruptionError, "revision 10 had been acknowledged")
     assert isinstance(error, CorruptionError)
     assert (error.path, error.offset_bytes) == (str(segment), last.offset_bytes)
@@ -304,7 +313,7 @@ def test_damage_to_the_last_batch_with_nothing_to_prove_it_is_a_torn_tail(path: 
 
 
 def test_durable_file_of_another_store_says_nothing(path: Path) -> None:
-    (path / "durable").write_bytes(layout.pack_durable(bytes(16), 5000))
+    (path / "durable").write_bytes(pack_durable(bytes(16), 5000))
     with open_store(path) as store:
         assert balance(store) == 10
 
@@ -317,7 +326,7 @@ def test_lost_durable_file_is_made_again(path: Path, content: bytes | None) -> N
     with open_store(path) as store:
         assert balance(store) == 10
         add(store)
-    assert layout.unpack_durable((path / "durable").read_bytes(), None) == 11
+    assert unpack_durable((path / "durable").read_bytes(), None) == 11
 
 
 def test_damage_in_a_sealed_segment_is_refused(rolled: Path) -> None:
@@ -357,7 +366,7 @@ def test_missing_active_segment_is_refused(rolled: Path) -> None:
 
 def test_segment_under_a_wrong_name_is_refused(rolled: Path) -> None:
     last = segments(rolled)[-1]
-    last.rename(last.with_name(layout.segment_name(101)))
+    last.rename(last.with_name(segment_name(101)))
     refuses(rolled, CorruptionError, "the header states first revision")
 
 
@@ -424,7 +433,7 @@ def test_newest_checkpoint_invalid_falls_back_to_the_one_before_it(compacted: Pa
     with open_store(compacted) as store:
         assert store.recovery.verdict is Verdict.CLEAN
         assert store.recovery.damaged_checkpoints == (str(newest),)
-        assert store.recovery.checkpoint_revision == layout.parse_checkpoint_name(older.name)
+        assert store.recovery.checkpoint_revision == parse_checkpoint_name(older.name)
         assert store.recovery.replayed_batches == 40
         assert balance(store) == 120
         store.check()
@@ -446,7 +455,7 @@ def test_newest_checkpoint_cut_short_falls_back(compacted: Path, size: int) -> N
 
 def test_checkpoint_under_a_wrong_name_is_not_used(compacted: Path) -> None:
     newest = checkpoints(compacted)[-1]
-    wrong = newest.with_name(layout.checkpoint_name(119))
+    wrong = newest.with_name(checkpoint_name(119))
     newest.rename(wrong)
     with open_store(compacted) as store:
         assert store.recovery.damaged_checkpoints == (str(wrong),)
@@ -531,12 +540,12 @@ def newer(path: Path, size: int) -> None:
     fields = bytearray(path.read_bytes()[: size - 4])
     version = int.from_bytes(fields[8:12], "little")
     fields[8:12] = (version + 1).to_bytes(4, "little")
-    overwrite(path, 0, layout.seal_block(bytes(fields), size))
+    overwrite(path, 0, seal_block(bytes(fields), size))
 
 
 @pytest.mark.parametrize("number", [0, 1, -1])
 def test_newer_segment_is_refused_and_nothing_touched(rolled: Path, number: int) -> None:
-    newer(segments(rolled)[number], layout.SEGMENT_HEADER_BYTES)
+    newer(segments(rolled)[number], SEGMENT_HEADER_BYTES)
     (rolled / "wal" / "spare-9.tmp").write_bytes(b"left over")
     error = refuses(rolled, FormatVersionError, "format version 3 is newer than 2")
     assert isinstance(error, FormatVersionError)
@@ -545,12 +554,12 @@ def test_newer_segment_is_refused_and_nothing_touched(rolled: Path, number: int)
 
 def test_newer_checkpoint_is_refused_and_nothing_touched(compacted: Path) -> None:
     newest = checkpoints(compacted)[-1]
-    newer(newest, layout.checkpoint_header_bytes(newest.read_bytes()[:100]))
+    newer(newest, checkpoint_header_bytes(newest.read_bytes()[:100]))
     refuses(compacted, FormatVersionError, newest.name)
 
 
 def test_newer_durable_file_is_refused_and_nothing_touched(path: Path) -> None:
-    newer(path / "durable", layout.DURABLE_BYTES)
+    newer(path / "durable", DURABLE_BYTES)
     refuses(path, FormatVersionError, "durable")
 
 

@@ -23,9 +23,9 @@ from hypothesis.stateful import (
 from sortedcontainers import SortedList
 
 from eventstore import Event, Projection, ProjectionError, TableSpec
-from eventstore import format as layout
 from eventstore import state as state_module
-from eventstore.codec import pack
+from eventstore.format.checkpoint import pack_ends
+from eventstore.format.codec import pack
 from eventstore.packed import ABSENT, PackedChunk, PackedRows
 from eventstore.state import Node, State, Table, View
 
@@ -74,7 +74,7 @@ def packed_rows(rows: dict[Any, Any], chunk_rows: int) -> PackedRows:
             PackedChunk(
                 pack(own[0]),
                 pack(own),
-                layout.pack_ends(values),
+                pack_ends(values),
                 b"".join(values),
                 "/checkpoint",
                 0,

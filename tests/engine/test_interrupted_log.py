@@ -24,7 +24,7 @@ import eventstore.log.spare
 import eventstore.log.writer
 import eventstore.state
 from eventstore import Event, Metadata, Retention, StoreFailedError, StoreOptions
-from eventstore.codec import encode_batch, encode_event
+from eventstore.format.codec import encode_batch, encode_event
 from eventstore.log.writer import LogWriter
 from eventstore.testing import SimulatedFileSystem
 

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import pytest
 
 from eventstore import Problem, Verdict
-from eventstore import format as layout
 from eventstore.checkpoint import Checkpoint
+from eventstore.format.segment import SegmentHeader, genesis_digest
 from eventstore.judgement import (
     Found,
     Tail,
@@ -37,8 +37,8 @@ def source(first_revision: int, *, is_archived: bool = False) -> SegmentSource:
     return SegmentSource(first_revision, f"/s/{first_revision}", is_archived)
 
 
-def header(first_revision: int, store_id: bytes = STORE_ID) -> layout.SegmentHeader:
-    return layout.SegmentHeader(store_id, first_revision, digest(first_revision - 1), 900, 1024, 0)
+def header(first_revision: int, store_id: bytes = STORE_ID) -> SegmentHeader:
+    return SegmentHeader(store_id, first_revision, digest(first_revision - 1), 900, 1024, 0)
 
 
 def tail(
@@ -119,8 +119,8 @@ def checkpoint(revision: int, store_id: bytes = STORE_ID) -> Checkpoint:
     return Checkpoint(store_id, revision, 7, digest(revision), ())
 
 
-def _first(store_id: bytes = STORE_ID) -> layout.SegmentHeader:
-    genesis = layout.genesis_digest(store_id)
+def _first(store_id: bytes = STORE_ID) -> SegmentHeader:
+    genesis = genesis_digest(store_id)
     return header(1, store_id)._replace(predecessor_digest=genesis)
 
 

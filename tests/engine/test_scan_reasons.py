@@ -7,20 +7,26 @@ from zlib import crc32
 
 import pytest
 
-from eventstore import format as layout
+from eventstore.format.segment import (
+    RECORD_HEADER_BYTES,
+    SegmentHeader,
+    frame_record,
+    genesis_digest,
+    pack_segment_header,
+)
 from eventstore.log.reader import SegmentScanner, read_segment_header, start_of
 from eventstore.log.segments import MemoryFile
 
 STORE_ID = bytes(range(16))
-GENESIS = layout.genesis_digest(STORE_ID)
+GENESIS = genesis_digest(STORE_ID)
 CAP = 64
-HEADER = layout.SegmentHeader(STORE_ID, 1, GENESIS, 0, CAP, 0, b"the mark")
+HEADER = SegmentHeader(STORE_ID, 1, GENESIS, 0, CAP, 0, b"the mark")
 FRAMING = HEADER.framing
 
 
 def record(payload: bytes = b"payload", **fields: int) -> bytes:
     """Return a record that is right in itself, whatever its fields are."""
-    frame, _ = layout.frame_record(
+    frame, _ = frame_record(
         payload,
         **{"revision": 1, "time_ns": 5, "durable_revision": 0, **fields},
         previous_digest=GENESIS,
@@ -31,7 +37,7 @@ def record(payload: bytes = b"payload", **fields: int) -> bytes:
 
 def resealed(frame: bytes) -> bytes:
     """Return a record whose header checksum is right again."""
-    unsealed = frame[: layout.RECORD_HEADER_BYTES - 4]
+    unsealed = frame[: RECORD_HEADER_BYTES - 4]
     return unsealed + struct.pack("<I", crc32(unsealed, FRAMING.seed)) + frame[len(unsealed) + 4 :]
 
 
@@ -40,7 +46,7 @@ def with_byte(frame: bytes, offset: int) -> bytes:
 
 
 def reason(body: bytes) -> str | None:
-    file = MemoryFile("segment", layout.pack_segment_header(HEADER) + body)
+    file = MemoryFile("segment", pack_segment_header(HEADER) + body)
     scanner = SegmentScanner(file, read_segment_header(file), start_of(HEADER))
     assert sum(1 for _ in scanner) in {0, 1}
     assert scanner.end is not None
@@ -52,7 +58,7 @@ def reason(body: bytes) -> str | None:
     [
         (with_byte(record(), 0), "a record header fails its checksum"),
         (with_byte(record(), 8), "a record header fails its checksum"),
-        (with_byte(record(), layout.RECORD_HEADER_BYTES), "the payload fails its checksum"),
+        (with_byte(record(), RECORD_HEADER_BYTES), "the payload fails its checksum"),
         (with_byte(record(), len(record()) - 1), "the padding of a record is not zero"),
         (resealed(with_byte(record(), 48)), "the record does not continue the digest chain"),
         (record(revision=2), "the record has revision 2, expected 1"),
@@ -62,7 +68,7 @@ def reason(body: bytes) -> str | None:
         (record()[:-8], "the file ends inside a record"),
         (record()[:40], "the file ends inside a record header"),
         (
-            bytes(layout.RECORD_HEADER_BYTES) + record(),
+            bytes(RECORD_HEADER_BYTES) + record(),
             "a record header is zero although bytes follow it",
         ),
     ],

@@ -16,11 +16,28 @@ from zlib import crc32
 
 from bolt_builder import repair_checksums
 
-from eventstore import format as layout
 from eventstore.checkpoint import verify_checkpoint
-from eventstore.codec import DecodeError, decode_batch, unpack_row
 from eventstore.errors import CorruptionError, FormatVersionError
 from eventstore.filesystem import LocalFileSystem
+from eventstore.format.blocks import NewerVersionError
+from eventstore.format.checkpoint import (
+    CheckpointFooter,
+    CheckpointHeader,
+    pack_checkpoint_header,
+    pack_chunk,
+    pack_footer,
+)
+from eventstore.format.codec import DecodeError, decode_batch, unpack_row
+from eventstore.format.durable import unpack_durable
+from eventstore.format.segment import (
+    SEGMENT_HEADER_BYTES,
+    RecordHeader,
+    SegmentHeader,
+    genesis_digest,
+    pack_segment_header,
+    record_digest,
+    record_seed,
+)
 from eventstore.log.reader import (
     SegmentScanner,
     read_segment_header,
@@ -37,7 +54,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 STORE_ID = bytes(range(16))
-SEED = layout.record_seed(STORE_ID)
+SEED = record_seed(STORE_ID)
 MARK = b"the mark"
 INFO = Info("a/b", "p", Kind.ACTIVE, {"containerd.io/gc": "x", "empty": "y"}, 1, 2)
 
@@ -73,10 +90,10 @@ def batch(data: bytes) -> None:
 
 def durable(data: bytes) -> None:
     """The `durable` file."""
-    with contextlib.suppress(layout.NewerVersionError):
-        layout.unpack_durable(data, STORE_ID)
-    with contextlib.suppress(layout.NewerVersionError):
-        layout.unpack_durable(data, None)
+    with contextlib.suppress(NewerVersionError):
+        unpack_durable(data, STORE_ID)
+    with contextlib.suppress(NewerVersionError):
+        unpack_durable(data, None)
 
 
 def segment(data: bytes) -> None:
@@ -97,7 +114,7 @@ def segment(data: bytes) -> None:
     claim = highest_durable_claim(file, header, scanner.end.position)
     if scanner.end.problem is None and claim:
         raise AssertionError("records behind a clean end")
-    for content in (data, bytes(layout.SEGMENT_HEADER_BYTES) + data[512:]):
+    for content in (data, bytes(SEGMENT_HEADER_BYTES) + data[512:]):
         salvage(content, header.store_id)
 
 
@@ -125,17 +142,17 @@ def sealed_segment(data: bytes) -> None:
 
 
 def _sealed_segment(data: bytes, mark: bytes) -> None:
-    header = layout.SegmentHeader(STORE_ID, 1, layout.genesis_digest(STORE_ID), 0, 4096, 0, mark)
-    parts = [layout.pack_segment_header(header)]
+    header = SegmentHeader(STORE_ID, 1, genesis_digest(STORE_ID), 0, 4096, 0, mark)
+    parts = [pack_segment_header(header)]
     digest = header.predecessor_digest
     while len(data) >= 32:
         length, _, revision, time_ns, durable_revision = struct.unpack("<IIQQQ", data[:32])
         payload = data[32 : 32 + length % 128]
         stated = length if length % 7 == 0 else len(payload)
-        fields = layout.RecordHeader(
+        fields = RecordHeader(
             stated, crc32(payload, SEED), revision % 16, time_ns, durable_revision % 16, b""
         )
-        digest = layout.record_digest(fields, payload, digest)
+        digest = record_digest(fields, payload, digest)
         digested = struct.pack("<IIQQQ", *fields[:5])
         unsealed = mark + digested + digest + bytes(4)
         head = unsealed + struct.pack("<I", crc32(unsealed, SEED))
@@ -160,8 +177,8 @@ def sealed_checkpoint(data: bytes) -> None:
     """Chunks with right checksums, and a footer with the right digest, around whatever rows."""
     table_names_bytes = data[0] if data else 0
     table_names, data = data[1 : 1 + table_names_bytes], data[1 + table_names_bytes :]
-    header = layout.CheckpointHeader(STORE_ID, 1, 0, bytes(32), table_names)
-    content = layout.pack_checkpoint_header(header)
+    header = CheckpointHeader(STORE_ID, 1, 0, bytes(32), table_names)
+    content = pack_checkpoint_header(header)
     counts, chunk_count = [0, 0], 0
     while len(data) >= 6:
         table, row_count = data[0] % 2, data[1] % 8
@@ -173,14 +190,14 @@ def sealed_checkpoint(data: bytes) -> None:
         first_key, keys, values, ends = parts
         if len(ends) < 4 * row_count:
             break
-        content += layout.pack_chunk(table, row_count, (first_key, keys, ends, values), SEED)
+        content += pack_chunk(table, row_count, (first_key, keys, ends, values), SEED)
         counts[table] += row_count
         chunk_count += 1
     for tables in (1, 2):
-        footer = layout.CheckpointFooter(
+        footer = CheckpointFooter(
             chunk_count, hashlib.sha256(content).digest(), tuple(counts[:tables])
         )
-        checkpoint(content + layout.pack_footer(footer))
+        checkpoint(content + pack_footer(footer))
 
 
 def bolt(data: bytes) -> None:

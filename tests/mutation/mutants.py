@@ -58,7 +58,7 @@ CONSISTENCY = "eventstore/testing/consistency.py"
 EXPLORE = "eventstore/testing/explore.py"
 IMPORTER = "projections/snapshots/importer.py"
 MAKING = "eventstore/making.py"
-CODEC = "eventstore/codec.py"
+CODEC = "eventstore/format/codec.py"
 PACKED = "eventstore/packed.py"
 
 MUTANTS = (
@@ -226,7 +226,7 @@ MUTANTS = (
         "        segment = group.segment\n        if segment.is_named:\n",
         "        segment = group.segment\n"
         "        self._durable_block.store(\n"
-        "            layout.pack_durable(segment.header.store_id, group.last_revision)\n"
+        "            pack_durable(segment.header.store_id, group.last_revision)\n"
         "        )\n"
         "        if segment.is_named:\n",
     ),
@@ -251,18 +251,18 @@ MUTANTS = (
     Mutant(
         "a segment gets its name before its first group",
         WRITER,
-        "        file.write(0, layout.pack_segment_header(segment.header) + data)\n"
+        "        file.write(0, pack_segment_header(segment.header) + data)\n"
         "        file.sync()\n"
         "        path = join(self._wal_path, "
-        "layout.segment_name(segment.header.first_revision))\n"
+        "segment_name(segment.header.first_revision))\n"
         "        try:\n"
         "            self._file_system.rename(file.path, path)\n",
         "        path = join(self._wal_path, "
-        "layout.segment_name(segment.header.first_revision))\n"
+        "segment_name(segment.header.first_revision))\n"
         "        try:\n"
         "            self._file_system.rename(file.path, path)\n"
         "            self._file_system.sync_directory(self._wal_path)\n"
-        "            file.write(0, layout.pack_segment_header(segment.header) + data)\n"
+        "            file.write(0, pack_segment_header(segment.header) + data)\n"
         "            file.sync()\n",
     ),
     Mutant(
@@ -347,7 +347,7 @@ MUTANTS = (
     Mutant(
         "a checkpoint is written in place",
         CHECKPOINT,
-        "    temporary = path + layout.TEMPORARY_SUFFIX\n",
+        "    temporary = path + TEMPORARY_SUFFIX\n",
         "    temporary = path\n",
     ),
     Mutant(
@@ -361,10 +361,9 @@ MUTANTS = (
     Mutant(
         "a roll can be stopped between the segment and the offset",
         WRITER,
-        "        self._end = end._replace("
-        "segment=segment, offset_bytes=layout.SEGMENT_HEADER_BYTES)\n",
+        "        self._end = end._replace(segment=segment, offset_bytes=SEGMENT_HEADER_BYTES)\n",
         "        self._end = end._replace(segment=segment)\n"
-        "        self._end = self._end._replace(offset_bytes=layout.SEGMENT_HEADER_BYTES)\n",
+        "        self._end = self._end._replace(offset_bytes=SEGMENT_HEADER_BYTES)\n",
     ),
     Mutant(
         "a row is changed before its old value is kept",
@@ -527,13 +526,13 @@ MUTANTS = (
     # Checksums and digests
     Mutant(
         "no checksum of record headers",
-        FORMAT,
-        "    if crc32(block[: -_UINT32.size], seed) != crc or zero or not payload_bytes:\n",
+        "eventstore/format/segment.py",
+        "    if crc32(block[: -UINT32.size], seed) != crc or zero or not payload_bytes:\n",
         "    if zero or not payload_bytes:\n",
     ),
     Mutant(
         "record checksums are not bound to the store",
-        FORMAT,
+        "eventstore/format/segment.py",
         "    return crc32(store_id)\n",
         "    return 0\n",
     ),
@@ -558,7 +557,7 @@ MUTANTS = (
     Mutant("a mark may hold a zero", WRITER, '.replace(b"\\0", b"\\1")', ""),
     Mutant(
         "a record may have any mark",
-        FORMAT,
+        "eventstore/format/segment.py",
         "    if not block.startswith(mark):\n        return None\n",
         "",
     ),
@@ -601,7 +600,7 @@ MUTANTS = (
     Mutant(
         "a segment may be of any length",
         READER,
-        "    if file.size_bytes() > layout.SEGMENT_BYTES_LIMIT:\n",
+        "    if file.size_bytes() > SEGMENT_BYTES_LIMIT:\n",
         "    if False:\n",
     ),
     Mutant(
@@ -625,7 +624,7 @@ MUTANTS = (
     Mutant(
         "no checksum of payloads",
         READER,
-        "    if not layout.payload_holds(header, payload, seed):\n        return",
+        "    if not payload_holds(header, payload, seed):\n        return",
         "    if False:\n        return",
     ),
     Mutant(
@@ -637,7 +636,7 @@ MUTANTS = (
     Mutant(
         "no check of the digest chain",
         READER,
-        "    if layout.record_digest(header, payload, previous_digest) != header.digest:\n",
+        "    if record_digest(header, payload, previous_digest) != header.digest:\n",
         "    if False:\n",
     ),
     Mutant(
@@ -660,14 +659,14 @@ MUTANTS = (
     ),
     Mutant(
         "no checksum of segment and checkpoint headers",
-        FORMAT,
-        "    if crc32(memoryview(block)[: -_UINT32.size]) != crc:\n",
+        "eventstore/format/blocks.py",
+        "    if crc32(memoryview(block)[: -UINT32.size]) != crc:\n",
         "    if False:\n",
     ),
     Mutant(
         "no checksum of a checkpoint's chunks",
-        FORMAT,
-        "    if crc32(body, crc32(block[: -_UINT32.size], seed)) != header.crc:\n",
+        "eventstore/format/checkpoint.py",
+        "    if crc32(body, crc32(block[: -UINT32.size], seed)) != header.crc:\n",
         "    if False:\n",
     ),
     Mutant(
@@ -684,13 +683,13 @@ MUTANTS = (
     ),
     Mutant(
         "no checksum of the durable file",
-        FORMAT,
-        "    sound = crc32(block[: DURABLE_BYTES - _UINT32.size]) == crc\n",
+        "eventstore/format/durable.py",
+        "    sound = crc32(block[: DURABLE_BYTES - UINT32.size]) == crc\n",
         "    sound = True\n",
     ),
     Mutant(
         "the durable file of another store is believed",
-        FORMAT,
+        "eventstore/format/durable.py",
         "    if store_id is not None and found_id != store_id:\n",
         "    if False:\n",
     ),
@@ -1173,13 +1172,13 @@ MUTANTS = (
     Mutant(
         "a chunk states another first key than it holds",
         PACKED,
-        "            if keys[:1] != [self.first_key] or not layout",
-        "            if not layout",
+        "            if keys[:1] != [self.first_key] or not are_ends",
+        "            if not are_ends",
     ),
     Mutant(
         "a chunk holds more values than keys",
         PACKED,
-        "[self.first_key] or not layout.are_ends(self._ends, len(keys)):\n",
+        "[self.first_key] or not are_ends(self._ends, len(keys)):\n",
         "[self.first_key]:\n",
     ),
     Mutant(

@@ -19,7 +19,9 @@ from eventstore import (
     ReadOnlyStoreError,
     StoreLockedError,
 )
-from eventstore import format as layout
+from eventstore.format.blocks import seal_block
+from eventstore.format.checkpoint import CHECKPOINT_VERSION
+from eventstore.format.segment import SEGMENT_HEADER_BYTES, SEGMENT_VERSION
 from projections.snapshots import MetaStore
 
 if TYPE_CHECKING:
@@ -98,7 +100,7 @@ def test_reading_where_there_is_no_store_makes_none(tmp_path: Path, made: bool) 
 @pytest.mark.parametrize("read_only", [False, True])
 @pytest.mark.parametrize(
     ("part", "version"),
-    [("wal", layout.SEGMENT_VERSION), ("checkpoints", layout.CHECKPOINT_VERSION)],
+    [("wal", SEGMENT_VERSION), ("checkpoints", CHECKPOINT_VERSION)],
 )
 def test_newer_format_is_refused_untouched(
     open_store: OpenStore, tmp_path: Path, part: str, version: int, read_only: bool
@@ -111,8 +113,8 @@ def test_newer_format_is_refused_untouched(
     data = file.read_bytes()
     # Magic, version, and in a checkpoint the length of the header.
     assert int.from_bytes(data[8:12], "little") == version
-    size = layout.SEGMENT_HEADER_BYTES if part == "wal" else int.from_bytes(data[12:16], "little")
-    newer = layout.seal_block(data[:8] + bytes([version + 1]) + data[9 : size - 4], size)
+    size = SEGMENT_HEADER_BYTES if part == "wal" else int.from_bytes(data[12:16], "little")
+    newer = seal_block(data[:8] + bytes([version + 1]) + data[9 : size - 4], size)
     file.write_bytes(newer + data[size:])
     before = files_of(tmp_path)
     with pytest.raises(

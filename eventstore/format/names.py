@@ -1,0 +1,82 @@
+"""The names of a store's files and directories: how each is built, and how it is read.
+
+No other module builds or parses a file name.
+"""
+
+from __future__ import annotations
+
+import re
+
+LOCK_NAME = "LOCK"
+WAL_NAME = "wal"
+CHECKPOINTS_NAME = "checkpoints"
+ARCHIVE_NAME = "archive"
+TORN_NAME = "torn"
+DURABLE_NAME = "durable"
+MAKING_NAME = "MAKING"
+TEMPORARY_SUFFIX = ".tmp"
+_DETACHED_SUFFIX = ".detached.jsonl"
+DIRECTORY_NAMES = (WAL_NAME, CHECKPOINTS_NAME, ARCHIVE_NAME, TORN_NAME)
+
+_SEGMENT_NAME = re.compile(r"([0-9]{20})\.log")
+_CHECKPOINT_NAME = re.compile(r"([0-9]{20})\.ckpt")
+_ARCHIVE_NAME = re.compile(r"([0-9]{20})\.log\.gz")
+
+
+def segment_name(first_revision: int) -> str:
+    """Return the file name of the segment that starts with a revision."""
+    return f"{first_revision:020d}.log"
+
+
+def checkpoint_name(revision: int) -> str:
+    """Return the file name of the checkpoint at a revision."""
+    return f"{revision:020d}.ckpt"
+
+
+def archive_name(first_revision: int) -> str:
+    """Return the file name of the archived segment that starts with a revision."""
+    return f"{first_revision:020d}.log.gz"
+
+
+def spare_name(number: int) -> str:
+    """Return the temporary name of a preallocated file that is no segment yet."""
+    return f"spare-{number}{TEMPORARY_SUFFIX}"
+
+
+def damaged_name(name: str) -> str:
+    """Return the name under which a file is set aside that can't be used."""
+    return name + ".damaged"
+
+
+def torn_name(revision: int, offset_bytes: int, taken: int = 0) -> str:
+    """Return the file name for bytes cut where a record of `revision` would have started.
+
+    Args:
+        revision: that the record would have had.
+        offset_bytes: where it would have started.
+        taken: how many names for that place are taken by earlier cuts.
+    """
+    return f"{revision:020d}-{offset_bytes}.torn{'+' * taken}"
+
+
+def beside(path: str) -> str:
+    """Return the path of the file next to a new store, for batches that have no place in it."""
+    return path + _DETACHED_SUFFIX
+
+
+def parse_segment_name(name: str) -> int | None:
+    """Return the first revision that a segment's name states; None for another name."""
+    match = _SEGMENT_NAME.fullmatch(name)
+    return int(match[1]) if match else None
+
+
+def parse_checkpoint_name(name: str) -> int | None:
+    """Return the revision that a checkpoint's name states; None for another name."""
+    match = _CHECKPOINT_NAME.fullmatch(name)
+    return int(match[1]) if match else None
+
+
+def parse_archive_name(name: str) -> int | None:
+    """Return the first revision that an archive file's name states; None for another name."""
+    match = _ARCHIVE_NAME.fullmatch(name)
+    return int(match[1]) if match else None
