@@ -29,7 +29,7 @@ from eventstore.errors import (
     WriterBusyError,
 )
 from eventstore.event import Batch, Event, Metadata
-from eventstore.filesystem import FileSystem
+from eventstore.files.interface import FileSystem
 from eventstore.options import Retention, StoreOptions
 from eventstore.projection import Projection, ReadableTable, TableSpec, WritableTable
 from eventstore.repair.detached import DetachedBatches

@@ -16,7 +16,9 @@ import hashlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from eventstore.errors import CorruptionError, FormatVersionError, StorageFullError
-from eventstore.filesystem import Window, is_full, join, parent, unreadable_is_damage
+from eventstore.files.content import Window
+from eventstore.files.failures import is_full, unreadable_is_damage
+from eventstore.files.paths import join, parent
 from eventstore.format.blocks import MalformedError, NewerVersionError
 from eventstore.format.checkpoint import (
     CHECKPOINT_HEADER_BYTES_MIN,
@@ -47,7 +49,7 @@ from eventstore.packed import CHUNK_ROWS, PackedChunk, PackedRows
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from eventstore.filesystem import File, FileSystem
+    from eventstore.files.interface import File, FileSystem
 
 _CHUNK_VALUES_BYTES_MAX = 1024 * 1024
 _BUFFER_BYTES = 1024 * 1024

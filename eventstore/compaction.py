@@ -20,7 +20,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from eventstore.checkpoint import list_checkpoints, load_checkpoint
 from eventstore.errors import CorruptionError, StorageFullError
-from eventstore.filesystem import is_full, join, write_file
+from eventstore.files.content import write_file
+from eventstore.files.failures import is_full
+from eventstore.files.paths import join
 from eventstore.format.names import (
     ARCHIVE_NAME,
     CHECKPOINTS_NAME,
@@ -43,7 +45,7 @@ from eventstore.reports import CompactionReport
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from eventstore.filesystem import FileSystem
+    from eventstore.files.interface import FileSystem
     from eventstore.options import Retention
 
 _CHECKPOINTS_KEPT = 2

@@ -26,7 +26,8 @@ from eventstore.errors import (
     StoreClosedError,
     StoreFailedError,
 )
-from eventstore.filesystem import FileSystem, is_full, join
+from eventstore.files.failures import is_full
+from eventstore.files.paths import join
 from eventstore.format.durable import DURABLE_BYTES, pack_durable
 from eventstore.format.names import CHECKPOINTS_NAME, DURABLE_NAME, WAL_NAME
 from eventstore.held import HeldFileSystem, hold_fit
@@ -49,6 +50,7 @@ from eventstore.survey import Replay, survey_store
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from eventstore.files.interface import FileSystem
     from eventstore.log.reader import Position, Record
     from eventstore.log.seam import Appended
     from eventstore.options import StoreOptions

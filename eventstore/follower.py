@@ -21,7 +21,7 @@ from eventstore.errors import (
     FormatVersionError,
     ReadOnlyStoreError,
 )
-from eventstore.filesystem import FileSystem, SharedBlock, join
+from eventstore.files.paths import join
 from eventstore.format.blocks import NewerVersionError
 from eventstore.format.durable import DURABLE_BYTES, unpack_durable
 from eventstore.format.names import DURABLE_NAME
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from eventstore.checkpoint import Checkpoint, CheckpointContent
+    from eventstore.files.interface import FileSystem, SharedBlock
     from eventstore.log.reader import Record
     from eventstore.log.seam import Appended
     from eventstore.projection import Projection

@@ -8,7 +8,7 @@ could lead a writer of greater rights elsewhere, by a link. So the holder's call
 - are made only while the locked directory is still the one at the store's path; if it is not, they
   raise `OSError` (ESTALE). A log that meets that has failed: what was acknowledged is in the
   directory that was moved;
-- go by the descriptor of the locked directory (`eventstore.filesystem.HeldPath`), so that a
+- go by the descriptor of the locked directory (`eventstore.files.local.HeldPath`), so that a
   directory that is swapped between two calls leads nowhere else;
 - change nothing once the lock was released, nor in a forked child, which has it no more. What is
   read then is read by path, as by anybody.
@@ -25,15 +25,16 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from eventstore.errors import StoreLockedError
-from eventstore.filesystem import HeldPath, join
+from eventstore.files.forwarding import ForwardingFileSystem
+from eventstore.files.interface import HeldPath
+from eventstore.files.paths import join
 from eventstore.format.names import LOCK_NAME
-from eventstore.forwarding import ForwardingFileSystem
 from eventstore.place import make_root, require_local
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from eventstore.filesystem import FileLock, FileSystem
+    from eventstore.files.interface import FileLock, FileSystem
     from eventstore.options import StoreOptions
 
 _LOCK_POLL_SECONDS = 0.02

@@ -17,7 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from eventstore.filesystem import join
+from eventstore.files.paths import join
 from eventstore.format.names import WAL_NAME
 from eventstore.format.segment import SEGMENT_HEADER_BYTES, SegmentHeader, genesis_digest
 from eventstore.reports import Problem, Verdict

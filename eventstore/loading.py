@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from eventstore.checkpoint import Checkpoint, TableName
-    from eventstore.filesystem import FileSystem
+    from eventstore.files.interface import FileSystem
     from eventstore.log.reader import Record
     from eventstore.packed import PackedRows
     from eventstore.projection import Projection

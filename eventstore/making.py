@@ -21,7 +21,8 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from eventstore.errors import StoreExistsError
-from eventstore.filesystem import join, parent, read_file
+from eventstore.files.content import read_file
+from eventstore.files.paths import join, parent
 from eventstore.format.names import (
     ARCHIVE_NAME,
     CHECKPOINTS_NAME,
@@ -47,7 +48,7 @@ from eventstore.place import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from eventstore.filesystem import File, FileSystem
+    from eventstore.files.interface import File, FileSystem
     from eventstore.held import HeldFileSystem
     from eventstore.options import StoreOptions
 

@@ -14,7 +14,9 @@ from eventstore.errors import (
     StorageFullError,
     UnsupportedFileSystemError,
 )
-from eventstore.filesystem import is_full, join, parent, read_file
+from eventstore.files.content import read_file
+from eventstore.files.failures import is_full
+from eventstore.files.paths import join, parent
 from eventstore.format.names import (
     ARCHIVE_NAME,
     CHECKPOINTS_NAME,
@@ -29,7 +31,7 @@ from eventstore.format.names import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from eventstore.filesystem import FileSystem
+    from eventstore.files.interface import FileSystem
 
 _PURPOSE_BYTES_MAX = 400
 

@@ -11,7 +11,8 @@ import time
 from typing import TYPE_CHECKING
 
 from eventstore.errors import CorruptionError
-from eventstore.filesystem import join, write_file
+from eventstore.files.content import write_file
+from eventstore.files.paths import join
 from eventstore.format.durable import DURABLE_BYTES, pack_durable
 from eventstore.format.names import (
     CHECKPOINTS_NAME,
@@ -39,7 +40,7 @@ from eventstore.place import sync_names_above
 from eventstore.reports import RecoveryReport, TornTail, Verdict
 
 if TYPE_CHECKING:
-    from eventstore.filesystem import File, FileSystem
+    from eventstore.files.interface import File, FileSystem
     from eventstore.judgement import Decision, Tail
     from eventstore.options import StoreOptions
     from eventstore.survey import Survey

@@ -31,7 +31,8 @@ from eventstore.errors import (
 )
 from eventstore.event import Metadata
 from eventstore.file_log import open_file_log, open_held_log
-from eventstore.filesystem import absolute, local_file_system
+from eventstore.files.local import local_file_system
+from eventstore.files.paths import absolute
 from eventstore.follower import FollowerLog
 from eventstore.format.codec import checked_metadata
 from eventstore.loading import LeftOut, Loading
@@ -54,7 +55,7 @@ if TYPE_CHECKING:
 
     from eventstore.event import Batch
     from eventstore.file_log import FileLog
-    from eventstore.filesystem import FileSystem
+    from eventstore.files.interface import FileSystem
     from eventstore.log.seam import Log
     from eventstore.reports import CompactionReport, RecoveryReport
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from eventstore.checkpoint import Checkpoint, examine_checkpoint, list_checkpoints
 from eventstore.errors import CompactedError, CorruptionError
-from eventstore.filesystem import join
+from eventstore.files.paths import join
 from eventstore.format.names import WAL_NAME
 from eventstore.judgement import contradiction
 from eventstore.log.cursor import RecordCursor
@@ -23,7 +23,7 @@ from eventstore.log.segments import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from eventstore.filesystem import FileSystem
+    from eventstore.files.interface import FileSystem
     from eventstore.log.reader import Record
 
 

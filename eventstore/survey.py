@@ -23,7 +23,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 from eventstore.checkpoint import Checkpoint, examine_checkpoint, list_checkpoints
 from eventstore.errors import CorruptionError, FormatVersionError
-from eventstore.filesystem import is_no_file, join, read_file, unreadable_is_damage
+from eventstore.files.content import read_file
+from eventstore.files.failures import is_no_file, unreadable_is_damage
+from eventstore.files.paths import join
 from eventstore.format.blocks import NewerVersionError
 from eventstore.format.durable import DURABLE_BYTES, durable_store_id, unpack_durable
 from eventstore.format.names import DURABLE_NAME
@@ -49,7 +51,7 @@ from eventstore.log.segments import SegmentSource, list_sources, opened_source
 from eventstore.reports import Problem
 
 if TYPE_CHECKING:
-    from eventstore.filesystem import File, FileSystem
+    from eventstore.files.interface import File, FileSystem
 
 _Unpacked = TypeVar("_Unpacked")
 

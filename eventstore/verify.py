@@ -21,7 +21,9 @@ from typing import TYPE_CHECKING
 
 from eventstore.checkpoint import Checkpoint, examine_checkpoint, list_checkpoints
 from eventstore.errors import CorruptionError, ProjectionError
-from eventstore.filesystem import absolute, join, local_file_system, unreadable_is_damage
+from eventstore.files.failures import unreadable_is_damage
+from eventstore.files.local import local_file_system
+from eventstore.files.paths import absolute, join
 from eventstore.format.codec import DecodeError, unpack_row
 from eventstore.format.names import CHECKPOINTS_NAME, DURABLE_NAME, checkpoint_name
 from eventstore.judgement import (
@@ -55,7 +57,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Sequence
 
-    from eventstore.filesystem import File, FileSystem
+    from eventstore.files.interface import File, FileSystem
     from eventstore.format.segment import SegmentHeader
     from eventstore.projection import Projection
     from eventstore.state import State

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ledger import ACCOUNTS, Ledger, Totals, deposit, open_account
 
 from eventstore import EventStore, StoreOptions
-from eventstore.filesystem import LocalFile, LocalFileSystem
+from eventstore.files.local import LocalFile, LocalFileSystem
 from eventstore.format.durable import pack_durable
 from eventstore.format.names import (
     ARCHIVE_NAME,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from eventstore import Receipt
-    from eventstore.filesystem import FileLock
+    from eventstore.files.interface import FileLock
 
 SMALL = StoreOptions(segment_bytes=4096, background=False)
 """Segments that roll after a few dozen batches; checkpoints only on demand."""

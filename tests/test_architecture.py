@@ -185,13 +185,13 @@ def test_only_the_format_packs_and_unpacks_bytes() -> None:
                 users.add(name)
     # The file system unpacks what macOS says of a mount, which is not of the format.
     assert users >= {"eventstore.format.segment"}
-    platform = {"eventstore.filesystem", "eventstore.files.platform"}
+    platform = {"eventstore.files.local", "eventstore.files.platform"}
     assert all(user.startswith("eventstore.format.") for user in users - platform), users
 
 
 @pytest.mark.parametrize("name", ENGINE)
 def test_only_the_file_system_calls_the_operating_system_for_files(name: str) -> None:
-    if name.startswith("eventstore.file"):
+    if name in ("eventstore.files.local", "eventstore.files.platform", "eventstore.files.paths"):
         return
     tree = ENGINE[name]
     for module, _, at_run_time in imports(tree):

@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from eventstore.errors import CompactedError, CorruptionError
-from eventstore.filesystem import is_no_file, join, unreadable_is_damage
+from eventstore.files.failures import is_no_file, unreadable_is_damage
+from eventstore.files.paths import join
 from eventstore.format.names import WAL_NAME
 from eventstore.log.reader import (
     Position,
@@ -24,7 +25,7 @@ from eventstore.log.segments import SegmentSource, list_sources, open_source
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from eventstore.filesystem import File, FileSystem
+    from eventstore.files.interface import File, FileSystem
     from eventstore.format.segment import SegmentHeader
 
 _OPEN_ATTEMPTS = 10

@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from eventstore.errors import CorruptionError, FormatVersionError
-from eventstore.filesystem import Window
+from eventstore.files.content import Window
 from eventstore.format.blocks import MalformedError, NewerVersionError
 from eventstore.format.segment import (
     SEGMENT_BYTES_LIMIT,
@@ -34,7 +34,7 @@ from eventstore.format.segment import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from eventstore.filesystem import File
+    from eventstore.files.interface import File
 
 
 _LARGE_BYTES = 1024 * 1024

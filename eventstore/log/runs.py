@@ -29,7 +29,7 @@ from eventstore.options import BATCH_BYTES_LIMIT
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from eventstore.filesystem import File
+    from eventstore.files.interface import File
     from eventstore.log.search import Found
     from eventstore.log.segments import SegmentSource
 

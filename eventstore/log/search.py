@@ -42,7 +42,7 @@ from eventstore.options import BATCH_BYTES_LIMIT
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from eventstore.filesystem import File
+    from eventstore.files.interface import File
 
 _SLICE_BYTES = 1024 * 1024
 _GRID_BYTES = RECORD_ALIGNMENT_BYTES

@@ -13,14 +13,15 @@ import zlib
 from typing import TYPE_CHECKING, NamedTuple
 
 from eventstore.errors import CorruptionError
-from eventstore.filesystem import is_unreadable, join, unreadable_is_damage
+from eventstore.files.failures import is_unreadable, unreadable_is_damage
+from eventstore.files.paths import join
 from eventstore.format.names import ARCHIVE_NAME, WAL_NAME, parse_archive_name, parse_segment_name
 from eventstore.format.segment import SEGMENT_BYTES_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from eventstore.filesystem import File, FileSystem
+    from eventstore.files.interface import File, FileSystem
 
 _GZIP_WINDOW_BITS = 31
 _COMPRESSION_LEVEL = 6

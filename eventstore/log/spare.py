@@ -26,14 +26,15 @@ from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
 from eventstore.errors import StorageFullError
-from eventstore.filesystem import is_full, join
+from eventstore.files.failures import is_full
+from eventstore.files.paths import join
 from eventstore.format.names import spare_name
 from eventstore.locks import refuse_reentry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from eventstore.filesystem import File, FileSystem
+    from eventstore.files.interface import File, FileSystem
 
 _SPARES = 2
 _ROOM_BYTES = 256 * 1024

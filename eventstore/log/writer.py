@@ -35,7 +35,8 @@ from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
 from eventstore.errors import BatchTooLargeError, StoreFailedError
-from eventstore.filesystem import is_full, join
+from eventstore.files.failures import is_full
+from eventstore.files.paths import join
 from eventstore.format.durable import pack_durable
 from eventstore.format.names import segment_name
 from eventstore.format.segment import (
@@ -52,7 +53,7 @@ from eventstore.locks import refuse_reentry
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from eventstore.filesystem import File, FileSystem, SharedBlock
+    from eventstore.files.interface import File, FileSystem, SharedBlock
     from eventstore.log.reader import Position
     from eventstore.log.spare import Spare, SpareKeeper
 

@@ -19,7 +19,7 @@ from eventstore.log.segments import open_readable_part
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from eventstore.filesystem import FileSystem
+    from eventstore.files.interface import FileSystem
     from eventstore.repair.salvage import Base
 
 

@@ -12,7 +12,7 @@ import json
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from eventstore.filesystem import parent
+from eventstore.files.paths import parent
 from eventstore.making import create_beside
 from eventstore.repair.chains import Piece, records_of
 from eventstore.replay import decode_record
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from eventstore.event import Batch
-    from eventstore.filesystem import FileSystem
+    from eventstore.files.interface import FileSystem
     from eventstore.held import HeldFileSystem
     from eventstore.log.reader import Record
     from eventstore.log.runs import Run

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from eventstore.filesystem import is_unreadable, join
-from eventstore.forwarding import ForwardingFileSystem
+from eventstore.files.failures import is_unreadable
+from eventstore.files.forwarding import ForwardingFileSystem
+from eventstore.files.paths import join
 from eventstore.log.segments import MemoryFile, ReadOnlyFile
 from eventstore.repair.salvage import Damage
 
 if TYPE_CHECKING:
-    from eventstore.filesystem import File, FileSystem
+    from eventstore.files.interface import File, FileSystem
 
 _BLOCK_BYTES = 4096
 

@@ -26,13 +26,9 @@ from eventstore.errors import (
     StoreExistsError,
     StoreLockedError,
 )
-from eventstore.filesystem import (
-    absolute,
-    join,
-    local_file_system,
-    read_file,
-    resolved,
-)
+from eventstore.files.content import read_file
+from eventstore.files.local import local_file_system
+from eventstore.files.paths import absolute, join, resolved
 from eventstore.format.durable import DURABLE_BYTES
 from eventstore.format.names import CHECKPOINTS_NAME, DIRECTORY_NAMES, DURABLE_NAME, checkpoint_name
 from eventstore.making import making, require_nothing_beside
@@ -50,7 +46,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterator, Sequence
 
-    from eventstore.filesystem import FileSystem
+    from eventstore.files.interface import FileSystem
     from eventstore.projection import Projection
     from eventstore.repair.chains import Chain
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from eventstore.compaction import compact
 from eventstore.errors import CorruptionError
-from eventstore.filesystem import join, read_file, write_file
+from eventstore.files.content import read_file, write_file
+from eventstore.files.paths import join
 from eventstore.format.durable import pack_durable
 from eventstore.format.names import (
     CHECKPOINTS_NAME,
@@ -30,7 +31,7 @@ from eventstore.repair.chains import frame_again, records_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from eventstore.filesystem import FileSystem
+    from eventstore.files.interface import FileSystem
     from eventstore.log.reader import Record
     from eventstore.repair.chains import Chain, Piece
     from eventstore.repair.salvage import Base

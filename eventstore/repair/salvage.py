@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from eventstore.checkpoint import list_checkpoints, verify_checkpoint
 from eventstore.errors import CorruptionError
-from eventstore.filesystem import join, parent
+from eventstore.files.paths import join, parent
 from eventstore.format.names import checkpoint_name
 from eventstore.format.segment import genesis_digest
 from eventstore.log.reader import Record, read_segment_header
@@ -30,7 +30,7 @@ from eventstore.survey import read_durable_bound, read_durable_store_id
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from eventstore.filesystem import FileSystem
+    from eventstore.files.interface import FileSystem
 
 
 class Damage(NamedTuple):

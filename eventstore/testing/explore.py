@@ -45,7 +45,7 @@ from eventstore.testing.session import SMALL, NotedStore, Session
 from eventstore.testing.simulated import SimulatedFileSystem
 
 if TYPE_CHECKING:
-    from eventstore.filesystem import FileSystem
+    from eventstore.files.interface import FileSystem
     from eventstore.options import StoreOptions
     from eventstore.projection import Projection
     from eventstore.testing.medium import Medium

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from eventstore.checkpoint import Checkpoint, CheckpointContent
     from eventstore.event import Event, Metadata
-    from eventstore.filesystem import FileSystem
+    from eventstore.files.interface import FileSystem
     from eventstore.log.reader import Record
     from eventstore.log.seam import Appended, Head, Log
     from eventstore.projection import Projection

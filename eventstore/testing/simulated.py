@@ -1,7 +1,7 @@
 """A file system in memory that knows what a power cut would leave of it.
 
 `SimulatedFileSystem` stands where the engine's local file system does (the protocols in
-`eventstore.filesystem`); one contract test suite runs against both. Its state is a `Medium`. It
+`eventstore.files.local`); one contract test suite runs against both. Its state is a `Medium`. It
 keeps a step for every operation that changed the medium, whichever thread made it, in the order
 in which they took effect, each with the medium after it: so a crash at any of them can be looked
 into later, without running the workload again.
@@ -37,7 +37,7 @@ from eventstore.testing.medium import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from eventstore.filesystem import File, FileLock, SharedBlock
+    from eventstore.files.interface import File, FileLock, SharedBlock
     from eventstore.testing.faults import FaultHook
     from eventstore.testing.images import CrashImage
 
@@ -128,7 +128,7 @@ class SimulatedFileSystem:
             medium = self.medium.copy()
         return crash_images(medium, limit, random)
 
-    # The protocol `eventstore.filesystem.FileSystem`.
+    # The protocol `eventstore.files.local.FileSystem`.
 
     def create(self, path: str) -> File:
         """Make a new empty file, open for reading and writing; raise if there is one."""

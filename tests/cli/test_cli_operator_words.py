@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cli_support import DATABASE, OPTIONS, Call, Holder
 
-from eventstore import BatchTooLargeError, Event, EventStore, Projection, TableSpec, filesystem
+from eventstore import BatchTooLargeError, Event, EventStore, Projection, TableSpec
+from eventstore.files import local
 from projections.snapshots import MetaStore, SnapshotsProjection
 from tools.cli import records
 from tools.cli.failures import explain
@@ -63,7 +64,7 @@ def test_a_store_of_another_user(call: Call, story: Path, tmp_path: Path) -> Non
 def test_a_path_on_a_network_file_system(
     call: Call, story: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(filesystem, "_network_type", lambda path: "nfs4")
+    monkeypatch.setattr(local, "_network_type", lambda path: "nfs4")
     for arguments in (
         ("compact", story),
         ("import-bolt", DATABASE, tmp_path / "new"),

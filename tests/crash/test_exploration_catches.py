@@ -18,7 +18,7 @@ from crash_support import (
 
 from eventstore import EventStore, Projection, TableSpec, recovery
 from eventstore.file_log import FileLog
-from eventstore.filesystem import join
+from eventstore.files.paths import join
 from eventstore.format.durable import pack_durable
 from eventstore.format.names import DIRECTORY_NAMES
 from eventstore.log.writer import LogWriter
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from eventstore import Event
-    from eventstore.filesystem import File, FileSystem
+    from eventstore.files.interface import File, FileSystem
 
 SHALLOW = Depth(images=8, double_crashes=1, double_crashes_after_kill=4)
 

@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from eventstore.filesystem import FileSystem, join, local_file_system, read_file, write_file
+from eventstore.files.content import read_file, write_file
+from eventstore.files.local import local_file_system
+from eventstore.files.paths import join
 from eventstore.testing import SimulatedFileSystem
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from eventstore.files.interface import FileSystem
 
 
 class Place:

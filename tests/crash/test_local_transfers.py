@@ -16,8 +16,9 @@ import pytest
 from crash_support import LEDGER, pay
 from ledger import balances, open_account
 
-from eventstore import EventStore, StoreFailedError, filesystem
-from eventstore.filesystem import local_file_system
+from eventstore import EventStore, StoreFailedError
+from eventstore.files import local
+from eventstore.files.local import local_file_system
 from eventstore.testing import SMALL
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ REAL_PWRITE, REAL_PREAD = os.pwrite, os.pread
 
 
 class System:
-    """The `os` module as `filesystem` sees it, with transfers of a few bytes each."""
+    """The `os` module as `local` sees it, with transfers of a few bytes each."""
 
     def __init__(self, write_bytes: int, read_bytes: int) -> None:
         self.write_bytes = write_bytes
@@ -50,7 +51,7 @@ class System:
 @pytest.fixture
 def system(monkeypatch: pytest.MonkeyPatch) -> System:
     system = System(7, 11)
-    monkeypatch.setattr(filesystem, "os", system)
+    monkeypatch.setattr(local, "os", system)
     return system
 
 

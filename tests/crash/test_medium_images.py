@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from eventstore.filesystem import read_file, write_file
+from eventstore.files.content import read_file, write_file
 from eventstore.testing import FailCall, Failure, PowerCutError, SimulatedFileSystem
 
 if TYPE_CHECKING:
-    from eventstore.filesystem import File
+    from eventstore.files.interface import File
 
 
 def left(

@@ -22,12 +22,12 @@ from engine_support import (
 from ledger import Ledger, Totals
 
 from eventstore import repair_store, verify_store
-from eventstore.filesystem import LocalFile, LocalFileSystem
+from eventstore.files.local import LocalFile, LocalFileSystem
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from eventstore.filesystem import File
+    from eventstore.files.interface import File
 
 LEDGER = [Ledger(), Totals()]
 BLOCK_BYTES = 4096

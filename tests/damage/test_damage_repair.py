@@ -46,7 +46,7 @@ from eventstore import (
     repair_store,
     verify_store,
 )
-from eventstore.filesystem import write_file
+from eventstore.files.content import write_file
 from eventstore.format.blocks import seal_block
 from eventstore.format.durable import DURABLE_VERSION
 from eventstore.testing.faults import Call, Failure, PowerCutError

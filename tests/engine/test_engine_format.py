@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from eventstore import CorruptionError, FormatVersionError, StoreOptions
 from eventstore.checkpoint import load_checkpoint, verify_checkpoint
-from eventstore.filesystem import local_file_system
+from eventstore.files.local import local_file_system
 from eventstore.format.blocks import MalformedError, NewerVersionError, seal_block
 from eventstore.format.checkpoint import (
     CheckpointFooter,

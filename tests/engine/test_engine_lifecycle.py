@@ -36,7 +36,7 @@ from eventstore import (
     StoreOptions,
     WriterBusyError,
 )
-from eventstore.filesystem import LocalFileSystem
+from eventstore.files.local import LocalFileSystem
 
 if TYPE_CHECKING:
     from collections.abc import Callable

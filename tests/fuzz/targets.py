@@ -18,7 +18,7 @@ from bolt_builder import repair_checksums
 
 from eventstore.checkpoint import verify_checkpoint
 from eventstore.errors import CorruptionError, FormatVersionError
-from eventstore.filesystem import LocalFileSystem
+from eventstore.files.local import LocalFileSystem
 from eventstore.format.blocks import NewerVersionError
 from eventstore.format.checkpoint import (
     CheckpointFooter,

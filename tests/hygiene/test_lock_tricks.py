@@ -14,7 +14,7 @@ import pytest
 from engine_support import SMALL, add, balance, open_store, run_python, tree
 
 from eventstore import Retention, StoreFailedError, StoreLockedError
-from eventstore.forwarding import ForwardingFileSystem
+from eventstore.files.forwarding import ForwardingFileSystem
 
 if TYPE_CHECKING:
     from collections.abc import Callable

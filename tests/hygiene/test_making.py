@@ -24,7 +24,7 @@ from eventstore import (
     repair_store,
     verify_store,
 )
-from eventstore.filesystem import local_file_system
+from eventstore.files.local import local_file_system
 from eventstore.making import making
 from eventstore.testing import SimulatedFileSystem
 from eventstore.testing.faults import FailCall, Failure

@@ -16,8 +16,8 @@ from engine_support import SMALL, add, balance, open_store, tree
 from kernel.mounts import require_mounts
 
 from eventstore import StoreOptions, UnsupportedFileSystemError
-from eventstore.filesystem import LocalFileSystem
-from eventstore.mounts import is_network_type, mount_type
+from eventstore.files.local import LocalFileSystem
+from eventstore.files.mounts import is_network_type, mount_type
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -23,7 +23,8 @@ from eventstore import (
     repair_store,
     verify_store,
 )
-from eventstore.filesystem import HeldPath, LocalFileSystem
+from eventstore.files.interface import HeldPath
+from eventstore.files.local import LocalFileSystem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from engine_support import add, balance, open_store
 
-from eventstore import filesystem
+from eventstore.files import local
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,7 +20,7 @@ def test_lock_on_a_file_that_was_replaced_meanwhile_is_no_lock(
     with open_store(path) as store:
         add(store, 3)
     lock = path / "LOCK"
-    flocked = filesystem._flocked
+    flocked = local._flocked
 
     def replaced_meanwhile(locked: str, flags: int) -> int | None:
         descriptor = flocked(locked, flags)
@@ -30,7 +30,7 @@ def test_lock_on_a_file_that_was_replaced_meanwhile_is_no_lock(
         return descriptor
 
     with monkeypatch.context() as patch:
-        patch.setattr(filesystem, "_flocked", replaced_meanwhile)
+        patch.setattr(local, "_flocked", replaced_meanwhile)
         with pytest.raises(OSError, match="replaced while it was being locked"):
             open_store(path)
     assert lock.read_text() == "of somebody else"

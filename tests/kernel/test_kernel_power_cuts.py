@@ -20,7 +20,7 @@ from kernel.oracle import Oracle
 from kernel.processes import WorkerProcess
 from kernel.workload import RETENTIONS
 
-from eventstore.filesystem import LocalFileSystem
+from eventstore.files.local import LocalFileSystem
 
 if TYPE_CHECKING:
     from collections.abc import Callable

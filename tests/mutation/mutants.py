@@ -35,7 +35,7 @@ FORMAT = "eventstore/format.py"
 CHECKPOINT = "eventstore/checkpoint.py"
 COMPACTION = "eventstore/compaction.py"
 TRANSACTION = "eventstore/transaction.py"
-FILE_SYSTEM = "eventstore/filesystem.py"
+FILE_SYSTEM = "eventstore/files/local.py"
 CURSOR = "eventstore/log/cursor.py"
 STORE = "eventstore/store.py"
 VERIFY = "eventstore/verify.py"
@@ -84,7 +84,7 @@ MUTANTS = (
     ),
     Mutant(
         "no sync of small files",
-        FILE_SYSTEM,
+        "eventstore/files/content.py",
         "        file.write(0, data)\n        file.sync()\n",
         "        file.write(0, data)\n",
     ),
@@ -94,7 +94,12 @@ MUTANTS = (
         "            file.sync()\n        finally:",
         "        finally:",
     ),
-    Mutant("sync of a file does nothing", FILE_SYSTEM, "    os.fdatasync(descriptor)", "    pass"),
+    Mutant(
+        "sync of a file does nothing",
+        "eventstore/files/platform.py",
+        "    os.fdatasync(descriptor)",
+        "    pass",
+    ),
     # Syncs of directories
     Mutant(
         "no directory sync after a roll",

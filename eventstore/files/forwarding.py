@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from eventstore.filesystem import File, FileLock, FileSystem, SharedBlock
+    from eventstore.files.interface import File, FileLock, FileSystem, SharedBlock
 
 
 class ForwardingFileSystem:

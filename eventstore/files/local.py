@@ -1,19 +1,13 @@
-"""The file system seam, and the local file system behind it.
+"""The file system of this machine.
 
-`FileSystem` and `File` are all that the engine asks of a medium, so that a simulated one can
-take their place. This is the only module that calls the operating system for files.
-
-What the local one promises:
+With `platform` and `mounts` this is all that calls the operating system for files. It promises:
 - a file is never opened through a symbolic link, is closed on exec, and never takes the
   descriptors 0 to 2, so that a stray print can't land in the log;
 - directories are made 0700 and files 0600 whatever the umask;
-- what root makes in the locked directory of another user belongs to that user: else its owner could
-  no longer open what root has written;
 - a `HeldPath` is reached from the descriptor of the locked directory on, through no link;
-- `File.sync` reaches stable storage: fdatasync on Linux, F_FULLFSYNC on macOS.
+- `File.sync` reaches stable storage.
 
-Errors are the operating system's `OSError`; what they mean is decided above. Reads and writes
-are whole or raise: short transfers are continued here.
+Reads and writes are whole or raise: short transfers are continued here.
 """
 
 from __future__ import annotations
@@ -24,301 +18,28 @@ import fcntl
 import mmap
 import os
 import stat
-import sys
-import weakref
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from eventstore.errors import CorruptionError, UnsupportedPlatformError
-from eventstore.mounts import is_network_type, mount_type
+from eventstore.files.content import _WINDOW_BYTES, read_file
+from eventstore.files.interface import HeldPath
+from eventstore.files.platform import (
+    network_type,
+    require_known_platform,
+    run_in_forked_child,
+    sync_descriptor,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from typing import Self
+
+    from eventstore.files.interface import File, FileLock, FileSystem, SharedBlock
 
 _DIRECTORY_MODE = 0o700
 _OTHERS_MODE = 0o077
 _FILE_MODE = 0o600
 _FIRST_FREE_DESCRIPTOR = 3
 _DESCRIPTION_BYTES_MAX = 4096
-_WINDOW_BYTES = 1024 * 1024
-# What Linux says where a file system has found its own structures damaged.
-_DAMAGED = (errno.EUCLEAN,) if sys.platform == "linux" else ()
-_NO_FILE = (errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.ENXIO)
-_UNREADABLE = (errno.EIO, errno.EBADMSG, *_NO_FILE, *_DAMAGED)
 _OPEN_FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW
-
-
-# What is registered with os.register_at_fork stays for ever, so that is done once.
-_in_forked_child: set[weakref.WeakMethod[Callable[[], None]]] = set()
-
-
-def _call_in_forked_child() -> None:
-    for reference in list(_in_forked_child):
-        method = reference()
-        if method is not None:
-            method()
-
-
-os.register_at_fork(after_in_child=_call_in_forked_child)
-
-
-class File(Protocol):
-    """An open file, addressed by offset."""
-
-    path: str
-
-    def read(self, offset_bytes: int, size_bytes: int) -> bytes:
-        """Return the bytes there; fewer only where the file ends.
-
-        Allocates no more than the file holds there, or 1 MiB, whatever length is asked for.
-        """
-
-    def write(self, offset_bytes: int, data: bytes | memoryview) -> None:
-        """Write all of the data there, or raise."""
-
-    def truncate(self, size_bytes: int) -> None:
-        """Cut the file, or extend it with zeros."""
-
-    def size_bytes(self) -> int:
-        """Return the file's length."""
-
-    def sync(self) -> None:
-        """Return once content and length are on stable storage."""
-
-    def close(self) -> None:
-        """Release the file; does nothing the second time."""
-
-
-class SharedBlock(Protocol):
-    """A few bytes of a file that all processes with the file open see change at once.
-
-    A load may meet a store half done; what is kept in the block must show that by a checksum.
-    """
-
-    def load(self) -> bytes:
-        """Return the bytes."""
-
-    def store(self, data: bytes) -> None:
-        """Replace the bytes."""
-
-    def sync(self) -> None:
-        """Return once the bytes are on stable storage."""
-
-    def close(self) -> None:
-        """Release the file; does nothing the second time."""
-
-
-class FileLock(Protocol):
-    """An exclusive lock between processes, and between handles of one process."""
-
-    @property
-    def is_held(self) -> bool:
-        """Whether this process holds it: not once it was released, and not in a forked child."""
-
-    def has_left(self, path: str) -> bool:
-        """Say whether the directory of the locked file is no longer the one at a path.
-
-        False once the lock has been released.
-        """
-
-    def release(self) -> None:
-        """Let the next one have it; does nothing the second time."""
-
-
-class HeldPath(str):
-    """A path in a locked directory, which is to be reached through the lock.
-
-    Whoever may rename what is in the directory, or above it, could else lead a call elsewhere
-    between one look at a path and the next. A file system that knows no descriptors takes it for
-    the path that it is.
-
-    Attributes:
-        lock: on the directory.
-        inner: the path from the directory on; empty for the directory itself.
-    """
-
-    __slots__ = ("inner", "lock")
-
-    lock: FileLock
-    inner: str
-
-    def __new__(cls, path: str, directory: str, lock: FileLock) -> Self:
-        """Make one of a path that is the directory's or below it."""
-        made = super().__new__(cls, path)
-        made.lock = lock
-        made.inner = path[len(os.path.join(directory, "")) :]
-        return made
-
-
-class FileSystem(Protocol):
-    """What the engine needs of a file system; paths are absolute."""
-
-    def create(self, path: str) -> File:
-        """Make a new empty file, open for reading and writing; raise if there is one."""
-
-    def open(self, path: str, *, writable: bool = False) -> File:
-        """Open a regular file that is there."""
-
-    def exists(self, path: str) -> bool:
-        """Say whether there is anything at the path, a dangling link included."""
-
-    def is_directory(self, path: str) -> bool:
-        """Say whether a directory, and not a link to one, is at the path."""
-
-    def find_link(self, path: str) -> str | None:
-        """Return the name of a symbolic link in a directory, if there is one."""
-
-    def size_bytes(self, path: str) -> int:
-        """Return the length of the file at the path."""
-
-    def list_directory(self, path: str) -> list[str]:
-        """Return the sorted names in a directory."""
-
-    def make_directory(self, path: str) -> None:
-        """Make a directory; its parent must be there."""
-
-    def remove_directory(self, path: str) -> None:
-        """Remove a directory, which must be empty."""
-
-    def owns(self, path: str) -> bool:
-        """Say whether a directory belongs to the user that this process acts for."""
-
-    def make_private(self, path: str) -> None:
-        """Take all permissions on a directory from everyone but its owner."""
-
-    def rename(self, source: str, target: str) -> None:
-        """Give a file another name, replacing what had it."""
-
-    def remove(self, path: str) -> None:
-        """Remove a file."""
-
-    def sync_directory(self, path: str) -> None:
-        """Return once the names in a directory are on stable storage."""
-
-    def share(self, path: str, size_bytes: int, *, writable: bool) -> SharedBlock:
-        """Map the start of a file that is at least that long."""
-
-    def lock(self, path: str, describe: Callable[[], bytes]) -> FileLock | bytes:
-        """Try to lock a file, made if need be, and write a description of the holder into it.
-
-        Returns:
-            the lock, or the description that its present holder wrote.
-        """
-
-    def network_type(self, path: str) -> str | None:
-        """Return the type of the network file system that a path is on; None for a local one."""
-
-    def call_in_forked_child(self, method: Callable[[], None]) -> None:
-        """Have a method run in every child that this process forks, while its object is there."""
-
-
-def join(*parts: str) -> str:
-    """Join parts of a path."""
-    return os.path.join(*parts)
-
-
-def parent(path: str) -> str:
-    """Return the path of the directory that holds another path."""
-    return os.path.dirname(path)
-
-
-def absolute(path: str | os.PathLike[str]) -> str:
-    """Return a path as an absolute one, so that a later chdir does not move the store.
-
-    Raises:
-        ValueError: it is empty, which would be the working directory; or no file can have it, since
-            it holds a NUL character or a lone surrogate that stands for no byte.
-    """
-    text = os.fsdecode(path)
-    if not text:
-        raise ValueError("the path of the store is empty")
-    if "\0" in text:
-        raise ValueError(f"the path of the store holds a NUL character: {text!r}")
-    os.fsencode(text)
-    return os.path.abspath(text)
-
-
-def resolved(path: str) -> str:
-    """Return a path with every link on the way followed, as far as it exists."""
-    return os.path.realpath(path)
-
-
-def write_file(file_system: FileSystem, path: str, data: bytes) -> None:
-    """Make a file with a content, synced; its name is durable once the directory is synced."""
-    file = file_system.create(path)
-    try:
-        file.write(0, data)
-        file.sync()
-    finally:
-        file.close()
-
-
-def read_file(file_system: FileSystem, path: str, size_bytes_max: int | None = None) -> bytes:
-    """Return the content of a file, or no more than so many bytes from its start."""
-    file = file_system.open(path)
-    try:
-        return file.read(0, file.size_bytes() if size_bytes_max is None else size_bytes_max)
-    finally:
-        file.close()
-
-
-def is_full(error: OSError) -> bool:
-    """Say whether an error means that there is no space, or no quota, left."""
-    return error.errno in (errno.ENOSPC, errno.EDQUOT)
-
-
-def is_unreadable(error: OSError) -> bool:
-    """Say whether an error means that the medium has lost what is asked for.
-
-    A bad sector, or damage that the file system itself has found; or something that is no file
-    in the place of one.
-    """
-    return error.errno in _UNREADABLE
-
-
-def is_no_file(error: OSError) -> bool:
-    """Say whether an error means that something else is in the place of a regular file."""
-    return error.errno in _NO_FILE
-
-
-@contextlib.contextmanager
-def unreadable_is_damage(
-    path: str, is_damage: Callable[[OSError], bool] = is_unreadable
-) -> Iterator[None]:
-    """Raise `CorruptionError` in the place of an error that means damage of a file."""
-    try:
-        yield
-    except OSError as error:
-        if not is_damage(error):
-            raise
-        raise CorruptionError(path, 0, f"can't be read: {error.strerror}") from error
-
-
-class Window:
-    """A file read through one read-ahead buffer."""
-
-    __slots__ = ("_buffer", "_file", "_start_bytes")
-
-    def __init__(self, file: File) -> None:
-        self._file = file
-        self._start_bytes = 0
-        self._buffer = b""
-
-    def read(self, offset_bytes: int, size_bytes: int) -> bytes:
-        """Return the bytes there; fewer only where the file ends."""
-        start = offset_bytes - self._start_bytes
-        if start < 0 or start + size_bytes > len(self._buffer):
-            self._buffer = self._file.read(offset_bytes, max(size_bytes, _WINDOW_BYTES))
-            self._start_bytes, start = offset_bytes, 0
-        return self._buffer[start : start + size_bytes]
-
-    def is_zero_from(self, offset_bytes: int) -> bool:
-        """Say whether the file holds nothing but zeros from an offset on."""
-        while data := self.read(offset_bytes, _WINDOW_BYTES):
-            if data.count(0) != len(data):
-                return False
-            offset_bytes += len(data)
-        return True
 
 
 def local_file_system() -> FileSystem:
@@ -327,48 +48,8 @@ def local_file_system() -> FileSystem:
     Raises:
         UnsupportedPlatformError: no sync of this platform is known to reach stable storage.
     """
-    if not (sys.platform.startswith("linux") or sys.platform == "darwin"):
-        raise UnsupportedPlatformError(
-            f"no durable sync is known for {sys.platform}: use Linux or macOS"
-        )
+    require_known_platform()
     return LocalFileSystem()
-
-
-if sys.platform == "darwin":  # pragma: no cover
-    import ctypes
-    import platform
-    import struct
-
-    _MNT_LOCAL = 0x1000
-
-    def _sync_descriptor(descriptor: int) -> None:
-        # fsync on macOS stops at the drive's cache (Apple's fsync(2) says so).
-        fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
-
-    def _network_type(path: str) -> str | None:
-        # struct statfs of sys/mount.h, with 64-bit inodes: f_flags at 64, f_fstypename at 72.
-        libc = ctypes.CDLL(None)
-        statfs = libc.statfs if platform.machine() == "arm64" else libc["statfs$INODE64"]
-        while not os.path.exists(path):
-            path = os.path.dirname(path)
-        block = ctypes.create_string_buffer(4096)
-        if statfs(os.fsencode(path), block) != 0:
-            return None
-        is_local = struct.unpack_from("=I", block, 64)[0] & _MNT_LOCAL
-        return None if is_local else block.raw[72:88].rstrip(b"\0").decode()
-
-else:
-
-    def _sync_descriptor(descriptor: int) -> None:
-        os.fdatasync(descriptor)
-
-    def _network_type(path: str) -> str | None:
-        try:
-            with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-                kind = mount_type(file.read(), path)
-        except FileNotFoundError:
-            return None  # no /proc, as in a bare chroot: nothing is known
-        return kind if kind is not None and is_network_type(kind) else None
 
 
 @contextlib.contextmanager
@@ -430,6 +111,19 @@ def _low_descriptors_taken() -> Iterator[None]:
             os.close(placeholder)
 
 
+def _flocked(path: str, flags: int) -> int | None:
+    """Return a descriptor with an exclusive flock; None if another one holds it."""
+    descriptor = _open_descriptor(path, flags)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BaseException as error:
+        os.close(descriptor)
+        if isinstance(error, BlockingIOError):
+            return None
+        raise
+    return descriptor
+
+
 def _give_to_owner(path: str, descriptor: int) -> None:
     """Give what this process has just made in a locked directory to the directory's owner.
 
@@ -442,19 +136,6 @@ def _give_to_owner(path: str, descriptor: int) -> None:
         owner = path.lock.directory_status()
         if owner.st_uid != 0:
             os.fchown(descriptor, owner.st_uid, owner.st_gid)
-
-
-def _flocked(path: str, flags: int) -> int | None:
-    """Return a descriptor with an exclusive flock; None if another one holds it."""
-    descriptor = _open_descriptor(path, flags)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BaseException as error:
-        os.close(descriptor)
-        if isinstance(error, BlockingIOError):
-            return None
-        raise
-    return descriptor
 
 
 class LocalFile:
@@ -506,7 +187,7 @@ class LocalFile:
 
     def sync(self) -> None:
         """Return once content and length are on stable storage."""
-        _sync_descriptor(self._descriptor)
+        sync_descriptor(self._descriptor)
 
     def mapped(self, size_bytes: int) -> mmap.mmap:
         """Return the start of the file, mapped for reading; ValueError if it is shorter."""
@@ -837,8 +518,8 @@ class LocalFileSystem:
 
     def network_type(self, path: str) -> str | None:
         """Return the type of the network file system that a path is on; None for a local one."""
-        return _network_type(os.path.realpath(path))
+        return network_type(os.path.realpath(path))
 
     def call_in_forked_child(self, method: Callable[[], None]) -> None:
         """Have a method run in every child that this process forks, while its object is there."""
-        _in_forked_child.add(weakref.WeakMethod(method, _in_forked_child.discard))
+        run_in_forked_child(method)

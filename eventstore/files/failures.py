@@ -1,0 +1,50 @@
+"""What an error of the operating system means: a full disk, a medium gone bad, no file."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import sys
+from typing import TYPE_CHECKING
+
+from eventstore.errors import CorruptionError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+# What Linux says where a file system has found its own structures damaged.
+_DAMAGED = (errno.EUCLEAN,) if sys.platform == "linux" else ()
+_NO_FILE = (errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.ENXIO)
+_UNREADABLE = (errno.EIO, errno.EBADMSG, *_NO_FILE, *_DAMAGED)
+
+
+def is_full(error: OSError) -> bool:
+    """Say whether an error means that there is no space, or no quota, left."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def is_unreadable(error: OSError) -> bool:
+    """Say whether an error means that the medium has lost what is asked for.
+
+    A bad sector, or damage that the file system itself has found; or something that is no file
+    in the place of one.
+    """
+    return error.errno in _UNREADABLE
+
+
+def is_no_file(error: OSError) -> bool:
+    """Say whether an error means that something else is in the place of a regular file."""
+    return error.errno in _NO_FILE
+
+
+@contextlib.contextmanager
+def unreadable_is_damage(
+    path: str, is_damage: Callable[[OSError], bool] = is_unreadable
+) -> Iterator[None]:
+    """Raise `CorruptionError` in the place of an error that means damage of a file."""
+    try:
+        yield
+    except OSError as error:
+        if not is_damage(error):
+            raise
+        raise CorruptionError(path, 0, f"can't be read: {error.strerror}") from error

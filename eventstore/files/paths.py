@@ -1,0 +1,36 @@
+"""Paths, as text: joined, made absolute, resolved."""
+
+from __future__ import annotations
+
+import os
+
+
+def join(*parts: str) -> str:
+    """Join parts of a path."""
+    return os.path.join(*parts)
+
+
+def parent(path: str) -> str:
+    """Return the path of the directory that holds another path."""
+    return os.path.dirname(path)
+
+
+def absolute(path: str | os.PathLike[str]) -> str:
+    """Return a path as an absolute one, so that a later chdir does not move the store.
+
+    Raises:
+        ValueError: it is empty, which would be the working directory; or no file can have it, since
+            it holds a NUL character or a lone surrogate that stands for no byte.
+    """
+    text = os.fsdecode(path)
+    if not text:
+        raise ValueError("the path of the store is empty")
+    if "\0" in text:
+        raise ValueError(f"the path of the store holds a NUL character: {text!r}")
+    os.fsencode(text)
+    return os.path.abspath(text)
+
+
+def resolved(path: str) -> str:
+    """Return a path with every link on the way followed, as far as it exists."""
+    return os.path.realpath(path)
