@@ -21,6 +21,14 @@ from eventstore.checkpoint import (
     write_checkpoint,
 )
 from eventstore.compaction import compact
+from eventstore.directory.contents import (
+    full_disk_is_told,
+    require_made,
+    require_no_directory_among_temporaries,
+    require_own,
+    require_store,
+)
+from eventstore.directory.hold import hold_fit
 from eventstore.errors import (
     StorageFullError,
     StoreClosedError,
@@ -30,19 +38,11 @@ from eventstore.files.failures import is_full
 from eventstore.files.paths import join
 from eventstore.format.durable import DURABLE_BYTES, pack_durable
 from eventstore.format.names import CHECKPOINTS_NAME, DURABLE_NAME, WAL_NAME
-from eventstore.held import HeldFileSystem, hold_fit
 from eventstore.judgement import decide
 from eventstore.locks import Latch
 from eventstore.log.seam import Head
 from eventstore.log.spare import SpareKeeper
 from eventstore.log.writer import LogWriter, Segment, Ticket
-from eventstore.place import (
-    full_disk_is_told,
-    require_made,
-    require_no_directory_among_temporaries,
-    require_own,
-    require_store,
-)
 from eventstore.recovery import execute
 from eventstore.store_files import StoreFiles
 from eventstore.survey import Replay, survey_store
@@ -50,6 +50,7 @@ from eventstore.survey import Replay, survey_store
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from eventstore.files.guarded import GuardedFileSystem
     from eventstore.files.interface import FileSystem
     from eventstore.log.reader import Position, Record
     from eventstore.log.seam import Appended
@@ -67,7 +68,7 @@ class FileLog:
 
     def __init__(
         self,
-        file_system: HeldFileSystem,
+        file_system: GuardedFileSystem,
         path: str,
         options: StoreOptions,
         recovered: tuple[Segment, Position, RecoveryReport],
@@ -316,7 +317,7 @@ def open_file_log(
 
 
 def open_held_log(
-    held: HeldFileSystem, path: str, options: StoreOptions, replay: Replay, *, ends_hold: bool
+    held: GuardedFileSystem, path: str, options: StoreOptions, replay: Replay, *, ends_hold: bool
 ) -> FileLog:
     """Recover and open the log in a directory, or make one there, for who holds it.
 

@@ -15,6 +15,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from eventstore.directory.contents import being_made, require_made, require_store
 from eventstore.errors import (
     CompactedError,
     CorruptionError,
@@ -29,7 +30,6 @@ from eventstore.judgement import decide
 from eventstore.locks import refuse_reentry
 from eventstore.log.cursor import RecordCursor
 from eventstore.log.seam import Head
-from eventstore.place import being_made, require_made, require_store
 from eventstore.replay import decode_record, replay_record, stale_projections, start_state
 from eventstore.reports import RecoveryReport, Verdict
 from eventstore.store_files import StoreFiles

@@ -10,6 +10,7 @@ import secrets
 import time
 from typing import TYPE_CHECKING
 
+from eventstore.directory.contents import sync_names_above
 from eventstore.errors import CorruptionError
 from eventstore.files.content import write_file
 from eventstore.files.paths import join
@@ -36,7 +37,6 @@ from eventstore.log.reader import Position, start_of
 from eventstore.log.search import end_of_content
 from eventstore.log.spare import preallocate
 from eventstore.log.writer import Segment, draw_mark
-from eventstore.place import sync_names_above
 from eventstore.reports import RecoveryReport, TornTail, Verdict
 
 if TYPE_CHECKING:

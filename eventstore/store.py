@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 from eventstore import history
 from eventstore.arguments import checked_flag, checked_int, checked_whole, excerpt
 from eventstore.checkpoint import CheckpointContent, TableName
+from eventstore.directory.making import making
 from eventstore.errors import (
     CompactedError,
     EventStoreError,
@@ -38,7 +39,6 @@ from eventstore.format.codec import checked_metadata
 from eventstore.loading import LeftOut, Loading
 from eventstore.locks import checked_timeout, refuse_reentry
 from eventstore.maintenance import Maintenance
-from eventstore.making import making
 from eventstore.options import StoreOptions
 from eventstore.projection import Projection, checked_projections
 from eventstore.state import State, View

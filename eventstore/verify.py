@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from eventstore.checkpoint import Checkpoint, examine_checkpoint, list_checkpoints
+from eventstore.directory.contents import being_made, require_remains
 from eventstore.errors import CorruptionError, ProjectionError
 from eventstore.files.failures import unreadable_is_damage
 from eventstore.files.local import local_file_system
@@ -46,7 +47,6 @@ from eventstore.log.reader import (
 from eventstore.log.runs import SegmentRuns
 from eventstore.log.search import highest_durable_claim
 from eventstore.log.segments import SegmentSource, list_sources, opened_source
-from eventstore.place import being_made, require_remains
 from eventstore.projection import checked_projections
 from eventstore.replay import decode_record, replay_record, stale_projections, start_state
 from eventstore.reports import Problem, Verdict

@@ -79,7 +79,7 @@ class FileLock(Protocol):
         """Let the next one have it; does nothing the second time."""
 
 
-class HeldPath(str):
+class GuardedPath(str):
     """A path in a locked directory, which is to be reached through the lock.
 
     Whoever may rename what is in the directory, or above it, could else lead a call elsewhere

@@ -4,7 +4,7 @@ With `platform` and `mounts` this is all that calls the operating system for fil
 - a file is never opened through a symbolic link, is closed on exec, and never takes the
   descriptors 0 to 2, so that a stray print can't land in the log;
 - directories are made 0700 and files 0600 whatever the umask;
-- a `HeldPath` is reached from the descriptor of the locked directory on, through no link;
+- a `GuardedPath` is reached from the descriptor of the locked directory on, through no link;
 - `File.sync` reaches stable storage.
 
 Reads and writes are whole or raise: short transfers are continued here.
@@ -21,7 +21,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from eventstore.files.content import _WINDOW_BYTES, read_file
-from eventstore.files.interface import HeldPath
+from eventstore.files.interface import GuardedPath
 from eventstore.files.platform import (
     network_type,
     require_known_platform,
@@ -55,7 +55,7 @@ def local_file_system() -> FileSystem:
 @contextlib.contextmanager
 def _directory_of(path: str) -> Iterator[tuple[str, int | None]]:
     """Yield a name for what is at a path, and the descriptor of the directory that it is from."""
-    if not isinstance(path, HeldPath) or not isinstance(path.lock, LocalFileLock):
+    if not isinstance(path, GuardedPath) or not isinstance(path.lock, LocalFileLock):
         yield path, None
         return
     above, name = os.path.split(path.inner)
@@ -75,7 +75,7 @@ def _directory_of(path: str) -> Iterator[tuple[str, int | None]]:
 def _open_directory(path: str) -> int:
     # By its own ".": a path that is not held may well be a link, such as that above a store.
     return _open_descriptor(
-        path if isinstance(path, HeldPath) else os.path.join(path, "."),
+        path if isinstance(path, GuardedPath) else os.path.join(path, "."),
         os.O_RDONLY | os.O_DIRECTORY,
     )
 
@@ -130,7 +130,7 @@ def _give_to_owner(path: str, descriptor: int) -> None:
     Only root can, and only what it has made itself: what was there may be a link to a file of
     another user, put there by the owner.
     """
-    if os.geteuid() != 0 or not isinstance(path, HeldPath):
+    if os.geteuid() != 0 or not isinstance(path, GuardedPath):
         return
     if isinstance(path.lock, LocalFileLock):
         owner = path.lock.directory_status()
@@ -464,8 +464,8 @@ class LocalFileSystem:
             return self._description_in(path)
         lock = LocalFileLock(directory)
         try:
-            held_path = HeldPath(path, os.path.dirname(path), lock)
-            descriptor = self._flocked_or_made(held_path)
+            guarded_path = GuardedPath(path, os.path.dirname(path), lock)
+            descriptor = self._flocked_or_made(guarded_path)
             if descriptor is None:
                 lock.release()
                 return self._description_in(path)
@@ -481,7 +481,7 @@ class LocalFileSystem:
         return lock
 
     @staticmethod
-    def _flocked_or_made(path: HeldPath) -> int | None:
+    def _flocked_or_made(path: GuardedPath) -> int | None:
         """Return a descriptor of a lock file with a flock; None if another one holds it."""
         try:
             descriptor = _flocked(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)

@@ -12,8 +12,8 @@ import json
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from eventstore.directory.making import create_beside
 from eventstore.files.paths import parent
-from eventstore.making import create_beside
 from eventstore.repair.chains import Piece, records_of
 from eventstore.replay import decode_record
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from eventstore.event import Batch
+    from eventstore.files.guarded import GuardedFileSystem
     from eventstore.files.interface import FileSystem
-    from eventstore.held import HeldFileSystem
     from eventstore.log.reader import Record
     from eventstore.log.runs import Run
     from eventstore.repair.chains import Chain
@@ -46,7 +46,7 @@ class DetachedBatches(NamedTuple):
 
 
 def write_detached(
-    source: FileSystem, target: HeldFileSystem, path: str, runs: list[Run], chain: Chain
+    source: FileSystem, target: GuardedFileSystem, path: str, runs: list[Run], chain: Chain
 ) -> DetachedBatches:
     """Write every batch of the runs that is not in the chain, each once, and make them durable.
 

@@ -21,6 +21,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
+from eventstore.directory.contents import require_remains
+from eventstore.directory.making import making, require_nothing_beside
 from eventstore.errors import (
     CorruptionError,
     StoreExistsError,
@@ -31,9 +33,7 @@ from eventstore.files.local import local_file_system
 from eventstore.files.paths import absolute, join, resolved
 from eventstore.format.durable import DURABLE_BYTES
 from eventstore.format.names import CHECKPOINTS_NAME, DIRECTORY_NAMES, DURABLE_NAME, checkpoint_name
-from eventstore.making import making, require_nothing_beside
 from eventstore.options import StoreOptions
-from eventstore.place import require_remains
 from eventstore.projection import checked_projections
 from eventstore.repair.chains import ChainBuilder
 from eventstore.repair.detached import DetachedBatches, write_detached
@@ -135,7 +135,7 @@ def repair_store(
             on a network file system.
         StorageFullError, OSError: there is no space for the new store.
 
-    After an error there is no store at the output; see `eventstore.making`.
+    After an error there is no store at the output; see `eventstore.directory.making`.
     """
     known = checked_projections(projections)
     file_system = file_system or local_file_system()

@@ -24,8 +24,8 @@ from eventstore import (
     repair_store,
     verify_store,
 )
+from eventstore.directory.making import making
 from eventstore.files.local import local_file_system
-from eventstore.making import making
 from eventstore.testing import SimulatedFileSystem
 from eventstore.testing.faults import FailCall, Failure
 

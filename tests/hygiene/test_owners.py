@@ -23,7 +23,7 @@ from eventstore import (
     repair_store,
     verify_store,
 )
-from eventstore.files.interface import HeldPath
+from eventstore.files.interface import GuardedPath
 from eventstore.files.local import LocalFileSystem
 
 if TYPE_CHECKING:
@@ -195,7 +195,7 @@ class _Swap:
         self._target = target
 
     def __call__(self, call: str, path: str) -> None:
-        is_inside = isinstance(path, HeldPath) and Path(path).parent == self._directory
+        is_inside = isinstance(path, GuardedPath) and Path(path).parent == self._directory
         is_change = call in ("create", "remove", "rename")
         if is_inside and is_change and not self._directory.is_symlink():
             self._directory.rename(f"{self._directory}-taken")
@@ -229,7 +229,7 @@ def test_the_store_s_own_directory_swapped_under_the_writer_leads_nowhere(tmp_pa
     is_done = []
 
     def swap(call: str, at: str) -> None:
-        if isinstance(at, HeldPath) and call in ("remove", "create", "rename") and not is_done:
+        if isinstance(at, GuardedPath) and call in ("remove", "create", "rename") and not is_done:
             path.rename(tmp_path / "moved")
             elsewhere.rename(path)
             is_done.append(at)

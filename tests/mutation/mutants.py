@@ -26,7 +26,7 @@ class Mutant(NamedTuple):
 
 WRITER = "eventstore/log/writer.py"
 RECOVERY = "eventstore/recovery.py"
-PLACE = "eventstore/place.py"
+PLACE = "eventstore/directory/contents.py"
 SURVEY = "eventstore/survey.py"
 JUDGEMENT = "eventstore/judgement.py"
 READER = "eventstore/log/reader.py"
@@ -41,7 +41,7 @@ STORE = "eventstore/store.py"
 VERIFY = "eventstore/verify.py"
 FOLLOWER = "eventstore/follower.py"
 FILE_LOG = "eventstore/file_log.py"
-HELD = "eventstore/held.py"
+HELD = "eventstore/files/guarded.py"
 STATE = "eventstore/state.py"
 WRITER_LOCK = "eventstore/writer_lock.py"
 LOCKS = "eventstore/locks.py"
@@ -57,7 +57,7 @@ ELSEWHERE = "eventstore/testing/elsewhere.py"
 CONSISTENCY = "eventstore/testing/consistency.py"
 EXPLORE = "eventstore/testing/explore.py"
 IMPORTER = "projections/snapshots/importer.py"
-MAKING = "eventstore/making.py"
+MAKING = "eventstore/directory/making.py"
 CODEC = "eventstore/format/codec.py"
 PACKED = "eventstore/packed.py"
 
@@ -1020,7 +1020,7 @@ MUTANTS = (
     ),
     Mutant(
         "the place is not looked at again under the lock",
-        "eventstore/held.py",
+        "eventstore/directory/hold.py",
         "    try:\n        require(held)\n",
         "    try:\n        pass\n",
     ),
@@ -1105,7 +1105,7 @@ MUTANTS = (
     Mutant(
         "the holder goes by path",
         HELD,
-        "            return HeldPath(path, self._path, self._lock)\n",
+        "            return GuardedPath(path, self._path, self._lock)\n",
         "            return path\n",
     ),
     Mutant(
@@ -1128,7 +1128,7 @@ MUTANTS = (
     ),
     Mutant(
         "a nested lock file is believed to be flat",
-        HELD,
+        "eventstore/directory/hold.py",
         "    except (ValueError, KeyError, TypeError, RecursionError):\n",
         "    except (ValueError, KeyError, TypeError):\n",
     ),

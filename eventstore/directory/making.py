@@ -20,6 +20,8 @@ import json
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from eventstore.directory.contents import full_disk_is_told, require_own, sync_names_above
+from eventstore.directory.hold import hold_fit
 from eventstore.errors import StoreExistsError
 from eventstore.files.content import read_file
 from eventstore.files.paths import join, parent
@@ -38,18 +40,12 @@ from eventstore.format.names import (
     parse_segment_name,
 )
 from eventstore.format.names import beside as beside_path
-from eventstore.held import hold_fit
-from eventstore.place import (
-    full_disk_is_told,
-    require_own,
-    sync_names_above,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from eventstore.files.guarded import GuardedFileSystem
     from eventstore.files.interface import File, FileSystem
-    from eventstore.held import HeldFileSystem
     from eventstore.options import StoreOptions
 
 # Room for a path in which every character is escaped.
@@ -104,7 +100,7 @@ def making(
     options: StoreOptions,
     *,
     lock_timeout_seconds: float | None = None,
-) -> Iterator[HeldFileSystem]:
+) -> Iterator[GuardedFileSystem]:
     """Hold a place while a store is made there, which is one once the block has ended well.
 
     What the block writes must be on stable storage when it ends. After an error in it the place is
@@ -149,7 +145,7 @@ def making(
             held.release()
 
 
-def create_beside(held: HeldFileSystem, path: str) -> File:
+def create_beside(held: GuardedFileSystem, path: str) -> File:
     """Create the file next to a store that is being made, `format.beside`, as a part of its making.
 
     Whoever undoes or repeats the making removes it. What somebody else has put there stays.
@@ -192,7 +188,7 @@ def _claim(beside: str) -> bytes:
     return b"beside: " + json.dumps(beside).encode() + b"\n"
 
 
-def _clear_beside(held: HeldFileSystem, path: str) -> None:
+def _clear_beside(held: GuardedFileSystem, path: str) -> None:
     """Remove the file next to the store if the mark names it; return once that is durable."""
     mark, beside = join(path, MAKING_NAME), beside_path(path)
     if not held.exists(beside) or not held.exists(mark) or held.is_directory(beside):
@@ -234,7 +230,7 @@ def _entries(file_system: FileSystem, path: str) -> Iterator[_Entry]:
             yield _Entry(name, inner, not file_system.is_directory(join(entry, inner)))
 
 
-def _mark(held: HeldFileSystem, path: str, purpose: str) -> None:
+def _mark(held: GuardedFileSystem, path: str, purpose: str) -> None:
     """Write the mark, durably; one that is there already is written over, and never away."""
     mark = join(path, MAKING_NAME)
     file = held.open(mark, writable=True) if held.exists(mark) else held.create(mark)
@@ -248,7 +244,7 @@ def _mark(held: HeldFileSystem, path: str, purpose: str) -> None:
     held.sync_directory(path)
 
 
-def _clear(held: HeldFileSystem, path: str) -> None:
+def _clear(held: GuardedFileSystem, path: str) -> None:
     """Remove what a making has written, beside its mark; return once that is durable."""
     for entry in [*_entries(held, path)]:
         if entry.is_made:
@@ -262,7 +258,7 @@ def _clear(held: HeldFileSystem, path: str) -> None:
     held.sync_directory(path)
 
 
-def _undo(held: HeldFileSystem, path: str) -> None:
+def _undo(held: GuardedFileSystem, path: str) -> None:
     """Leave the place as it was found."""
     _clear_beside(held, path)
     _clear(held, path)
@@ -273,7 +269,7 @@ def _undo(held: HeldFileSystem, path: str) -> None:
         held.remove_directory(path)
 
 
-def _remove_mark(held: HeldFileSystem, path: str) -> None:
+def _remove_mark(held: GuardedFileSystem, path: str) -> None:
     mark = join(path, MAKING_NAME)
     if held.exists(mark):
         held.remove(mark)

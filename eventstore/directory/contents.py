@@ -1,6 +1,6 @@
 """The place of a store: what is there, whose it is, and the directories that lead to it.
 
-Making a store is `eventstore.making`; this says how a place looks before and after.
+Making a store is `eventstore.directory.making`; this says how a place looks before and after.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""The directory of a store: what is there, who holds it, and how one is made."""
