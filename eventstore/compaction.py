@@ -18,7 +18,6 @@ import time
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
-from eventstore.checkpoint import list_checkpoints, load_checkpoint
 from eventstore.errors import CorruptionError, StorageFullError
 from eventstore.files.content import write_file
 from eventstore.files.failures import is_full
@@ -41,6 +40,7 @@ from eventstore.log.segments import (
     open_source,
 )
 from eventstore.reports import CompactionReport
+from eventstore.tables.checkpoint import list_checkpoints, load_checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

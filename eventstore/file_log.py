@@ -15,11 +15,6 @@ from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from eventstore.checkpoint import (
-    Checkpoint,
-    CheckpointContent,
-    write_checkpoint,
-)
 from eventstore.compaction import compact
 from eventstore.directory.contents import (
     full_disk_is_told,
@@ -46,6 +41,7 @@ from eventstore.log.writer import LogWriter, Segment, Ticket
 from eventstore.recovery import execute
 from eventstore.store_files import StoreFiles
 from eventstore.survey import Replay, survey_store
+from eventstore.tables.checkpoint import Checkpoint, CheckpointContent, write_checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

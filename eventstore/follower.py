@@ -38,14 +38,14 @@ from eventstore.survey import survey_store
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from eventstore.checkpoint import Checkpoint, CheckpointContent
     from eventstore.files.interface import FileSystem, SharedBlock
     from eventstore.log.reader import Record
     from eventstore.log.seam import Appended
     from eventstore.projection import Projection
     from eventstore.reports import CompactionReport
-    from eventstore.state import State
     from eventstore.survey import Survey
+    from eventstore.tables.checkpoint import Checkpoint, CheckpointContent
+    from eventstore.tables.state import State
 
 _ATTEMPTS = 5
 _RETRY_SECONDS = 0.05

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from eventstore.locks import Latch
     from eventstore.log.seam import Log
     from eventstore.projection import Projection
-    from eventstore.state import State
+    from eventstore.tables.state import State
 
 _WATCH_POLL_SECONDS = 0.02
 

@@ -21,11 +21,11 @@ from eventstore.reports import RebuiltProjection
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from eventstore.checkpoint import Checkpoint, TableName
     from eventstore.files.interface import FileSystem
     from eventstore.log.reader import Record
-    from eventstore.packed import PackedRows
     from eventstore.projection import Projection
+    from eventstore.tables.checkpoint import Checkpoint, TableName
+    from eventstore.tables.packed import PackedRows
 
 _BATCHES_BETWEEN_CALLS = 1000
 

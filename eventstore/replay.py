@@ -12,15 +12,16 @@ from eventstore.arguments import excerpt
 from eventstore.errors import CorruptionError, ProjectionError
 from eventstore.event import Batch
 from eventstore.format.codec import DecodeError, decode_batch
-from eventstore.state import Node, State
+from eventstore.tables.state import State
+from eventstore.tables.version import Version
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from eventstore.checkpoint import Checkpoint
     from eventstore.log.reader import Record
-    from eventstore.packed import PackedRows
     from eventstore.projection import Projection
+    from eventstore.tables.checkpoint import Checkpoint
+    from eventstore.tables.packed import PackedRows
 
 _EXHAUSTED = (MemoryError, RecursionError)
 """What the interpreter raises where it has no room left, whatever code is running then."""
@@ -29,8 +30,8 @@ _EXHAUSTED = (MemoryError, RecursionError)
 def start_state(projections: Sequence[Projection], checkpoint: Checkpoint | None) -> State:
     """Return the state at a checkpoint, or the empty one; stale tables start empty."""
     if checkpoint is None:
-        return State(projections, Node(0, b"", 0))
-    start = Node(checkpoint.revision, checkpoint.digest, checkpoint.time_ns)
+        return State(projections, Version(0, b"", 0))
+    start = Version(checkpoint.revision, checkpoint.digest, checkpoint.time_ns)
     return State(projections, start, _fitting_rows(projections, checkpoint))
 
 

@@ -1,8 +1,8 @@
 """The store: open, transactions, checkpoint, compaction, the past, close.
 
-`EventStore` ties a log (`eventstore.log.seam.Log`) to a state (`eventstore.state.State`). Opened
-for writing it is the only writer, between processes and within one; opened with `read_only` it
-follows another process's writer.
+`EventStore` ties a log (`eventstore.log.seam.Log`) to a state (`eventstore.tables.state.State`).
+Opened for writing it is the only writer, between processes and within one; opened with `read_only`
+it follows another process's writer.
 
 Being killed is a legal way to stop: nothing depends on `close`.
 """
@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from eventstore import history
 from eventstore.arguments import checked_flag, checked_int, checked_whole, excerpt
-from eventstore.checkpoint import CheckpointContent, TableName
 from eventstore.directory.making import making
 from eventstore.errors import (
     CompactedError,
@@ -41,7 +40,8 @@ from eventstore.locks import checked_timeout, refuse_reentry
 from eventstore.maintenance import Maintenance
 from eventstore.options import StoreOptions
 from eventstore.projection import Projection, checked_projections
-from eventstore.state import State, View
+from eventstore.tables.checkpoint import CheckpointContent, TableName
+from eventstore.tables.view import View
 from eventstore.transaction import ReadTransaction, Receipt, WriteTransaction
 from eventstore.verify import VerifyReport, verify_files
 from eventstore.writer_lock import StoreTurn, WriterLock
@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from eventstore.files.interface import FileSystem
     from eventstore.log.seam import Log
     from eventstore.reports import CompactionReport, RecoveryReport
+    from eventstore.tables.state import State
 
 _NOTHING_LEFT_OUT = LeftOut(0, ())
 

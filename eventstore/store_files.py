@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from eventstore.checkpoint import Checkpoint, examine_checkpoint, list_checkpoints
 from eventstore.errors import CompactedError, CorruptionError
 from eventstore.files.paths import join
 from eventstore.format.names import WAL_NAME
@@ -19,6 +18,7 @@ from eventstore.log.segments import (
     list_sources,
     opened_source,
 )
+from eventstore.tables.checkpoint import Checkpoint, examine_checkpoint, list_checkpoints
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

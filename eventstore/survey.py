@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from eventstore.checkpoint import Checkpoint, examine_checkpoint, list_checkpoints
 from eventstore.errors import CorruptionError, FormatVersionError
 from eventstore.files.content import read_file
 from eventstore.files.failures import is_no_file, unreadable_is_damage
@@ -49,6 +48,7 @@ from eventstore.log.reader import (
 from eventstore.log.search import highest_durable_claim
 from eventstore.log.segments import SegmentSource, list_sources, opened_source
 from eventstore.reports import Problem
+from eventstore.tables.checkpoint import Checkpoint, examine_checkpoint, list_checkpoints
 
 if TYPE_CHECKING:
     from eventstore.files.interface import File, FileSystem

@@ -27,8 +27,8 @@ from eventstore.errors import (
     TransactionClosedError,
 )
 from eventstore.format.codec import encode_batch, encode_event
-from eventstore.packed import ABSENT
-from eventstore.state import State, Table, View
+from eventstore.tables.packed import ABSENT
+from eventstore.tables.view import View
 from eventstore.writer_lock import Holder, Turn
 
 if TYPE_CHECKING:
@@ -39,7 +39,9 @@ if TYPE_CHECKING:
     from eventstore.event import Event, Metadata
     from eventstore.log.seam import Log
     from eventstore.projection import ReadableTable
-    from eventstore.state import Node
+    from eventstore.tables.state import State
+    from eventstore.tables.table import Table
+    from eventstore.tables.version import Version
     from eventstore.writer_lock import WriterLock
 
 
@@ -118,7 +120,7 @@ class ReadTransaction:
 
     __slots__ = ("_revision", "_tables", "_view")
 
-    def __init__(self, tables: dict[str, Table], node: Node) -> None:
+    def __init__(self, tables: dict[str, Table], node: Version) -> None:
         self._tables = tables
         self._view: View | None = View(node)
         self._revision = node.revision

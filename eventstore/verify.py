@@ -19,7 +19,6 @@ from bisect import bisect_right
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from eventstore.checkpoint import Checkpoint, examine_checkpoint, list_checkpoints
 from eventstore.directory.contents import being_made, require_remains
 from eventstore.errors import CorruptionError, ProjectionError
 from eventstore.files.failures import unreadable_is_damage
@@ -50,8 +49,9 @@ from eventstore.log.segments import SegmentSource, list_sources, opened_source
 from eventstore.projection import checked_projections
 from eventstore.replay import decode_record, replay_record, stale_projections, start_state
 from eventstore.reports import Problem, Verdict
-from eventstore.state import View
 from eventstore.survey import read_durable_bound, settled_end
+from eventstore.tables.checkpoint import Checkpoint, examine_checkpoint, list_checkpoints
+from eventstore.tables.view import View
 
 if TYPE_CHECKING:
     import os
@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     from eventstore.files.interface import File, FileSystem
     from eventstore.format.segment import SegmentHeader
     from eventstore.projection import Projection
-    from eventstore.state import State
+    from eventstore.tables.state import State
 
 _ATTEMPTS = 5
 PROBLEMS_MAX = 100

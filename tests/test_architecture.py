@@ -30,7 +30,7 @@ LAYERS = [
         "place",
         "making",
     },
-    {"log", "tables", "checkpoint", "state", "packed", "survey", "thinning", "judgement"},
+    {"log", "tables", "survey", "judgement"},
     {
         *("recovery", "maintenance", "backend", "compaction", "replay", "history", "loading"),
         *("store_files", "file_log", "follower", "writer_lock"),

@@ -11,7 +11,6 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from eventstore.checkpoint import list_checkpoints, verify_checkpoint
 from eventstore.errors import CorruptionError
 from eventstore.files.paths import join, parent
 from eventstore.format.names import checkpoint_name
@@ -26,6 +25,7 @@ from eventstore.log.segments import (
 )
 from eventstore.replay import decode_record
 from eventstore.survey import read_durable_bound, read_durable_store_id
+from eventstore.tables.checkpoint import list_checkpoints, verify_checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

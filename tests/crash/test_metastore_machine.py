@@ -29,7 +29,7 @@ from hypothesis.stateful import (
 )
 
 from eventstore import CompactedError, EventStore, EventStoreError, Retention
-from eventstore.state import State
+from eventstore.tables.state import State
 from eventstore.testing import SMALL, STORE_PATH, Session, SimulatedFileSystem
 from eventstore.testing.handles import SimulatedFile
 from projections.snapshots import (

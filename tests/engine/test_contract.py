@@ -22,8 +22,9 @@ from eventstore import (
     StoreOptions,
     TableSpec,
 )
-from eventstore import state as state_module
 from eventstore.arguments import excerpt
+from eventstore.tables import table as table_module
+from eventstore.tables import view as view_module
 from eventstore.testing import SimulatedFileSystem
 
 if TYPE_CHECKING:
@@ -156,8 +157,9 @@ def _key(row: tuple[Any, Any]) -> Any:
 @pytest.fixture(autouse=True, scope="module")
 def _small_slices() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(state_module, "_FIRST_SLICE_ROWS", 2)
-        patch.setattr(state_module, "_SLICE_ROWS_MAX", 3)
+        for module in (table_module, view_module):
+            patch.setattr(module, "FIRST_SLICE_ROWS", 2)
+            patch.setattr(module, "SLICE_ROWS_MAX", 3)
         yield
 
 

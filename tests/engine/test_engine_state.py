@@ -23,11 +23,15 @@ from hypothesis.stateful import (
 from sortedcontainers import SortedList
 
 from eventstore import Event, Projection, ProjectionError, TableSpec
-from eventstore import state as state_module
 from eventstore.format.checkpoint import pack_ends
 from eventstore.format.codec import pack
-from eventstore.packed import ABSENT, PackedChunk, PackedRows
-from eventstore.state import Node, State, Table, View
+from eventstore.tables import table as table_module
+from eventstore.tables import view as view_module
+from eventstore.tables.packed import ABSENT, PackedChunk, PackedRows
+from eventstore.tables.state import State
+from eventstore.tables.table import Table
+from eventstore.tables.version import Version
+from eventstore.tables.view import View
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -59,8 +63,9 @@ class Rows(Projection):
 def _small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Force the rare splits of sorted lists, and scans in many slices."""
     monkeypatch.setattr(SortedList, "DEFAULT_LOAD_FACTOR", 4)
-    monkeypatch.setattr(state_module, "_FIRST_SLICE_ROWS", 2)
-    monkeypatch.setattr(state_module, "_SLICE_ROWS_MAX", 5)
+    for module in (table_module, view_module):
+        monkeypatch.setattr(module, "FIRST_SLICE_ROWS", 2)
+        monkeypatch.setattr(module, "SLICE_ROWS_MAX", 5)
 
 
 def packed_rows(rows: dict[Any, Any], chunk_rows: int) -> PackedRows:
@@ -86,7 +91,7 @@ def packed_rows(rows: dict[Any, Any], chunk_rows: int) -> PackedRows:
 def state_of(rows: dict[Any, Any], chunk_rows: int = 3) -> State:
     """Return a state that was loaded from a checkpoint with these rows."""
     packed = {ROWS: packed_rows(rows, chunk_rows)} if rows else None
-    return State([Rows()], Node(0, b"", 0), packed)
+    return State([Rows()], Version(0, b"", 0), packed)
 
 
 def change(state: State, *changes: tuple[Any, Any]) -> None:
@@ -94,7 +99,7 @@ def change(state: State, *changes: tuple[Any, Any]) -> None:
     state.apply(Event("change", changes))
 
 
-def commit(state: State) -> Node:
+def commit(state: State) -> Version:
     return state.commit(state.newest.revision + 1, b"", 0)
 
 
@@ -121,7 +126,7 @@ class TablesAgainstDictionaries(RuleBasedStateMachine):
         self.table = self.state.tables[ROWS]
         self.now = dict(rows)  # with what the transaction has changed so far
         self.committed = dict(rows)
-        self.pending: list[tuple[Node, dict[int, Any]]] = []
+        self.pending: list[tuple[Version, dict[int, Any]]] = []
         self.durable = dict(rows)
         self.state.begin()
 
@@ -320,7 +325,7 @@ def test_values_are_decoded_only_when_they_are_read() -> None:
             TableSpec(ROWS, decode=lambda key, plain: decoded.append(key) or ("decoded", plain)),
         )
 
-    state = State([Counting()], Node(0, b"", 0), {ROWS: packed_rows({1: "a", 2: "b"}, 2)})
+    state = State([Counting()], Version(0, b"", 0), {ROWS: packed_rows({1: "a", 2: "b"}, 2)})
     view = View(state.durable)
     assert decoded == []
     for _ in range(3):

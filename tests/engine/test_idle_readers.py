@@ -12,8 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventstore import Event, Projection, TableSpec, thinning
-from eventstore.state import Node, State, View
+from eventstore import Event, Projection, TableSpec
+from eventstore.tables import thinning
+from eventstore.tables.state import State
+from eventstore.tables.version import Version
+from eventstore.tables.view import View
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,7 +63,7 @@ def content(state: State, view: View) -> dict[int, Any]:
 @given(st.integers(0, 1 << 32))
 def test_readers_see_their_own_version_while_versions_are_merged(seed: int) -> None:
     choice = random.Random(seed)
-    state, now = State([Rows()], Node(0, b"", 0)), dict[int, Any]()
+    state, now = State([Rows()], Version(0, b"", 0)), dict[int, Any]()
     readers: list[tuple[View, dict[int, Any]]] = []
     for _ in range(150):
         changes = [
@@ -99,7 +102,7 @@ def frequent_switches() -> Iterator[None]:
 
 @pytest.mark.usefixtures("short_stretches", "frequent_switches")
 def test_readers_in_other_threads_see_one_version_while_versions_are_merged() -> None:
-    state = State([Rows()], Node(0, b"", 0))
+    state = State([Rows()], Version(0, b"", 0))
     commit(state, *((key, 0) for key in range(12)))
     problems: list[object] = []
     done = threading.Event()
@@ -139,7 +142,7 @@ def pinned_bytes(state: State, commits: int, keys: int) -> int:
 
 @pytest.mark.parametrize("keys", [1, 500])
 def test_what_an_idle_reader_pins_does_not_grow_with_the_commits(keys: int) -> None:
-    state = State([Rows()], Node(0, b"", 0))
+    state = State([Rows()], Version(0, b"", 0))
     commit(state, *((key, 0) for key in range(keys)))
     idle = View(state.durable)
     pinned_bytes(state, 6_000, keys)
@@ -148,7 +151,7 @@ def test_what_an_idle_reader_pins_does_not_grow_with_the_commits(keys: int) -> N
 
 
 def test_versions_are_freed_when_the_idle_reader_is_gone() -> None:
-    state = State([Rows()], Node(0, b"", 0))
+    state = State([Rows()], Version(0, b"", 0))
     idle = View(state.durable)
     tracemalloc.start()
     before, _ = tracemalloc.get_traced_memory()

@@ -18,11 +18,14 @@ import pytest
 from engine_support import HookedFileSystem, add, balance, open_store
 from stopping import Stopper, ticking
 
-import eventstore.checkpoint
 import eventstore.compaction
 import eventstore.log.spare
 import eventstore.log.writer
-import eventstore.state
+import eventstore.tables.checkpoint
+import eventstore.tables.state
+import eventstore.tables.table
+import eventstore.tables.version
+import eventstore.tables.view
 from eventstore import Event, Metadata, Retention, StoreFailedError, StoreOptions
 from eventstore.format.codec import encode_batch, encode_event
 from eventstore.log.writer import LogWriter
@@ -36,9 +39,12 @@ if TYPE_CHECKING:
 MODULES = [
     eventstore.log.writer,
     eventstore.log.spare,
-    eventstore.checkpoint,
+    eventstore.tables.checkpoint,
     eventstore.compaction,
-    eventstore.state,
+    eventstore.tables.state,
+    eventstore.tables.table,
+    eventstore.tables.version,
+    eventstore.tables.view,
 ]
 OPTIONS = StoreOptions(segment_bytes=4096, background=False, retention=Retention(revisions=1))
 BIG_NOTE = "n" * 2500

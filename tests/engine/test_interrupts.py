@@ -16,7 +16,7 @@ import pytest
 from engine_support import add, open_store, run_python
 from ledger import ACCOUNTS, Account, deposit, open_account
 
-import eventstore.state
+import eventstore.tables
 from eventstore import StoreFailedError
 from eventstore.testing import SimulatedFileSystem
 
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
     from eventstore import EventStore, WriteTransaction
 
-_TRACED = (Path(eventstore.state.__file__).name, "sorteddict.py", "sortedlist.py")
+_TABLES = Path(eventstore.tables.__file__).parent
+_TRACED = (*(path.name for path in _TABLES.glob("*.py")), "sorteddict.py", "sortedlist.py")
 
 
 class TimeLimitError(Exception):

@@ -8,7 +8,6 @@ from typing import NamedTuple
 import pytest
 
 from eventstore import Problem, Verdict
-from eventstore.checkpoint import Checkpoint
 from eventstore.format.segment import SegmentHeader, genesis_digest
 from eventstore.judgement import (
     Found,
@@ -22,6 +21,7 @@ from eventstore.judgement import (
 )
 from eventstore.log.reader import Position, ScanEnd
 from eventstore.log.segments import SegmentSource
+from eventstore.tables.checkpoint import Checkpoint
 
 STORE_ID = bytes(range(16))
 OTHER_ID = bytes(16)

@@ -12,7 +12,7 @@ import pytest
 from engine_support import HookedFileSystem, add, balance, open_store, state_durable
 
 from eventstore import Receipt, ReceiptError
-from eventstore.state import State
+from eventstore.tables.state import State
 from eventstore.testing import SimulatedFileSystem
 
 if TYPE_CHECKING:

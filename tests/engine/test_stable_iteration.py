@@ -17,7 +17,8 @@ from eventstore import (
     TransactionClosedError,
     WriteTransaction,
 )
-from eventstore import state as state_module
+from eventstore.tables import table as table_module
+from eventstore.tables import view as view_module
 from eventstore.testing import SimulatedFileSystem
 
 if TYPE_CHECKING:
@@ -68,8 +69,9 @@ def change(rows: WritableTable, changes: list[list[Any]]) -> None:
 @pytest.fixture(autouse=True, scope="module")
 def _small_slices() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(state_module, "_FIRST_SLICE_ROWS", 2)
-        patch.setattr(state_module, "_SLICE_ROWS_MAX", 5)
+        for module in (table_module, view_module):
+            patch.setattr(module, "FIRST_SLICE_ROWS", 2)
+            patch.setattr(module, "SLICE_ROWS_MAX", 5)
         yield
 
 

@@ -16,7 +16,6 @@ from zlib import crc32
 
 from bolt_builder import repair_checksums
 
-from eventstore.checkpoint import verify_checkpoint
 from eventstore.errors import CorruptionError, FormatVersionError
 from eventstore.files.local import LocalFileSystem
 from eventstore.format.blocks import NewerVersionError
@@ -46,6 +45,7 @@ from eventstore.log.reader import (
 from eventstore.log.runs import UNKNOWN, SegmentRuns
 from eventstore.log.search import highest_durable_claim, read_record
 from eventstore.log.segments import MemoryFile, SegmentSource
+from eventstore.tables.checkpoint import verify_checkpoint
 from projections.snapshots import Info, InvalidArgumentError, Kind, parse_filters
 from projections.snapshots.boltfile import BoltFormatError
 from projections.snapshots.containerd_db import read_snapshots

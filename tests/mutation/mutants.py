@@ -32,7 +32,7 @@ JUDGEMENT = "eventstore/judgement.py"
 READER = "eventstore/log/reader.py"
 SEARCH = "eventstore/log/search.py"
 FORMAT = "eventstore/format.py"
-CHECKPOINT = "eventstore/checkpoint.py"
+CHECKPOINT = "eventstore/tables/checkpoint.py"
 COMPACTION = "eventstore/compaction.py"
 TRANSACTION = "eventstore/transaction.py"
 FILE_SYSTEM = "eventstore/files/local.py"
@@ -42,7 +42,7 @@ VERIFY = "eventstore/verify.py"
 FOLLOWER = "eventstore/follower.py"
 FILE_LOG = "eventstore/file_log.py"
 HELD = "eventstore/files/guarded.py"
-STATE = "eventstore/state.py"
+STATE = "eventstore/tables/state.py"
 WRITER_LOCK = "eventstore/writer_lock.py"
 LOCKS = "eventstore/locks.py"
 MAINTENANCE = "eventstore/maintenance.py"
@@ -59,7 +59,7 @@ EXPLORE = "eventstore/testing/explore.py"
 IMPORTER = "projections/snapshots/importer.py"
 MAKING = "eventstore/directory/making.py"
 CODEC = "eventstore/format/codec.py"
-PACKED = "eventstore/packed.py"
+PACKED = "eventstore/tables/packed.py"
 
 MUTANTS = (
     # Syncs of files
@@ -372,7 +372,7 @@ MUTANTS = (
     ),
     Mutant(
         "a row is changed before its old value is kept",
-        STATE,
+        "eventstore/tables/table.py",
         "            self._state.remember(self, key, self.raw(key))\n"
         "            self._write(key, value)\n",
         "            old = self.raw(key)\n"
@@ -381,7 +381,7 @@ MUTANTS = (
     ),
     Mutant(
         "a reader takes the old value first and the present one second",
-        STATE,
+        "eventstore/tables/view.py",
         "        value = table.raw(key)\n        node = self._node\n        if node.next",
         "        node = self._node\n"
         "        undo = dict(node.undo.get(table, ())) if node.next is None else None\n"
@@ -392,7 +392,7 @@ MUTANTS = (
     ),
     Mutant(
         "two threads fold one view at once",
-        STATE,
+        "eventstore/tables/view.py",
         "    def _older(self, table: Table, key: Any, value: Any) -> Any:\n"
         "        folding = self._own_lock()\n"
         "        with folding:\n",
@@ -400,7 +400,7 @@ MUTANTS = (
     ),
     Mutant(
         "a reader takes the map of a version first and its link second",
-        STATE,
+        "eventstore/tables/view.py",
         "            node = following\n        self._node = node\n",
         "            node = node.next or following\n        self._node = node\n",
     ),
@@ -732,79 +732,79 @@ MUTANTS = (
     ),
     Mutant(
         "a link skips versions whose maps were not taken over whole",
-        "eventstore/thinning.py",
+        "eventstore/tables/thinning.py",
         "                    for key, old in part:\n",
         "                    for key, old in part[1:]:\n",
     ),
     Mutant(
         "a version takes over what was changed before it",
-        "eventstore/thinning.py",
+        "eventstore/tables/thinning.py",
         "                        merged.setdefault(key, old)\n",
         "                        merged[key] = old\n",
     ),
     Mutant(
         "a table that an interrupt has torn is not mended",
-        STATE,
+        "eventstore/tables/table.py",
         "        self._rows = SortedDict(list(dict.items(self._rows)))  # type: ignore[arg-type]\n",
         "",
     ),
     Mutant(
         "a scan by the writer shows what was changed since it began",
-        STATE,
-        "in _corrected(rows, {key: first_olds[key] for key in between}):",
+        "eventstore/tables/table.py",
+        "in corrected(rows, {key: first_olds[key] for key in between}):",
         "in rows:",
     ),
     Mutant(
         "a scan by the writer shows a value between its begin and now",
-        STATE,
+        "eventstore/tables/table.py",
         "                    first_olds.setdefault(key, old)\n",
         "                    first_olds[key] = old\n",
     ),
     Mutant(
         "put takes values that a checkpoint does not give back",
-        STATE,
+        "eventstore/tables/table.py",
         "            self._require_plain(key, value)\n",
         "            pass\n",
     ),
     Mutant(
         "put takes values that encode makes nothing of that can be packed",
-        STATE,
+        "eventstore/tables/table.py",
         "            self._require_packable(key, value)\n",
         "            pass\n",
     ),
     Mutant(
         "put takes keys of several shapes in one table",
-        STATE,
+        "eventstore/tables/table.py",
         "            elif shape != self._key_shape:\n",
         "            elif False:\n",
     ),
     Mutant(
         "put does not look at the keys of a checkpoint",
-        STATE,
+        "eventstore/tables/table.py",
         "            if self._key_shape is None and self._packed is not None:\n",
         "            if False:\n",
     ),
     Mutant(
         "put does not know the keys of a table that was rebuilt",
-        STATE,
+        "eventstore/tables/table.py",
         "        self._key_shape = other._key_shape\n",
         "",
     ),
     Mutant(
         "a replay refuses keys of another shape in a table that was emptied",
-        STATE,
+        "eventstore/tables/table.py",
         "                if not self._state.is_replaying or self._has_rows():\n",
         "                if True:\n",
     ),
     Mutant(
         "delete takes a key that is only equal",
-        STATE,
+        "eventstore/tables/table.py",
         "            if type(key) is not self._key_shape:\n",
         "            if False:\n",
     ),
     Mutant(
         "a value that decode makes bytes is decoded twice",
-        STATE,
+        "eventstore/tables/table.py",
         "        if type(decoded) is bytes:\n",
         "        if False:\n",
     ),
@@ -995,7 +995,7 @@ MUTANTS = (
     ),
     Mutant(
         "a view's lock is inherited by the child of a fork",
-        STATE,
+        "eventstore/tables/view.py",
         "        process = os.getpid()\n",
         "        process = 0\n",
     ),
@@ -1134,7 +1134,7 @@ MUTANTS = (
     ),
     Mutant(
         "an error of a signal handler is taken for one of the value",
-        STATE,
+        "eventstore/tables/table.py",
         "_UNFIT = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)\n",
         "_UNFIT = (Exception,)\n",
     ),
@@ -1194,7 +1194,7 @@ MUTANTS = (
     ),
     Mutant(
         "what decode raises for a hostile row goes through",
-        STATE,
+        "eventstore/tables/table.py",
         "        except (*_UNFIT, DecodeError, RecursionError) as error:\n",
         "        except DecodeError as error:\n",
     ),

@@ -17,7 +17,8 @@ from schedules.runs import Recipe, ScheduleFailure, made
 from schedules.scheduler import Interrupt, ScheduleError, Scheduler
 from schedules.strategies import Pct, Planned, Walk, described, explored, parsed
 
-import eventstore.state
+import eventstore.tables.table
+import eventstore.tables.view
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -196,7 +197,7 @@ def test_thread_that_is_left_behind_is_reported_and_names_are_put_back() -> None
     with pytest.raises(ScheduleError, match="left behind: forgotten"):
         scheduler.run(main)
     assert example.threading is threading
-    assert eventstore.state.threading is threading
+    assert eventstore.tables.table.threading is threading
     assert threading.active_count() == 1
 
 
@@ -223,7 +224,7 @@ def test_failing_run_says_how_to_make_it_again(monkeypatch: pytest.MonkeyPatch) 
     def get_newest(self: Any, table: Any, key: Any, default: Any = None) -> Any:
         return table.get(key, default)
 
-    monkeypatch.setattr(eventstore.state.View, "get", get_newest)
+    monkeypatch.setattr(eventstore.tables.view.View, "get", get_newest)
     failures = []
     for seed in range(100):
         recipe = f"walk:{seed}"

@@ -18,7 +18,8 @@ from schedules.registers import KEYS
 from schedules.scheduler import Interrupt
 from schedules.snapshots import SNAPSHOTS
 
-from eventstore import StoreClosedError, thinning
+from eventstore import StoreClosedError
+from eventstore.tables import thinning
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -44,7 +44,7 @@ from eventstore.format.names import (
     parse_checkpoint_name,
 )
 from eventstore.format.segment import record_seed
-from eventstore.packed import CHUNK_ROWS, PackedChunk, PackedRows
+from eventstore.tables.packed import CHUNK_ROWS, PackedChunk, PackedRows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

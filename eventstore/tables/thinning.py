@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from eventstore.state import Node
+    from eventstore.tables.version import Version
 
 _STRETCH_VERSIONS = 64
 _SLICE_KEYS = 64
@@ -36,7 +36,7 @@ class _Stretch:
 
     __slots__ = ("first", "level")
 
-    def __init__(self, first: Node) -> None:
+    def __init__(self, first: Version) -> None:
         self.first = weakref.ref(first)
         self.level = 0
 
@@ -49,7 +49,7 @@ class Thinning:
         self._next_revision = 0
         self._merging: Iterator[None] | None = None
 
-    def step(self, newest: Node, durable: Node) -> None:
+    def step(self, newest: Version, durable: Version) -> None:
         """Do a little, if there is something to do.
 
         Args:
@@ -70,7 +70,7 @@ class Thinning:
             if next(self._merging, self) is self:
                 self._merging = None
 
-    def _next_merge(self, durable: Node) -> Iterator[None] | None:
+    def _next_merge(self, durable: Version) -> Iterator[None] | None:
         stretches = self._stretches
         for place in range(len(stretches) - 3, -1, -1):
             first, second, following = stretches[place : place + 3]

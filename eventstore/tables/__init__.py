@@ -1,0 +1,1 @@
+"""The state in memory, and its file: tables, versions, views, packed rows, checkpoints."""

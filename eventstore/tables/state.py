@@ -1,0 +1,212 @@
+"""Tables and versions: one mechanism for isolation, rollback and checkpoints.
+
+The writer changes tables in place. Versions form a forward chain of nodes, one for each batch.
+Before a key is changed, its value is put into the *newest* node's undo map, unless the map holds
+the key already: so the undo map of a node tells, for every key changed since, what it was at that
+node. A reader holds the node that was durable when it began. To read a key it takes the table's
+value first and walks the chain second: the first undo map that holds the key has the value as it
+was, and if none does, the value just taken stands. The writer does the two in the other order
+(undo first, table second), so that a reader needs no lock.
+
+What everybody is shown is computed, never announced: the last node, of those that are linked
+without a gap, whose revision is durable. A link is never taken back, and neither is a durable
+revision; so whoever has learned of a revision, from whomever, sees at least that one in whatever
+he asks next, and nobody has to wait for a thread that has yet to announce it.
+
+- *Rollback* puts the values back and leaves the undo map alone: what it says of its node stays
+  true, and a reader may have taken an uncommitted value an instant before.
+- *Commit* links a new node; it is shown once its revision is durable. Nodes behind all readers are
+  freed by reference counting.
+- *A failed sync* leaves the nodes after the durable one where they are: readers begin at the
+  durable one, and no write transaction begins on that handle any more, so nobody sees them.
+- A long-lived reader folds the undo maps it has passed into one of its own, so that its reads
+  stay O(1) in the number of commits since, and the nodes it has passed can be freed.
+- What an idle reader pins is merged from the writer's side, now and then (`thinning`): a version
+  takes over the undo maps of some behind it, and its link skips them. So a map may also grow after
+  it has a successor, by what stays true of its version, and a reader takes the link before the map.
+- Ordered scans take short slices under the table's lock, which excludes the writer for some
+  microseconds, and then correct each slice by the undo maps in the same way.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from eventstore.errors import ProjectionError
+from eventstore.tables.packed import ABSENT
+from eventstore.tables.table import Table
+from eventstore.tables.thinning import Thinning
+from eventstore.tables.version import Version
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+    from eventstore.event import Event
+    from eventstore.projection import Projection
+    from eventstore.tables.packed import PackedRows
+    from eventstore.tables.table import Change
+    from eventstore.tables.version import Durability
+
+
+class State:
+    """All tables of a store, the chain of versions, and the projections that change them.
+
+    One thread at a time calls the methods that change something; the store sees to that.
+
+    Attributes:
+        tables: every table by name.
+        newest: the last node of the chain: what the next batch builds on.
+        durable: a node on the way to the one that is shown, or that one; see `shown`.
+        is_replaying: whether the events since `begin` are from the log.
+        journal: what the events since `begin` have changed, in order, also those undone: to put
+            the old values back in reverse order is right all the same. It only grows until the
+            transaction ends; then another list takes its place.
+    """
+
+    def __init__(
+        self,
+        projections: Iterable[Projection],
+        start: Version,
+        packed: dict[str, PackedRows] | None = None,
+    ) -> None:
+        """Start with the tables of a checkpoint, or with empty ones.
+
+        Args:
+            projections: that the tables belong to.
+            start: the version that `packed` holds.
+            packed: the rows of each table, by its name.
+        """
+        self._projections: list[tuple[Projection, dict[str, Table]]] = []
+        self.tables: dict[str, Table] = {}
+        for projection in projections:
+            own = {
+                spec.name: Table(spec, self, (packed or {}).get(spec.name))
+                for spec in projection.tables
+            }
+            self.tables.update(own)
+            self._projections.append((projection, own))
+        self.newest = self.durable = start
+        self._thinning = Thinning()
+        self.is_replaying = False
+        self.journal: list[Change] = []
+        # The journal while an event is being applied, else None.
+        self._open_journal: list[Change] | None = None
+        # What `apply` has raised after it had undone everything.
+        self._undone: BaseException | None = None
+
+    def apply(self, event: Event) -> None:
+        """Fold an event into all tables on top of the newest version; on an error, undo it."""
+        journal = self._open_journal = self.journal
+        start = len(journal)
+        self._undone = None
+        try:
+            for projection, tables in self._projections:
+                projection.apply(event, tables)
+        except BaseException as error:
+            # Where this is interrupted, a rollback undoes all of it again.
+            self._undo(journal[start:])
+            self._undone = error
+            raise
+        finally:
+            self._open_journal = None
+
+    def has_undone(self, error: BaseException) -> bool:
+        """Say whether all of the last event was undone before `apply` raised an error."""
+        undone, self._undone = self._undone, None
+        return undone is error
+
+    def begin(self, *, is_replaying: bool = False) -> None:
+        """Start to remember changes for `commit` or `rollback`.
+
+        What a transaction has left that nobody ended, or whose rollback was interrupted, is undone
+        first.
+        """
+        self.rollback()
+        self.is_replaying = is_replaying
+        self._thinning.step(self.newest, self.durable)
+
+    def rows_added(self) -> int:
+        """Return how many more rows there are since `begin`: negative if more were deleted."""
+        first_olds: dict[tuple[int, Any], tuple[Table, Any]] = {}
+        for table, key, old in self.journal:
+            first_olds.setdefault((id(table), key), (table, old))
+        return sum(
+            (table.raw(key) is not ABSENT) - (old is not ABSENT)
+            for (_, key), (table, old) in first_olds.items()
+        )
+
+    def commit(self, revision: int, digest: bytes, time_ns: int) -> Version:
+        """Make the changes since `begin` a version; it is shown once it is durable.
+
+        First they can no longer be taken back: whoever is shown the version finds them.
+        """
+        self.journal = []
+        node = Version(revision, digest, time_ns)
+        self.newest.next = node
+        self.newest = node
+        return node
+
+    def rollback(self) -> None:
+        """Take the changes since `begin` back; if an interrupt ends this, call it again."""
+        if self.journal:
+            self._undo(self.journal)
+            self.journal = []
+
+    def renew_locks(self) -> None:
+        """Replace the locks of all tables, in the child of a fork, where transactions may go on."""
+        for table in self.tables.values():
+            table.renew_lock()
+
+    def adopt(self, rebuilt: State) -> None:
+        """Take over all tables of another state at the same revision; before any reader."""
+        for name, table in rebuilt.tables.items():
+            self.tables[name].take_rows(table)
+
+    def shown(self, log: Durability) -> Version:
+        """Return the version that everybody is shown: the newest one that is linked and durable.
+
+        Where two threads are here at once, the slower one may set `durable` back. That costs the
+        next one some steps, and frees nodes a little later; the answer is the same.
+        """
+        node = self.durable
+        while (following := node.next) is not None:
+            # Asked after each link was read: a link may lead past nodes that were merged since.
+            if following.revision > log.durable_revision:
+                break
+            node = following
+        self.durable = node
+        return node
+
+    def publish(self, node: Version) -> None:
+        """Let readers begin at a version that was read from stable storage."""
+        self.durable = node
+
+    def remember(self, table: Table, key: Any, old: Any) -> None:
+        """Keep what a key holds before it is changed, for readers and for rollback."""
+        journal = self._open_journal
+        if journal is None:
+            raise ProjectionError(
+                f"table {table.name!r} was changed outside Projection.apply: emit an event"
+            )
+        undo = self.newest.undo.get(table)
+        if undo is None:
+            undo = self.newest.undo[table] = {}
+        undo.setdefault(key, old)
+        journal.append((table, key, old))
+
+    def check(self) -> None:
+        """Check every invariant of tables and projections; O(n).
+
+        Raises:
+            AssertionError: one does not hold.
+        """
+        for table in self.tables.values():
+            table.check()
+        for projection, tables in self._projections:
+            projection.check(tables)
+
+    @staticmethod
+    def _undo(journal: list[Change]) -> None:
+        for table, key, old in reversed(journal):
+            table.restore(key, old)

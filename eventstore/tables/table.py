@@ -1,0 +1,429 @@
+"""A table: an ordered map, changed in place by one writer.
+
+It is a SortedDict of changed rows over the packed rows of the checkpoint that it was loaded from.
+Invariants: a key is at most once in each; a TOMBSTONE stands only over a packed row; a value of
+type `bytes` is packed and means the same as when unpacked.
+
+The writer's own scans, in `Projection.apply` and between the events of a transaction, are
+corrected by the journal of the transaction, from the entry on at which they began. So what they
+see depends neither on when a slice is taken nor on how the rows are split between checkpoint and
+memory, and a replay sees the same.
+"""
+
+from __future__ import annotations
+
+import threading
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from sortedcontainers import SortedDict
+
+from eventstore.arguments import excerpt
+from eventstore.errors import CorruptionError, ProjectionError, TransactionClosedError
+from eventstore.format.codec import (
+    INT_MAX,
+    INT_MIN,
+    DecodeError,
+    key_shape,
+    pack,
+    require_plain_row,
+    unpack_row,
+)
+from eventstore.locks import refuse_reentry
+from eventstore.tables.packed import ABSENT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from eventstore.format.codec import KeyShape
+    from eventstore.projection import TableSpec
+    from eventstore.tables.packed import PackedRows
+    from eventstore.tables.state import State
+
+FIRST_SLICE_ROWS = 16
+SLICE_ROWS_MAX = 256
+# What a value raises that `encode` is not made for, or that can't be packed. Nothing else is taken
+# for that: it may be what a signal handler raised, or that there is no memory.
+_UNFIT = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+
+
+class _Tombstone:
+    def __repr__(self) -> str:
+        return "TOMBSTONE"
+
+
+TOMBSTONE = _Tombstone()
+"""In a table's changed rows: the packed row under it is deleted."""
+
+Change = tuple["Table", Any, Any]
+"""A table, a key of it, and what that held before it was changed, perhaps packed or ABSENT."""
+
+
+class Table:
+    """An ordered map, changed by one writer at a time and read as it is now.
+
+    This is the face that the writer, `Projection.apply` and write transactions see. Readers of
+    older versions go through a `View`.
+    """
+
+    __slots__ = (
+        "_decode",
+        "_encode",
+        "_is_listing",
+        "_is_plain",
+        "_is_torn",
+        "_key_shape",
+        "_lock",
+        "_packed",
+        "_rows",
+        "_state",
+        "name",
+    )
+
+    def __init__(self, spec: TableSpec, state: State, packed: PackedRows | None) -> None:
+        self.name = spec.name
+        self._encode = spec.encode
+        self._decode = spec.decode
+        self._is_plain = spec.is_plain
+        self._state = state
+        self._packed = packed
+        self._rows: SortedDict[Any, Any] = SortedDict()
+        # Set while a row is being written: an interrupt may have left the order without the row,
+        # or with one that is gone. Mended by the next one who needs the order.
+        self._is_torn = False
+        # Of all keys; None until the first one is seen.
+        self._key_shape: KeyShape | None = None
+        self._lock = threading.RLock()
+        # Set while the order is being read: look-ups don't wait for that.
+        self._is_listing = False
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        """Return the value of a key as it is now, or the default. O(1)."""
+        value = self.raw(key)
+        if value is ABSENT:
+            return default
+        return self.unpacked(key, value) if type(value) is bytes else value
+
+    def __getitem__(self, key: Any) -> Any:
+        value = self.get(key, ABSENT)
+        if value is ABSENT:
+            raise KeyError(key)
+        return value
+
+    def __contains__(self, key: Any) -> bool:
+        return self.raw(key) is not ABSENT
+
+    def items(self, start: Any = None, stop: Any = None) -> Iterator[tuple[Any, Any]]:
+        """Yield (key, value) in key order, from `start` on and before `stop`.
+
+        They are as of the call, whatever the same writer changes meanwhile. O(log n) to start,
+        and O(changes since) for all slices together.
+
+        Raises:
+            TransactionClosedError: while iterating, the transaction of the call has ended.
+        """
+        journal = self._state.journal
+        return self._items_since(journal, len(journal), start, stop)
+
+    def _items_since(
+        self, journal: list[Change], place: int, start: Any, stop: Any
+    ) -> Iterator[tuple[Any, Any]]:
+        """Yield rows as they were when the journal ended at a place."""
+        limit, inclusive, more = FIRST_SLICE_ROWS, True, True
+        first_olds: SortedDict[Any, Any] = SortedDict()
+        while more:
+            if self._state.journal is not journal:
+                raise TransactionClosedError(
+                    f"an iteration over table {self.name!r} goes on although its transaction has "
+                    "ended: begin another one"
+                )
+            rows, last, more = self.slice(start, stop, limit, inclusive=inclusive)
+            for table, key, old in journal[place:]:
+                if table is self:
+                    first_olds.setdefault(key, old)
+            place = len(journal)
+            between = first_olds.irange(start, last if more else stop, (inclusive, more))
+            for key, value in corrected(rows, {key: first_olds[key] for key in between}):
+                yield key, self.decoded(key, value)
+            start, inclusive, limit = last, False, min(4 * limit, SLICE_ROWS_MAX)
+
+    def put(self, key: Any, value: Any) -> None:
+        """Set the value of a key, unless a checkpoint would not give both back. O(log n).
+
+        Raises:
+            TypeError, ValueError: it would not, or the key is of another shape than the others;
+                nothing was changed.
+        """
+        kind = type(value)
+        if not self._is_plain:
+            self._require_packable(key, value)
+        elif value is not None and not (
+            (kind is str and value.isascii()) or (kind is int and INT_MIN <= value <= INT_MAX)
+        ):
+            self._require_plain(key, value)
+        kind = type(key)
+        with self._lock:
+            if self._is_torn:
+                self._mend()
+            # The common keys are seen through here, since a call takes a tenth of a `put`.
+            if kind is not self._key_shape or not (
+                (kind is str and key.isascii()) or (kind is int and INT_MIN <= key <= INT_MAX)
+            ):
+                self._require_key(key)
+            self._state.remember(self, key, self.raw(key))
+            self._write(key, value)
+
+    def delete(self, key: Any) -> None:
+        """Remove a key that is there; KeyError if it is not. O(log n).
+
+        Raises:
+            TypeError: the key is equal to one that is there, as True is to 1, but not the same.
+        """
+        with self._lock:
+            if self._is_torn:
+                self._mend()
+            old = self.raw(key)
+            if old is ABSENT:
+                raise KeyError(key)
+            if type(key) is not self._key_shape:
+                self._require_key(key)
+            self._state.remember(self, key, old)
+            self._discard(key)
+
+    def renew_lock(self) -> None:
+        """Replace the lock, in the child of a fork: no thread is there to release the old one."""
+        self._lock = threading.RLock()
+
+    def restore(self, key: Any, old: Any) -> None:
+        """Put back what a key held before a change; for rollback only."""
+        with self._lock:
+            if self._is_torn:
+                self._mend()
+            if old is ABSENT:
+                self._discard(key)
+            else:
+                self._write(key, old)
+
+    def raw(self, key: Any) -> Any:
+        """Return the value of a key as it is kept, perhaps packed; ABSENT if there is none."""
+        value = self._rows.get(key, ABSENT)
+        if value is ABSENT and self._packed is not None:
+            return self._packed.get(key)
+        return ABSENT if value is TOMBSTONE else value
+
+    def unpacked(self, key: Any, packed: bytes) -> Any:
+        """Decode a value and keep it decoded, unless the row has been changed since or is busy."""
+        value = self.decoded(key, packed)
+        # Not while somebody lists the table, nor amid a change that this has interrupted.
+        if not self._is_listing and not self._lock._is_owned():  # type: ignore[attr-defined]
+            with self._lock:
+                if self._is_torn:
+                    self._mend()
+                current = self._rows.get(key, ABSENT)
+                if current is packed or (current is ABSENT and self._packed is not None):
+                    self._write(key, value)
+        return value
+
+    def packed(self, key: Any, value: Any) -> bytes:
+        """Return a value as checkpoints hold it.
+
+        Raises:
+            ProjectionError: it can't be packed: `encode` does not do any more what it did in `put`.
+        """
+        if type(value) is bytes:
+            return value
+        try:
+            return pack(self._encode(value))
+        except _UNFIT as error:
+            raise ProjectionError(
+                f"a checkpoint can't keep the value of {self._shown(key)}: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+
+    def slice(
+        self, start: Any, stop: Any, limit: int, *, inclusive: bool
+    ) -> tuple[list[tuple[Any, Any]], Any, bool]:
+        """Return the first rows of a range as they are kept, perhaps packed.
+
+        Returns:
+            the rows; the last key looked at; whether there may be more after it.
+        """
+        refuse_reentry(self._lock)
+        with self._lock:
+            self._is_listing = True
+            if self._is_torn:
+                self._mend()
+            keys = list(islice(self._rows.irange(start, stop, (inclusive, False)), limit))
+            changed = [(key, self._rows[key]) for key in keys]
+            self._is_listing = False
+        if self._packed is None:
+            return changed, keys[-1] if keys else start, len(keys) == limit
+        packed = self._packed.slice(start, stop, limit, inclusive=inclusive)
+        return _merged(changed, packed, start, limit)
+
+    def take_rows(self, other: Table) -> None:
+        """Take over the rows of another table of the same specification; before any reader."""
+        self._packed, self._rows = other._packed, other._rows
+        self._key_shape = other._key_shape
+
+    def row_count(self) -> int:
+        """Return the number of rows as they are now. O(changed rows)."""
+        packed = self._packed
+        refuse_reentry(self._lock)
+        with self._lock:
+            if self._is_torn:
+                self._mend()
+            if packed is None:
+                return len(self._rows)
+            rows = list(self._rows.items())
+        added = sum(1 for key, value in rows if packed.get(key) is ABSENT)
+        deleted = sum(1 for _, value in rows if value is TOMBSTONE)
+        return packed.row_count + added - deleted
+
+    def check(self) -> None:
+        """Check every invariant of the table; O(n), for tests and `verify`.
+
+        Raises:
+            AssertionError: one does not hold.
+        """
+        with self._lock:
+            if self._is_torn:
+                self._mend()
+        self._rows._check()  # type: ignore[attr-defined]  # sortedcontainers' own invariants
+        if self._packed is not None:
+            self._packed.check()
+        for key, value in self._rows.items():
+            over_packed = self._packed is not None and self._packed.get(key) is not ABSENT
+            if value is TOMBSTONE and not over_packed:
+                raise AssertionError(f"table {self.name!r}: a tombstone over nothing at {key!r}")
+
+    def _require_plain(self, key: Any, value: Any) -> None:
+        """Refuse a value that does not come back as it is, where no `encode` changes it."""
+        try:
+            if isinstance(value, bytes):
+                raise TypeError("a value can't be bytes: wrap it in a tuple")
+            require_plain_row(value)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise self._refusal(key, error, "; or give the TableSpec encode and decode") from error
+
+    def _require_packable(self, key: Any, value: Any) -> None:
+        """Refuse a value that `encode` does not make something of that can be packed."""
+        try:
+            if isinstance(value, bytes):
+                raise TypeError("a value can't be bytes: wrap it in a tuple")
+            pack(self._encode(value))
+        except _UNFIT as error:
+            raise self._refusal(key, error, "; TableSpec.encode must return plain data") from error
+
+    def _require_key(self, key: Any) -> None:
+        """Refuse a key that does not come back as it is, or is of another shape than the others.
+
+        A table that has been emptied may only get keys of another shape after a reopen: readers
+        may be at versions with the old ones. A replay, which may begin before that, goes along.
+        """
+        try:
+            shape = key_shape(key)
+            if self._key_shape is None and self._packed is not None:
+                for known, _ in self._packed.slice(None, None, 1, inclusive=True):
+                    self._key_shape = key_shape(known)
+            if self._key_shape is None:
+                self._key_shape = shape
+            elif shape != self._key_shape:
+                if not self._state.is_replaying or self._has_rows():
+                    raise TypeError(
+                        f"the other keys are of {_shape_text(self._key_shape)}, not of "
+                        f"{_shape_text(shape)}: use one shape of keys for each table"
+                    )
+                self._rows, self._packed, self._key_shape = SortedDict(), None, shape
+        except (TypeError, ValueError, OverflowError) as error:
+            raise self._refusal(key, error) from error
+
+    def _has_rows(self) -> bool:
+        rows = self._rows
+        if any(value is not TOMBSTONE for value in rows.values()):
+            return True
+        # Each tombstone stands over one packed row.
+        return self._packed is not None and len(rows) < self._packed.row_count
+
+    def _refusal(self, key: Any, error: Exception, advice: str = "") -> TypeError | ValueError:
+        kind = ValueError if isinstance(error, (ValueError, OverflowError)) else TypeError
+        return kind(f"{self._shown(key)} can't be put: {error}{advice}")
+
+    def _shown(self, key: Any) -> str:
+        return f"table {self.name!r}, key {excerpt(key)}"
+
+    def _discard(self, key: Any) -> None:
+        if self._packed is not None and self._packed.get(key) is not ABSENT:
+            self._write(key, TOMBSTONE)
+        else:
+            # It may not be there: an interrupt may have come between undo map and table.
+            self._is_torn = True
+            self._rows.pop(key, None)
+            self._is_torn = False
+
+    def _write(self, key: Any, value: Any) -> None:
+        """Set a row; the caller holds the lock, and has mended the table."""
+        self._is_torn = True
+        self._rows[key] = value
+        self._is_torn = False
+
+    def _mend(self) -> None:
+        """Make the order anew, which an interrupt has torn; the caller holds the lock.
+
+        A SortedDict is a dict and a list of its keys. Each is changed in one step, but not both.
+        """
+        self._rows = SortedDict(list(dict.items(self._rows)))  # type: ignore[arg-type]
+        self._is_torn = False
+
+    def _undecodable(self, key: Any, error: Exception) -> CorruptionError:
+        path = self._packed.path if self._packed is not None else ""
+        return CorruptionError(
+            path,
+            0,
+            f"{self._shown(key)} can't be decoded ({type(error).__name__}: {error}): the "
+            "checkpoint is damaged, or TableSpec.decode does not read what encode has written",
+        )
+
+    def decoded(self, key: Any, value: Any) -> Any:
+        """Return a value that may be packed, decoded but not kept so: for scans."""
+        if type(value) is not bytes:
+            return value
+        try:
+            decoded = self._decode(key, unpack_row(value))
+        except (*_UNFIT, DecodeError, RecursionError) as error:
+            raise self._undecodable(key, error) from error
+        if type(decoded) is bytes:
+            # It would be taken for a packed one.
+            raise ProjectionError(f"{self._shown(key)}: TableSpec.decode must not return bytes")
+        return decoded
+
+
+def _merged(
+    changed: list[tuple[Any, Any]], packed: list[tuple[Any, bytes]], start: Any, limit: int
+) -> tuple[list[tuple[Any, Any]], Any, bool]:
+    """Lay changed rows over packed ones, up to where both slices are complete."""
+    full = [rows[-1][0] for rows in (changed, packed) if len(rows) == limit]
+    merged: dict[Any, Any] = dict(packed)
+    merged.update(changed)
+    keys = sorted(merged)
+    if full:
+        bound = min(full)
+        keys = [key for key in keys if not bound < key]
+    rows = [(key, merged[key]) for key in keys if merged[key] is not TOMBSTONE]
+    return rows, keys[-1] if keys else start, bool(full)
+
+
+def corrected(rows: list[tuple[Any, Any]], older: dict[Any, Any]) -> Iterable[tuple[Any, Any]]:
+    """Return a slice of rows with what was changed in its range since: ABSENT for no row."""
+    if not older:
+        return rows
+    corrected = dict(rows)
+    corrected.update(older)
+    return [(key, corrected[key]) for key in sorted(corrected) if corrected[key] is not ABSENT]
+
+
+def _shape_text(shape: KeyShape) -> str:
+    if not isinstance(shape, tuple):
+        return shape.__name__
+    names = ", ".join(kind.__name__ for kind in shape)
+    return f"tuple[{names}]" if len(shape) > 1 else f"tuple[{names}, ...]"

@@ -1,0 +1,159 @@
+"""A view: all tables as they were at one version, for a reader who waits for nobody.
+
+To read a key it takes the table's value first and walks the chain of versions second: the first
+undo map that holds the key has the value as it was, and if none does, the value just taken stands.
+The writer does the two in the other order, so that a reader needs no lock.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING
+
+from sortedcontainers import SortedDict
+
+from eventstore.locks import refuse_reentry
+from eventstore.tables.packed import ABSENT
+from eventstore.tables.table import FIRST_SLICE_ROWS, SLICE_ROWS_MAX, corrected
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from typing import Any
+
+    from eventstore.tables.table import Table
+    from eventstore.tables.version import Version
+
+
+class View:
+    """A reader's place in the chain: all tables as they were at one version.
+
+    Reading from several threads at once is safe. Reads are O(1), scans O(log n) to start.
+    """
+
+    __slots__ = ("_folding", "_is_folding", "_merged", "_node")
+
+    def __init__(self, node: Version) -> None:
+        self._node = node
+        self._merged: dict[Table, SortedDict[Any, Any]] | None = None
+        # Set while the order in the dictionaries may not fit them, also after an interrupt.
+        self._is_folding = False
+        # Held while the three above are changed, or read together: one for each process, since
+        # nobody would release in the child of a fork what another thread held.
+        self._folding: dict[int, threading.RLock] = {}
+
+    def get(self, table: Table, key: Any, default: Any = None) -> Any:
+        """Return the value of a key as it was at this version, or the default."""
+        value = table.raw(key)
+        node = self._node
+        if node.next is not None or self._merged is not None:
+            value = self._older(table, key, value)
+        elif node.undo:
+            undo = node.undo.get(table)
+            if undo is not None:
+                value = undo.get(key, value)
+        if type(value) is bytes:
+            return table.unpacked(key, value)
+        return default if value is ABSENT else value
+
+    def items(self, table: Table, start: Any = None, stop: Any = None) -> Iterator[tuple[Any, Any]]:
+        """Yield (key, value) as they were, in key order, from `start` on and before `stop`."""
+        for key, value in self.raw_items(table, start, stop):
+            yield key, table.decoded(key, value)
+
+    def raw_items(
+        self, table: Table, start: Any = None, stop: Any = None
+    ) -> Iterator[tuple[Any, Any]]:
+        """Yield (key, value) as `items` does, but the values as they are kept, perhaps packed."""
+        limit, inclusive, more = FIRST_SLICE_ROWS, True, True
+        while more:
+            rows, last, more = table.slice(start, stop, limit, inclusive=inclusive)
+            yield from self._corrected(table, rows, start, last if more else stop, inclusive, more)
+            start, inclusive, limit = last, False, min(4 * limit, SLICE_ROWS_MAX)
+
+    def _older(self, table: Table, key: Any, value: Any) -> Any:
+        folding = self._own_lock()
+        with folding:
+            node = self._advance()
+            merged = self._merged.get(table) if self._merged is not None else None
+            if merged is not None and key in merged:
+                return merged[key]
+        undo = node.undo.get(table)
+        return value if undo is None else undo.get(key, value)
+
+    def _own_lock(self) -> threading.RLock:
+        """Return the lock of this process, for use in a with statement."""
+        process = os.getpid()
+        lock = self._folding.get(process)
+        if lock is None:
+            # In one step: another thread may be here too.
+            lock = self._folding.setdefault(process, threading.RLock())
+        refuse_reentry(lock)
+        return lock
+
+    def _advance(self) -> Version:
+        """Fold the undo maps of all versions but the newest into this view's own."""
+        if self._node.next is not None:
+            self._fold()
+        return self._node
+
+    def _fold(self) -> None:
+        """Fold the undo maps of versions with a successor, where nothing is changed any more.
+
+        Where a key is in several, the oldest holds; so folding one again changes nothing.
+        """
+        merged_tables = self._merged or {}
+        if self._is_folding:
+            # An interrupt may have torn a dictionary from the order of its keys (`Table._mend`).
+            merged_tables = {
+                table: SortedDict(list(dict.items(merged)))  # type: ignore[arg-type]
+                for table, merged in merged_tables.items()
+            }
+        self._merged = merged_tables
+        self._is_folding = True
+        node = self._node
+        # The link first and copies of the maps second: they may be merged meanwhile (`thinning`).
+        while (following := node.next) is not None:
+            for table, undo in node.undo.copy().items():
+                merged = merged_tables.setdefault(table, SortedDict())
+                for key, old in undo.copy().items():
+                    merged.setdefault(key, old)
+            node = following
+        self._node = node
+        self._is_folding = False
+
+    def _corrected(
+        self,
+        table: Table,
+        rows: list[tuple[Any, Any]],
+        start: Any,
+        stop: Any,
+        inclusive: bool,
+        stop_inclusive: bool,
+    ) -> Iterable[tuple[Any, Any]]:
+        """Return a slice of rows as they were at this version."""
+        folded: list[tuple[Any, Any]] = []
+        folding = self._own_lock()
+        with folding:
+            node = self._advance()
+            merged = self._merged.get(table) if self._merged is not None else None
+            if merged:
+                between = merged.irange(start, stop, (inclusive, stop_inclusive))
+                folded = [(key, merged[key]) for key in between]
+        older: dict[Any, Any] = {}
+        undo = node.undo.get(table)
+        if undo:
+            # A copy made in one step, because the writer may be adding to the map.
+            older = {
+                key: old
+                for key, old in undo.copy().items()
+                if _within(key, start, stop, inclusive, stop_inclusive)
+            }
+        older.update(folded)
+        return corrected(rows, older)
+
+
+def _within(key: Any, start: Any, stop: Any, inclusive: bool, stop_inclusive: bool) -> bool:
+    if start is not None and not (start < key or (inclusive and start == key)):
+        return False
+    return stop is None or key < stop or (stop_inclusive and key == stop)
