@@ -35,8 +35,8 @@ from eventstore.format.durable import DURABLE_BYTES, pack_durable
 from eventstore.format.names import CHECKPOINTS_NAME, DURABLE_NAME, WAL_NAME
 from eventstore.judgement import decide
 from eventstore.locks import Latch
-from eventstore.log.seam import Head
-from eventstore.log.spare import SpareKeeper
+from eventstore.log.interface import Head
+from eventstore.log.spares import SpareKeeper
 from eventstore.log.writer import LogWriter, Segment, Ticket
 from eventstore.recovery import execute
 from eventstore.store_files import StoreFiles
@@ -48,8 +48,8 @@ if TYPE_CHECKING:
 
     from eventstore.files.guarded import GuardedFileSystem
     from eventstore.files.interface import FileSystem
+    from eventstore.log.interface import Appended
     from eventstore.log.reader import Position, Record
-    from eventstore.log.seam import Appended
     from eventstore.options import StoreOptions
     from eventstore.reports import CompactionReport, RecoveryReport
 
@@ -60,7 +60,7 @@ _logger = logging.getLogger("eventstore")
 
 
 class FileLog:
-    """A log in a directory of this machine; see `eventstore.log.seam.Log`."""
+    """A log in a directory of this machine; see `eventstore.log.interface.Log`."""
 
     def __init__(
         self,
@@ -248,7 +248,7 @@ class FileLog:
             )
 
     def _with_spare_space(self, write: Callable[[], object]) -> None:
-        """Run something that needs space; while there is none, again in that of a spare.
+        """Stretch something that needs space; while there is none, again in that of a spare.
 
         Raises:
             StorageFullError: there is no space, and no spare to give it up.

@@ -29,7 +29,7 @@ from eventstore.format.names import DURABLE_NAME
 from eventstore.judgement import decide
 from eventstore.locks import refuse_reentry
 from eventstore.log.cursor import RecordCursor
-from eventstore.log.seam import Head
+from eventstore.log.interface import Head
 from eventstore.replay import decode_record, replay_record, stale_projections, start_state
 from eventstore.reports import RecoveryReport, Verdict
 from eventstore.store_files import StoreFiles
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from eventstore.files.interface import FileSystem, SharedBlock
+    from eventstore.log.interface import Appended
     from eventstore.log.reader import Record
-    from eventstore.log.seam import Appended
     from eventstore.projection import Projection
     from eventstore.reports import CompactionReport
     from eventstore.survey import Survey
@@ -53,7 +53,7 @@ _MAP_AGAIN_SECONDS = 1.0
 
 
 class FollowerLog:
-    """The reading half of `eventstore.log.seam.Log`, and the state that follows it.
+    """The reading half of `eventstore.log.interface.Log`, and the state that follows it.
 
     Attributes:
         state: as of the last `refresh`.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from eventstore.event import Batch
     from eventstore.locks import Latch
-    from eventstore.log.seam import Log
+    from eventstore.log.interface import Log
     from eventstore.projection import Projection
     from eventstore.tables.state import State
 

@@ -35,7 +35,7 @@ from eventstore.format.segment import (
 )
 from eventstore.log.reader import Position, start_of
 from eventstore.log.search import end_of_content
-from eventstore.log.spare import preallocate
+from eventstore.log.spares import preallocate
 from eventstore.log.writer import Segment, draw_mark
 from eventstore.reports import RecoveryReport, TornTail, Verdict
 

@@ -1,8 +1,8 @@
 """The store: open, transactions, checkpoint, compaction, the past, close.
 
-`EventStore` ties a log (`eventstore.log.seam.Log`) to a state (`eventstore.tables.state.State`).
-Opened for writing it is the only writer, between processes and within one; opened with `read_only`
-it follows another process's writer.
+`EventStore` ties a log (`eventstore.log.interface.Log`) to a state
+(`eventstore.tables.state.State`). Opened for writing it is the only writer, between processes and
+within one; opened with `read_only` it follows another process's writer.
 
 Being killed is a legal way to stop: nothing depends on `close`.
 """
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from eventstore.event import Batch
     from eventstore.file_log import FileLog
     from eventstore.files.interface import FileSystem
-    from eventstore.log.seam import Log
+    from eventstore.log.interface import Log
     from eventstore.reports import CompactionReport, RecoveryReport
     from eventstore.tables.state import State
 

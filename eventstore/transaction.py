@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from eventstore.event import Event, Metadata
-    from eventstore.log.seam import Log
+    from eventstore.log.interface import Log
     from eventstore.projection import ReadableTable
     from eventstore.tables.state import State
     from eventstore.tables.table import Table

@@ -43,9 +43,9 @@ from eventstore.log.reader import (
     read_segment_header,
     start_of,
 )
-from eventstore.log.runs import SegmentRuns
 from eventstore.log.search import highest_durable_claim
 from eventstore.log.segments import SegmentSource, list_sources, opened_source
+from eventstore.log.stretches import SegmentStretches
 from eventstore.projection import checked_projections
 from eventstore.replay import decode_record, replay_record, stale_projections, start_state
 from eventstore.reports import Problem, Verdict
@@ -426,7 +426,7 @@ class _Verification:
 
     def _add_gaps(self, tail: Tail, file: File) -> None:
         """List what else is damaged behind the first invalid record of a segment."""
-        runs = SegmentRuns(tail.source, file, lambda _: True)
+        runs = SegmentStretches(tail.source, file, lambda _: True)
         runs.read(tail.header.store_id)
         for gap in runs.gaps:
             if gap.offset_bytes > tail.end.position.offset_bytes:

@@ -125,7 +125,7 @@ def state_durable(path: Path, revision: int) -> None:
 
 
 def run_python(code: str, *arguments: object) -> subprocess.Popen[str]:
-    """Run a script in another process, with the paths of this one."""
+    """Stretch a script in another process, with the paths of this one."""
     return subprocess.Popen(
         [sys.executable, "-c", code, *map(str, arguments)],
         stdout=subprocess.PIPE,

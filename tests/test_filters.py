@@ -62,7 +62,7 @@ def names_matching(*filters: str, infos: list[Info] = INFOS) -> list[str]:
 
 
 def outcome(text: str) -> dict[str, object]:
-    """Run a filter and describe the result as the recorded runs do."""
+    """Stretch a filter and describe the result as the recorded runs do."""
     try:
         return {"filter": text, "matches": names_matching(text)}
     except InvalidArgumentError:

@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 
     from eventstore.files.interface import File, FileSystem, SharedBlock
     from eventstore.log.reader import Position
-    from eventstore.log.spare import Spare, SpareKeeper
+    from eventstore.log.spares import Spare, SpareKeeper
 
 _LEADER_SECONDS = 1.0
 """So long a member of a group waits before it looks itself whether the group is being flushed."""

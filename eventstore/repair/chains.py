@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from eventstore.errors import CorruptionError
 from eventstore.format.segment import Framing, frame_record
 from eventstore.log.reader import Position, Record, SegmentScanner
-from eventstore.log.runs import UNKNOWN, Run
 from eventstore.log.search import read_record
 from eventstore.log.segments import open_readable_part
+from eventstore.log.stretches import UNKNOWN, Stretch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class Piece(NamedTuple):
     """The part of a run that is in a chain: all records from a position on."""
 
-    run: Run
+    run: Stretch
     entry: Position
 
 
@@ -71,7 +71,7 @@ def records_of(file_system: FileSystem, piece: Piece) -> Iterator[Record]:
         )
 
 
-def enter(file_system: FileSystem, run: Run, revision: int, digest: bytes) -> Position | None:
+def enter(file_system: FileSystem, run: Stretch, revision: int, digest: bytes) -> Position | None:
     """Return the position in a run behind a revision, if it has that digest there."""
     start, end = run.start, run.end
     if revision == end.revision:
@@ -113,7 +113,7 @@ def frame_again(record: Record, previous_digest: bytes, framing: Framing) -> tup
 class ChainBuilder:
     """Joins runs to chains."""
 
-    def __init__(self, file_system: FileSystem, runs: list[Run]) -> None:
+    def __init__(self, file_system: FileSystem, runs: list[Stretch]) -> None:
         self._file_system = file_system
         # Of two that start together the longer one first: it may be a whole copy of the other.
         self._runs = sorted(
@@ -127,7 +127,7 @@ class ChainBuilder:
         An empty run counts: the header of its segment says what the next record continues.
         """
         found: list[Chain] = []
-        used: set[Run] = set()
+        used: set[Stretch] = set()
         for run in self._runs:
             if run not in used and run.start.digest != UNKNOWN:
                 pieces = self._following(run.start.revision, run.start.digest)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from eventstore.files.guarded import GuardedFileSystem
     from eventstore.files.interface import FileSystem
     from eventstore.log.reader import Record
-    from eventstore.log.runs import Run
+    from eventstore.log.stretches import Stretch
     from eventstore.repair.chains import Chain
 
 _BUFFER_BYTES = 1024 * 1024
@@ -46,7 +46,7 @@ class DetachedBatches(NamedTuple):
 
 
 def write_detached(
-    source: FileSystem, target: GuardedFileSystem, path: str, runs: list[Run], chain: Chain
+    source: FileSystem, target: GuardedFileSystem, path: str, runs: list[Stretch], chain: Chain
 ) -> DetachedBatches:
     """Write every batch of the runs that is not in the chain, each once, and make them durable.
 
@@ -110,7 +110,9 @@ class _Ranges:
         return tuple(joined)
 
 
-def _detached_records(file_system: FileSystem, runs: list[Run], chain: Chain) -> Iterator[Record]:
+def _detached_records(
+    file_system: FileSystem, runs: list[Stretch], chain: Chain
+) -> Iterator[Record]:
     """Yield the records that are not in the chain, each once, by the order of their runs."""
     accounted = list(chain.pieces)
     whole = {piece.run for piece in chain.pieces if piece.entry == piece.run.start}
@@ -131,7 +133,7 @@ def _detached_records(file_system: FileSystem, runs: list[Run], chain: Chain) ->
         accounted.append(piece)
 
 
-def _overlap(piece: Piece, run: Run) -> bool:
+def _overlap(piece: Piece, run: Stretch) -> bool:
     return piece.entry.revision < run.end.revision and run.start.revision < piece.run.end.revision
 
 

@@ -1,8 +1,8 @@
 """Salvage: everything in a damaged store that still holds by its own checksums. Reads only.
 
-Of the log that is the *runs* of each segment (`eventstore.log.runs`), archived ones included, which
-`eventstore.repair.chains` joins. A state can start at a *base*: a valid checkpoint, or the empty
-state at revision 0. Everything that was not usable is listed as damage.
+Of the log that is the *runs* of each segment (`eventstore.log.stretches`), archived ones included,
+which `eventstore.repair.chains` joins. A state can start at a *base*: a valid checkpoint, or the
+empty state at revision 0. Everything that was not usable is listed as damage.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from eventstore.files.paths import join, parent
 from eventstore.format.names import checkpoint_name
 from eventstore.format.segment import genesis_digest
 from eventstore.log.reader import Record, read_segment_header
-from eventstore.log.runs import Gap, Run, SegmentRuns
 from eventstore.log.segments import (
     SegmentSource,
     list_archived,
     list_segments,
     open_readable_part,
 )
+from eventstore.log.stretches import Gap, SegmentStretches, Stretch
 from eventstore.replay import decode_record
 from eventstore.survey import read_durable_bound, read_durable_store_id
 from eventstore.tables.checkpoint import list_checkpoints, verify_checkpoint
@@ -77,7 +77,7 @@ class Findings:
     """
 
     store_id: bytes
-    runs: list[Run] = field(default_factory=list)
+    runs: list[Stretch] = field(default_factory=list)
     bases: list[Base] = field(default_factory=list)
     damage: list[Damage] = field(default_factory=list)
     oldest_revision: int = 0
@@ -177,7 +177,7 @@ class _Salvage:
     def _read(self, source: SegmentSource) -> None:
         file, problem = open_readable_part(self._file_system, source)
         try:
-            segment = SegmentRuns(source, file, self._is_batch)
+            segment = SegmentStretches(source, file, self._is_batch)
             if segment.header is not None and segment.header.store_id != self._found.store_id:
                 self._add_foreign(source.path)
                 return

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from eventstore.event import Event, Metadata
     from eventstore.files.interface import FileSystem
+    from eventstore.log.interface import Appended, Head, Log
     from eventstore.log.reader import Record
-    from eventstore.log.seam import Appended, Head, Log
     from eventstore.projection import Projection
     from eventstore.reports import CompactionReport, RecoveryReport
     from eventstore.store import R, W
@@ -44,7 +44,7 @@ SMALL = StoreOptions(segment_bytes=4096, background=False)
 
 
 class NotedLog:
-    """A log that notes what is issued and what is promised; see `eventstore.log.seam.Log`."""
+    """A log that notes what is issued and what is promised; see `eventstore.log.interface.Log`."""
 
     def __init__(self, log: Log, session: Session) -> None:
         self._log = log

@@ -57,7 +57,7 @@ FAILURES = {
 
 
 @dataclass
-class Run:
+class Stretch:
     """What a stubborn caller has met: which step of which handle raised what."""
 
     session: Session
@@ -73,9 +73,9 @@ class Run:
             return None
 
 
-def run_with(fault: Callable[[Call], Failure | None] | None) -> Run:
+def run_with(fault: Callable[[Call], Failure | None] | None) -> Stretch:
     file_system = SimulatedFileSystem(fault=fault)
-    run = Run(Session.over(file_system, LEDGER), file_system)
+    run = Stretch(Session.over(file_system, LEDGER), file_system)
     for run.handle in range(3):
         store = run.attempt("open", run.session.open)
         if store is not None:
@@ -84,7 +84,7 @@ def run_with(fault: Callable[[Call], Failure | None] | None) -> Run:
     return run
 
 
-def use(run: Run, store: EventStore) -> None:
+def use(run: Stretch, store: EventStore) -> None:
     for number, note_bytes in enumerate((10, 1500, 20, 1500, 3000, 30)):
         run.attempt("commit", partial(pay_in, store, number, note_bytes))
     run.attempt("checkpoint", store.checkpoint)
@@ -173,7 +173,7 @@ def later_calls(failure: Failure) -> frozenset[str] | None:
     return NEEDS_SPACE if failure.error_number == errno.ENOSPC else None
 
 
-def check_errors(run: Run, failure: Failure, where: str, *, once: bool) -> None:
+def check_errors(run: Stretch, failure: Failure, where: str, *, once: bool) -> None:
     assert run.session.broken_promises == 0, where
     assert run.file_system.open_files == 0, where
     failed: set[int] = set()

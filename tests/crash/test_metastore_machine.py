@@ -223,7 +223,7 @@ class MetaStoreMachine(RuleBasedStateMachine):
         return max(self.models)
 
     def run(self, batch: list[tuple[Any, ...]], *, commits: bool) -> Model:
-        """Run a transaction; return the model after it, noted before the commit."""
+        """Stretch a transaction; return the model after it, noted before the commit."""
         after = self.model.copy()
         emits = False
         with self.store.transaction(writable=True, actor="machine") as tx:

@@ -35,7 +35,7 @@ def open_at(file_system: SimulatedFileSystem, options: StoreOptions = SMALL) -> 
 def killed_before_sync(
     file_system: SimulatedFileSystem, directory: str, run: Callable[[], object]
 ) -> SimulatedFileSystem:
-    """Run until names that changed in a directory are to be synced; then kill the process."""
+    """Stretch until names that changed in a directory are to be synced; then kill the process."""
 
     def before_sync(call: Call) -> None:
         if call.name == "sync_directory" and call.path == directory and changed_names(directory):

@@ -30,9 +30,9 @@ from eventstore import CorruptionError, Event, EventStore, Receipt, Verdict, rep
 from eventstore.event import Metadata
 from eventstore.format.codec import encode_batch, encode_event
 from eventstore.log.reader import SegmentScanner, read_segment_header, start_of
-from eventstore.log.runs import SegmentRuns
 from eventstore.log.search import highest_durable_claim
 from eventstore.log.segments import MemoryFile, SegmentSource
+from eventstore.log.stretches import SegmentStretches
 from eventstore.log.writer import draw_mark
 from eventstore.testing.simulated import SimulatedFileSystem
 
@@ -258,6 +258,6 @@ def test_forged_lengths_cost_no_more_than_reading_the_file_a_few_times(
     assert file.read_bytes < 2 * len(content)
     file.read_bytes = 0
     source = SegmentSource(segment.first_revision, "counted", is_archived=False)
-    runs = SegmentRuns(source, file, lambda record: True)
+    runs = SegmentStretches(source, file, lambda record: True)
     runs.read(image.store_id)
     assert file.read_bytes < 6 * len(content)

@@ -19,7 +19,7 @@ from engine_support import HookedFileSystem, add, balance, open_store
 from stopping import Stopper, ticking
 
 import eventstore.compaction
-import eventstore.log.spare
+import eventstore.log.spares
 import eventstore.log.writer
 import eventstore.tables.checkpoint
 import eventstore.tables.state
@@ -34,11 +34,11 @@ from eventstore.testing import SimulatedFileSystem
 if TYPE_CHECKING:
     from eventstore import EventStore
     from eventstore.file_log import FileLog
-    from eventstore.log.seam import Appended
+    from eventstore.log.interface import Appended
 
 MODULES = [
     eventstore.log.writer,
-    eventstore.log.spare,
+    eventstore.log.spares,
     eventstore.tables.checkpoint,
     eventstore.compaction,
     eventstore.tables.state,

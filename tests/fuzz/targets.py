@@ -42,9 +42,9 @@ from eventstore.log.reader import (
     read_segment_header,
     start_of,
 )
-from eventstore.log.runs import UNKNOWN, SegmentRuns
 from eventstore.log.search import highest_durable_claim, read_record
 from eventstore.log.segments import MemoryFile, SegmentSource
+from eventstore.log.stretches import UNKNOWN, SegmentStretches
 from eventstore.tables.checkpoint import verify_checkpoint
 from projections.snapshots import Info, InvalidArgumentError, Kind, parse_filters
 from projections.snapshots.boltfile import BoltFormatError
@@ -122,7 +122,7 @@ def salvage(data: bytes, store_id: bytes) -> None:
     """Look for everything in a segment that holds: each run can be read again."""
     file = FuzzedFile(data)
     source = SegmentSource(1, "fuzzed", is_archived=False)
-    found = SegmentRuns(source, file, lambda record: True)
+    found = SegmentStretches(source, file, lambda record: True)
     found.read(store_id)
     for run in found.runs:
         if run.start.digest == UNKNOWN:

@@ -162,7 +162,7 @@ def _unmount(mount_point: Path) -> None:
 
 
 def _try_run(*command: str) -> str | None:
-    """Run a command; return why it failed, if it did."""
+    """Stretch a command; return why it failed, if it did."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return None if done.returncode == 0 else done.stderr.strip()
 

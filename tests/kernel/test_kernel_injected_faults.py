@@ -75,7 +75,7 @@ class _Sequences:
         }
 
     def run(self, call: str, fault: str, number: int) -> None:
-        """Run one in which the Nth call of each thread meets a fault; then one that goes on."""
+        """Stretch one in which the Nth call of each thread meets a fault; then one that goes on."""
         trace, code = self._run_traced(f"trace={call}", f"inject={call}:{fault}:when={number}")
         self.met += "(INJECTED)" in trace or code == -signal.SIGKILL
         self._run([], fault_ns=None)

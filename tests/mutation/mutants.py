@@ -592,13 +592,13 @@ MUTANTS = (
     ),
     Mutant(
         "a salvaged run goes on in a record whose padding is cut",
-        "eventstore/log/runs.py",
+        "eventstore/log/stretches.py",
         "            elif len(padding) < record.end_bytes - offset:\n",
         "            elif False:\n",
     ),
     Mutant(
         "a record that may be inside another is salvaged",
-        "eventstore/log/runs.py",
+        "eventstore/log/stretches.py",
         "            if is_certain:\n",
         "            if True:\n",
     ),

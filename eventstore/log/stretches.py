@@ -37,7 +37,7 @@ UNKNOWN = b""
 """In the place of a digest: not known."""
 
 
-class Run(NamedTuple):
+class Stretch(NamedTuple):
     """Records that stand one after the other and continue each other.
 
     Attributes:
@@ -67,7 +67,7 @@ class Gap(NamedTuple):
     reason: str
 
 
-class SegmentRuns:
+class SegmentStretches:
     """Reads all runs of a segment.
 
     Attributes:
@@ -89,7 +89,7 @@ class SegmentRuns:
         Raises:
             FormatVersionError: the segment has a newer format.
         """
-        self.runs: list[Run] = []
+        self.runs: list[Stretch] = []
         self.gaps: list[Gap] = []
         self.header: SegmentHeader | None = None
         self._source = source
@@ -129,7 +129,7 @@ class SegmentRuns:
             self._close_run(header, start, end)
             if is_certain:
                 before = Position(record.offset_bytes, record.revision - 1, UNKNOWN, 0)
-                self.runs.append(Run(self._source, header, before, after))
+                self.runs.append(Stretch(self._source, header, before, after))
             start, end, refused = after, after, None
         self._close_run(header, start, end)
         size_bytes = end_of_content(self._file, end.offset_bytes) - end.offset_bytes
@@ -145,7 +145,7 @@ class SegmentRuns:
 
     def _close_run(self, header: SegmentHeader, start: Position, end: Position) -> None:
         if start.digest != UNKNOWN:
-            self.runs.append(Run(self._source, header, start, end))
+            self.runs.append(Stretch(self._source, header, start, end))
 
     def _discontinuity(self, found: Found, header: SegmentHeader, end: Position) -> Gap | None:
         """Return what is damaged if a record right behind a run does not continue it."""
