@@ -33,14 +33,14 @@ from eventstore.files.failures import is_full
 from eventstore.files.paths import join
 from eventstore.format.durable import DURABLE_BYTES, pack_durable
 from eventstore.format.names import CHECKPOINTS_NAME, DURABLE_NAME, WAL_NAME
-from eventstore.judgement import decide
 from eventstore.locks import Latch
 from eventstore.log.interface import Head
 from eventstore.log.spares import SpareKeeper
 from eventstore.log.writer import LogWriter, Segment, Ticket
-from eventstore.recovery import execute
+from eventstore.recovery.decide import decide
+from eventstore.recovery.execute import execute
+from eventstore.recovery.scan import Replay, scan_store
 from eventstore.store_files import StoreFiles
-from eventstore.survey import Replay, survey_store
 from eventstore.tables.checkpoint import Checkpoint, CheckpointContent, write_checkpoint
 
 if TYPE_CHECKING:
@@ -328,7 +328,7 @@ def open_held_log(
         CorruptionError, FormatVersionError, StorageFullError: as of `open_file_log`.
     """
     started = time.monotonic()
-    survey = survey_store(held, path, replay)
+    survey = scan_store(held, path, replay)
     recovered = execute(held, survey, decide(survey.found), options)
     try:
         log = FileLog(held, path, options, recovered, ends_hold=ends_hold)

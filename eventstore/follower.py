@@ -26,14 +26,14 @@ from eventstore.files.paths import join
 from eventstore.format.blocks import NewerVersionError
 from eventstore.format.durable import DURABLE_BYTES, unpack_durable
 from eventstore.format.names import DURABLE_NAME
-from eventstore.judgement import decide
 from eventstore.locks import refuse_reentry
 from eventstore.log.cursor import RecordCursor
 from eventstore.log.interface import Head
-from eventstore.replay import decode_record, replay_record, stale_projections, start_state
+from eventstore.recovery.decide import decide
+from eventstore.recovery.replay import decode_record, replay_record, stale_projections, start_state
+from eventstore.recovery.scan import scan_store
 from eventstore.reports import RecoveryReport, Verdict
 from eventstore.store_files import StoreFiles
-from eventstore.survey import survey_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     from eventstore.log.interface import Appended
     from eventstore.log.reader import Record
     from eventstore.projection import Projection
+    from eventstore.recovery.scan import ScanResult
     from eventstore.reports import CompactionReport
-    from eventstore.survey import Survey
     from eventstore.tables.checkpoint import Checkpoint, CheckpointContent
     from eventstore.tables.state import State
 
@@ -209,7 +209,7 @@ class FollowerLog:
             state.append(start_state(self._projections, checkpoint))
             return lambda record: replay_record(state[0], record)
 
-        survey = survey_store(self._file_system, self._path, replay, take_beyond=decode_record)
+        survey = scan_store(self._file_system, self._path, replay, take_beyond=decode_record)
         decision = decide(survey.found)
         if decision.problem is not None:
             raise CorruptionError(*decision.problem)
@@ -343,7 +343,7 @@ def _read_only(path: str) -> ReadOnlyStoreError:
     )
 
 
-def _report(survey: Survey, revision: int) -> RecoveryReport:
+def _report(survey: ScanResult, revision: int) -> RecoveryReport:
     return RecoveryReport(
         verdict=Verdict.CLEAN,
         revision=revision,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from eventstore.arguments import excerpt
 from eventstore.errors import CompactedError
 from eventstore.event import EPOCH
-from eventstore.replay import decode_record, replay_record, stale_projections, start_state
+from eventstore.recovery.replay import decode_record, replay_record, stale_projections, start_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

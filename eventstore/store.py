@@ -35,11 +35,11 @@ from eventstore.files.local import local_file_system
 from eventstore.files.paths import absolute
 from eventstore.follower import FollowerLog
 from eventstore.format.codec import checked_metadata
-from eventstore.loading import LeftOut, Loading
 from eventstore.locks import checked_timeout, refuse_reentry
 from eventstore.maintenance import Maintenance
 from eventstore.options import StoreOptions
 from eventstore.projection import Projection, checked_projections
+from eventstore.recovery.loading import LeftOut, Loading
 from eventstore.tables.checkpoint import CheckpointContent, TableName
 from eventstore.tables.view import View
 from eventstore.transaction import ReadTransaction, Receipt, WriteTransaction

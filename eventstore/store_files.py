@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from eventstore.errors import CompactedError, CorruptionError
 from eventstore.files.paths import join
 from eventstore.format.names import WAL_NAME
-from eventstore.judgement import contradiction
 from eventstore.log.cursor import RecordCursor
 from eventstore.log.reader import read_segment_header
 from eventstore.log.segments import (
@@ -18,6 +17,7 @@ from eventstore.log.segments import (
     list_sources,
     opened_source,
 )
+from eventstore.recovery.decide import contradiction
 from eventstore.tables.checkpoint import Checkpoint, examine_checkpoint, list_checkpoints
 
 if TYPE_CHECKING:

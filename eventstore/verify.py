@@ -10,7 +10,7 @@ those in each checkpoint.
 
 It goes on behind damage: each segment is judged by its own header and chain, and what only follows
 from damage that was listed already is not listed again. What an open would make of the store is
-judged as an open judges it (`eventstore.judgement`).
+judged as an open judges it (`eventstore.recovery.decide`).
 """
 
 from __future__ import annotations
@@ -26,16 +26,6 @@ from eventstore.files.local import local_file_system
 from eventstore.files.paths import absolute, join
 from eventstore.format.codec import DecodeError, unpack_row
 from eventstore.format.names import CHECKPOINTS_NAME, DURABLE_NAME, checkpoint_name
-from eventstore.judgement import (
-    Found,
-    Tail,
-    contradiction,
-    decide,
-    detachment,
-    discontinuity,
-    misnamed,
-    sealed_damage,
-)
 from eventstore.log.reader import (
     Record,
     ScanEnd,
@@ -47,9 +37,19 @@ from eventstore.log.search import highest_durable_claim
 from eventstore.log.segments import SegmentSource, list_sources, opened_source
 from eventstore.log.stretches import SegmentStretches
 from eventstore.projection import checked_projections
-from eventstore.replay import decode_record, replay_record, stale_projections, start_state
+from eventstore.recovery.decide import (
+    Found,
+    Tail,
+    contradiction,
+    decide,
+    detachment,
+    discontinuity,
+    misnamed,
+    sealed_damage,
+)
+from eventstore.recovery.replay import decode_record, replay_record, stale_projections, start_state
+from eventstore.recovery.scan import read_durable_bound, settled_end
 from eventstore.reports import Problem, Verdict
-from eventstore.survey import read_durable_bound, settled_end
 from eventstore.tables.checkpoint import Checkpoint, examine_checkpoint, list_checkpoints
 from eventstore.tables.view import View
 

@@ -30,9 +30,9 @@ LAYERS = [
         "place",
         "making",
     },
-    {"log", "tables", "survey", "judgement"},
+    {"log", "tables"},
     {
-        *("recovery", "maintenance", "backend", "compaction", "replay", "history", "loading"),
+        *("recovery", "maintenance", "backend", "compaction", "history"),
         *("store_files", "file_log", "follower", "writer_lock"),
     },
     {"verify", "transaction"},

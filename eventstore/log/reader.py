@@ -1,10 +1,10 @@
 """The one scanner of segments: recovery, followers, history and the tools all read with it.
 
 A scan starts at a known place in the digest chain and yields records for as long as each one is
-whole, is the next revision, and continues the chain. Where that ends, `ScanEnd` says how: in
-zeros (nothing was ever written there), or at bytes that are no valid next record. What the end
-*means* is decided elsewhere (`eventstore.recovery`); the scanner never writes and never guesses.
-What lies behind invalid bytes is looked for by `eventstore.log.search`.
+whole, is the next revision, and continues the chain. Where that ends, `ScanEnd` says how: in zeros
+(nothing was ever written there), or at bytes that are no valid next record. What the end *means* is
+decided elsewhere (`eventstore.recovery.execute`); the scanner never writes and never guesses. What
+lies behind invalid bytes is looked for by `eventstore.log.search`.
 
 Memory: one read-ahead window (1 MiB), or one record if that is larger. Of an archived segment some
 MiB more, and its compressed content (`eventstore.log.segments`).

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from eventstore.directory.making import create_beside
 from eventstore.files.paths import parent
+from eventstore.recovery.replay import decode_record
 from eventstore.repair.chains import Piece, records_of
-from eventstore.replay import decode_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

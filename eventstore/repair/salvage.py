@@ -23,8 +23,8 @@ from eventstore.log.segments import (
     open_readable_part,
 )
 from eventstore.log.stretches import Gap, SegmentStretches, Stretch
-from eventstore.replay import decode_record
-from eventstore.survey import read_durable_bound, read_durable_store_id
+from eventstore.recovery.replay import decode_record
+from eventstore.recovery.scan import read_durable_bound, read_durable_store_id
 from eventstore.tables.checkpoint import list_checkpoints, verify_checkpoint
 
 if TYPE_CHECKING:

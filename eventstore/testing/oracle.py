@@ -11,7 +11,7 @@ import enum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from eventstore.format.codec import decode_batch
-from eventstore.replay import start_state
+from eventstore.recovery.replay import start_state
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

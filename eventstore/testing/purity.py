@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from eventstore.event import Event
 from eventstore.format.codec import pack
 from eventstore.projection import Projection
-from eventstore.replay import start_state
+from eventstore.recovery.replay import start_state
 from eventstore.testing.oracle import difference, folded
 from eventstore.testing.report import InconsistencyError, in_words
 

@@ -16,12 +16,13 @@ from crash_support import (
     rolls,
 )
 
-from eventstore import EventStore, Projection, TableSpec, recovery
+from eventstore import EventStore, Projection, TableSpec
 from eventstore.file_log import FileLog
 from eventstore.files.paths import join
 from eventstore.format.durable import pack_durable
 from eventstore.format.names import DIRECTORY_NAMES
 from eventstore.log.writer import LogWriter
+from eventstore.recovery import execute as recovery
 from eventstore.testing import Defect, Depth, InconsistencyError, Report, Session, explore
 
 if TYPE_CHECKING:

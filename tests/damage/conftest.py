@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from eventstore import follower, survey
+from eventstore import follower
+from eventstore.recovery import scan as survey
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

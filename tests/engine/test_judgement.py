@@ -9,7 +9,9 @@ import pytest
 
 from eventstore import Problem, Verdict
 from eventstore.format.segment import SegmentHeader, genesis_digest
-from eventstore.judgement import (
+from eventstore.log.reader import Position, ScanEnd
+from eventstore.log.segments import SegmentSource
+from eventstore.recovery.decide import (
     Found,
     Tail,
     contradiction,
@@ -19,8 +21,6 @@ from eventstore.judgement import (
     misnamed,
     sealed_damage,
 )
-from eventstore.log.reader import Position, ScanEnd
-from eventstore.log.segments import SegmentSource
 from eventstore.tables.checkpoint import Checkpoint
 
 STORE_ID = bytes(range(16))

@@ -18,9 +18,9 @@ from eventstore import (
     ProjectionError,
     RebuiltProjection,
     TableSpec,
-    loading,
     verify_store,
 )
+from eventstore.recovery import loading
 
 if TYPE_CHECKING:
     from pathlib import Path

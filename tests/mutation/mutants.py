@@ -25,10 +25,10 @@ class Mutant(NamedTuple):
 
 
 WRITER = "eventstore/log/writer.py"
-RECOVERY = "eventstore/recovery.py"
+RECOVERY = "eventstore/recovery/execute.py"
 PLACE = "eventstore/directory/contents.py"
-SURVEY = "eventstore/survey.py"
-JUDGEMENT = "eventstore/judgement.py"
+SURVEY = "eventstore/recovery/scan.py"
+JUDGEMENT = "eventstore/recovery/decide.py"
 READER = "eventstore/log/reader.py"
 SEARCH = "eventstore/log/search.py"
 FORMAT = "eventstore/format.py"
@@ -48,7 +48,7 @@ LOCKS = "eventstore/locks.py"
 MAINTENANCE = "eventstore/maintenance.py"
 PROJECTION = "eventstore/projection.py"
 STORE_FILES = "eventstore/store_files.py"
-LOADING = "eventstore/loading.py"
+LOADING = "eventstore/recovery/loading.py"
 FILTERS = "projections/snapshots/filters.py"
 WALK = "projections/snapshots/walk.py"
 ARGUMENTS = "eventstore/arguments.py"
@@ -1140,13 +1140,13 @@ MUTANTS = (
     ),
     Mutant(
         "no memory is taken for a projection that can't replay",
-        "eventstore/replay.py",
+        "eventstore/recovery/replay.py",
         "_EXHAUSTED = (MemoryError, RecursionError)\n",
         "_EXHAUSTED = (RecursionError,)\n",
     ),
     Mutant(
         "damage met in a replay is laid to the projection",
-        "eventstore/replay.py",
+        "eventstore/recovery/replay.py",
         " or isinstance(error, CorruptionError):\n",
         ":\n",
     ),
@@ -1254,7 +1254,7 @@ MUTANTS = (
     ),
     Mutant(
         "a projection is blamed for an interpreter without room",
-        "eventstore/replay.py",
+        "eventstore/recovery/replay.py",
         "        if isinstance(error, _EXHAUSTED):\n",
         "        if False:\n",
     ),

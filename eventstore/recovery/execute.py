@@ -1,4 +1,4 @@
-"""Recovery: carry out what was decided about a store (`eventstore.judgement`).
+"""Recovery: carry out what was decided about a store (`eventstore.recovery.decide`).
 
 `execute` can be cut at any point: every step leaves a store that the same procedure recovers in
 the same way. A store that was judged corrupt is refused, and not one byte of it changed.
@@ -41,15 +41,15 @@ from eventstore.reports import RecoveryReport, TornTail, Verdict
 
 if TYPE_CHECKING:
     from eventstore.files.interface import File, FileSystem
-    from eventstore.judgement import Decision, Tail
     from eventstore.options import StoreOptions
-    from eventstore.survey import Survey
+    from eventstore.recovery.decide import Decision, Tail
+    from eventstore.recovery.scan import ScanResult
 
 _SLICE_BYTES = 1024 * 1024
 
 
 def execute(
-    file_system: FileSystem, survey: Survey, decision: Decision, options: StoreOptions
+    file_system: FileSystem, survey: ScanResult, decision: Decision, options: StoreOptions
 ) -> tuple[Segment, Position, RecoveryReport]:
     """Carry out a decision, as the holder of the lock.
 
@@ -86,7 +86,7 @@ def execute(
 
 
 def _active_segment(
-    file_system: FileSystem, survey: Survey, decision: Decision, options: StoreOptions
+    file_system: FileSystem, survey: ScanResult, decision: Decision, options: StoreOptions
 ) -> tuple[Segment, Position, TornTail | None]:
     """Make the first segment, or open the last one, cut it if need be and make it durable."""
     path, tail, end = survey.found.path, survey.found.tail, decision.end
@@ -135,7 +135,7 @@ def _remove_temporaries(file_system: FileSystem, path: str) -> tuple[str, ...]:
     return tuple(removed)
 
 
-def _set_damaged_checkpoints_aside(file_system: FileSystem, survey: Survey) -> None:
+def _set_damaged_checkpoints_aside(file_system: FileSystem, survey: ScanResult) -> None:
     """Rename them, so that they are neither used nor counted among the two that are kept."""
     for path in survey.damaged_checkpoints:
         file_system.rename(path, damaged_name(path))

@@ -8,8 +8,8 @@ that the checkpoint supersedes are not read; `verify` reads them.
 What is no file is damage; a medium that fails is not, for it may answer the next time: the system's
 error comes through.
 
-What it means is judged elsewhere (`eventstore.judgement`): recovery carries that out, followers
-begin with it.
+What it means is judged elsewhere (`eventstore.recovery.decide`): recovery carries that out,
+followers begin with it.
 """
 
 from __future__ import annotations
@@ -29,15 +29,6 @@ from eventstore.format.blocks import NewerVersionError
 from eventstore.format.durable import DURABLE_BYTES, durable_store_id, unpack_durable
 from eventstore.format.names import DURABLE_NAME
 from eventstore.format.segment import SEGMENT_HEADER_BYTES, SegmentHeader
-from eventstore.judgement import (
-    Found,
-    Tail,
-    contradiction,
-    detachment,
-    discontinuity,
-    misnamed,
-    sealed_damage,
-)
 from eventstore.log.reader import (
     Record,
     ScanEnd,
@@ -47,6 +38,15 @@ from eventstore.log.reader import (
 )
 from eventstore.log.search import highest_durable_claim
 from eventstore.log.segments import SegmentSource, list_sources, opened_source
+from eventstore.recovery.decide import (
+    Found,
+    Tail,
+    contradiction,
+    detachment,
+    discontinuity,
+    misnamed,
+    sealed_damage,
+)
 from eventstore.reports import Problem
 from eventstore.tables.checkpoint import Checkpoint, examine_checkpoint, list_checkpoints
 
@@ -63,7 +63,7 @@ Replay = Callable[[Checkpoint | None], Callable[[Record], object]]
 
 
 @dataclass(frozen=True, slots=True)
-class Survey:
+class ScanResult:
     """What is on disk.
 
     Attributes:
@@ -81,13 +81,13 @@ class Survey:
     replayed_bytes: int
 
 
-def survey_store(
+def scan_store(
     file_system: FileSystem,
     path: str,
     replay: Replay,
     *,
     take_beyond: Callable[[Record], object] | None = None,
-) -> Survey:
+) -> ScanResult:
     """Find out what is on disk, and replay it.
 
     Args:
@@ -100,7 +100,7 @@ def survey_store(
     Raises:
         FormatVersionError: a file has a newer format.
     """
-    return _Surveyor(file_system, path, take_beyond).run(replay)
+    return _Scanner(file_system, path, take_beyond).run(replay)
 
 
 def settled_end(file: File, header: SegmentHeader, end: ScanEnd) -> ScanEnd:
@@ -153,7 +153,7 @@ def _read_durable(
         raise FormatVersionError(durable_path, error.found_version, error.known_version) from error
 
 
-class _Surveyor:
+class _Scanner:
     def __init__(
         self, file_system: FileSystem, path: str, take_beyond: Callable[[Record], object] | None
     ) -> None:
@@ -168,7 +168,7 @@ class _Surveyor:
         self._tail: Tail | None = None
         self._durable_bound = 0
 
-    def run(self, replay: Replay) -> Survey:
+    def run(self, replay: Replay) -> ScanResult:
         checkpoints = list_checkpoints(self._file_system, self._path)
         damage = None
         try:
@@ -188,7 +188,7 @@ class _Surveyor:
             tail=self._tail,
             damage=damage,
         )
-        return Survey(
+        return ScanResult(
             found=found,
             checkpoint=self._checkpoint,
             damaged_checkpoints=tuple(self._damaged),
@@ -228,7 +228,7 @@ class _Surveyor:
     def _proven_revision(self) -> int:
         """Return the highest revision that the log itself proves to have been acknowledged."""
         claims = [0]
-        survey = survey_store(
+        survey = scan_store(
             self._file_system,
             self._path,
             lambda _: lambda record: claims.append(record.durable_revision),

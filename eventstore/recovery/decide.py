@@ -1,7 +1,7 @@
 """The judgement: what was found of a store, and what that means. Pure: values in, values out.
 
 It is the table in FORMAT.md, "Recovery", case for case, and the only one: an open carries the
-decision out (`eventstore.recovery`), a follower shows or refuses what it judges
+decision out (`eventstore.recovery.execute`), a follower shows or refuses what it judges
 (`eventstore.follower` ), a verification reports it (`eventstore.verify`). Nothing here reads,
 writes or raises. Newer formats are not judged: whoever meets one raises `FormatVersionError` there
 and then.

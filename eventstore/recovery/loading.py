@@ -12,10 +12,10 @@ import logging
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from eventstore import replay
 from eventstore.errors import CompactedError, CorruptionError, ProjectionError
-from eventstore.judgement import contradiction
 from eventstore.log.cursor import RecordCursor
+from eventstore.recovery import replay
+from eventstore.recovery.decide import contradiction
 from eventstore.reports import RebuiltProjection
 
 if TYPE_CHECKING:
