@@ -15,7 +15,6 @@ from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from eventstore.compaction import compact
 from eventstore.directory.contents import (
     full_disk_is_told,
     require_made,
@@ -37,6 +36,7 @@ from eventstore.locks import Latch
 from eventstore.log.interface import Head
 from eventstore.log.spares import SpareKeeper
 from eventstore.log.writer import LogWriter, Segment, Ticket
+from eventstore.maintenance.compaction import compact
 from eventstore.recovery.decide import decide
 from eventstore.recovery.execute import execute
 from eventstore.recovery.scan import Replay, scan_store

@@ -36,7 +36,7 @@ from eventstore.files.paths import absolute
 from eventstore.follower import FollowerLog
 from eventstore.format.codec import checked_metadata
 from eventstore.locks import checked_timeout, refuse_reentry
-from eventstore.maintenance import Maintenance
+from eventstore.maintenance.background import Maintenance
 from eventstore.options import StoreOptions
 from eventstore.projection import Projection, checked_projections
 from eventstore.recovery.loading import LeftOut, Loading

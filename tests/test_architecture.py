@@ -32,7 +32,7 @@ LAYERS = [
     },
     {"log", "tables"},
     {
-        *("recovery", "maintenance", "backend", "compaction", "history"),
+        *("recovery", "maintenance", "backend", "history"),
         *("store_files", "file_log", "follower", "writer_lock"),
     },
     {"verify", "transaction"},

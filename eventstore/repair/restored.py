@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from eventstore.compaction import compact
 from eventstore.errors import CorruptionError
 from eventstore.files.content import read_file, write_file
 from eventstore.files.paths import join
@@ -25,6 +24,7 @@ from eventstore.format.segment import (
     pack_segment_header,
 )
 from eventstore.log.writer import draw_mark
+from eventstore.maintenance.compaction import compact
 from eventstore.options import BATCH_BYTES_DEFAULT, Retention
 from eventstore.repair.chains import frame_again, records_of
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 from engine_support import SMALL, add, checkpoints, open_store, segments
 
-from eventstore import CorruptionError, Retention, compaction
+from eventstore import CorruptionError, Retention
 from eventstore.format.checkpoint import footer_bytes, pack_footer, unpack_footer
 from eventstore.log.segments import compress
+from eventstore.maintenance import compaction
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -37,8 +37,8 @@ from eventstore import (
     TableSpec,
     verify_store,
 )
-from eventstore.compaction import Plan, plan
 from eventstore.format.names import parse_checkpoint_name, parse_segment_name
+from eventstore.maintenance.compaction import Plan, plan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

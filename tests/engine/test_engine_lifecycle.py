@@ -373,7 +373,7 @@ def test_closed_and_forgotten_store_leaves_no_open_files(tmp_path: Path) -> None
 @pytest.fixture
 def eager(monkeypatch: pytest.MonkeyPatch) -> StoreOptions:
     """Options under which background maintenance has something to do all the time."""
-    monkeypatch.setattr("eventstore.maintenance._LOOK_SECONDS", 0.01)
+    monkeypatch.setattr("eventstore.maintenance.background._LOOK_SECONDS", 0.01)
     return StoreOptions(segment_bytes=4096, checkpoint_after_batches=5)
 
 

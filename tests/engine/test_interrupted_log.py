@@ -18,9 +18,9 @@ import pytest
 from engine_support import HookedFileSystem, add, balance, open_store
 from stopping import Stopper, ticking
 
-import eventstore.compaction
 import eventstore.log.spares
 import eventstore.log.writer
+import eventstore.maintenance.compaction
 import eventstore.tables.checkpoint
 import eventstore.tables.state
 import eventstore.tables.table
@@ -40,7 +40,7 @@ MODULES = [
     eventstore.log.writer,
     eventstore.log.spares,
     eventstore.tables.checkpoint,
-    eventstore.compaction,
+    eventstore.maintenance.compaction,
     eventstore.tables.state,
     eventstore.tables.table,
     eventstore.tables.version,

@@ -10,7 +10,8 @@ import pytest
 from engine_support import SMALL, add, balance, checkpoints, flip, open_store
 from ledger import TOTALS, Ledger, Totals
 
-from eventstore import EventStore, ProjectionError, Retention, maintenance
+from eventstore import EventStore, ProjectionError, Retention
+from eventstore.maintenance import background as maintenance
 
 if TYPE_CHECKING:
     from pathlib import Path

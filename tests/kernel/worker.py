@@ -25,7 +25,7 @@ from kernel.workload import (
     write_batch,
 )
 
-import eventstore.maintenance
+import eventstore.maintenance.background
 from eventstore import (
     CompactedError,
     NotAStoreError,
@@ -206,7 +206,7 @@ def main() -> None:
     arguments = parser.parse_args()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     # Background maintenance looks once a second, but a round does not last as long.
-    eventstore.maintenance._LOOK_SECONDS = 0.02
+    eventstore.maintenance.background._LOOK_SECONDS = 0.02
     worker = Worker(arguments)
     roles = {
         "write": worker.write,

@@ -1,0 +1,1 @@
+"""Policy and retention: checkpoints in the background, and the compaction that follows."""
