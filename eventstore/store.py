@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from eventstore import history
 from eventstore.arguments import checked_flag, checked_int, checked_whole, excerpt
+from eventstore.backend.file_log import open_file_log, open_held_log
+from eventstore.backend.follower import FollowerLog
 from eventstore.directory.making import making
 from eventstore.errors import (
     CompactedError,
@@ -30,10 +32,8 @@ from eventstore.errors import (
     WriterBusyError,
 )
 from eventstore.event import Metadata
-from eventstore.file_log import open_file_log, open_held_log
 from eventstore.files.local import local_file_system
 from eventstore.files.paths import absolute
-from eventstore.follower import FollowerLog
 from eventstore.format.codec import checked_metadata
 from eventstore.locks import checked_timeout, refuse_reentry
 from eventstore.maintenance.background import Maintenance
@@ -53,8 +53,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from eventstore.backend.file_log import FileLog
     from eventstore.event import Batch
-    from eventstore.file_log import FileLog
     from eventstore.files.interface import FileSystem
     from eventstore.log.interface import Log
     from eventstore.reports import CompactionReport, RecoveryReport

@@ -1,7 +1,7 @@
 """The seam between the engine and a log.
 
 The engine needs little of a log: append a batch at an expected revision, make it durable, read
-from a revision on, store and fetch checkpoints. The file log (`eventstore.file_log`) is the
+from a revision on, store and fetch checkpoints. The file log (`eventstore.backend.file_log`) is the
 embedded default. A log replicated by an existing distributed engine can stand in its place: the
 expected revision is then what fences off a writer that has lost its turn. Everything after the
 open goes through the seam; how a log is opened, and what `verify` reads, is each log's own.

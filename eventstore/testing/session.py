@@ -16,8 +16,8 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from eventstore.backend.file_log import FileLog
 from eventstore.errors import StorageFullError
-from eventstore.file_log import FileLog
 from eventstore.options import StoreOptions
 from eventstore.store import EventStore
 from eventstore.testing.notes import Given, Issued, Notes, Opened, Promised

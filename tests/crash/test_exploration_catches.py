@@ -17,7 +17,7 @@ from crash_support import (
 )
 
 from eventstore import EventStore, Projection, TableSpec
-from eventstore.file_log import FileLog
+from eventstore.backend.file_log import FileLog
 from eventstore.files.paths import join
 from eventstore.format.durable import pack_durable
 from eventstore.format.names import DIRECTORY_NAMES

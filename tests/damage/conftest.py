@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from eventstore import follower
+from eventstore.backend import follower
 from eventstore.recovery import scan as survey
 
 if TYPE_CHECKING:

@@ -33,7 +33,7 @@ from eventstore.testing import SimulatedFileSystem
 
 if TYPE_CHECKING:
     from eventstore import EventStore
-    from eventstore.file_log import FileLog
+    from eventstore.backend.file_log import FileLog
     from eventstore.log.interface import Appended
 
 MODULES = [

@@ -15,6 +15,7 @@ from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
+from eventstore.backend.reading import StoreFiles
 from eventstore.directory.contents import (
     full_disk_is_told,
     require_made,
@@ -40,7 +41,6 @@ from eventstore.maintenance.compaction import compact
 from eventstore.recovery.decide import decide
 from eventstore.recovery.execute import execute
 from eventstore.recovery.scan import Replay, scan_store
-from eventstore.store_files import StoreFiles
 from eventstore.tables.checkpoint import Checkpoint, CheckpointContent, write_checkpoint
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from eventstore.backend.reading import StoreFiles
 from eventstore.directory.contents import being_made, require_made, require_store
 from eventstore.errors import (
     CompactedError,
@@ -33,7 +34,6 @@ from eventstore.recovery.decide import decide
 from eventstore.recovery.replay import decode_record, replay_record, stale_projections, start_state
 from eventstore.recovery.scan import scan_store
 from eventstore.reports import RecoveryReport, Verdict
-from eventstore.store_files import StoreFiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
