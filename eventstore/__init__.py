@@ -30,11 +30,12 @@ from eventstore.errors import (
 )
 from eventstore.event import Batch, Event, Metadata
 from eventstore.files.interface import FileSystem
+from eventstore.integrity.detached import DetachedBatches
+from eventstore.integrity.repair import LostRevisions, RepairReport, repair_store
+from eventstore.integrity.salvage import Damage
+from eventstore.integrity.verify import VerifyReport, verify_store
 from eventstore.options import Retention, StoreOptions
 from eventstore.projection import Projection, ReadableTable, TableSpec, WritableTable
-from eventstore.repair.detached import DetachedBatches
-from eventstore.repair.repair import LostRevisions, RepairReport, repair_store
-from eventstore.repair.salvage import Damage
 from eventstore.reports import (
     CompactionReport,
     Problem,
@@ -45,7 +46,6 @@ from eventstore.reports import (
 )
 from eventstore.store import EventStore
 from eventstore.transaction import ReadTransaction, Receipt, WriteTransaction
-from eventstore.verify import VerifyReport, verify_store
 
 __all__ = [
     "Batch",

@@ -35,6 +35,7 @@ from eventstore.event import Metadata
 from eventstore.files.local import local_file_system
 from eventstore.files.paths import absolute
 from eventstore.format.codec import checked_metadata
+from eventstore.integrity.verify import VerifyReport, verify_files
 from eventstore.locks import checked_timeout, refuse_reentry
 from eventstore.maintenance.background import Maintenance
 from eventstore.options import StoreOptions
@@ -43,7 +44,6 @@ from eventstore.recovery.loading import LeftOut, Loading
 from eventstore.tables.checkpoint import CheckpointContent, TableName
 from eventstore.tables.view import View
 from eventstore.transaction import ReadTransaction, Receipt, WriteTransaction
-from eventstore.verify import VerifyReport, verify_files
 from eventstore.writer_lock import StoreTurn, WriterLock
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ from damage_support import (
 )
 
 from eventstore import CorruptionError, EventStore
-from eventstore.verify import verify_store
+from eventstore.integrity.verify import verify_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -32,7 +32,7 @@ from eventstore import (
     repair_store,
 )
 from eventstore.format.segment import RECORD_ALIGNMENT_BYTES
-from eventstore.verify import verify_store
+from eventstore.integrity.verify import verify_store
 
 if TYPE_CHECKING:
     from eventstore.testing.simulated import SimulatedFileSystem

@@ -2,9 +2,9 @@
 
 It is the table in FORMAT.md, "Recovery", case for case, and the only one: an open carries the
 decision out (`eventstore.recovery.execute`), a follower shows or refuses what it judges
-(`eventstore.backend.follower` ), a verification reports it (`eventstore.verify`). Nothing here
-reads, writes or raises. Newer formats are not judged: whoever meets one raises `FormatVersionError`
-there and then.
+(`eventstore.backend.follower` ), a verification reports it (`eventstore.integrity.verify`). Nothing
+here reads, writes or raises. Newer formats are not judged: whoever meets one raises
+`FormatVersionError` there and then.
 
 The line between a torn tail and corruption: bytes that are no valid record may be cut if no
 acknowledged batch can be in them. A batch is acknowledged only after a sync, and what had been

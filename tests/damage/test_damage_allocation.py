@@ -25,9 +25,9 @@ from damage_support import (
 )
 
 from eventstore import CorruptionError, EventStore, StoreOptions
+from eventstore.integrity.verify import verify_store
 from eventstore.log import segments
 from eventstore.log.segments import MemoryFile, UnpackedFile, compress, inflated
-from eventstore.verify import verify_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable

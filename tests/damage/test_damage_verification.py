@@ -22,7 +22,7 @@ from damage_support import (
     without_archive,
 )
 
-from eventstore.verify import VerifyReport, verify_store
+from eventstore.integrity.verify import VerifyReport, verify_store
 
 if TYPE_CHECKING:
     from pathlib import Path

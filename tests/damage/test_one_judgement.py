@@ -25,9 +25,9 @@ from damage_support import (
 
 from eventstore import CorruptionError, Event, EventStore, NotAStoreError, Verdict
 from eventstore.format.durable import pack_durable
+from eventstore.integrity.verify import VerifyReport, verify_store
 from eventstore.log.segments import compress
 from eventstore.testing.simulated import SimulatedFileSystem
-from eventstore.verify import VerifyReport, verify_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -23,7 +23,7 @@ from engine_support import HookedFileSystem
 
 from eventstore import NotAStoreError, repair_store, verify_store
 from eventstore import store as store_module
-from eventstore.repair import repair as repair_module
+from eventstore.integrity import repair as repair_module
 from projections.snapshots import AlreadyExistsError, Kind, MetaStore, SnapshotsProjection
 from projections.snapshots.importer import import_containerd
 

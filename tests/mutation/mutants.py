@@ -38,7 +38,7 @@ TRANSACTION = "eventstore/transaction.py"
 FILE_SYSTEM = "eventstore/files/local.py"
 CURSOR = "eventstore/log/cursor.py"
 STORE = "eventstore/store.py"
-VERIFY = "eventstore/verify.py"
+VERIFY = "eventstore/integrity/verify.py"
 FOLLOWER = "eventstore/backend/follower.py"
 FILE_LOG = "eventstore/backend/file_log.py"
 HELD = "eventstore/files/guarded.py"
@@ -169,31 +169,31 @@ MUTANTS = (
     ),
     Mutant(
         "no sync of the detached batches",
-        "eventstore/repair/detached.py",
+        "eventstore/integrity/detached.py",
         "        file.sync()\n",
         "",
     ),
     Mutant(
         "no sync of the name of the detached batches",
-        "eventstore/repair/detached.py",
+        "eventstore/integrity/detached.py",
         "    target.sync_directory(parent(file.path))\n",
         "",
     ),
     Mutant(
         "batches that are kept are detached as well",
-        "eventstore/repair/detached.py",
+        "eventstore/integrity/detached.py",
         "            if record.digest not in known:\n",
         "            if True:\n",
     ),
     Mutant(
         "a repair keeps a checkpoint that its log contradicts",
-        "eventstore/repair/repair.py",
+        "eventstore/integrity/repair.py",
         "    if reasons:\n",
         "    if False:\n",
     ),
     Mutant(
         "no sync of a repaired segment",
-        "eventstore/repair/restored.py",
+        "eventstore/integrity/rebuild.py",
         "        self.file.sync()\n",
         "",
     ),

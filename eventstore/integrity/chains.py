@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from eventstore.files.interface import FileSystem
-    from eventstore.repair.salvage import Base
+    from eventstore.integrity.salvage import Base
 
 
 class Piece(NamedTuple):

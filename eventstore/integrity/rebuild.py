@@ -23,18 +23,18 @@ from eventstore.format.segment import (
     SegmentHeader,
     pack_segment_header,
 )
+from eventstore.integrity.chains import frame_again, records_of
 from eventstore.log.writer import draw_mark
 from eventstore.maintenance.compaction import compact
 from eventstore.options import BATCH_BYTES_DEFAULT, Retention
-from eventstore.repair.chains import frame_again, records_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from eventstore.files.interface import FileSystem
+    from eventstore.integrity.chains import Chain, Piece
+    from eventstore.integrity.salvage import Base
     from eventstore.log.reader import Record
-    from eventstore.repair.chains import Chain, Piece
-    from eventstore.repair.salvage import Base
 
 
 class Choice(NamedTuple):

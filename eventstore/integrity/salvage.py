@@ -1,7 +1,7 @@
 """Salvage: everything in a damaged store that still holds by its own checksums. Reads only.
 
 Of the log that is the *runs* of each segment (`eventstore.log.stretches`), archived ones included,
-which `eventstore.repair.chains` joins. A state can start at a *base*: a valid checkpoint, or the
+which `eventstore.integrity.chains` joins. A state can start at a *base*: a valid checkpoint, or the
 empty state at revision 0. Everything that was not usable is listed as damage.
 """
 

@@ -4,12 +4,12 @@ The damaged store is only read. What is kept is copied as it is, the same revisi
 digests and store id, so that receipts for it still hold; the old store must be retired, since
 two with one identity would part ways.
 
-Batches are never applied over a gap. So a state comes from a chain of records together with a
-base (`eventstore.repair.salvage`): the chain from revision 1 on, or from a checkpoint on, up to the
+Batches are never applied over a gap. So a state comes from a chain of records together with a base
+(`eventstore.integrity.salvage`): the chain from revision 1 on, or from a checkpoint on, up to the
 next damage. Of all these the one that reaches the highest revision is chosen, and of several the
 one with the longest history. Whatever is not in it is reported: revisions and bytes. The batches
 that could be read although there is no place for them in the new store are written beside it
-(`eventstore.repair.detached`).
+(`eventstore.integrity.detached`).
 
 Where the log is complete from revision 1 on, it is right and a checkpoint that differs from its
 replay is wrong: that is left out. Where it is not, nothing says which of the two is right, and the
@@ -33,22 +33,22 @@ from eventstore.files.local import local_file_system
 from eventstore.files.paths import absolute, join, resolved
 from eventstore.format.durable import DURABLE_BYTES
 from eventstore.format.names import CHECKPOINTS_NAME, DIRECTORY_NAMES, DURABLE_NAME, checkpoint_name
+from eventstore.integrity.chains import ChainBuilder
+from eventstore.integrity.detached import DetachedBatches, write_detached
+from eventstore.integrity.readable import ReadableFileSystem
+from eventstore.integrity.rebuild import Choice, write_store
+from eventstore.integrity.salvage import Base, Damage, Findings, salvage
+from eventstore.integrity.verify import verify_files
 from eventstore.options import StoreOptions
 from eventstore.projection import checked_projections
-from eventstore.repair.chains import ChainBuilder
-from eventstore.repair.detached import DetachedBatches, write_detached
-from eventstore.repair.readable import ReadableFileSystem
-from eventstore.repair.restored import Choice, write_store
-from eventstore.repair.salvage import Base, Damage, Findings, salvage
-from eventstore.verify import verify_files
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterator, Sequence
 
     from eventstore.files.interface import FileSystem
+    from eventstore.integrity.chains import Chain
     from eventstore.projection import Projection
-    from eventstore.repair.chains import Chain
 
 
 class LostRevisions(NamedTuple):

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from eventstore.directory.making import create_beside
 from eventstore.files.paths import parent
+from eventstore.integrity.chains import Piece, records_of
 from eventstore.recovery.replay import decode_record
-from eventstore.repair.chains import Piece, records_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from eventstore.event import Batch
     from eventstore.files.guarded import GuardedFileSystem
     from eventstore.files.interface import FileSystem
+    from eventstore.integrity.chains import Chain
     from eventstore.log.reader import Record
     from eventstore.log.stretches import Stretch
-    from eventstore.repair.chains import Chain
 
 _BUFFER_BYTES = 1024 * 1024
 

@@ -1,0 +1,1 @@
+"""Reading everything, and making anew: verification, and repair into a new store."""
