@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from eventstore import history
 from eventstore.arguments import checked_flag, checked_int, checked_whole, excerpt
-from eventstore.backend.file_log import open_file_log, open_held_log
+from eventstore.backend.file_log import open_file_log, open_guarded_log
 from eventstore.backend.follower import FollowerLog
 from eventstore.directory.making import making
 from eventstore.errors import (
@@ -224,7 +224,7 @@ class EventStore:
             lock_timeout_seconds=checked_timeout(lock_timeout, "lock_timeout"),
         ) as held:
             loading = Loading(held, directory, known)
-            log = open_held_log(held, directory, options, loading.start, ends_hold=False)
+            log = open_guarded_log(held, directory, options, loading.start, ends_hold=False)
             with cls._loaded(directory, log, loading, known, options) as store:
                 yield store
 

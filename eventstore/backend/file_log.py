@@ -71,7 +71,7 @@ class FileLog:
         *,
         ends_hold: bool,
     ) -> None:
-        """Use `open_file_log` or `open_held_log`."""
+        """Use `open_file_log` or `open_guarded_log`."""
         segment, end, self.recovery = recovered
         self.store_id = segment.header.store_id
         self._file_system = file_system
@@ -302,23 +302,23 @@ def open_file_log(
     """
     require = partial(_require_place, path=path, options=options)
     with full_disk_is_told(path, "free some space and open the store again"):
-        held = hold_fit(file_system, path, options, lock_timeout_seconds, require)
+        guarded = hold_fit(file_system, path, options, lock_timeout_seconds, require)
         try:
-            require_made(held, path, is_held=True)
-            require_no_directory_among_temporaries(held, path)
-            return open_held_log(held, path, options, replay, ends_hold=True)
+            require_made(guarded, path, is_held=True)
+            require_no_directory_among_temporaries(guarded, path)
+            return open_guarded_log(guarded, path, options, replay, ends_hold=True)
         except BaseException:
-            held.release()
+            guarded.release()
             raise
 
 
-def open_held_log(
-    held: GuardedFileSystem, path: str, options: StoreOptions, replay: Replay, *, ends_hold: bool
+def open_guarded_log(
+    guarded: GuardedFileSystem, path: str, options: StoreOptions, replay: Replay, *, ends_hold: bool
 ) -> FileLog:
     """Recover and open the log in a directory, or make one there, for who holds it.
 
     Args:
-        held: the file system as the holder of the lock sees it.
+        guarded: the file system as the holder of the lock sees it.
         path: of the store.
         options: of the store.
         replay: given the checkpoint, returns what takes each record after it.
@@ -328,10 +328,10 @@ def open_held_log(
         CorruptionError, FormatVersionError, StorageFullError: as of `open_file_log`.
     """
     started = time.monotonic()
-    survey = scan_store(held, path, replay)
-    recovered = execute(held, survey, decide(survey.found), options)
+    scanned = scan_store(guarded, path, replay)
+    recovered = execute(guarded, scanned, decide(scanned.found), options)
     try:
-        log = FileLog(held, path, options, recovered, ends_hold=ends_hold)
+        log = FileLog(guarded, path, options, recovered, ends_hold=ends_hold)
     except BaseException:
         recovered[0].file.close()
         raise

@@ -209,14 +209,14 @@ class FollowerLog:
             state.append(start_state(self._projections, checkpoint))
             return lambda record: replay_record(state[0], record)
 
-        survey = scan_store(self._file_system, self._path, replay, take_beyond=decode_record)
-        decision = decide(survey.found)
+        scanned = scan_store(self._file_system, self._path, replay, take_beyond=decode_record)
+        decision = decide(scanned.found)
         if decision.problem is not None:
             raise CorruptionError(*decision.problem)
-        if survey.found.tail is None:
+        if scanned.found.tail is None:
             raise being_made(self._path)
-        report = _report(survey, state[0].durable.revision)
-        return state[0], survey.found.tail.header.store_id, report
+        report = _report(scanned, state[0].durable.revision)
+        return state[0], scanned.found.tail.header.store_id, report
 
     def _bound(self) -> int:
         """Return the revision that the `durable` file states; 0 if it says nothing.
@@ -343,11 +343,11 @@ def _read_only(path: str) -> ReadOnlyStoreError:
     )
 
 
-def _report(survey: ScanResult, revision: int) -> RecoveryReport:
+def _report(scanned: ScanResult, revision: int) -> RecoveryReport:
     return RecoveryReport(
         verdict=Verdict.CLEAN,
         revision=revision,
-        checkpoint_revision=survey.checkpoint.revision if survey.checkpoint else 0,
-        replayed_batches=survey.replayed_batches,
-        damaged_checkpoints=survey.damaged_checkpoints,
+        checkpoint_revision=scanned.checkpoint.revision if scanned.checkpoint else 0,
+        replayed_batches=scanned.replayed_batches,
+        damaged_checkpoints=scanned.damaged_checkpoints,
     )

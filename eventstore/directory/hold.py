@@ -55,12 +55,12 @@ def hold_fit(
     # lock. A making that fails may remove its directory meanwhile.
     with suppress(FileNotFoundError):
         require(file_system)
-    held = hold(file_system, path, timeout_seconds)
+    guarded = hold(file_system, path, timeout_seconds)
     try:
-        require(held)
-        return held
+        require(guarded)
+        return guarded
     except BaseException:
-        held.release()
+        guarded.release()
         raise
 
 

@@ -126,26 +126,26 @@ def making(
     """
     require = partial(_require_free, path=path, options=options)
     with full_disk_is_told(path, "free some space and do it again"):
-        held = hold_fit(file_system, path, options, lock_timeout_seconds, require)
+        guarded = hold_fit(file_system, path, options, lock_timeout_seconds, require)
         try:
             try:
                 # While the mark that an earlier making has left still says what is its own.
-                _clear_beside(held, path)
-                _mark(held, path, purpose)
-                _clear(held, path)
-                sync_names_above(held, path)
-                yield held
+                _clear_beside(guarded, path)
+                _mark(guarded, path, purpose)
+                _clear(guarded, path)
+                sync_names_above(guarded, path)
+                yield guarded
             except BaseException:
                 # The error that led here is the news, and the mark tells of what is left.
                 with contextlib.suppress(OSError):
-                    _undo(held, path)
+                    _undo(guarded, path)
                 raise
-            _remove_mark(held, path)
+            _remove_mark(guarded, path)
         finally:
-            held.release()
+            guarded.release()
 
 
-def create_beside(held: GuardedFileSystem, path: str) -> File:
+def create_beside(guarded: GuardedFileSystem, path: str) -> File:
     """Create the file next to a store that is being made, `format.beside`, as a part of its making.
 
     Whoever undoes or repeats the making removes it. What somebody else has put there stays.
@@ -154,14 +154,14 @@ def create_beside(held: GuardedFileSystem, path: str) -> File:
         StoreExistsError: something is there.
     """
     beside = beside_path(path)
-    require_nothing_beside(held, path)
-    mark = held.open(join(path, MAKING_NAME), writable=True)
+    require_nothing_beside(guarded, path)
+    mark = guarded.open(join(path, MAKING_NAME), writable=True)
     try:
         mark_bytes = mark.size_bytes()
         mark.write(mark_bytes, _claim(beside))
         mark.sync()
         try:
-            return held.create(beside)
+            return guarded.create(beside)
         except FileExistsError:
             mark.truncate(mark_bytes)
             mark.sync()
@@ -188,15 +188,15 @@ def _claim(beside: str) -> bytes:
     return b"beside: " + json.dumps(beside).encode() + b"\n"
 
 
-def _clear_beside(held: GuardedFileSystem, path: str) -> None:
+def _clear_beside(guarded: GuardedFileSystem, path: str) -> None:
     """Remove the file next to the store if the mark names it; return once that is durable."""
     mark, beside = join(path, MAKING_NAME), beside_path(path)
-    if not held.exists(beside) or not held.exists(mark) or held.is_directory(beside):
+    if not guarded.exists(beside) or not guarded.exists(mark) or guarded.is_directory(beside):
         return
-    lines = read_file(held, mark, _MARK_BYTES_MAX).splitlines(keepends=True)
+    lines = read_file(guarded, mark, _MARK_BYTES_MAX).splitlines(keepends=True)
     if _claim(beside) in lines[1:]:
-        held.remove(beside)
-        held.sync_directory(parent(beside))
+        guarded.remove(beside)
+        guarded.sync_directory(parent(beside))
 
 
 def _require_free(file_system: FileSystem, path: str, options: StoreOptions) -> None:
@@ -230,10 +230,10 @@ def _entries(file_system: FileSystem, path: str) -> Iterator[_Entry]:
             yield _Entry(name, inner, not file_system.is_directory(join(entry, inner)))
 
 
-def _mark(held: GuardedFileSystem, path: str, purpose: str) -> None:
+def _mark(guarded: GuardedFileSystem, path: str, purpose: str) -> None:
     """Write the mark, durably; one that is there already is written over, and never away."""
     mark = join(path, MAKING_NAME)
-    file = held.open(mark, writable=True) if held.exists(mark) else held.create(mark)
+    file = guarded.open(mark, writable=True) if guarded.exists(mark) else guarded.create(mark)
     try:
         file.truncate(0)
         line = "".join(character if character.isprintable() else "?" for character in purpose)
@@ -241,36 +241,36 @@ def _mark(held: GuardedFileSystem, path: str, purpose: str) -> None:
         file.sync()
     finally:
         file.close()
-    held.sync_directory(path)
+    guarded.sync_directory(path)
 
 
-def _clear(held: GuardedFileSystem, path: str) -> None:
+def _clear(guarded: GuardedFileSystem, path: str) -> None:
     """Remove what a making has written, beside its mark; return once that is durable."""
-    for entry in [*_entries(held, path)]:
+    for entry in [*_entries(guarded, path)]:
         if entry.is_made:
-            held.remove(join(path, entry.directory, entry.name))
+            guarded.remove(join(path, entry.directory, entry.name))
     for name in DIRECTORY_NAMES:
         directory = join(path, name)
-        if held.is_directory(directory):
-            held.sync_directory(directory)
-            if not held.list_directory(directory):
-                held.remove_directory(directory)
-    held.sync_directory(path)
+        if guarded.is_directory(directory):
+            guarded.sync_directory(directory)
+            if not guarded.list_directory(directory):
+                guarded.remove_directory(directory)
+    guarded.sync_directory(path)
 
 
-def _undo(held: GuardedFileSystem, path: str) -> None:
+def _undo(guarded: GuardedFileSystem, path: str) -> None:
     """Leave the place as it was found."""
-    _clear_beside(held, path)
-    _clear(held, path)
-    _remove_mark(held, path)
-    if held.made_root and held.list_directory(path) == [LOCK_NAME]:
+    _clear_beside(guarded, path)
+    _clear(guarded, path)
+    _remove_mark(guarded, path)
+    if guarded.made_root and guarded.list_directory(path) == [LOCK_NAME]:
         # Under both locks, the one on the directory included: who waits for it finds it gone.
-        held.remove(join(path, LOCK_NAME))
-        held.remove_directory(path)
+        guarded.remove(join(path, LOCK_NAME))
+        guarded.remove_directory(path)
 
 
-def _remove_mark(held: GuardedFileSystem, path: str) -> None:
+def _remove_mark(guarded: GuardedFileSystem, path: str) -> None:
     mark = join(path, MAKING_NAME)
-    if held.exists(mark):
-        held.remove(mark)
-    held.sync_directory(path)
+    if guarded.exists(mark):
+        guarded.remove(mark)
+    guarded.sync_directory(path)

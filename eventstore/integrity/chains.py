@@ -1,7 +1,7 @@
 """Joining what was salvaged of a log to chains, by the digests.
 
-Runs are joined where the digest at the end of one is what the next one continues, so records of
-two histories never get into one chain. Where two files hold the same records, as when compaction
+Stretches are joined where the digest at the end of one is what the next one continues, so records
+of two histories never get into one chain. Where two files hold the same records, as when compaction
 was cut short, a chain goes on in the one when the other ends.
 """
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 
 class Piece(NamedTuple):
-    """The part of a run that is in a chain: all records from a position on."""
+    """The part of a stretch that is in a chain: all records from a position on."""
 
-    run: Stretch
+    stretch: Stretch
     entry: Position
 
 
@@ -50,30 +50,32 @@ def records_of(file_system: FileSystem, piece: Piece) -> Iterator[Record]:
     Raises:
         CorruptionError: they can't be read any more.
     """
-    run, entry = piece
-    file, _ = open_readable_part(file_system, run.source)
+    stretch, entry = piece
+    file, _ = open_readable_part(file_system, stretch.source)
     revision = entry.revision
     try:
-        records: Iterable[Record] = SegmentScanner(file, run.header, entry)
-        if run.start.digest == UNKNOWN:
-            record = read_record(file, run.header, run.start.offset_bytes)
+        records: Iterable[Record] = SegmentScanner(file, stretch.header, entry)
+        if stretch.start.digest == UNKNOWN:
+            record = read_record(file, stretch.header, stretch.start.offset_bytes)
             records = () if record is None else (record,)
         for record in records:
-            if record.revision != revision + 1 or record.revision > run.end.revision:
+            if record.revision != revision + 1 or record.revision > stretch.end.revision:
                 break
             revision = record.revision
             yield record
     finally:
         file.close()
-    if revision != run.end.revision:
+    if revision != stretch.end.revision:
         raise CorruptionError(
-            run.source.path, entry.offset_bytes, "what was read before can't be read again"
+            stretch.source.path, entry.offset_bytes, "what was read before can't be read again"
         )
 
 
-def enter(file_system: FileSystem, run: Stretch, revision: int, digest: bytes) -> Position | None:
-    """Return the position in a run behind a revision, if it has that digest there."""
-    start, end = run.start, run.end
+def enter(
+    file_system: FileSystem, stretch: Stretch, revision: int, digest: bytes
+) -> Position | None:
+    """Return the position in a stretch behind a revision, if it has that digest there."""
+    start, end = stretch.start, stretch.end
     if revision == end.revision:
         return end if end.digest == digest else None
     if revision == start.revision and start.digest != UNKNOWN:
@@ -81,12 +83,12 @@ def enter(file_system: FileSystem, run: Stretch, revision: int, digest: bytes) -
     if not start.revision <= revision < end.revision:
         return None
     if start.digest == UNKNOWN:
-        [record] = records_of(file_system, Piece(run, start))
-        _, stated = frame_again(record, digest, run.header.framing)
+        [record] = records_of(file_system, Piece(stretch, start))
+        _, stated = frame_again(record, digest, stretch.header.framing)
         return start._replace(digest=digest) if stated == record.digest else None
-    file, _ = open_readable_part(file_system, run.source)
+    file, _ = open_readable_part(file_system, stretch.source)
     try:
-        scanner = SegmentScanner(file, run.header, start)
+        scanner = SegmentScanner(file, stretch.header, start)
         for record in scanner:
             if record.revision == revision:
                 return scanner.position if record.digest == digest else None
@@ -111,28 +113,32 @@ def frame_again(record: Record, previous_digest: bytes, framing: Framing) -> tup
 
 
 class ChainBuilder:
-    """Joins runs to chains."""
+    """Joins stretches to chains."""
 
-    def __init__(self, file_system: FileSystem, runs: list[Stretch]) -> None:
+    def __init__(self, file_system: FileSystem, stretches: list[Stretch]) -> None:
         self._file_system = file_system
         # Of two that start together the longer one first: it may be a whole copy of the other.
         self._runs = sorted(
-            runs,
-            key=lambda run: (run.start.revision, -run.end.revision, run.source.is_archived),
+            stretches,
+            key=lambda stretch: (
+                stretch.start.revision,
+                -stretch.end.revision,
+                stretch.source.is_archived,
+            ),
         )
 
     def chains(self) -> list[Chain]:
-        """Return every chain that starts with a run and is not the end of another chain.
+        """Return every chain that starts with a stretch and is not the end of another chain.
 
-        An empty run counts: the header of its segment says what the next record continues.
+        An empty stretch counts: the header of its segment says what the next record continues.
         """
         found: list[Chain] = []
         used: set[Stretch] = set()
-        for run in self._runs:
-            if run not in used and run.start.digest != UNKNOWN:
-                pieces = self._following(run.start.revision, run.start.digest)
-                used.update(piece.run for piece in pieces)
-                found.append(_chain(run.start.revision, pieces))
+        for stretch in self._runs:
+            if stretch not in used and stretch.start.digest != UNKNOWN:
+                pieces = self._following(stretch.start.revision, stretch.start.digest)
+                used.update(piece.stretch for piece in pieces)
+                found.append(_chain(stretch.start.revision, pieces))
         return [chain for chain in found if chain.pieces]
 
     def chain_from(self, base: Base) -> Chain:
@@ -142,26 +148,26 @@ class ChainBuilder:
     def holds(self, chain: Chain, base: Base) -> bool:
         """Say whether the revision of a base is in a chain, or just before it, by its digest."""
         for piece in chain.pieces:
-            if piece.entry.revision <= base.revision <= piece.run.end.revision:
-                return enter(self._file_system, piece.run, *base[:2]) is not None
+            if piece.entry.revision <= base.revision <= piece.stretch.end.revision:
+                return enter(self._file_system, piece.stretch, *base[:2]) is not None
         return False
 
     def _following(self, revision: int, digest: bytes) -> list[Piece]:
         pieces: list[Piece] = []
         while piece := self._next(revision, digest):
             pieces.append(piece)
-            revision, digest = piece.run.end.revision, piece.run.end.digest
+            revision, digest = piece.stretch.end.revision, piece.stretch.end.digest
         return pieces
 
     def _next(self, revision: int, digest: bytes) -> Piece | None:
         fitting = [r for r in self._runs if r.start.revision <= revision < r.end.revision]
-        for run in sorted(fitting, key=lambda run: -run.end.revision):
-            entry = enter(self._file_system, run, revision, digest)
+        for stretch in sorted(fitting, key=lambda stretch: -stretch.end.revision):
+            entry = enter(self._file_system, stretch, revision, digest)
             if entry is not None:
-                return Piece(run, entry)
+                return Piece(stretch, entry)
         return None
 
 
 def _chain(base_revision: int, pieces: list[Piece]) -> Chain:
-    last = pieces[-1].run.end.revision if pieces else base_revision
+    last = pieces[-1].stretch.end.revision if pieces else base_revision
     return Chain(base_revision + 1, last, tuple(pieces))

@@ -46,20 +46,20 @@ class DetachedBatches(NamedTuple):
 
 
 def write_detached(
-    source: FileSystem, target: GuardedFileSystem, path: str, runs: list[Stretch], chain: Chain
+    source: FileSystem, target: GuardedFileSystem, path: str, stretches: list[Stretch], chain: Chain
 ) -> DetachedBatches:
-    """Write every batch of the runs that is not in the chain, each once, and make them durable.
+    """Write every batch of the stretches that is not in the chain, once, and make them durable.
 
     Args:
         source: where the old store is.
         target: where the new store is being made; what is written belongs to its making.
         path: of the new store; the file goes beside it.
-        runs: all that can be read.
+        stretches: all that can be read.
         chain: what the new store holds.
 
-    Memory: the digests of what overlaps a run.
+    Memory: the digests of what overlaps a stretch.
     """
-    records = _detached_records(source, runs, chain)
+    records = _detached_records(source, stretches, chain)
     first = next(records, None)
     if first is None:
         return DetachedBatches(None, 0, ())
@@ -111,30 +111,35 @@ class _Ranges:
 
 
 def _detached_records(
-    file_system: FileSystem, runs: list[Stretch], chain: Chain
+    file_system: FileSystem, stretches: list[Stretch], chain: Chain
 ) -> Iterator[Record]:
-    """Yield the records that are not in the chain, each once, by the order of their runs."""
+    """Yield the records that are not in the chain, each once, by the order of their stretches."""
     accounted = list(chain.pieces)
-    whole = {piece.run for piece in chain.pieces if piece.entry == piece.run.start}
-    others = [run for run in runs if run not in whole]
-    for run in sorted(others, key=lambda run: (run.start.revision, run.end.revision)):
+    whole = {piece.stretch for piece in chain.pieces if piece.entry == piece.stretch.start}
+    others = [stretch for stretch in stretches if stretch not in whole]
+    for stretch in sorted(
+        others, key=lambda stretch: (stretch.start.revision, stretch.end.revision)
+    ):
         # What a chain enters in the middle, or a second copy of a segment, holds the same batches.
         known = {
             record.digest
             for piece in accounted
-            if _overlap(piece, run)
+            if _overlap(piece, stretch)
             for record in records_of(file_system, piece)
-            if run.start.revision < record.revision <= run.end.revision
+            if stretch.start.revision < record.revision <= stretch.end.revision
         }
-        piece = Piece(run, run.start)
+        piece = Piece(stretch, stretch.start)
         for record in records_of(file_system, piece):
             if record.digest not in known:
                 yield record
         accounted.append(piece)
 
 
-def _overlap(piece: Piece, run: Stretch) -> bool:
-    return piece.entry.revision < run.end.revision and run.start.revision < piece.run.end.revision
+def _overlap(piece: Piece, stretch: Stretch) -> bool:
+    return (
+        piece.entry.revision < stretch.end.revision
+        and stretch.start.revision < piece.stretch.end.revision
+    )
 
 
 def _line(batch: Batch) -> bytes:

@@ -97,10 +97,10 @@ def _copy_segments(
 ) -> None:
     """Write the records of a chain as segments, one or more for each stretch of a file."""
     segment: _Segment | None = None
-    predecessor_bytes = chain.pieces[0].run.header.predecessor_bytes
+    predecessor_bytes = chain.pieces[0].stretch.header.predecessor_bytes
     try:
         for stretch in _stretches(chain):
-            last = stretch[-1].run
+            last = stretch[-1].stretch
             for record, previous in _records(source, stretch):
                 is_first = record.revision == stretch[0].entry.revision + 1
                 if segment is None or is_first or not segment.takes(record.payload):
@@ -168,9 +168,9 @@ def _stretches(chain: Chain) -> Iterator[list[Piece]]:
     """Yield the pieces that come one after the other in the same file."""
     stretch = [chain.pieces[0]]
     for piece in chain.pieces[1:]:
-        last = stretch[-1].run
+        last = stretch[-1].stretch
         is_adjacent = piece.entry.offset_bytes == last.end.offset_bytes
-        if piece.run.source != last.source or not is_adjacent:
+        if piece.stretch.source != last.source or not is_adjacent:
             yield stretch
             stretch = []
         stretch.append(piece)

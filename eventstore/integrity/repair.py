@@ -142,16 +142,16 @@ def repair_store(
     source, target = absolute(path), absolute(output)
     require_remains(file_system, source)
     _require_apart(source, target)
-    with making(file_system, target, f"repair of {source}", options or StoreOptions()) as held:
-        require_nothing_beside(held, target)
+    with making(file_system, target, f"repair of {source}", options or StoreOptions()) as guarded:
+        require_nothing_beside(guarded, target)
         reading = ReadableFileSystem(file_system, source)
         before = _state_of_writer(reading, source)
         found = salvage(reading, source, on_batch)
         found.damage += reading.unreadable()
         choice = _choose(reading, found)
-        write_store(reading, held, target, found.store_id, choice)
-        found.damage += _require_sound(held, target, choice, known, source)
-        detached = write_detached(reading, held, target, found.runs, choice.chain)
+        write_store(reading, guarded, target, found.store_id, choice)
+        found.damage += _require_sound(guarded, target, choice, known, source)
+        detached = write_detached(reading, guarded, target, found.stretches, choice.chain)
         if _state_of_writer(reading, source) != before:
             raise StoreLockedError(
                 f"{source}: the store was written to while it was repaired: stop its writer, "
@@ -180,7 +180,7 @@ def _state_of_writer(file_system: FileSystem, path: str) -> object:
 
 def _choose(file_system: FileSystem, found: Findings) -> Choice:
     """Return what reaches the highest revision, and of several what has the longest history."""
-    builder = ChainBuilder(file_system, found.runs)
+    builder = ChainBuilder(file_system, found.stretches)
     choices = []
     # A second copy of a checkpoint, under another name, is no other base.
     distinct = {(base.revision, base.digest): base for base in reversed(found.bases)}

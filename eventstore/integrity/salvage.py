@@ -1,8 +1,8 @@
 """Salvage: everything in a damaged store that still holds by its own checksums. Reads only.
 
-Of the log that is the *runs* of each segment (`eventstore.log.stretches`), archived ones included,
-which `eventstore.integrity.chains` joins. A state can start at a *base*: a valid checkpoint, or the
-empty state at revision 0. Everything that was not usable is listed as damage.
+Of the log that is the *stretches* of each segment (`eventstore.log.stretches`), archived ones
+included, which `eventstore.integrity.chains` joins. A state can start at a *base*: a valid
+checkpoint, or the empty state at revision 0. Everything that was not usable is listed as damage.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Findings:
 
     Attributes:
         store_id: that most of its files state.
-        runs: everything of the log that can be read.
+        stretches: everything of the log that can be read.
         bases: where a state can start, in the order of their revisions.
         damage: everything that can't be used.
         oldest_revision: the first revision that is, or by its file's name was, in the log.
@@ -77,7 +77,7 @@ class Findings:
     """
 
     store_id: bytes
-    runs: list[Stretch] = field(default_factory=list)
+    stretches: list[Stretch] = field(default_factory=list)
     bases: list[Base] = field(default_factory=list)
     damage: list[Damage] = field(default_factory=list)
     oldest_revision: int = 0
@@ -98,7 +98,7 @@ def salvage(
         CorruptionError: not one file says which store it belongs to.
         FormatVersionError: a file has a newer format.
     """
-    return _Salvage(file_system, path, on_batch).run()
+    return _Salvage(file_system, path, on_batch).stretch()
 
 
 class _Salvage:
@@ -110,7 +110,7 @@ class _Salvage:
         self._on_batch = on_batch
         self._sources = [*list_archived(file_system, path), *list_segments(file_system, path)]
 
-    def run(self) -> Findings:
+    def stretch(self) -> Findings:
         checkpoints = list(self._checkpoints())
         self._found = Findings(self._identity([base_id for _, base_id in checkpoints]))
         found = self._found
@@ -185,9 +185,13 @@ class _Salvage:
         finally:
             file.close()
         found = self._found
-        found.runs += segment.runs
+        found.stretches += segment.stretches
         # A record that is not believed says nothing of how far the history went.
-        read = (run.end.revision for run in segment.runs if run.end.revision > run.start.revision)
+        read = (
+            stretch.end.revision
+            for stretch in segment.stretches
+            if stretch.end.revision > stretch.start.revision
+        )
         found.newest_revision = max(found.newest_revision, *read, 0)
         self._add_damage(source, problem, segment.gaps)
         first_revision = source.first_revision

@@ -1,12 +1,12 @@
-"""What can still be read of a damaged segment: runs of records, and the bytes between them.
+"""What can still be read of a damaged segment: stretches of records, and the bytes between them.
 
-A run is a stretch of records that stand one after the other and continue each other's digest. It
-ends at damage; behind that the next whole record is looked for. Such a record is a run of its
-own, since what it continues is lost: it counts once something is found that it continues.
+A stretch is a stretch of records that stand one after the other and continue each other's digest.
+It ends at damage; behind that the next whole record is looked for. Such a record is a stretch of
+its own, since what it continues is lost: it counts once something is found that it continues.
 
 Where it is not certain that a record was written at that place (`eventstore.log.search`), it is
 never believed: it may be part of another one's payload, made to continue a known digest. What
-continues it is a run all the same, which counts once its first digest is known from elsewhere.
+continues it is a stretch all the same, which counts once its first digest is known from elsewhere.
 """
 
 from __future__ import annotations
@@ -68,11 +68,11 @@ class Gap(NamedTuple):
 
 
 class SegmentStretches:
-    """Reads all runs of a segment.
+    """Reads all stretches of a segment.
 
     Attributes:
         header: the segment's own; None if it is damaged.
-        runs: in the order in which they stand; some may be empty.
+        stretches: in the order in which they stand; some may be empty.
         gaps: everything else that is not zero behind the last record.
     """
 
@@ -89,7 +89,7 @@ class SegmentStretches:
         Raises:
             FormatVersionError: the segment has a newer format.
         """
-        self.runs: list[Stretch] = []
+        self.stretches: list[Stretch] = []
         self.gaps: list[Gap] = []
         self.header: SegmentHeader | None = None
         self._source = source
@@ -102,7 +102,7 @@ class SegmentStretches:
             self.gaps.append(Gap(0, size_bytes, error.reason))
 
     def read(self, store_id: bytes) -> None:
-        """Find all runs and gaps; records of another store are none."""
+        """Find all stretches and gaps; records of another store are none."""
         header, is_framed = self.header, True
         if header is None:
             header, is_framed = self._stand_in(store_id)
@@ -129,7 +129,7 @@ class SegmentStretches:
             self._close_run(header, start, end)
             if is_certain:
                 before = Position(record.offset_bytes, record.revision - 1, UNKNOWN, 0)
-                self.runs.append(Stretch(self._source, header, before, after))
+                self.stretches.append(Stretch(self._source, header, before, after))
             start, end, refused = after, after, None
         self._close_run(header, start, end)
         size_bytes = end_of_content(self._file, end.offset_bytes) - end.offset_bytes
@@ -145,10 +145,10 @@ class SegmentStretches:
 
     def _close_run(self, header: SegmentHeader, start: Position, end: Position) -> None:
         if start.digest != UNKNOWN:
-            self.runs.append(Stretch(self._source, header, start, end))
+            self.stretches.append(Stretch(self._source, header, start, end))
 
     def _discontinuity(self, found: Found, header: SegmentHeader, end: Position) -> Gap | None:
-        """Return what is damaged if a record right behind a run does not continue it."""
+        """Return what is damaged if a record right behind a stretch does not continue it."""
         record, offset = found.record, end.offset_bytes
         problem = misfit(found.header, end, header.batch_bytes_max)
         if not problem and record_digest(found.header, record.payload, end.digest) != (

@@ -49,12 +49,12 @@ _SLICE_BYTES = 1024 * 1024
 
 
 def execute(
-    file_system: FileSystem, survey: ScanResult, decision: Decision, options: StoreOptions
+    file_system: FileSystem, scanned: ScanResult, decision: Decision, options: StoreOptions
 ) -> tuple[Segment, Position, RecoveryReport]:
     """Carry out a decision, as the holder of the lock.
 
     Returns:
-        the active segment, where it goes on, and what was done. All that the survey has read,
+        the active segment, where it goes on, and what was done. All that the scan has read,
         and every name that it has found, is on stable storage now.
 
     Raises:
@@ -62,11 +62,11 @@ def execute(
     """
     if decision.problem is not None:
         raise CorruptionError(*decision.problem)
-    path = survey.found.path
+    path = scanned.found.path
     _make_subdirectories(file_system, path)
     removed = _remove_temporaries(file_system, path)
-    _set_damaged_checkpoints_aside(file_system, survey)
-    segment, end, torn = _active_segment(file_system, survey, decision, options)
+    _set_damaged_checkpoints_aside(file_system, scanned)
+    segment, end, torn = _active_segment(file_system, scanned, decision, options)
     try:
         _ensure_durable_file(file_system, path, segment.header.store_id, end.revision)
     except BaseException:
@@ -75,21 +75,21 @@ def execute(
     report = RecoveryReport(
         verdict=decision.verdict,
         revision=end.revision,
-        checkpoint_revision=survey.checkpoint.revision if survey.checkpoint else 0,
-        replayed_batches=survey.replayed_batches,
-        replayed_bytes=survey.replayed_bytes,
+        checkpoint_revision=scanned.checkpoint.revision if scanned.checkpoint else 0,
+        replayed_batches=scanned.replayed_batches,
+        replayed_bytes=scanned.replayed_bytes,
         torn_tail=torn,
-        damaged_checkpoints=survey.damaged_checkpoints,
+        damaged_checkpoints=scanned.damaged_checkpoints,
         removed_files=removed,
     )
     return segment, end, report
 
 
 def _active_segment(
-    file_system: FileSystem, survey: ScanResult, decision: Decision, options: StoreOptions
+    file_system: FileSystem, scanned: ScanResult, decision: Decision, options: StoreOptions
 ) -> tuple[Segment, Position, TornTail | None]:
     """Make the first segment, or open the last one, cut it if need be and make it durable."""
-    path, tail, end = survey.found.path, survey.found.tail, decision.end
+    path, tail, end = scanned.found.path, scanned.found.tail, decision.end
     if tail is None or end is None:
         sync_names_above(file_system, path)
         segment = _create_first_segment(file_system, path, options)
@@ -135,12 +135,12 @@ def _remove_temporaries(file_system: FileSystem, path: str) -> tuple[str, ...]:
     return tuple(removed)
 
 
-def _set_damaged_checkpoints_aside(file_system: FileSystem, survey: ScanResult) -> None:
+def _set_damaged_checkpoints_aside(file_system: FileSystem, scanned: ScanResult) -> None:
     """Rename them, so that they are neither used nor counted among the two that are kept."""
-    for path in survey.damaged_checkpoints:
+    for path in scanned.damaged_checkpoints:
         file_system.rename(path, damaged_name(path))
-    if survey.damaged_checkpoints:
-        file_system.sync_directory(join(survey.found.path, CHECKPOINTS_NAME))
+    if scanned.damaged_checkpoints:
+        file_system.sync_directory(join(scanned.found.path, CHECKPOINTS_NAME))
 
 
 def _create_first_segment(file_system: FileSystem, path: str, options: StoreOptions) -> Segment:

@@ -1,4 +1,4 @@
-"""The survey: what is on disk, read and checked, nothing changed.
+"""The scan: what is on disk, read and checked, nothing changed.
 
 It finds the newest valid checkpoint, then scans every segment that holds a later batch and hands
 those batches to a replay, in order. It stops at the first thing that no more can be read behind: a
@@ -228,13 +228,13 @@ class _Scanner:
     def _proven_revision(self) -> int:
         """Return the highest revision that the log itself proves to have been acknowledged."""
         claims = [0]
-        survey = scan_store(
+        scanned = scan_store(
             self._file_system,
             self._path,
             lambda _: lambda record: claims.append(record.durable_revision),
         )
-        tail = survey.found.tail
-        return max(*claims, survey.found.acknowledged, tail.durable_claim if tail else 0)
+        tail = scanned.found.tail
+        return max(*claims, scanned.found.acknowledged, tail.durable_claim if tail else 0)
 
     def _scan(self, sources: list[SegmentSource], replay: Replay) -> None:
         needed = [

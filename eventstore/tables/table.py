@@ -69,9 +69,9 @@ class Table:
     __slots__ = (
         "_decode",
         "_encode",
+        "_is_disordered",
         "_is_listing",
         "_is_plain",
-        "_is_torn",
         "_key_shape",
         "_lock",
         "_packed",
@@ -90,7 +90,7 @@ class Table:
         self._rows: SortedDict[Any, Any] = SortedDict()
         # Set while a row is being written: an interrupt may have left the order without the row,
         # or with one that is gone. Mended by the next one who needs the order.
-        self._is_torn = False
+        self._is_disordered = False
         # Of all keys; None until the first one is seen.
         self._key_shape: KeyShape | None = None
         self._lock = threading.RLock()
@@ -163,7 +163,7 @@ class Table:
             self._require_plain(key, value)
         kind = type(key)
         with self._lock:
-            if self._is_torn:
+            if self._is_disordered:
                 self._mend()
             # The common keys are seen through here, since a call takes a tenth of a `put`.
             if kind is not self._key_shape or not (
@@ -180,7 +180,7 @@ class Table:
             TypeError: the key is equal to one that is there, as True is to 1, but not the same.
         """
         with self._lock:
-            if self._is_torn:
+            if self._is_disordered:
                 self._mend()
             old = self.raw(key)
             if old is ABSENT:
@@ -197,7 +197,7 @@ class Table:
     def restore(self, key: Any, old: Any) -> None:
         """Put back what a key held before a change; for rollback only."""
         with self._lock:
-            if self._is_torn:
+            if self._is_disordered:
                 self._mend()
             if old is ABSENT:
                 self._discard(key)
@@ -217,7 +217,7 @@ class Table:
         # Not while somebody lists the table, nor amid a change that this has interrupted.
         if not self._is_listing and not self._lock._is_owned():  # type: ignore[attr-defined]
             with self._lock:
-                if self._is_torn:
+                if self._is_disordered:
                     self._mend()
                 current = self._rows.get(key, ABSENT)
                 if current is packed or (current is ABSENT and self._packed is not None):
@@ -251,7 +251,7 @@ class Table:
         refuse_reentry(self._lock)
         with self._lock:
             self._is_listing = True
-            if self._is_torn:
+            if self._is_disordered:
                 self._mend()
             keys = list(islice(self._rows.irange(start, stop, (inclusive, False)), limit))
             changed = [(key, self._rows[key]) for key in keys]
@@ -271,7 +271,7 @@ class Table:
         packed = self._packed
         refuse_reentry(self._lock)
         with self._lock:
-            if self._is_torn:
+            if self._is_disordered:
                 self._mend()
             if packed is None:
                 return len(self._rows)
@@ -287,7 +287,7 @@ class Table:
             AssertionError: one does not hold.
         """
         with self._lock:
-            if self._is_torn:
+            if self._is_disordered:
                 self._mend()
         self._rows._check()  # type: ignore[attr-defined]  # sortedcontainers' own invariants
         if self._packed is not None:
@@ -357,23 +357,23 @@ class Table:
             self._write(key, TOMBSTONE)
         else:
             # It may not be there: an interrupt may have come between undo map and table.
-            self._is_torn = True
+            self._is_disordered = True
             self._rows.pop(key, None)
-            self._is_torn = False
+            self._is_disordered = False
 
     def _write(self, key: Any, value: Any) -> None:
         """Set a row; the caller holds the lock, and has mended the table."""
-        self._is_torn = True
+        self._is_disordered = True
         self._rows[key] = value
-        self._is_torn = False
+        self._is_disordered = False
 
     def _mend(self) -> None:
-        """Make the order anew, which an interrupt has torn; the caller holds the lock.
+        """Make the order anew, which an interrupt has left wrong; the caller holds the lock.
 
         A SortedDict is a dict and a list of its keys. Each is changed in one step, but not both.
         """
         self._rows = SortedDict(list(dict.items(self._rows)))  # type: ignore[arg-type]
-        self._is_torn = False
+        self._is_disordered = False
 
     def _undecodable(self, key: Any, error: Exception) -> CorruptionError:
         path = self._packed.path if self._packed is not None else ""

@@ -104,7 +104,7 @@ class View:
         """
         merged_tables = self._merged or {}
         if self._is_folding:
-            # An interrupt may have torn a dictionary from the order of its keys (`Table._mend`).
+            # An interrupt may have left a dictionary without the order of its keys (`Table._mend`).
             merged_tables = {
                 table: SortedDict(list(dict.items(merged)))  # type: ignore[arg-type]
                 for table, merged in merged_tables.items()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from eventstore.backend import follower
-from eventstore.recovery import scan as survey
+from eventstore.recovery import scan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +21,6 @@ def quiet_and_quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     level = logger.level
     logger.setLevel(logging.ERROR)
     monkeypatch.setattr(follower, "_RETRY_SECONDS", 0.0)
-    monkeypatch.setattr(survey, "_TAIL_LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(scan, "_TAIL_LOOK_SECONDS", 0.0)
     yield
     logger.setLevel(level)

@@ -124,15 +124,15 @@ def salvage(data: bytes, store_id: bytes) -> None:
     source = SegmentSource(1, "fuzzed", is_archived=False)
     found = SegmentStretches(source, file, lambda record: True)
     found.read(store_id)
-    for run in found.runs:
-        if run.start.digest == UNKNOWN:
-            record = read_record(file, run.header, run.start.offset_bytes)
+    for stretch in found.stretches:
+        if stretch.start.digest == UNKNOWN:
+            record = read_record(file, stretch.header, stretch.start.offset_bytes)
             revision = record.revision if record else None
         else:
-            scanner = SegmentScanner(file, run.header, run.start)
-            revision = max([run.start.revision, *(record.revision for record in scanner)])
-        if revision is None or revision < run.end.revision:
-            raise AssertionError(f"{run} ends at {revision} when it is read again")
+            scanner = SegmentScanner(file, stretch.header, stretch.start)
+            revision = max([stretch.start.revision, *(record.revision for record in scanner)])
+        if revision is None or revision < stretch.end.revision:
+            raise AssertionError(f"{stretch} ends at {revision} when it is read again")
 
 
 def sealed_segment(data: bytes) -> None:

@@ -1021,32 +1021,32 @@ MUTANTS = (
     Mutant(
         "the place is not looked at again under the lock",
         "eventstore/directory/hold.py",
-        "    try:\n        require(held)\n",
+        "    try:\n        require(guarded)\n",
         "    try:\n        pass\n",
     ),
     Mutant(
         "the mark goes before what was written is gone",
         MAKING,
-        "    _clear(held, path)\n    _remove_mark(held, path)\n",
-        "    _remove_mark(held, path)\n    _clear(held, path)\n",
+        "    _clear(guarded, path)\n    _remove_mark(guarded, path)\n",
+        "    _remove_mark(guarded, path)\n    _clear(guarded, path)\n",
     ),
     Mutant(
         "what was written is gone in the cache only when the mark goes",
         MAKING,
-        "                held.remove_directory(directory)\n    held.sync_directory(path)\n",
-        "                held.remove_directory(directory)\n",
+        "                guarded.remove_directory(directory)\n    guarded.sync_directory(path)\n",
+        "                guarded.remove_directory(directory)\n",
     ),
     Mutant(
         "what a making has left is not cleared away",
         MAKING,
-        "                _clear(held, path)\n                sync_names_above",
+        "                _clear(guarded, path)\n                sync_names_above",
         "                sync_names_above",
     ),
     Mutant(
         "a failed repair leaves the detached batches",
         MAKING,
-        "    _clear_beside(held, path)\n    _clear(held, path)\n",
-        "    _clear(held, path)\n",
+        "    _clear_beside(guarded, path)\n    _clear(guarded, path)\n",
+        "    _clear(guarded, path)\n",
     ),
     Mutant(
         "the file beside a store may be there before the mark names it",
@@ -1057,13 +1057,15 @@ MUTANTS = (
     Mutant(
         "a mark is written anew before what the old one names is gone",
         MAKING,
-        "                _clear_beside(held, path)\n                _mark(held, path, purpose)\n",
-        "                _mark(held, path, purpose)\n                _clear_beside(held, path)\n",
+        "                _clear_beside(guarded, path)\n"
+        "                _mark(guarded, path, purpose)\n",
+        "                _mark(guarded, path, purpose)\n"
+        "                _clear_beside(guarded, path)\n",
     ),
     Mutant(
         "the file beside a store is gone in the cache only when the mark is written anew",
         MAKING,
-        "        held.sync_directory(parent(beside))\n",
+        "        guarded.sync_directory(parent(beside))\n",
         "",
     ),
     Mutant(
