@@ -3,6 +3,21 @@
 Every transaction is one fsynced batch in a write-ahead log; projections fold the events into
 ordered tables in memory, which answer reads; checkpoints compact the log. The engine knows
 nothing of any domain: a user writes a `Projection` and opens an `EventStore` with it.
+
+The map of the engine, from the top. What stands in a line may import what stands in it or below:
+
+    testing/                                      the verification kit, for users' projections too
+    store transaction history writer_lock         what a handle does
+    integrity/                                    reading everything, and making anew
+    backend/                                      who holds a log: its writer, or a follower
+    maintenance/                                  policy and retention: background, compaction
+    recovery/                                     disk to state: scan, decide, execute, replay
+    log/                                          the write-ahead log
+    tables/                                       the state in memory, and its file
+    directory/                                    a store's directory: contents, hold, making
+    files/                                        the only file I/O
+    format/                                       every byte on disk, and only bytes
+    errors event projection options reports arguments locks    the vocabulary of all parts
 """
 
 from eventstore.errors import (

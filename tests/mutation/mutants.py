@@ -24,61 +24,29 @@ class Mutant(NamedTuple):
     new: str
 
 
-WRITER = "eventstore/log/writer.py"
-RECOVERY = "eventstore/recovery/execute.py"
-PLACE = "eventstore/directory/contents.py"
-SURVEY = "eventstore/recovery/scan.py"
-JUDGEMENT = "eventstore/recovery/decide.py"
-READER = "eventstore/log/reader.py"
-SEARCH = "eventstore/log/search.py"
-FORMAT = "eventstore/format.py"
-CHECKPOINT = "eventstore/tables/checkpoint.py"
-COMPACTION = "eventstore/maintenance/compaction.py"
-TRANSACTION = "eventstore/transaction.py"
-FILE_SYSTEM = "eventstore/files/local.py"
-CURSOR = "eventstore/log/cursor.py"
-STORE = "eventstore/store.py"
-VERIFY = "eventstore/integrity/verify.py"
-FOLLOWER = "eventstore/backend/follower.py"
-FILE_LOG = "eventstore/backend/file_log.py"
-HELD = "eventstore/files/guarded.py"
-STATE = "eventstore/tables/state.py"
-WRITER_LOCK = "eventstore/writer_lock.py"
-LOCKS = "eventstore/locks.py"
-MAINTENANCE = "eventstore/maintenance/background.py"
-PROJECTION = "eventstore/projection.py"
-STORE_FILES = "eventstore/backend/reading.py"
-LOADING = "eventstore/recovery/loading.py"
-FILTERS = "projections/snapshots/filters.py"
-WALK = "projections/snapshots/walk.py"
-ARGUMENTS = "eventstore/arguments.py"
-PURITY = "eventstore/testing/purity.py"
-ELSEWHERE = "eventstore/testing/elsewhere.py"
-CONSISTENCY = "eventstore/testing/consistency.py"
-EXPLORE = "eventstore/testing/explore.py"
-IMPORTER = "projections/snapshots/importer.py"
-MAKING = "eventstore/directory/making.py"
-CODEC = "eventstore/format/codec.py"
-PACKED = "eventstore/tables/packed.py"
-
 MUTANTS = (
     # Syncs of files
-    Mutant("no sync of a group", WRITER, "            segment.file.sync()\n", "            pass\n"),
+    Mutant(
+        "no sync of a group",
+        "eventstore/log/writer.py",
+        "            segment.file.sync()\n",
+        "            pass\n",
+    ),
     Mutant(
         "no sync of a segment's first group",
-        WRITER,
+        "eventstore/log/writer.py",
         "        file.sync()\n        path = join(",
         "        path = join(",
     ),
     Mutant(
         "no sync of the log when it is opened",
-        RECOVERY,
+        "eventstore/recovery/execute.py",
         "        file.sync()\n        return Segment(",
         "        return Segment(",
     ),
     Mutant(
         "no sync of a new store's first segment",
-        RECOVERY,
+        "eventstore/recovery/execute.py",
         "        spare.file.sync()\n",
         "",
     ),
@@ -90,7 +58,7 @@ MUTANTS = (
     ),
     Mutant(
         "no sync of a checkpoint before its rename",
-        CHECKPOINT,
+        "eventstore/tables/checkpoint.py",
         "            file.sync()\n        finally:",
         "        finally:",
     ),
@@ -103,66 +71,66 @@ MUTANTS = (
     # Syncs of directories
     Mutant(
         "no directory sync after a roll",
-        WRITER,
+        "eventstore/log/writer.py",
         "        self._file_system.sync_directory(self._wal_path)\n",
         "",
     ),
     Mutant(
         "no sync of the names that an open finds",
-        RECOVERY,
+        "eventstore/recovery/execute.py",
         "            file_system.make_private(directory)\n"
         "        file_system.sync_directory(directory)\n",
         "            file_system.make_private(directory)\n",
     ),
     Mutant(
         "no sync of the name of a new store",
-        RECOVERY,
+        "eventstore/recovery/execute.py",
         "        sync_names_above(file_system, path)\n        segment =",
         "        segment =",
     ),
     Mutant(
         "no sync of the names above a new store's directory",
-        PLACE,
+        "eventstore/directory/contents.py",
         "            sync_names_above(file_system, above)\n",
         "            pass\n",
     ),
     Mutant(
         "no directory sync after the first segment got its name",
-        RECOVERY,
+        "eventstore/recovery/execute.py",
         "        file_system.rename(spare.file.path, name)\n"
         "        file_system.sync_directory(directory)\n",
         "        file_system.rename(spare.file.path, name)\n",
     ),
     Mutant(
         "no directory sync after a torn tail was saved",
-        RECOVERY,
+        "eventstore/recovery/execute.py",
         "    file_system.rename(temporary, saved_path)\n"
         "    file_system.sync_directory(directory)\n",
         "    file_system.rename(temporary, saved_path)\n",
     ),
     Mutant(
         "no directory sync after a checkpoint",
-        CHECKPOINT,
+        "eventstore/tables/checkpoint.py",
         "    file_system.sync_directory(parent(path))\n",
         "",
     ),
     Mutant(
         "no directory sync of the archive",
-        COMPACTION,
+        "eventstore/maintenance/compaction.py",
         "        self._file_system.rename(temporary, target)\n"
         "        self._file_system.sync_directory(self._archive_path)\n",
         "        self._file_system.rename(temporary, target)\n",
     ),
     Mutant(
         "no directory sync after a segment was archived and removed",
-        COMPACTION,
+        "eventstore/maintenance/compaction.py",
         "            self._file_system.remove(source.path)\n"
         "            self._file_system.sync_directory(self._wal_path)\n",
         "            self._file_system.remove(source.path)\n",
     ),
     Mutant(
         "no directory sync after an archived segment was dropped",
-        COMPACTION,
+        "eventstore/maintenance/compaction.py",
         "            self._file_system.remove(source.path)\n"
         "            self._file_system.sync_directory(self._archive_path)\n",
         "            self._file_system.remove(source.path)\n",
@@ -197,37 +165,42 @@ MUTANTS = (
         "        self.file.sync()\n",
         "",
     ),
-    Mutant("sync of a directory does nothing", FILE_SYSTEM, "os.fsync(descriptor)", "pass"),
+    Mutant(
+        "sync of a directory does nothing",
+        "eventstore/files/local.py",
+        "os.fsync(descriptor)",
+        "pass",
+    ),
     # Orders
     Mutant(
         "acknowledged before the sync",
-        TRANSACTION,
+        "eventstore/transaction.py",
         "            self._log.make_durable(ticket)\n",
         '            __import__("threading").Thread('
         "target=self._log.make_durable, args=(ticket,)).start()\n",
     ),
     Mutant(
         "published before the sync",
-        TRANSACTION,
+        "eventstore/transaction.py",
         "        try:\n            self._lock.release(turn)\n",
         "        self._state.publish(self._state.newest)\n"
         "        try:\n            self._lock.release(turn)\n",
     ),
     Mutant(
         "readers begin where the last one who looked has begun",
-        STORE,
+        "eventstore/store.py",
         "        if node.next is not None:\n            node = state.shown(self._log)\n",
         "",
     ),
     Mutant(
         "batches and receipts run ahead of readers",
-        STORE,
+        "eventstore/store.py",
         "        return self._state.shown(self._log).revision\n",
         "        return self._log.durable_revision\n",
     ),
     Mutant(
         "the durable file written before the sync",
-        WRITER,
+        "eventstore/log/writer.py",
         "        segment = group.segment\n        if segment.is_named:\n",
         "        segment = group.segment\n"
         "        self._durable_block.store(\n"
@@ -237,25 +210,25 @@ MUTANTS = (
     ),
     Mutant(
         "rollback does not wait for what it could read",
-        TRANSACTION,
+        "eventstore/transaction.py",
         "        self._log.wait_until_durable(self._base_revision)\n",
         "",
     ),
     Mutant(
         "records that nothing proves synced are not written again",
-        RECOVERY,
+        "eventstore/recovery/execute.py",
         "        _write_unproven_again(file, tail)\n",
         "",
     ),
     Mutant(
         "the log is dropped before the archive",
-        COMPACTION,
+        "eventstore/maintenance/compaction.py",
         "        archived, dropped = 0, self._drop_archived()\n",
         "        archived, dropped = 0, 0\n",
     ),
     Mutant(
         "a segment gets its name before its first group",
-        WRITER,
+        "eventstore/log/writer.py",
         "        file.write(0, pack_segment_header(segment.header) + data)\n"
         "        file.sync()\n"
         "        path = join(self._wal_path, "
@@ -272,38 +245,38 @@ MUTANTS = (
     ),
     Mutant(
         "no room is given up for a segment's name",
-        WRITER,
+        "eventstore/log/writer.py",
         "            if not is_full(error) or not self._spares.rename_in_room(file.path, path):\n",
         "            if True:\n",
     ),
     Mutant(
         "a batch joins the group of the segment before",
-        WRITER,
+        "eventstore/log/writer.py",
         "            if group is not None and group.segment is end.segment:\n",
         "            if group is not None:\n",
     ),
     Mutant(
         "a flush that was stopped is not noticed",
-        WRITER,
+        "eventstore/log/writer.py",
         "            if self._is_flushing or self._failure is not None:\n",
         "            if self._failure is not None:\n",
     ),
     Mutant(
         "a failed sync is forgotten",
-        WRITER,
+        "eventstore/log/writer.py",
         "            error = self._failure = self._failure or error\n",
         "",
     ),
     Mutant(
         "a group whose sync failed is acknowledged",
-        WRITER,
+        "eventstore/log/writer.py",
         "        if group.error is not None:\n"
         "            raise self._failed_error() from group.error\n",
         "",
     ),
     Mutant(
         "a torn tail is zeroed before it is saved",
-        RECOVERY,
+        "eventstore/recovery/execute.py",
         "    write_file(file_system, temporary, data)\n",
         "    file.write(offset_bytes, bytes(len(data)))\n"
         "    file.sync()\n"
@@ -311,7 +284,7 @@ MUTANTS = (
     ),
     Mutant(
         "a segment is removed before it is archived",
-        COMPACTION,
+        "eventstore/maintenance/compaction.py",
         "                self._archive(source, following)\n",
         "                data = self._verified_content(source, following)\n"
         "                self._file_system.remove(source.path)\n"
@@ -321,43 +294,43 @@ MUTANTS = (
     ),
     Mutant(
         "only one checkpoint is kept",
-        COMPACTION,
+        "eventstore/maintenance/compaction.py",
         "_CHECKPOINTS_KEPT = 2",
         "_CHECKPOINTS_KEPT = 1",
     ),
     Mutant(
         "the segment after the older checkpoint goes too",
-        COMPACTION,
+        "eventstore/maintenance/compaction.py",
         "            if following - 1 > kept[0]:\n",
         "            if first > kept[0]:\n",
     ),
     Mutant(
         "checkpoints that stay are not read before older ones go",
-        COMPACTION,
+        "eventstore/maintenance/compaction.py",
         "            self._drops = self._may_drop(checkpoints[-_CHECKPOINTS_KEPT:])\n",
         "            pass\n",
     ),
     Mutant(
         "an archived copy is not compared",
-        COMPACTION,
+        "eventstore/maintenance/compaction.py",
         "        if copy.read(0, copy.size_bytes()) != data:\n",
         "        if False:\n",
     ),
     Mutant(
         "a checkpoint is not read back",
-        CHECKPOINT,
+        "eventstore/tables/checkpoint.py",
         "        verify_checkpoint(file_system, temporary)\n",
         "",
     ),
     Mutant(
         "a checkpoint is written in place",
-        CHECKPOINT,
+        "eventstore/tables/checkpoint.py",
         "    temporary = path + TEMPORARY_SUFFIX\n",
         "    temporary = path\n",
     ),
     Mutant(
         "a batch joins a group that is being written",
-        WRITER,
+        "eventstore/log/writer.py",
         "            if group is self._open_group:\n"
         "                self._open_group = None\n"
         "            return group\n",
@@ -365,7 +338,7 @@ MUTANTS = (
     ),
     Mutant(
         "a roll can be stopped between the segment and the offset",
-        WRITER,
+        "eventstore/log/writer.py",
         "        self._end = end._replace(segment=segment, offset_bytes=SEGMENT_HEADER_BYTES)\n",
         "        self._end = end._replace(segment=segment)\n"
         "        self._end = self._end._replace(offset_bytes=SEGMENT_HEADER_BYTES)\n",
@@ -407,124 +380,124 @@ MUTANTS = (
     # Verdicts
     Mutant(
         "the durable bound is not heeded",
-        JUDGEMENT,
+        "eventstore/recovery/decide.py",
         "    acknowledged = max(found.acknowledged, tail.durable_claim)\n",
         "    acknowledged = tail.durable_claim\n",
     ),
     Mutant(
         "later records' durable revisions are not heeded",
-        JUDGEMENT,
+        "eventstore/recovery/decide.py",
         "    acknowledged = max(found.acknowledged, tail.durable_claim)\n",
         "    acknowledged = found.acknowledged\n",
     ),
     Mutant(
         "damage in a sealed segment is a torn tail",
-        JUDGEMENT,
+        "eventstore/recovery/decide.py",
         "    if problem is None:\n        return None\n    return Problem(tail.source.path",
         "    if True:\n        return None\n    return Problem(tail.source.path",
     ),
     Mutant(
         "a missing log with a durable bound is a new store",
-        JUDGEMENT,
+        "eventstore/recovery/decide.py",
         "        if found.acknowledged or found.has_checkpoints:\n",
         "        if False:\n",
     ),
     Mutant(
         "a gap between segments is not noticed",
-        JUDGEMENT,
+        "eventstore/recovery/decide.py",
         "    elif header.first_revision != end.revision + 1:\n",
         "    elif False:\n",
     ),
     Mutant(
         "the predecessor's digest is not compared",
-        JUDGEMENT,
+        "eventstore/recovery/decide.py",
         "    elif header.predecessor_digest != end.digest or "
         "header.predecessor_bytes != end.offset_bytes:\n",
         "    elif False:\n",
     ),
     Mutant(
         "a checkpoint of another history is taken",
-        JUDGEMENT,
+        "eventstore/recovery/decide.py",
         "    if digest == checkpoint.digest:\n",
         "    if True:\n",
     ),
     Mutant(
         "a log that does not reach back to its checkpoint is taken",
-        JUDGEMENT,
+        "eventstore/recovery/decide.py",
         "    elif header.first_revision > base_revision + 1:\n",
         "    elif False:\n",
     ),
     Mutant(
         "a follower shows a store that an open refuses",
-        FOLLOWER,
+        "eventstore/backend/follower.py",
         "        if decision.problem is not None:\n",
         "        if False:\n",
     ),
     Mutant(
         "a follower does not notice that its store was removed",
-        FOLLOWER,
+        "eventstore/backend/follower.py",
         "        require_store(self._file_system, self._path, may_create=False)\n"
         "        if self._files",
         "        if self._files",
     ),
     Mutant(
         "a verification takes a store in the making for a damaged one",
-        VERIFY,
+        "eventstore/integrity/verify.py",
         "        if decision.verdict is Verdict.NEW:\n",
         "        if False:\n",
     ),
     Mutant(
         "a verification lists only the first damage of a segment",
-        VERIFY,
+        "eventstore/integrity/verify.py",
         "            self._add_gaps(tail, file)\n            return damage",
         "            return damage",
     ),
     Mutant(
         "a verification ends at the first damaged segment",
-        VERIFY,
+        "eventstore/integrity/verify.py",
         "            if number >= first_opened:\n",
         "            if self.problems:\n                break\n"
         "            if number >= first_opened:\n",
     ),
     Mutant(
         "a verification judges a checkpoint that no open reads",
-        VERIFY,
+        "eventstore/integrity/verify.py",
         "        return problem if revision == self._base_revision else None\n",
         "        return problem\n",
     ),
     Mutant(
         "what a checkpoint supersedes is judged as if an open read it",
-        VERIFY,
+        "eventstore/integrity/verify.py",
         "            if number >= first_opened:\n",
         "            if True:\n",
     ),
     Mutant(
         "a past state starts from a checkpoint of another history",
-        STORE_FILES,
+        "eventstore/backend/reading.py",
         "        if problem is not None:\n            raise CorruptionError(*problem)\n",
         "",
     ),
     Mutant(
         "a damaged checkpoint counts as batches that were dropped",
-        STORE_FILES,
+        "eventstore/backend/reading.py",
         "        if problem is not None and self.oldest_revision() > 1:\n",
         "        if False:\n",
     ),
     Mutant(
         "a rebuild takes another history than the checkpoint's",
-        LOADING,
+        "eventstore/recovery/loading.py",
         "    if problem is not None:\n        raise CorruptionError(*problem)\n",
         "",
     ),
     Mutant(
         "a clock before 1970 is written as it is",
-        RECOVERY,
+        "eventstore/recovery/execute.py",
         "created_ns=max(time.time_ns(), 0),",
         "created_ns=time.time_ns(),",
     ),
     Mutant(
         "a follower does not notice a fork",
-        FOLLOWER,
+        "eventstore/backend/follower.py",
         "        if digests != [node.digest]:\n",
         "        if False:\n",
     ),
@@ -543,23 +516,23 @@ MUTANTS = (
     ),
     Mutant(
         "a payload may hold the mark of its segment",
-        WRITER,
+        "eventstore/log/writer.py",
         "not mark or mark in payload:",
         "not mark:",
     ),
     Mutant(
         "batches are added to a segment without a mark",
-        WRITER,
+        "eventstore/log/writer.py",
         "not mark or mark in payload:",
         "(mark and mark in payload):",
     ),
     Mutant(
         "a new mark may be in the payload that it is drawn for",
-        WRITER,
+        "eventstore/log/writer.py",
         "        if mark not in payload:\n",
         "        if mark:\n",
     ),
-    Mutant("a mark may hold a zero", WRITER, '.replace(b"\\0", b"\\1")', ""),
+    Mutant("a mark may hold a zero", "eventstore/log/writer.py", '.replace(b"\\0", b"\\1")', ""),
     Mutant(
         "a record may have any mark",
         "eventstore/format/segment.py",
@@ -568,25 +541,25 @@ MUTANTS = (
     ),
     Mutant(
         "a salvaged record may reach over the next one",
-        SEARCH,
+        "eventstore/log/search.py",
         "limit = place[0] if place else size",
         "limit = size",
     ),
     Mutant(
         "the search without marks never gives up",
-        SEARCH,
+        "eventstore/log/search.py",
         "            left_bytes -= found.payload_bytes\n",
         "",
     ),
     Mutant(
         "what a damaged payload holds claims something",
-        SEARCH,
+        "eventstore/log/search.py",
         "            offset = start + framing.record_bytes(found.payload_bytes)\n",
         "            pass\n",
     ),
     Mutant(
         "a claim may be of any revision",
-        SEARCH,
+        "eventstore/log/search.py",
         "end.revision < found.revision <= last and",
         "end.revision < found.revision and",
     ),
@@ -604,7 +577,7 @@ MUTANTS = (
     ),
     Mutant(
         "a segment may be of any length",
-        READER,
+        "eventstore/log/reader.py",
         "    if file.size_bytes() > SEGMENT_BYTES_LIMIT:\n",
         "    if False:\n",
     ),
@@ -622,43 +595,43 @@ MUTANTS = (
     ),
     Mutant(
         "memory for a payload before its checksum",
-        READER,
+        "eventstore/log/reader.py",
         "        if not large_payload_holds(self._file, header, offset, framing):\n",
         "        if False:\n",
     ),
     Mutant(
         "no checksum of payloads",
-        READER,
+        "eventstore/log/reader.py",
         "    if not payload_holds(header, payload, seed):\n        return",
         "    if False:\n        return",
     ),
     Mutant(
         "padding is not checked",
-        READER,
+        "eventstore/log/reader.py",
         "    if any(padded[header.payload_bytes :]):\n",
         "    if False:\n",
     ),
     Mutant(
         "no check of the digest chain",
-        READER,
+        "eventstore/log/reader.py",
         "    if record_digest(header, payload, previous_digest) != header.digest:\n",
         "    if False:\n",
     ),
     Mutant(
         "revisions may skip",
-        READER,
+        "eventstore/log/reader.py",
         "    if header.revision != revision + 1:\n",
         "    if False:\n",
     ),
     Mutant(
         "no cap on payloads that are read",
-        READER,
+        "eventstore/log/reader.py",
         "    if header.payload_bytes > payload_bytes_max:\n",
         "    if False:\n",
     ),
     Mutant(
         "times may go back",
-        READER,
+        "eventstore/log/reader.py",
         "    if header.time_ns < position.time_ns:\n",
         "    if False:\n",
     ),
@@ -676,13 +649,13 @@ MUTANTS = (
     ),
     Mutant(
         "no digest of checkpoints",
-        CHECKPOINT,
+        "eventstore/tables/checkpoint.py",
         "        if self._digest is not None and self._digest.digest() != footer.digest:\n",
         "        if False:\n",
     ),
     Mutant(
         "a checkpoint may lack chunks",
-        CHECKPOINT,
+        "eventstore/tables/checkpoint.py",
         "        if chunk_count != footer.chunk_count or tuple(row_counts) != footer.row_counts:\n",
         "        if False:\n",
     ),
@@ -700,33 +673,33 @@ MUTANTS = (
     ),
     Mutant(
         "a receipt's digest is not compared",
-        STORE,
+        "eventstore/store.py",
         "        if batch.digest != receipt.digest:\n",
         "        if False:\n",
     ),
     # Locks
     Mutant(
         "a replaced lock file is not noticed",
-        FILE_SYSTEM,
+        "eventstore/files/local.py",
         "            self._check_still_named(path, descriptor)\n",
         "",
     ),
     Mutant(
         "the store's directory is not locked",
-        FILE_SYSTEM,
+        "eventstore/files/local.py",
         "        directory = _flocked(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)\n",
         "        directory = _open_descriptor("
         "os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)\n",
     ),
     Mutant(
         "a store that was moved while open is not noticed",
-        HELD,
+        "eventstore/files/guarded.py",
         "        if self._lock.has_left(self._path):\n",
         "        if False:\n",
     ),
     Mutant(
         "versions behind an idle reader are not merged",
-        STATE,
+        "eventstore/tables/state.py",
         "        self._thinning.step(self.newest, self.durable)\n",
         "",
     ),
@@ -810,118 +783,118 @@ MUTANTS = (
     ),
     Mutant(
         "a checkpoint loses tables that the open did not know",
-        STORE,
+        "eventstore/store.py",
         "        tables += [(table, rows.items) for table, rows in self._carried]\n",
         "",
     ),
     Mutant(
         "a checkpoint carries tables on that lack what was committed since",
-        STORE,
+        "eventstore/store.py",
         "        if not self._left_out or revision == self._left_out_revision:\n",
         "        if True:\n",
     ),
     Mutant(
         "what was rebuilt is not checkpointed",
-        STORE,
+        "eventstore/store.py",
         "            store._save_rebuilt()\n",
         "            pass\n",
     ),
     Mutant(
         "an interrupted checkpoint of what was rebuilt keeps the store locked",
-        STORE,
+        "eventstore/store.py",
         "            self.close()\n            raise\n",
         "            raise\n",
     ),
     Mutant(
         "batches are dropped although one checkpoint lacks a table of the other",
-        COMPACTION,
+        "eventstore/maintenance/compaction.py",
         "        return all(names == held[0] for names in held)\n",
         "        return True\n",
     ),
     Mutant(
         "a verification takes a record on its way for damage",
-        VERIFY,
+        "eventstore/integrity/verify.py",
         "            end = settled_end(file, header, end)\n",
         "            pass\n",
     ),
     Mutant(
         "the lock is not exclusive",
-        FILE_SYSTEM,
+        "eventstore/files/local.py",
         "fcntl.LOCK_EX | fcntl.LOCK_NB",
         "fcntl.LOCK_SH | fcntl.LOCK_NB",
     ),
     # Texts from elsewhere
     Mutant(
         "a quoted text may end its quotes",
-        FILTERS,
+        "projections/snapshots/filters.py",
         """_NEEDS_ESCAPE = re.compile('[\\0\\n\\ufffd"\\\\\\\\]')""",
         """_NEEDS_ESCAPE = re.compile('[\\0\\n\\ufffd\\\\\\\\]')""",
     ),
     Mutant(
         "keywords do not count beside filters",
-        WALK,
+        "projections/snapshots/walk.py",
         "    if required:\n",
         "    if required and not parsed:\n",
     ),
     Mutant(
         "an import takes any name",
-        IMPORTER,
+        "projections/snapshots/importer.py",
         '            check_key(snapshot.info.name, "name")\n',
         "            pass\n",
     ),
     # Values that can't be meant
     Mutant(
         "an unknown table is a KeyError for readers",
-        TRANSACTION,
+        "eventstore/transaction.py",
         """            raise _unknown(self._tables, table) from None""",
         """            raise""",
     ),
     Mutant(
         "a bool is a number",
-        ARGUMENTS,
+        "eventstore/arguments.py",
         "    if not isinstance(value, int) or isinstance(value, bool):\n",
         "    if not isinstance(value, int):\n",
     ),
     Mutant(
         "what a projection states is not looked at",
-        PROJECTION,
+        "eventstore/projection.py",
         "        _require_well_stated(projection)\n",
         "        pass\n",
     ),
     Mutant(
         "a class is taken for a projection",
-        PROJECTION,
+        "eventstore/projection.py",
         "        _require_projection(projection)\n",
         "        pass\n",
     ),
     # The kit itself
     Mutant(
         "the kit lets an apply change its event",
-        PURITY,
+        "eventstore/testing/purity.py",
         "        if pack(event.data) != data:\n",
         "        if False:\n",
     ),
     Mutant(
         "the kit shows a script that another check has found",
-        CONSISTENCY,
+        "eventstore/testing/consistency.py",
         "        database=None,\n",
         "",
     ),
     Mutant(
         "the kit folds elsewhere in the same time zone",
-        ELSEWHERE,
+        "eventstore/testing/elsewhere.py",
         ', "TZ": _TIME_ZONE}',
         "}",
     ),
     Mutant(
         "the kit lets expect change the model it is given",
-        CONSISTENCY,
+        "eventstore/testing/consistency.py",
         "                if repr(model) != shown:\n",
         "                if False:\n",
     ),
     Mutant(
         "the kit takes an observation that differs each time for the store's",
-        CONSISTENCY,
+        "eventstore/testing/consistency.py",
         "        if repr(again) != repr(observed):\n",
         "        if False:\n",
     ),
@@ -933,63 +906,63 @@ MUTANTS = (
     ),
     Mutant(
         "the kit lets an apply change a value in place",
-        PURITY,
+        "eventstore/testing/purity.py",
         "if key not in seen[table].changed and after[table]",
         "if False and after[table]",
     ),
     Mutant(
         "the kit does not compare tables with a fold",
-        PURITY,
+        "eventstore/testing/purity.py",
         '    if problem is not None:\n        raise InconsistencyError(f"the tables',
         '    if False:\n        raise InconsistencyError(f"the tables',
     ),
     Mutant(
         "the kit does not compare what another process has folded",
-        ELSEWHERE,
+        "eventstore/testing/elsewhere.py",
         "        if left is None or right is None or unpack(left[0]) != unpack(right[0]):\n",
         "        if False:\n",
     ),
     Mutant(
         "an exploration begins with a projection that no recovered store can be used with",
-        EXPLORE,
+        "eventstore/testing/explore.py",
         "    check_ignores_unknown(projections)\n",
         "",
     ),
     # Who holds the writer lock
     Mutant(
         "a statement that was left keeps the writer lock",
-        WRITER_LOCK,
+        "eventstore/writer_lock.py",
         "        return self._statement is not None and self._statement() is None\n",
         "        return False\n",
     ),
     Mutant(
         "a dropped transaction keeps the writer lock",
-        WRITER_LOCK,
+        "eventstore/writer_lock.py",
         "        return holder is None or holder.was_left\n",
         "        return holder is not None and holder.was_left\n",
     ),
     Mutant(
         "a thread is known by its number",
-        WRITER_LOCK,
+        "eventstore/writer_lock.py",
         "        return self._thread is threading.current_thread()\n",
         "        return self._thread.ident == threading.get_ident()\n",
     ),
     Mutant(
         "what was left is not undone",
-        STATE,
+        "eventstore/tables/state.py",
         "        self.rollback()\n        self.is_replaying = is_replaying\n",
         "        self.journal = []\n        self.is_replaying = is_replaying\n",
     ),
     Mutant(
         "a negative timeout waits",
-        LOCKS,
+        "eventstore/locks.py",
         "    if not seconds >= 0:\n",
         "    if False:\n",
     ),
     # Calls amid others, forks, threads that can't be started
     Mutant(
         "a call amid another one waits for itself",
-        LOCKS,
+        "eventstore/locks.py",
         "    if lock._is_owned():  # type",
         "    if False:  # type",
     ),
@@ -1001,20 +974,20 @@ MUTANTS = (
     ),
     Mutant(
         "a thread that can't be started ends the commit",
-        MAINTENANCE,
+        "eventstore/maintenance/background.py",
         "            if not isinstance(error, RuntimeError):\n",
         "            if True:\n",
     ),
     Mutant(
         "a thread that can't be started ends the commit that needs a segment",
-        FILE_LOG,
+        "eventstore/backend/file_log.py",
         "            if not isinstance(error, RuntimeError):\n",
         "            if True:\n",
     ),
     # Making a store at a path
     Mutant(
         "a half made store may be opened",
-        PLACE,
+        "eventstore/directory/contents.py",
         "    if not file_system.exists(mark):\n        return\n",
         "    return\n",
     ),
@@ -1026,37 +999,37 @@ MUTANTS = (
     ),
     Mutant(
         "the mark goes before what was written is gone",
-        MAKING,
+        "eventstore/directory/making.py",
         "    _clear(guarded, path)\n    _remove_mark(guarded, path)\n",
         "    _remove_mark(guarded, path)\n    _clear(guarded, path)\n",
     ),
     Mutant(
         "what was written is gone in the cache only when the mark goes",
-        MAKING,
+        "eventstore/directory/making.py",
         "                guarded.remove_directory(directory)\n    guarded.sync_directory(path)\n",
         "                guarded.remove_directory(directory)\n",
     ),
     Mutant(
         "what a making has left is not cleared away",
-        MAKING,
+        "eventstore/directory/making.py",
         "                _clear(guarded, path)\n                sync_names_above",
         "                sync_names_above",
     ),
     Mutant(
         "a failed repair leaves the detached batches",
-        MAKING,
+        "eventstore/directory/making.py",
         "    _clear_beside(guarded, path)\n    _clear(guarded, path)\n",
         "    _clear(guarded, path)\n",
     ),
     Mutant(
         "the file beside a store may be there before the mark names it",
-        MAKING,
+        "eventstore/directory/making.py",
         "        mark.sync()\n        try:\n",
         "        try:\n",
     ),
     Mutant(
         "a mark is written anew before what the old one names is gone",
-        MAKING,
+        "eventstore/directory/making.py",
         "                _clear_beside(guarded, path)\n"
         "                _mark(guarded, path, purpose)\n",
         "                _mark(guarded, path, purpose)\n"
@@ -1064,67 +1037,67 @@ MUTANTS = (
     ),
     Mutant(
         "the file beside a store is gone in the cache only when the mark is written anew",
-        MAKING,
+        "eventstore/directory/making.py",
         "        guarded.sync_directory(parent(beside))\n",
         "",
     ),
     Mutant(
         "any mark gives away the file beside",
-        MAKING,
+        "eventstore/directory/making.py",
         "    if _claim(beside) in lines[1:]:\n",
         "    if lines:\n",
     ),
     Mutant(
         "a mark goes on naming a file that somebody else has put there",
-        MAKING,
+        "eventstore/directory/making.py",
         "            mark.truncate(mark_bytes)\n",
         "",
     ),
     Mutant(
         "files that no store has are built upon",
-        MAKING,
+        "eventstore/directory/making.py",
         "        taken = [entry for entry in taken if not entry.is_made]\n",
         "        taken = []\n",
     ),
     Mutant(
         "the lock goes before a store is made",
-        FILE_LOG,
+        "eventstore/backend/file_log.py",
         "            if self._ends_hold:\n                self._file_system.release()\n",
         "            self._file_system.release()\n",
     ),
     Mutant(
         "a forked child holds its parent's lock",
-        FILE_SYSTEM,
+        "eventstore/files/local.py",
         "        return bool(self._descriptors) and os.getpid() == self._process\n",
         "        return bool(self._descriptors)\n",
     ),
     Mutant(
         "what was released can still be changed",
-        HELD,
+        "eventstore/files/guarded.py",
         "        if not self._lock.is_held:\n            raise",
         "        if False:\n            raise",
     ),
     Mutant(
         "the holder goes by path",
-        HELD,
+        "eventstore/files/guarded.py",
         "            return GuardedPath(path, self._path, self._lock)\n",
         "            return path\n",
     ),
     Mutant(
         "a store of another user is written to",
-        PLACE,
+        "eventstore/directory/contents.py",
         "        if file_system.is_directory(directory) and not file_system.owns(directory):\n",
         "        if False:\n",
     ),
     Mutant(
         "directories that were there stay open to others",
-        RECOVERY,
+        "eventstore/recovery/execute.py",
         "            file_system.make_private(directory)\n",
         "            pass\n",
     ),
     Mutant(
         "all of a lock file is read",
-        FILE_SYSTEM,
+        "eventstore/files/local.py",
         "            return read_file(self, path, _DESCRIPTION_BYTES_MAX)\n",
         "            return read_file(self, path)\n",
     ),
@@ -1154,43 +1127,43 @@ MUTANTS = (
     ),
     Mutant(
         "keys of a checkpoint are of any type",
-        CODEC,
+        "eventstore/format/codec.py",
         "    if not _KEY_TYPES.issuperset(kinds):\n        raise Decode",
         "    if False:\n        raise Decode",
     ),
     Mutant(
         "keys of a checkpoint are in any order",
-        CODEC,
+        "eventstore/format/codec.py",
         "        ascend = keys == sorted(keys)\n",
         "        ascend = bool(sorted(keys)) or True\n",
     ),
     Mutant(
         "a batch nests as deep as it likes",
-        CODEC,
+        "eventstore/format/codec.py",
         "    _require_shallow(payload, batch)\n",
         "",
     ),
     Mutant(
         "an extension type of msgpack is unpacked",
-        CODEC,
+        "eventstore/format/codec.py",
         "            ext_hook=_no_extension,\n",
         "",
     ),
     Mutant(
         "a chunk states another first key than it holds",
-        PACKED,
+        "eventstore/tables/packed.py",
         "            if keys[:1] != [self.first_key] or not are_ends",
         "            if not are_ends",
     ),
     Mutant(
         "a chunk holds more values than keys",
-        PACKED,
+        "eventstore/tables/packed.py",
         "[self.first_key] or not are_ends(self._ends, len(keys)):\n",
         "[self.first_key]:\n",
     ),
     Mutant(
         "a key of another type is an error once the rows are packed",
-        PACKED,
+        "eventstore/tables/packed.py",
         "        except TypeError:\n            return ABSENT\n",
         "        except ZeroDivisionError:\n            return ABSENT\n",
     ),
@@ -1202,31 +1175,31 @@ MUTANTS = (
     ),
     Mutant(
         "a table list of a checkpoint may name anything",
-        CHECKPOINT,
+        "eventstore/tables/checkpoint.py",
         "        if tuple(map(type, name)) != (str, int, str):\n",
         "        if False:\n",
     ),
     Mutant(
         "a table list of a checkpoint may name a table twice",
-        CHECKPOINT,
+        "eventstore/tables/checkpoint.py",
         "    if len({name.table for name in names}) != len(names):\n",
         "    if False:\n",
     ),
     Mutant(
         "a pipe in the place of a database is waited for",
-        IMPORTER,
+        "projections/snapshots/importer.py",
         " | os.O_NONBLOCK",
         "",
     ),
     Mutant(
         "a device is read as a database",
-        IMPORTER,
+        "projections/snapshots/importer.py",
         "        if not stat.S_ISREG(status.st_mode):\n",
         "        if False:\n",
     ),
     Mutant(
         "a database of any length is read",
-        IMPORTER,
+        "projections/snapshots/importer.py",
         "        if status.st_size > _BATCH_BYTES_LIMIT:\n",
         "        if False:\n",
     ),
@@ -1238,7 +1211,7 @@ MUTANTS = (
     ),
     Mutant(
         "a verification says that every history begins at 1",
-        VERIFY,
+        "eventstore/integrity/verify.py",
         "            first_revision=sources[0].first_revision if sources else 0,\n",
         "            first_revision=1,\n",
     ),
@@ -1250,7 +1223,7 @@ MUTANTS = (
     ),
     Mutant(
         "a store that is closed inside a transaction speaks of beginning one",
-        WRITER_LOCK,
+        "eventstore/writer_lock.py",
         "                if asking.is_of_store and not turn.is_of_store:\n",
         "                if False:\n",
     ),
@@ -1280,25 +1253,25 @@ MUTANTS = (
     ),
     Mutant(
         "what root makes in a store of another user is root's",
-        FILE_SYSTEM,
+        "eventstore/files/local.py",
         "        if owner.st_uid != 0:\n",
         "        if False:\n",
     ),
     Mutant(
         "root gives away a lock file that was there",
-        FILE_SYSTEM,
+        "eventstore/files/local.py",
         "            return _flocked(path, os.O_RDWR)\n        if descriptor is not None:\n",
         "            descriptor = _flocked(path, os.O_RDWR)\n        if descriptor is not None:\n",
     ),
     Mutant(
         "a quick verification takes a segment of any length",
-        VERIFY,
+        "eventstore/integrity/verify.py",
         "        if size_bytes < end_bytes:\n",
         "        if False:\n",
     ),
     Mutant(
         "a quick verification does not count what it leaves unread",
-        VERIFY,
+        "eventstore/integrity/verify.py",
         "                self.unread_segments += 1\n",
         "",
     ),
