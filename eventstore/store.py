@@ -161,7 +161,7 @@ class EventStore:
                 directory, follower, follower.state, known, options, file_system=file_system
             )
             file_system.call_in_forked_child(store._give_up_after_fork)
-            file_system.call_in_forked_child(follower.state.renew_locks)
+            _renew_locks_in_children(file_system, follower.state)
             return store
         loading = Loading(file_system, directory, known, on_rebuild)
         log = open_file_log(
@@ -250,7 +250,7 @@ class EventStore:
             left_out=loading.left_out,
         )
         log.file_system.call_in_forked_child(store._give_up_after_fork)
-        log.file_system.call_in_forked_child(loading.state.renew_locks)
+        _renew_locks_in_children(log.file_system, loading.state)
         if loading.rebuilt:
             store._save_rebuilt()
         return store
@@ -338,7 +338,7 @@ class EventStore:
         state = follower.refresh()
         if state is not self._state:  # it has begun again from a checkpoint
             self._state = state
-            self._file_system.call_in_forked_child(state.renew_locks)
+            _renew_locks_in_children(self._file_system, state)
 
     def begin_write(
         self, transaction_type: type[W], metadata: Metadata, timeout: float | None = None
@@ -430,7 +430,7 @@ class EventStore:
     ) -> R:
         """Begin a read transaction of a domain's own type on the past; raises as `at` does."""
         state = self._state_at(revision, time=time)
-        self._file_system.call_in_forked_child(state.renew_locks)
+        _renew_locks_in_children(self._file_system, state)
         return transaction_type(state.tables, state.durable)
 
     def _state_at(self, revision: int | None, *, time: datetime | int | None) -> State:
@@ -721,3 +721,12 @@ def _require_revision(revision: int) -> None:
         raise ValueError(
             f"there is no revision {excerpt(revision)}: the first batch has revision 1"
         )
+
+
+def _renew_locks_in_children(file_system: FileSystem, state: State) -> None:
+    """See to it that readers of a state can read on in the child of a fork.
+
+    The tables are told, not the state: a reader may be all that is left of it.
+    """
+    for table in state.tables.values():
+        file_system.call_in_forked_child(table.renew_lock)

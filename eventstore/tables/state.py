@@ -1,26 +1,27 @@
 """Tables and versions: one mechanism for isolation, rollback and checkpoints.
 
-The writer changes tables in place. Versions form a forward chain of nodes, one for each batch.
-Before a key is changed, its value is put into the *newest* node's undo map, unless the map holds
-the key already: so the undo map of a node tells, for every key changed since, what it was at that
-node. A reader holds the node that was durable when it began. To read a key it takes the table's
-value first and walks the chain second: the first undo map that holds the key has the value as it
-was, and if none does, the value just taken stands. The writer does the two in the other order
+The writer changes tables in place. Versions form a forward chain, one for each batch. Before a key
+is changed, its value is put into the *newest* version's undo map, unless the map holds the key
+already: so the undo map of a version tells, for every key changed since, what it was at that
+version. A reader holds the version that was durable when it began. To read a key it takes the
+table's value first and walks the chain second: the first undo map that holds the key has the value
+as it was, and if none does, the value just taken stands. The writer does the two in the other order
 (undo first, table second), so that a reader needs no lock.
 
-What everybody is shown is computed, never announced: the last node, of those that are linked
+What everybody is shown is computed, never announced: the last version, of those that are linked
 without a gap, whose revision is durable. A link is never taken back, and neither is a durable
 revision; so whoever has learned of a revision, from whomever, sees at least that one in whatever
 he asks next, and nobody has to wait for a thread that has yet to announce it.
 
-- *Rollback* puts the values back and leaves the undo map alone: what it says of its node stays
+- *Rollback* puts the values back and leaves the undo map alone: what it says of its version stays
   true, and a reader may have taken an uncommitted value an instant before.
-- *Commit* links a new node; it is shown once its revision is durable. Nodes behind all readers are
+- *Commit* links a new version; it is shown once its revision is durable. Versions behind all
+readers are
   freed by reference counting.
-- *A failed sync* leaves the nodes after the durable one where they are: readers begin at the
+- *A failed sync* leaves the versions after the durable one where they are: readers begin at the
   durable one, and no write transaction begins on that handle any more, so nobody sees them.
 - A long-lived reader folds the undo maps it has passed into one of its own, so that its reads
-  stay O(1) in the number of commits since, and the nodes it has passed can be freed.
+  stay O(1) in the number of commits since, and the versions it has passed can be freed.
 - What an idle reader pins is merged from the writer's side, now and then (`thinning`): a version
   takes over the undo maps of some behind it, and its link skips them. So a map may also grow after
   it has a successor, by what stays true of its version, and a reader takes the link before the map.
@@ -32,7 +33,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from eventstore.errors import ProjectionError
+from eventstore.tables.journal import Journal
 from eventstore.tables.packed import ABSENT
 from eventstore.tables.table import Table
 from eventstore.tables.thinning import Thinning
@@ -44,8 +45,8 @@ if TYPE_CHECKING:
 
     from eventstore.event import Event
     from eventstore.projection import Projection
+    from eventstore.tables.journal import Change
     from eventstore.tables.packed import PackedRows
-    from eventstore.tables.table import Change
     from eventstore.tables.version import Durability
 
 
@@ -56,12 +57,8 @@ class State:
 
     Attributes:
         tables: every table by name.
-        newest: the last node of the chain: what the next batch builds on.
-        durable: a node on the way to the one that is shown, or that one; see `shown`.
-        is_replaying: whether the events since `begin` are from the log.
-        journal: what the events since `begin` have changed, in order, also those undone: to put
-            the old values back in reverse order is right all the same. It only grows until the
-            transaction ends; then another list takes its place.
+        durable: a version on the way to the one that is shown, or that one; see `shown`.
+        journal: of the running transaction.
     """
 
     def __init__(
@@ -77,39 +74,41 @@ class State:
             start: the version that `packed` holds.
             packed: the rows of each table, by its name.
         """
+        self.journal = Journal(start)
         self._projections: list[tuple[Projection, dict[str, Table]]] = []
         self.tables: dict[str, Table] = {}
         for projection in projections:
             own = {
-                spec.name: Table(spec, self, (packed or {}).get(spec.name))
+                spec.name: Table(spec, self.journal, (packed or {}).get(spec.name))
                 for spec in projection.tables
             }
             self.tables.update(own)
             self._projections.append((projection, own))
-        self.newest = self.durable = start
+        self.durable = start
         self._thinning = Thinning()
-        self.is_replaying = False
-        self.journal: list[Change] = []
-        # The journal while an event is being applied, else None.
-        self._open_journal: list[Change] | None = None
         # What `apply` has raised after it had undone everything.
         self._undone: BaseException | None = None
 
+    @property
+    def newest(self) -> Version:
+        """The last version of the chain: what the next batch builds on."""
+        return self.journal.newest
+
     def apply(self, event: Event) -> None:
         """Fold an event into all tables on top of the newest version; on an error, undo it."""
-        journal = self._open_journal = self.journal
-        start = len(journal)
+        changes = self.journal.open()
+        start = len(changes)
         self._undone = None
         try:
             for projection, tables in self._projections:
                 projection.apply(event, tables)
         except BaseException as error:
             # Where this is interrupted, a rollback undoes all of it again.
-            self._undo(journal[start:])
+            self._undo(changes[start:])
             self._undone = error
             raise
         finally:
-            self._open_journal = None
+            self.journal.close()
 
     def has_undone(self, error: BaseException) -> bool:
         """Say whether all of the last event was undone before `apply` raised an error."""
@@ -123,13 +122,13 @@ class State:
         first.
         """
         self.rollback()
-        self.is_replaying = is_replaying
+        self.journal.is_replaying = is_replaying
         self._thinning.step(self.newest, self.durable)
 
     def rows_added(self) -> int:
         """Return how many more rows there are since `begin`: negative if more were deleted."""
         first_olds: dict[tuple[int, Any], tuple[Table, Any]] = {}
-        for table, key, old in self.journal:
+        for table, key, old in self.journal.changes:
             first_olds.setdefault((id(table), key), (table, old))
         return sum(
             (table.raw(key) is not ABSENT) - (old is not ABSENT)
@@ -141,22 +140,19 @@ class State:
 
         First they can no longer be taken back: whoever is shown the version finds them.
         """
-        self.journal = []
-        node = Version(revision, digest, time_ns)
-        self.newest.next = node
-        self.newest = node
-        return node
+        journal = self.journal
+        journal.changes = []
+        version = Version(revision, digest, time_ns)
+        journal.newest.next = version
+        journal.newest = version
+        return version
 
     def rollback(self) -> None:
         """Take the changes since `begin` back; if an interrupt ends this, call it again."""
-        if self.journal:
-            self._undo(self.journal)
-            self.journal = []
-
-    def renew_locks(self) -> None:
-        """Replace the locks of all tables, in the child of a fork, where transactions may go on."""
-        for table in self.tables.values():
-            table.renew_lock()
+        journal = self.journal
+        if journal.changes:
+            self._undo(journal.changes)
+            journal.changes = []
 
     def adopt(self, rebuilt: State) -> None:
         """Take over all tables of another state at the same revision; before any reader."""
@@ -167,33 +163,20 @@ class State:
         """Return the version that everybody is shown: the newest one that is linked and durable.
 
         Where two threads are here at once, the slower one may set `durable` back. That costs the
-        next one some steps, and frees nodes a little later; the answer is the same.
+        next one some steps, and frees versions a little later; the answer is the same.
         """
-        node = self.durable
-        while (following := node.next) is not None:
-            # Asked after each link was read: a link may lead past nodes that were merged since.
+        version = self.durable
+        while (following := version.next) is not None:
+            # Asked after each link was read: a link may lead past versions that were merged since.
             if following.revision > log.durable_revision:
                 break
-            node = following
-        self.durable = node
-        return node
+            version = following
+        self.durable = version
+        return version
 
-    def publish(self, node: Version) -> None:
+    def publish(self, version: Version) -> None:
         """Let readers begin at a version that was read from stable storage."""
-        self.durable = node
-
-    def remember(self, table: Table, key: Any, old: Any) -> None:
-        """Keep what a key holds before it is changed, for readers and for rollback."""
-        journal = self._open_journal
-        if journal is None:
-            raise ProjectionError(
-                f"table {table.name!r} was changed outside Projection.apply: emit an event"
-            )
-        undo = self.newest.undo.get(table)
-        if undo is None:
-            undo = self.newest.undo[table] = {}
-        undo.setdefault(key, old)
-        journal.append((table, key, old))
+        self.durable = version
 
     def check(self) -> None:
         """Check every invariant of tables and projections; O(n).
@@ -207,6 +190,6 @@ class State:
             projection.check(tables)
 
     @staticmethod
-    def _undo(journal: list[Change]) -> None:
-        for table, key, old in reversed(journal):
+    def _undo(changes: list[Change]) -> None:
+        for table, key, old in reversed(changes):
             table.restore(key, old)

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
     from eventstore.format.codec import KeyShape
     from eventstore.projection import TableSpec
+    from eventstore.tables.journal import Change, Journal
     from eventstore.tables.packed import PackedRows
-    from eventstore.tables.state import State
 
 FIRST_SLICE_ROWS = 16
 SLICE_ROWS_MAX = 256
@@ -55,9 +55,6 @@ class _Tombstone:
 TOMBSTONE = _Tombstone()
 """In a table's changed rows: the packed row under it is deleted."""
 
-Change = tuple["Table", Any, Any]
-"""A table, a key of it, and what that held before it was changed, perhaps packed or ABSENT."""
-
 
 class Table:
     """An ordered map, changed by one writer at a time and read as it is now.
@@ -67,25 +64,26 @@ class Table:
     """
 
     __slots__ = (
+        "__weakref__",
         "_decode",
         "_encode",
         "_is_disordered",
         "_is_listing",
         "_is_plain",
+        "_journal",
         "_key_shape",
         "_lock",
         "_packed",
         "_rows",
-        "_state",
         "name",
     )
 
-    def __init__(self, spec: TableSpec, state: State, packed: PackedRows | None) -> None:
+    def __init__(self, spec: TableSpec, journal: Journal, packed: PackedRows | None) -> None:
         self.name = spec.name
         self._encode = spec.encode
         self._decode = spec.decode
         self._is_plain = spec.is_plain
-        self._state = state
+        self._journal = journal
         self._packed = packed
         self._rows: SortedDict[Any, Any] = SortedDict()
         # Set while a row is being written: an interrupt may have left the order without the row,
@@ -122,26 +120,26 @@ class Table:
         Raises:
             TransactionClosedError: while iterating, the transaction of the call has ended.
         """
-        journal = self._state.journal
-        return self._items_since(journal, len(journal), start, stop)
+        changes = self._journal.changes
+        return self._items_since(changes, len(changes), start, stop)
 
     def _items_since(
-        self, journal: list[Change], place: int, start: Any, stop: Any
+        self, changes: list[Change], place: int, start: Any, stop: Any
     ) -> Iterator[tuple[Any, Any]]:
-        """Yield rows as they were when the journal ended at a place."""
+        """Yield rows as they were when the changes ended at a place."""
         limit, inclusive, more = FIRST_SLICE_ROWS, True, True
         first_olds: SortedDict[Any, Any] = SortedDict()
         while more:
-            if self._state.journal is not journal:
+            if self._journal.changes is not changes:
                 raise TransactionClosedError(
                     f"an iteration over table {self.name!r} goes on although its transaction has "
                     "ended: begin another one"
                 )
             rows, last, more = self.slice(start, stop, limit, inclusive=inclusive)
-            for table, key, old in journal[place:]:
+            for table, key, old in changes[place:]:
                 if table is self:
                     first_olds.setdefault(key, old)
-            place = len(journal)
+            place = len(changes)
             between = first_olds.irange(start, last if more else stop, (inclusive, more))
             for key, value in corrected(rows, {key: first_olds[key] for key in between}):
                 yield key, self.decoded(key, value)
@@ -170,7 +168,7 @@ class Table:
                 (kind is str and key.isascii()) or (kind is int and INT_MIN <= key <= INT_MAX)
             ):
                 self._require_key(key)
-            self._state.remember(self, key, self.raw(key))
+            self._journal.record(self, key, self.raw(key))
             self._write(key, value)
 
     def delete(self, key: Any) -> None:
@@ -187,7 +185,7 @@ class Table:
                 raise KeyError(key)
             if type(key) is not self._key_shape:
                 self._require_key(key)
-            self._state.remember(self, key, old)
+            self._journal.record(self, key, old)
             self._discard(key)
 
     def renew_lock(self) -> None:
@@ -329,7 +327,7 @@ class Table:
             if self._key_shape is None:
                 self._key_shape = shape
             elif shape != self._key_shape:
-                if not self._state.is_replaying or self._has_rows():
+                if not self._journal.is_replaying or self._has_rows():
                     raise TypeError(
                         f"the other keys are of {_shape_text(self._key_shape)}, not of "
                         f"{_shape_text(shape)}: use one shape of keys for each table"

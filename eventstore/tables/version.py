@@ -1,4 +1,4 @@
-"""Versions: the forward chain of nodes, one for each batch, that readers hold.
+"""Versions: a forward chain, one for each batch, that readers hold.
 
 Each holds what later batches have changed of it: for every key changed since, what it held at this
 version. Versions behind all readers are freed by reference counting.

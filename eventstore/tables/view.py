@@ -33,8 +33,8 @@ class View:
 
     __slots__ = ("_folding", "_is_folding", "_merged", "_node")
 
-    def __init__(self, node: Version) -> None:
-        self._node = node
+    def __init__(self, version: Version) -> None:
+        self._node = version
         self._merged: dict[Table, SortedDict[Any, Any]] | None = None
         # Set while the order in the dictionaries may not fit them, also after an interrupt.
         self._is_folding = False
@@ -45,11 +45,11 @@ class View:
     def get(self, table: Table, key: Any, default: Any = None) -> Any:
         """Return the value of a key as it was at this version, or the default."""
         value = table.raw(key)
-        node = self._node
-        if node.next is not None or self._merged is not None:
+        version = self._node
+        if version.next is not None or self._merged is not None:
             value = self._older(table, key, value)
-        elif node.undo:
-            undo = node.undo.get(table)
+        elif version.undo:
+            undo = version.undo.get(table)
             if undo is not None:
                 value = undo.get(key, value)
         if type(value) is bytes:
@@ -74,11 +74,11 @@ class View:
     def _older(self, table: Table, key: Any, value: Any) -> Any:
         folding = self._own_lock()
         with folding:
-            node = self._advance()
+            version = self._advance()
             merged = self._merged.get(table) if self._merged is not None else None
             if merged is not None and key in merged:
                 return merged[key]
-        undo = node.undo.get(table)
+        undo = version.undo.get(table)
         return value if undo is None else undo.get(key, value)
 
     def _own_lock(self) -> threading.RLock:
@@ -111,15 +111,15 @@ class View:
             }
         self._merged = merged_tables
         self._is_folding = True
-        node = self._node
+        version = self._node
         # The link first and copies of the maps second: they may be merged meanwhile (`thinning`).
-        while (following := node.next) is not None:
-            for table, undo in node.undo.copy().items():
+        while (following := version.next) is not None:
+            for table, undo in version.undo.copy().items():
                 merged = merged_tables.setdefault(table, SortedDict())
                 for key, old in undo.copy().items():
                     merged.setdefault(key, old)
-            node = following
-        self._node = node
+            version = following
+        self._node = version
         self._is_folding = False
 
     def _corrected(
@@ -135,13 +135,13 @@ class View:
         folded: list[tuple[Any, Any]] = []
         folding = self._own_lock()
         with folding:
-            node = self._advance()
+            version = self._advance()
             merged = self._merged.get(table) if self._merged is not None else None
             if merged:
                 between = merged.irange(start, stop, (inclusive, stop_inclusive))
                 folded = [(key, merged[key]) for key in between]
         older: dict[Any, Any] = {}
-        undo = node.undo.get(table)
+        undo = version.undo.get(table)
         if undo:
             # A copy made in one step, because the writer may be adding to the map.
             older = {

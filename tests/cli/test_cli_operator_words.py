@@ -64,7 +64,7 @@ def test_a_store_of_another_user(call: Call, story: Path, tmp_path: Path) -> Non
 def test_a_path_on_a_network_file_system(
     call: Call, story: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local, "_network_type", lambda path: "nfs4")
+    monkeypatch.setattr(local, "network_type", lambda path: "nfs4")
     for arguments in (
         ("compact", story),
         ("import-bolt", DATABASE, tmp_path / "new"),

@@ -29,7 +29,7 @@ from hypothesis.stateful import (
 )
 
 from eventstore import CompactedError, EventStore, EventStoreError, Retention
-from eventstore.tables.state import State
+from eventstore.tables.journal import Journal
 from eventstore.testing import SMALL, STORE_PATH, Session, SimulatedFileSystem
 from eventstore.testing.handles import SimulatedFile
 from projections.snapshots import (
@@ -415,13 +415,13 @@ def test_store_and_model_agree_whatever_happens(record_proof: Callable[..., None
 
 
 def forget_old_values(monkeypatch: pytest.MonkeyPatch) -> None:
-    sound = State.remember
+    sound = Journal.record
 
-    def remember(state: State, table: Any, key: Any, old: Any) -> None:
-        sound(state, table, key, old)
-        state.newest.undo.clear()
+    def record(journal: Journal, table: Any, key: Any, old: Any) -> None:
+        sound(journal, table, key, old)
+        journal.newest.undo.clear()
 
-    monkeypatch.setattr(State, "remember", remember)
+    monkeypatch.setattr(Journal, "record", record)
 
 
 def keep_index_of_old_labels(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ import eventstore.log.spares
 import eventstore.log.writer
 import eventstore.maintenance.compaction
 import eventstore.tables.checkpoint
+import eventstore.tables.journal
 import eventstore.tables.state
 import eventstore.tables.table
 import eventstore.tables.version
@@ -41,6 +42,7 @@ MODULES = [
     eventstore.log.spares,
     eventstore.tables.checkpoint,
     eventstore.maintenance.compaction,
+    eventstore.tables.journal,
     eventstore.tables.state,
     eventstore.tables.table,
     eventstore.tables.version,

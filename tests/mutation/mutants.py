@@ -346,22 +346,22 @@ MUTANTS = (
     Mutant(
         "a row is changed before its old value is kept",
         "eventstore/tables/table.py",
-        "            self._state.remember(self, key, self.raw(key))\n"
+        "            self._journal.record(self, key, self.raw(key))\n"
         "            self._write(key, value)\n",
         "            old = self.raw(key)\n"
         "            self._write(key, value)\n"
-        "            self._state.remember(self, key, old)\n",
+        "            self._journal.record(self, key, old)\n",
     ),
     Mutant(
         "a reader takes the old value first and the present one second",
         "eventstore/tables/view.py",
-        "        value = table.raw(key)\n        node = self._node\n        if node.next",
-        "        node = self._node\n"
-        "        undo = dict(node.undo.get(table, ())) if node.next is None else None\n"
+        "        value = table.raw(key)\n        version = self._node\n        if version.next",
+        "        version = self._node\n"
+        "        undo = dict(version.undo.get(table, ())) if version.next is None else None\n"
         "        value = table.raw(key)\n"
         "        if undo is not None and self._merged is None:\n"
         "            value = undo.get(key, value)\n"
-        "        elif node.next",
+        "        elif version.next",
     ),
     Mutant(
         "two threads fold one view at once",
@@ -374,8 +374,8 @@ MUTANTS = (
     Mutant(
         "a reader takes the map of a version first and its link second",
         "eventstore/tables/view.py",
-        "            node = following\n        self._node = node\n",
-        "            node = node.next or following\n        self._node = node\n",
+        "            version = following\n        self._node = version\n",
+        "            version = version.next or following\n        self._node = version\n",
     ),
     # Verdicts
     Mutant(
@@ -766,7 +766,7 @@ MUTANTS = (
     Mutant(
         "a replay refuses keys of another shape in a table that was emptied",
         "eventstore/tables/table.py",
-        "                if not self._state.is_replaying or self._has_rows():\n",
+        "                if not self._journal.is_replaying or self._has_rows():\n",
         "                if True:\n",
     ),
     Mutant(
@@ -950,8 +950,8 @@ MUTANTS = (
     Mutant(
         "what was left is not undone",
         "eventstore/tables/state.py",
-        "        self.rollback()\n        self.is_replaying = is_replaying\n",
-        "        self.journal = []\n        self.is_replaying = is_replaying\n",
+        "        self.rollback()\n        self.journal.is_replaying = is_replaying\n",
+        "        self.journal.changes = []\n        self.journal.is_replaying = is_replaying\n",
     ),
     Mutant(
         "a negative timeout waits",
