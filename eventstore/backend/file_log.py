@@ -194,7 +194,9 @@ class FileLog:
         report: list[CompactionReport] = []
         self._with_spare_space(
             lambda: report.append(
-                compact(self._file_system, self._path, self._options.retention, pause)
+                compact(
+                    self._file_system, self._path, self.store_id, self._options.retention, pause
+                )
             )
         )
         return report[0]

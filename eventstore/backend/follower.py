@@ -230,14 +230,14 @@ class FollowerLog:
             return bound
         require_store(self._file_system, self._path, may_create=False)
         if self._files.newest_store_id() != self.store_id:
-            raise CorruptionError(
-                self._path, 0, "another store has taken the place of the one that was followed"
-            )
+            raise _replaced(self._path)
         return 0
 
     def _new_cursor(self) -> RecordCursor:
         node = self.state.durable
-        return RecordCursor(self._file_system, self._path, node.revision + 1, node.digest or None)
+        return RecordCursor(
+            self._file_system, self._path, self.store_id, node.revision + 1, node.digest or None
+        )
 
     def _catch_up(self, bound: int) -> None:
         try:
@@ -245,7 +245,10 @@ class FollowerLog:
                 replay_record(self.state, record)
         except CompactedError:
             self._cursor.close()
-            self.state, _, self.recovery = self._load()
+            state, store_id, recovery = self._load()
+            if store_id != self.store_id:
+                raise _replaced(self._path) from None
+            self.state, self.recovery = state, recovery
             self._cursor = self._new_cursor()
         except BaseException:
             # The cursor is past a batch that the state does not hold.
@@ -259,7 +262,7 @@ class FollowerLog:
         After a power loss the `durable` file may be old, and nothing is wrong.
         """
         node = self.state.durable
-        cursor = RecordCursor(self._file_system, self._path, node.revision)
+        cursor = RecordCursor(self._file_system, self._path, self.store_id, node.revision)
         try:
             digests = [record.digest for record in cursor.read(node.revision)]
         finally:
@@ -335,6 +338,12 @@ class _DurableFile:
             raise FormatVersionError(
                 self._path, error.found_version, error.known_version
             ) from error
+
+
+def _replaced(path: str) -> CorruptionError:
+    return CorruptionError(
+        path, 0, "another store has taken the place of the one that was followed"
+    )
 
 
 def _read_only(path: str) -> ReadOnlyStoreError:

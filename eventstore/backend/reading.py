@@ -9,7 +9,7 @@ from eventstore.errors import CompactedError, CorruptionError
 from eventstore.files.paths import join
 from eventstore.format.names import WAL_NAME
 from eventstore.log.cursor import RecordCursor
-from eventstore.log.reader import read_segment_header
+from eventstore.log.reader import read_own_header, read_segment_header
 from eventstore.log.segments import (
     SegmentSource,
     list_archived,
@@ -42,7 +42,7 @@ class StoreFiles:
             CompactedError: the first ones are no longer kept.
             CorruptionError: a record is damaged.
         """
-        cursor = RecordCursor(self._file_system, self._path, first_revision)
+        cursor = RecordCursor(self._file_system, self._path, self._store_id, first_revision)
         try:
             yield from cursor.read(last_revision)
         finally:
@@ -122,7 +122,8 @@ class StoreFiles:
             for source in sources:
                 if source.first_revision == revision + 1:
                     with opened_source(self._file_system, source) as file:
-                        return read_segment_header(file).predecessor_digest
+                        header = read_own_header(file, self._store_id, source.first_revision)
+                        return header.predecessor_digest
             return next((record.digest for record in self.read(revision, revision)), None)
         except (CorruptionError, CompactedError, FileNotFoundError):
             return None

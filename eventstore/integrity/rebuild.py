@@ -78,7 +78,7 @@ def write_store(
         _write_empty_segment(target, wal_path, store_id, choice.bases[-1])
     target.sync_directory(wal_path)
     # What two checkpoints supersede goes to the archive, as in any store.
-    compact(target, path, Retention.keep_all())
+    compact(target, path, store_id, Retention.keep_all())
 
 
 def _copy_checkpoints(

@@ -17,7 +17,7 @@ from eventstore.log.reader import (
     Position,
     Record,
     SegmentScanner,
-    read_segment_header,
+    read_own_header,
     start_of,
 )
 from eventstore.log.segments import SegmentSource, list_sources, open_source
@@ -37,6 +37,7 @@ class RecordCursor:
     Args:
         file_system: where.
         path: of the store.
+        store_id: of the store: the bytes of another one are no history of this.
         next_revision: the first record to give out.
         previous_digest: chain digest before it, if known; it is then checked.
     """
@@ -45,11 +46,13 @@ class RecordCursor:
         self,
         file_system: FileSystem,
         path: str,
+        store_id: bytes,
         next_revision: int,
         previous_digest: bytes | None = None,
     ) -> None:
         self._file_system = file_system
         self._path = path
+        self._store_id = store_id
         self.next_revision = next_revision
         self._previous_digest = previous_digest
         self._file: File | None = None
@@ -76,7 +79,7 @@ class RecordCursor:
                 yield record
                 if record.revision >= last_revision:
                     return
-            self._leave(file, scanner, last_revision)
+            self._leave(file, header, scanner, last_revision)
 
     def close(self) -> None:
         """Release the segment; `read` opens it again."""
@@ -99,7 +102,7 @@ class RecordCursor:
         if self._file is None or self._header is None or self._position is None:
             file, source = self._open_segment()
             try:
-                header = read_segment_header(file)
+                header = read_own_header(file, self._store_id, source.first_revision)
                 position = self._enter(source, header)
             except BaseException:
                 file.close()
@@ -136,20 +139,24 @@ class RecordCursor:
             and known_digest != start.digest
         ):
             raise CorruptionError(source.path, 0, "the segment continues another history")
-        if header.first_revision != source.first_revision:
-            raise CorruptionError(source.path, 0, "the header states another first revision")
         if previous is None or previous.revision < header.first_revision:
             return start
         return previous
 
-    def _leave(self, file: File, scanner: SegmentScanner, last_revision: int) -> None:
-        """Close a segment that is read to its end; the next record must be in the next one."""
+    def _leave(
+        self, file: File, header: SegmentHeader, scanner: SegmentScanner, last_revision: int
+    ) -> None:
+        """Close a segment that is read to its end; the next record must be in a later one."""
         position = scanner.position
         problem = scanner.end.problem if scanner.end else None
         sources = list_sources(self._file_system, self._path)
         if not problem and sources and sources[0].first_revision > self.next_revision:
             raise CompactedError(self.next_revision, sources[0].first_revision)
-        if problem or not any(source.first_revision == self.next_revision for source in sources):
+        # A segment without a record is named by the revision that it lacks: it is not the next.
+        is_continued = self.next_revision > header.first_revision and any(
+            source.first_revision == self.next_revision for source in sources
+        )
+        if problem or not is_continued:
             raise CorruptionError(
                 file.path,
                 position.offset_bytes,

@@ -23,6 +23,7 @@ from eventstore.format.segment import (
     Framing,
     RecordHeader,
     SegmentHeader,
+    genesis_digest,
     padded_bytes,
     parts_hold,
     payload_holds,
@@ -107,6 +108,29 @@ def read_segment_header(file: File) -> SegmentHeader:
         raise CorruptionError(file.path, error.offset_bytes, error.reason) from error
     except NewerVersionError as error:
         raise FormatVersionError(file.path, error.found_version, error.known_version) from error
+
+
+def read_own_header(file: File, store_id: bytes, first_revision: int) -> SegmentHeader:
+    """Read the header of a segment that must be this store's, and the one that its name states.
+
+    The checksums of records are seeded with the id in their own segment's header, and the first
+    digest of a chain is taken from there: so whoever believes the records must ask this first.
+
+    Raises:
+        CorruptionError: it is no segment header, or one of another store or another revision.
+        FormatVersionError: it is one of a newer format.
+    """
+    header = read_segment_header(file)
+    reason = None
+    if header.store_id != store_id:
+        reason = "the segment belongs to another store"
+    elif header.first_revision != first_revision:
+        reason = f"the header states first revision {header.first_revision}"
+    elif first_revision == 1 and header.predecessor_digest != genesis_digest(store_id):
+        reason = "the first segment does not start the digest chain of its store"
+    if reason is not None:
+        raise CorruptionError(file.path, 0, reason)
+    return header
 
 
 def start_of(header: SegmentHeader) -> Position:

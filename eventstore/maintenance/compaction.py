@@ -30,7 +30,7 @@ from eventstore.format.names import (
     archive_name,
     checkpoint_name,
 )
-from eventstore.log.reader import SegmentScanner, read_segment_header, start_of
+from eventstore.log.reader import SegmentScanner, read_own_header, start_of
 from eventstore.log.segments import (
     SegmentSource,
     compress,
@@ -85,6 +85,7 @@ def plan(checkpoints: Sequence[int], segments: Sequence[int]) -> Plan:
 def compact(
     file_system: FileSystem,
     path: str,
+    store_id: bytes,
     retention: Retention,
     pause: Callable[[], object] = lambda: None,
 ) -> CompactionReport:
@@ -93,10 +94,11 @@ def compact(
     The caller is the holder of the store's lock, and runs one compaction at a time.
 
     Raises:
-        CorruptionError: a segment to be archived is damaged; it and all later ones stay.
+        CorruptionError: a segment to be archived is damaged, or of another store; it and all later
+            ones stay.
         StorageFullError: no space for a compressed copy; the segment stays.
     """
-    return _Compaction(file_system, path, retention, pause).run()
+    return _Compaction(file_system, path, store_id, retention, pause).run()
 
 
 class _Compaction:
@@ -104,11 +106,13 @@ class _Compaction:
         self,
         file_system: FileSystem,
         path: str,
+        store_id: bytes,
         retention: Retention,
         pause: Callable[[], object],
     ) -> None:
         self._file_system = file_system
         self._path = path
+        self._store_id = store_id
         self._wal_path = join(path, WAL_NAME)
         self._archive_path = join(path, ARCHIVE_NAME)
         self._checkpoints_path = join(path, CHECKPOINTS_NAME)
@@ -198,12 +202,12 @@ class _Compaction:
         """Return a sealed segment up to the end of its records, all of them verified."""
         next_file = self._file_system.open(following.path)
         try:
-            next_header = read_segment_header(next_file)
+            next_header = read_own_header(next_file, self._store_id, following.first_revision)
         finally:
             next_file.close()
         file = self._file_system.open(source.path)
         try:
-            header = read_segment_header(file)
+            header = read_own_header(file, self._store_id, source.first_revision)
             scanner = SegmentScanner(file, header, start_of(header))
             for number, _ in enumerate(scanner):
                 if number % _RECORDS_BETWEEN_PAUSES == 0:
@@ -271,10 +275,10 @@ class _Compaction:
         # The next segment was started when this one's last batch was the newest.
         file = open_source(self._file_system, following)
         try:
-            sealed_ns = read_segment_header(file).created_ns
+            header = read_own_header(file, self._store_id, following.first_revision)
         finally:
             file.close()
-        return time.time_ns() - sealed_ns <= limits.age_seconds * _NS_PER_SECOND
+        return time.time_ns() - header.created_ns <= limits.age_seconds * _NS_PER_SECOND
 
     def _size_bytes(self) -> int:
         directories = (self._wal_path, self._archive_path, self._checkpoints_path)

@@ -100,7 +100,7 @@ class Loading:
             last,
         )
         started = time.monotonic()
-        cursor = RecordCursor(self._file_system, self._path, 1)
+        cursor = RecordCursor(self._file_system, self._path, checkpoint.store_id, 1)
         try:
             for record in cursor.read(last):
                 replay.replay_record(rebuilt, record)

@@ -1275,4 +1275,29 @@ MUTANTS = (
         "                self.unread_segments += 1\n",
         "",
     ),
+    # What a reader believes of a segment, and how it goes on
+    Mutant(
+        "a cursor goes on to the segment that it has just read",
+        "eventstore/log/cursor.py",
+        "is_continued = self.next_revision > header.first_revision and any(",
+        "is_continued = any(",
+    ),
+    Mutant(
+        "a segment of another store is read by its own seed",
+        "eventstore/log/reader.py",
+        "    if header.store_id != store_id:\n",
+        "    if header.store_id == b'':\n",
+    ),
+    Mutant(
+        "a segment is believed under any name",
+        "eventstore/log/reader.py",
+        "    elif header.first_revision != first_revision:\n",
+        "    elif header.first_revision < 0:\n",
+    ),
+    Mutant(
+        "the first segment may start any chain",
+        "eventstore/log/reader.py",
+        "    elif first_revision == 1 and header.predecessor_digest != genesis_digest(store_id):\n",
+        "    elif first_revision == 0:\n",
+    ),
 )
