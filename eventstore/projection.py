@@ -125,7 +125,8 @@ class Projection(ABC):
         """Fold one event into this projection's tables, by name.
 
         Raise nothing for an event that a transaction has emitted: whoever emits checks first.
-        If this raises all the same, the event is undone and the error reaches the emitter.
+        If this raises all the same, the event is undone and the error reaches the emitter. It
+        can't emit, commit or roll back itself: that raises `ReentrantUseError`.
         """
 
     def check(self, tables: Mapping[str, ReadableTable]) -> None:

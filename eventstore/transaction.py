@@ -314,12 +314,14 @@ class WriteTransaction(Holder):
         Raises:
             InvalidEventError: it can't be logged; nothing was applied.
             TransactionClosedError: the transaction has ended.
+            ReentrantUseError: called by a projection's `apply`; nothing was changed.
             Exception: what a projection's `apply` raised; the event was undone.
 
         What interrupts this from outside, as a signal handler does, may undo the event or roll the
         whole transaction back.
         """
         self._begun()
+        self._state.refuse_in_apply()
         packed = encode_event(event)
         try:
             self._state.apply(event)
@@ -341,6 +343,7 @@ class WriteTransaction(Holder):
             StoreFailedError: the log can't be written; the transaction is rolled back, or it is
                 unknown until the store is reopened whether its batch is there.
             TransactionClosedError: the transaction has ended.
+            ReentrantUseError: called by a projection's `apply`; nothing was changed.
 
         An interrupt (KeyboardInterrupt) while the batch is on its way fails the handle, because
         whoever waits for the same sync can't be told what became of theirs.
@@ -348,6 +351,7 @@ class WriteTransaction(Holder):
         Durability: survives power loss once this returns.
         """
         turn = self._begun()
+        self._state.refuse_in_apply()
         if not self._events:
             self.rollback()
             return None
@@ -389,17 +393,20 @@ class WriteTransaction(Holder):
 
         Raises:
             StoreFailedError: a batch that this transaction could read did not become durable.
+            ReentrantUseError: called by a projection's `apply`; nothing was changed.
         """
         turn = self._turn
         if turn is not None and self.was_left:
             # Somebody else may be ending it just now: only the lock can tell whose turn it is.
             self._lock.end_gone()
         elif turn is not None and not turn.is_over:
+            self._state.refuse_in_apply()
             self._end_without_commit(turn)
         self._has_ended = True
         self._settle()
 
     def __enter__(self) -> Self:
+        self._state.refuse_in_apply()
         self._enter()
         self.begin()
         return self

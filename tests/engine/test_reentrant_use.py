@@ -11,11 +11,21 @@ import pytest
 from engine_support import add, balance, open_store, run_python
 from ledger import ACCOUNTS
 
-from eventstore import EventStore, ReentrantUseError, StoreOptions
+from eventstore import (
+    Event,
+    EventStore,
+    Projection,
+    ReentrantUseError,
+    StoreOptions,
+    TableSpec,
+    WriteTransaction,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
+
+    from eventstore import WritableTable
 
 
 def test_calls_amid_others_are_refused(tmp_path: Path) -> None:
@@ -256,3 +266,80 @@ print(bad)
 """
     out, err = run_python(script, tmp_path / "store", 60).communicate(timeout=120)
     assert (out, err) == ("0\n", "")
+
+
+class Meddling(Projection):
+    """Puts a row before and after it calls something, once."""
+
+    name, version, tables = "meddling", 1, (TableSpec("rows"),)
+
+    def __init__(self) -> None:
+        self.call: Callable[[], object] | None = None
+        self.swallows = False
+        self.error: Exception | None = None
+
+    def apply(self, event: Event, tables: Mapping[str, WritableTable]) -> None:
+        tables["rows"].put(f"{event.type} before", 1)
+        call, self.call = self.call, None
+        if call is not None:
+            try:
+                call()
+            except ReentrantUseError as error:
+                self.error = error
+                if not self.swallows:
+                    raise
+        tables["rows"].put(f"{event.type} after", 1)
+
+
+def _rows(store: EventStore) -> dict[str, int]:
+    with store.transaction() as tx:
+        return dict(tx.items("rows"))
+
+
+@pytest.mark.parametrize("swallows", [False, True])
+@pytest.mark.parametrize("call", ["commit", "rollback", "emit", "with"])
+def test_apply_can_neither_emit_nor_end_the_transaction(
+    tmp_path: Path, call: str, swallows: bool
+) -> None:
+    def enter(tx: WriteTransaction) -> None:
+        with tx:
+            pass
+
+    calls: dict[str, Callable[[WriteTransaction], object]] = {
+        "commit": lambda tx: tx.commit(),
+        "rollback": lambda tx: tx.rollback(),
+        "emit": lambda tx: tx.emit(Event("nested", 1)),
+        "with": enter,
+    }
+    projection = Meddling()
+    projection.swallows = swallows
+    with EventStore.open(tmp_path / "store", [projection]) as store:
+        with store.transaction(writable=True) as tx:
+            tx.emit(Event("first", 1))
+            projection.call = lambda: calls[call](tx)
+            if swallows:
+                tx.emit(Event("second", 1))
+            else:
+                with pytest.raises(ReentrantUseError, match="being applied"):
+                    tx.emit(Event("second", 1))
+            tx.emit(Event("third", 1))
+        assert isinstance(projection.error, ReentrantUseError)
+        rows = _rows(store)
+        types = [event.type for batch in store.batches() for event in batch.events]
+        expected = ["first", "second", "third"] if swallows else ["first", "third"]
+        assert types == expected
+        assert sorted(rows) == [f"{t} {when}" for t in expected for when in ("after", "before")]
+    with EventStore.open(tmp_path / "store", [Meddling()]) as store:
+        assert _rows(store) == rows
+
+
+def test_rollback_works_where_an_interrupt_has_left_the_event_open(tmp_path: Path) -> None:
+    """Two interrupts can come before anything has noted that the event is no longer applied."""
+    with EventStore.open(tmp_path / "store", [Meddling()]) as store:
+        tx = store.transaction(writable=True)
+        tx.emit(Event("first", 1))
+        store._state.journal.open()
+        tx.rollback()
+        with store.transaction(writable=True) as tx:
+            tx.emit(Event("second", 1))
+        assert sorted(_rows(store)) == ["second after", "second before"]

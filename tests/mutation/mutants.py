@@ -1300,4 +1300,35 @@ MUTANTS = (
         "    elif first_revision == 1 and header.predecessor_digest != genesis_digest(store_id):\n",
         "    elif first_revision == 0:\n",
     ),
+    # What a projection may call
+    Mutant(
+        "apply may emit into its transaction",
+        "eventstore/transaction.py",
+        "        self._state.refuse_in_apply()\n        packed",
+        "        packed",
+    ),
+    Mutant(
+        "apply may commit its transaction",
+        "eventstore/transaction.py",
+        "        self._state.refuse_in_apply()\n        if not",
+        "        if not",
+    ),
+    Mutant(
+        "apply may roll its transaction back",
+        "eventstore/transaction.py",
+        "            self._state.refuse_in_apply()\n            self._end",
+        "            self._end",
+    ),
+    Mutant(
+        "an interrupted event counts as one that is being applied",
+        "eventstore/tables/state.py",
+        "if self.journal.is_open and _is_called_by(State.apply):",
+        "if self.journal.is_open:",
+    ),
+    Mutant(
+        "apply may enter its transaction again",
+        "eventstore/transaction.py",
+        "        self._state.refuse_in_apply()\n        self._enter",
+        "        self._enter",
+    ),
 )
