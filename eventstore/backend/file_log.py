@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 from eventstore.backend.reading import StoreFiles
 from eventstore.directory.contents import (
     full_disk_is_told,
+    require_files,
     require_made,
-    require_no_directory_among_temporaries,
     require_own,
     require_store,
 )
@@ -307,7 +307,7 @@ def open_file_log(
         guarded = hold_fit(file_system, path, options, lock_timeout_seconds, require)
         try:
             require_made(guarded, path, is_held=True)
-            require_no_directory_among_temporaries(guarded, path)
+            require_files(guarded, path)
             return open_guarded_log(guarded, path, options, replay, ends_hold=True)
         except BaseException:
             guarded.release()

@@ -16,7 +16,12 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from eventstore.backend.reading import StoreFiles
-from eventstore.directory.contents import being_made, require_made, require_store
+from eventstore.directory.contents import (
+    being_made,
+    require_files,
+    require_made,
+    require_store,
+)
 from eventstore.errors import (
     CompactedError,
     CorruptionError,
@@ -69,12 +74,14 @@ class FollowerLog:
         """Open a store for following.
 
         Raises:
-            NotAStoreError: there is no store, or one that is half made.
+            NotAStoreError: there is no store, one that is half made, or one that an open would
+                refuse as none.
             CorruptionError: what the writer had acknowledged is damaged.
             FormatVersionError: the store has a newer format.
         """
         require_made(file_system, path)
         require_store(file_system, path, may_create=False)
+        require_files(file_system, path)
         self._file_system = file_system
         self._path = path
         self._projections = projections

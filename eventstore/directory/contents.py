@@ -152,12 +152,14 @@ def require_own(file_system: FileSystem, path: str) -> None:
             )
 
 
-def require_no_directory_among_temporaries(file_system: FileSystem, path: str) -> None:
-    """Check that what a recovery would remove are files.
+def require_files(file_system: FileSystem, path: str) -> None:
+    """Check that what an open would lock or remove are files.
 
     Raises:
-        NotAStoreError: a directory has the name of a temporary file.
+        NotAStoreError: the lock file is something else, or a directory has the name of a temporary
+            file.
     """
+    require_lock_file(file_system, path)
     for directory in (path, *(join(path, name) for name in DIRECTORY_NAMES)):
         if not file_system.is_directory(directory):
             continue
@@ -167,6 +169,19 @@ def require_no_directory_among_temporaries(file_system: FileSystem, path: str) -
                 raise NotAStoreError(
                     f"{entry}: a directory, where a store has only files; move it elsewhere"
                 )
+
+
+def require_lock_file(file_system: FileSystem, path: str) -> None:
+    """Check that the lock file, if there is one, is a file.
+
+    Raises:
+        NotAStoreError: it is something else.
+    """
+    lock = join(path, LOCK_NAME)
+    if file_system.exists(lock) and not file_system.is_file(lock):
+        raise NotAStoreError(
+            f"{lock}: not a regular file, as which a store has its lock; move it elsewhere"
+        )
 
 
 @contextlib.contextmanager

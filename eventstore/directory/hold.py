@@ -9,7 +9,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from eventstore.directory.contents import make_root, require_local
+from eventstore.directory.contents import make_root, require_local, require_lock_file
 from eventstore.errors import StoreLockedError
 from eventstore.files.guarded import GuardedFileSystem
 from eventstore.files.paths import join
@@ -76,7 +76,7 @@ def hold(file_system: FileSystem, path: str, timeout_seconds: float | None) -> G
         the file system as the holder sees it; `release` ends that.
 
     Raises:
-        NotAStoreError: no directory can be made there.
+        NotAStoreError: no directory can be made there, or the lock file is no file.
         StoreLockedError: another process, or another handle of this one, holds the store.
     """
     deadline = time.monotonic() + (timeout_seconds or 0.0)
@@ -93,6 +93,9 @@ def hold(file_system: FileSystem, path: str, timeout_seconds: float | None) -> G
                 raise
             made_root = False
             continue
+        except OSError:
+            require_lock_file(file_system, path)
+            raise
         if not isinstance(lock, bytes):
             return GuardedFileSystem(file_system, lock, path, made_root=made_root)
         if time.monotonic() >= deadline:

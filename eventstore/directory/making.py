@@ -66,7 +66,7 @@ class _Entry(NamedTuple):
     Attributes:
         directory: the store's directory that it is in; empty for the store's own.
         name: in that directory.
-        is_file: whether it is no directory.
+        is_file: whether it is a regular file.
     """
 
     directory: str
@@ -222,12 +222,11 @@ def _entries(file_system: FileSystem, path: str) -> Iterator[_Entry]:
     """Yield what is at the place of a store, but for the directories that a store has."""
     for name in file_system.list_directory(path):
         entry = join(path, name)
-        is_directory = file_system.is_directory(entry)
-        if not is_directory or name not in DIRECTORY_NAMES:
-            yield _Entry("", name, not is_directory)
+        if name not in DIRECTORY_NAMES or not file_system.is_directory(entry):
+            yield _Entry("", name, file_system.is_file(entry))
             continue
         for inner in file_system.list_directory(entry):
-            yield _Entry(name, inner, not file_system.is_directory(join(entry, inner)))
+            yield _Entry(name, inner, file_system.is_file(join(entry, inner)))
 
 
 def _mark(guarded: GuardedFileSystem, path: str, purpose: str) -> None:

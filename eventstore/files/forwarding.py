@@ -46,6 +46,10 @@ class ForwardingFileSystem:
         """Say whether a directory, and not a link to one, is at the path."""
         return self._target.is_directory(self._to_read(path))
 
+    def is_file(self, path: str) -> bool:
+        """Say whether a regular file, and neither a link to one nor a device, is at the path."""
+        return self._target.is_file(self._to_read(path))
+
     def find_link(self, path: str) -> str | None:
         """Return the name of a symbolic link in a directory, if there is one."""
         return self._target.find_link(self._to_read(path))

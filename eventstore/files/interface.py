@@ -119,6 +119,9 @@ class FileSystem(Protocol):
     def is_directory(self, path: str) -> bool:
         """Say whether a directory, and not a link to one, is at the path."""
 
+    def is_file(self, path: str) -> bool:
+        """Say whether a regular file, and neither a link to one nor a device, is at the path."""
+
     def find_link(self, path: str) -> str | None:
         """Return the name of a symbolic link in a directory, if there is one."""
 

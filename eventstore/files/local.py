@@ -85,6 +85,13 @@ def _status(path: str) -> os.stat_result:
         return os.stat(name, dir_fd=directory, follow_symlinks=False)
 
 
+def _is_kind(path: str, is_of_kind: Callable[[int], bool]) -> bool:
+    try:
+        return is_of_kind(_status(path).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
 def _open_descriptor(path: str, flags: int) -> int:
     with _directory_of(path) as (name, directory):
         descriptor = os.open(name, flags | _OPEN_FLAGS, _FILE_MODE, dir_fd=directory)
@@ -350,10 +357,11 @@ class LocalFileSystem:
 
     def is_directory(self, path: str) -> bool:
         """Say whether a directory, and not a link to one, is at the path."""
-        try:
-            return stat.S_ISDIR(_status(path).st_mode)
-        except (FileNotFoundError, NotADirectoryError):
-            return False
+        return _is_kind(path, stat.S_ISDIR)
+
+    def is_file(self, path: str) -> bool:
+        """Say whether a regular file, and neither a link to one nor a device, is at the path."""
+        return _is_kind(path, stat.S_ISREG)
 
     def find_link(self, path: str) -> str | None:
         """Return the name of a symbolic link in a directory, if there is one."""
@@ -465,6 +473,9 @@ class LocalFileSystem:
         lock = LocalFileLock(directory)
         try:
             guarded_path = GuardedPath(path, os.path.dirname(path), lock)
+            if self.exists(guarded_path) and not self.is_file(guarded_path):
+                # The description of the holder would be written to a device.
+                raise OSError(errno.EINVAL, "the lock file is no regular file", path)
             descriptor = self._flocked_or_made(guarded_path)
             if descriptor is None:
                 lock.release()

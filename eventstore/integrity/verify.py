@@ -19,7 +19,7 @@ from bisect import bisect_right
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from eventstore.directory.contents import being_made, require_remains
+from eventstore.directory.contents import being_made, require_files, require_remains
 from eventstore.errors import CorruptionError, ProjectionError
 from eventstore.files.failures import unreadable_is_damage
 from eventstore.files.local import local_file_system
@@ -127,13 +127,15 @@ def verify_store(
 
     Raises:
         ProjectionError: the projections are none, or do not fit together.
-        NotAStoreError: there is no store, or it is still being made.
+        NotAStoreError: there is no store, it is still being made, or an open would say that it
+            is none.
         FormatVersionError: a file has a newer format.
     """
     known = checked_projections(projections)
     file_system = file_system or local_file_system()
     directory = absolute(path)
     require_remains(file_system, directory)
+    require_files(file_system, directory)
     return verify_files(file_system, directory, known, quick=quick, on_batch=on_batch)
 
 

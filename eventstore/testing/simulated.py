@@ -165,6 +165,13 @@ class SimulatedFileSystem:
             number = self._find_or_none(path)
             return number is not None and isinstance(self.medium.nodes[number], DirectoryNode)
 
+    def is_file(self, path: str) -> bool:
+        """Say whether a file is at the path."""
+        with self._lock:
+            self._enter("is_file", path)
+            number = self._find_or_none(path)
+            return number is not None and isinstance(self.medium.nodes[number], FileNode)
+
     def find_link(self, path: str) -> str | None:
         """Return None: a simulated medium has no links."""
         _ = path

@@ -258,3 +258,20 @@ def test_an_older_checkpoint_of_another_branch_is_listed_although_an_open_does_w
         assert "another history" in problem.reason
         assert report.verdict is Verdict.CLEAN
     assert _opened(file_system_of(files), read_only=False) == (Verdict.CLEAN, 4)
+
+
+@pytest.mark.parametrize(
+    "name", ["wal/spare-1.tmp", "checkpoints/00000000000000000098.ckpt.tmp", "durable.tmp", "LOCK"]
+)
+def test_a_directory_in_the_place_of_a_file_is_no_store_to_anyone(name: str) -> None:
+    files = {path: data for path, data in build_image().files.items() if path != "LOCK"}
+    file_system = file_system_of(files)
+    file_system.make_directory(f"{PATH}/{name}")
+    asked: list[Callable[[], object]] = [
+        lambda: open_on(file_system),
+        lambda: open_on(file_system, read_only=True),
+        lambda: verify_store(PATH, [Shelf()], file_system=file_system),
+    ]
+    for ask in asked:
+        with pytest.raises(NotAStoreError, match=f"{name}: .* move it elsewhere"):
+            ask()

@@ -7,13 +7,23 @@ import gc
 import json
 import os
 import shutil
+import socket
+import stat
 import tracemalloc
 from typing import TYPE_CHECKING
 
 import pytest
 from engine_support import SMALL, add, balance, open_store, run_python, tree
+from ledger import Ledger
 
-from eventstore import Retention, StoreFailedError, StoreLockedError
+from eventstore import (
+    EventStore,
+    NotAStoreError,
+    Retention,
+    StoreExistsError,
+    StoreFailedError,
+    StoreLockedError,
+)
 from eventstore.files.forwarding import ForwardingFileSystem
 
 if TYPE_CHECKING:
@@ -212,3 +222,44 @@ def test_a_handle_that_nobody_has_lets_go_of_the_store(tmp_path: Path) -> None:
     open_store(tmp_path / "store")
     gc.collect()
     open_store(tmp_path / "store").close()
+
+
+def _bind(path: Path) -> None:
+    above = os.getcwd()
+    os.chdir(path.parent)  # a socket's path has no more than 107 bytes
+    with socket.socket(socket.AF_UNIX) as endpoint:
+        endpoint.bind(path.name)
+    os.chdir(above)
+
+
+def _make_device(path: Path) -> None:
+    try:
+        os.mknod(path, stat.S_IFBLK | 0o600, os.makedev(7, 250))
+    except PermissionError:
+        pytest.skip("needs root")
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, _bind, _make_device])
+def test_what_is_no_lock_file_is_named_and_left(
+    tmp_path: Path, make: Callable[[Path], None]
+) -> None:
+    path = tmp_path / "store"
+    with open_store(path) as store:
+        add(store, 1)
+    (path / "LOCK").unlink()
+    make(path / "LOCK")
+    for read_only in (False, True):
+        with pytest.raises(NotAStoreError, match=r"LOCK: not a regular file.*move it elsewhere"):
+            open_store(path, read_only=read_only)
+    place = tmp_path / "place"
+    place.mkdir()
+    make(place / "LOCK")
+    with (
+        pytest.raises(StoreExistsError, match="'LOCK'"),
+        EventStore.create(place, [Ledger()], purpose="a test"),
+    ):
+        pass
+    assert not (path / "LOCK").is_file()
+    (path / "LOCK").rmdir() if (path / "LOCK").is_dir() else (path / "LOCK").unlink()
+    with open_store(path) as store:
+        assert balance(store) == 1

@@ -1331,4 +1331,29 @@ MUTANTS = (
         "        self._state.refuse_in_apply()\n        self._enter",
         "        self._enter",
     ),
+    # What is no file in the place of one
+    Mutant(
+        "a follower does not look for what an open would refuse as no store",
+        "eventstore/backend/follower.py",
+        "        require_files(file_system, path)\n",
+        "",
+    ),
+    Mutant(
+        "a verification does not look for what an open would refuse as no store",
+        "eventstore/integrity/verify.py",
+        "    require_files(file_system, directory)\n",
+        "",
+    ),
+    Mutant(
+        "a holder describes itself to a device",
+        "eventstore/files/local.py",
+        "            if self.exists(guarded_path) and not self.is_file(guarded_path):\n",
+        "            if self.is_directory(guarded_path):\n",
+    ),
+    Mutant(
+        "what is no lock file is the system's error",
+        "eventstore/directory/hold.py",
+        "            require_lock_file(file_system, path)\n            raise\n",
+        "            raise\n",
+    ),
 )
