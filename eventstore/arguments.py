@@ -53,3 +53,14 @@ def checked_flag(value: bool, what: str) -> bool:
     if not isinstance(value, bool):
         raise TypeError(f"{what} must be True or False, not {excerpt(value)}")
     return value
+
+
+def checked_text(value: str, what: str) -> str:
+    """Return a str.
+
+    Raises:
+        TypeError: it is none.
+    """
+    if not isinstance(value, str):
+        raise TypeError(f"{what} must be a str, not {excerpt(value)}")
+    return value

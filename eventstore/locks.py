@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import threading
 
+from eventstore.arguments import excerpt
 from eventstore.errors import ReentrantUseError
 
 
@@ -41,10 +42,10 @@ def checked_timeout(seconds: float | None, name: str) -> float | None:
     if seconds is None:
         return None
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
-        raise TypeError(f"{name} must be a number of seconds or None, not {seconds!r}")
+        raise TypeError(f"{name} must be a number of seconds or None, not {excerpt(seconds)}")
     if not seconds >= 0:
         raise ValueError(
-            f"{name} can't be {seconds!r} seconds: None waits for ever, 0 does not wait"
+            f"{name} can't be {excerpt(seconds)} seconds: None waits for ever, 0 does not wait"
         )
     return None if seconds > threading.TIMEOUT_MAX else seconds
 

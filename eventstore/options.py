@@ -116,3 +116,16 @@ class StoreOptions:
             )
         if not isinstance(self.retention, Retention):
             raise TypeError(f"retention must be a Retention, not {excerpt(self.retention)}")
+
+
+def checked_options(options: StoreOptions | None) -> StoreOptions:
+    """Return the options of a store, the usual ones if none are given.
+
+    Raises:
+        TypeError: something else is given.
+    """
+    if options is None:
+        return StoreOptions()
+    if not isinstance(options, StoreOptions):
+        raise TypeError(f"options must be a StoreOptions, not {excerpt(options)}")
+    return options

@@ -17,7 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from eventstore import history
-from eventstore.arguments import checked_flag, checked_int, checked_whole, excerpt
+from eventstore.arguments import checked_flag, checked_int, checked_text, checked_whole, excerpt
 from eventstore.backend.file_log import open_file_log, open_guarded_log
 from eventstore.backend.follower import FollowerLog
 from eventstore.directory.making import making
@@ -38,7 +38,7 @@ from eventstore.format.codec import checked_metadata
 from eventstore.integrity.verify import VerifyReport, verify_files
 from eventstore.locks import checked_timeout, refuse_reentry
 from eventstore.maintenance.background import Maintenance
-from eventstore.options import StoreOptions
+from eventstore.options import StoreOptions, checked_options
 from eventstore.projection import Projection, checked_projections
 from eventstore.recovery.loading import LeftOut, Loading
 from eventstore.tables.checkpoint import CheckpointContent, TableName
@@ -154,7 +154,7 @@ class EventStore:
         directory = absolute(path)
         file_system = file_system or local_file_system()
         checked_flag(read_only, "read_only")
-        options = _checked_options(options)
+        options = checked_options(options)
         if read_only:
             follower = FollowerLog(file_system, directory, known)
             store = cls(
@@ -211,11 +211,13 @@ class EventStore:
             ForeignOwnerError: the directory belongs to another user.
             NotAStoreError, StorageFullError, ProjectionError, UnsupportedFileSystemError,
                 UnsupportedPlatformError: as of `open`.
+            TypeError: the purpose is no text.
         """
         known = checked_projections(projections)
         directory = absolute(path)
         file_system = file_system or local_file_system()
-        options = _checked_options(options)
+        options = checked_options(options)
+        checked_text(purpose, "purpose")
         with making(
             file_system,
             directory,
@@ -706,14 +708,6 @@ class EventStore:
         table = self._state.tables[name]
         for key, value in view.raw_items(table):
             yield key, table.packed(key, value)
-
-
-def _checked_options(options: StoreOptions | None) -> StoreOptions:
-    """Return the options of a store, the usual ones if none are given."""
-    options = StoreOptions() if options is None else options
-    if not isinstance(options, StoreOptions):
-        raise TypeError(f"options must be a StoreOptions, not {excerpt(options)}")
-    return options
 
 
 def _require_revision(revision: int) -> None:

@@ -39,7 +39,7 @@ from eventstore.integrity.readable import ReadableFileSystem
 from eventstore.integrity.rebuild import Choice, write_store
 from eventstore.integrity.salvage import Base, Damage, Findings, salvage
 from eventstore.integrity.verify import verify_files
-from eventstore.options import StoreOptions
+from eventstore.options import checked_options
 from eventstore.projection import checked_projections
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
     from eventstore.files.interface import FileSystem
     from eventstore.integrity.chains import Chain
+    from eventstore.options import StoreOptions
     from eventstore.projection import Projection
 
 
@@ -138,11 +139,12 @@ def repair_store(
     After an error there is no store at the output; see `eventstore.directory.making`.
     """
     known = checked_projections(projections)
+    options = checked_options(options)
     file_system = file_system or local_file_system()
     source, target = absolute(path), absolute(output)
     require_remains(file_system, source)
     _require_apart(source, target)
-    with making(file_system, target, f"repair of {source}", options or StoreOptions()) as guarded:
+    with making(file_system, target, f"repair of {source}", options) as guarded:
         require_nothing_beside(guarded, target)
         reading = ReadableFileSystem(file_system, source)
         before = _state_of_writer(reading, source)

@@ -280,6 +280,8 @@ class SimulatedFileSystem:
                 number = self.medium.add(FileNode())
                 self.medium.change_names(directory, (name, number))
                 self._leave("lock", path, directory)
+            if isinstance(self.medium.nodes[number], DirectoryNode):
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
             if number in self._held:
                 return self.medium.file(number).cached
             description = describe()

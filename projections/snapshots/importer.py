@@ -124,7 +124,9 @@ def _opened_at_once(path: str, flags: int) -> int:
 
 
 def _with_room(options: StoreOptions | None, database_bytes: int) -> StoreOptions:
-    base = options or StoreOptions()
+    base = StoreOptions() if options is None else options
+    if not isinstance(base, StoreOptions):
+        raise TypeError(f"options must be a StoreOptions, not a {type(base).__name__}")
     needed = min(_BATCH_BYTES_LIMIT, _BATCH_BYTES_PER_DATABASE_BYTE * database_bytes)
     return dataclasses.replace(base, batch_bytes_max=max(base.batch_bytes_max, needed))
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from engine_support import add, open_store
+from ledger import Ledger, Totals
 
-from eventstore import NotAStoreError
+from eventstore import EventStore, NotAStoreError, repair_store
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -38,3 +40,29 @@ def test_an_empty_path_is_not_the_working_directory(
     with pytest.raises(ValueError, match="empty"):
         open_store("")  # type: ignore[arg-type]
     assert not list(tmp_path.iterdir())
+
+
+def test_what_is_of_no_fitting_type_is_named_and_cut_short(tmp_path: Path) -> None:
+    path, new = tmp_path / "store", tmp_path / "new"
+    projections = [Ledger(), Totals()]
+    wrong: Any = "wrong" * 1000
+
+    def make(purpose: Any) -> None:
+        with EventStore.create(new, projections, purpose=purpose):
+            pass
+
+    with open_store(path) as store:
+        add(store)
+        calls: dict[str, Callable[[], object]] = {
+            "timeout": lambda: store.transaction(writable=True, timeout=wrong),
+            "lock_timeout": lambda: open_store(path, lock_timeout=wrong),
+            "options": lambda: repair_store(path, new, projections, options=wrong),
+            "purpose": lambda: make(wrong.encode()),
+        }
+        for name, call in calls.items():
+            with pytest.raises(TypeError, match=name) as refused:
+                call()
+            assert len(str(refused.value)) < 200
+        with pytest.raises(ValueError, match="timeout can't be") as refused:
+            store.transaction(writable=True, timeout=-(10**5000))
+    assert not new.exists()

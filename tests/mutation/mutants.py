@@ -1356,4 +1356,24 @@ MUTANTS = (
         "            require_lock_file(file_system, path)\n            raise\n",
         "            raise\n",
     ),
+    # Arguments
+    Mutant(
+        "a making takes anything for its purpose",
+        "eventstore/store.py",
+        '        checked_text(purpose, "purpose")\n',
+        "",
+    ),
+    Mutant(
+        "a repair takes anything for its options",
+        "eventstore/integrity/repair.py",
+        "    options = checked_options(options)\n",
+        "    from eventstore.options import StoreOptions\n"
+        "    options = options or StoreOptions()\n",
+    ),
+    Mutant(
+        "a bad timeout is shown whole",
+        "eventstore/locks.py",
+        "or None, not {excerpt(seconds)}",
+        "or None, not {seconds!r}",
+    ),
 )

@@ -179,3 +179,10 @@ def test_database_that_a_writer_holds_is_refused(tmp_path: Path) -> None:
         with pytest.raises(FailedPreconditionError, match="import a copy"):
             import_containerd(database, tmp_path / "store", options=OPTIONS)
     assert not (tmp_path / "store").exists()
+
+
+def test_options_that_are_none_make_no_store(tmp_path: Path) -> None:
+    wrong: Any = True
+    with pytest.raises(TypeError, match="options must be a StoreOptions"):
+        import_containerd(DATABASE, tmp_path / "store", options=wrong)
+    assert not list(tmp_path.iterdir())
