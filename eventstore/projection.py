@@ -130,7 +130,10 @@ class Projection(ABC):
         """
 
     def check(self, tables: Mapping[str, ReadableTable]) -> None:
-        """Check every invariant of the tables; O(n), for tests and `verify`.
+        """Check every invariant of the tables; O(n).
+
+        `EventStore.check` calls it, for tests; and a full verification, on the tables that it has
+        replayed: what this raises, of whatever type, is then a problem in the report.
 
         Raises:
             AssertionError: one does not hold.

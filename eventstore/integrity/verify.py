@@ -5,8 +5,8 @@ Works without the lock, beside a running writer: it judges only what was durable
 one, and headers and lengths of the segments before that in the log. It says how many it left
 unread: damage in those is met by no open, but by a compaction and by who looks at the past. *Full*
 reads every byte: every record and its place in the digest chain, from the oldest archived segment
-to the tail, the SHA-256 of each checkpoint, and it replays the log and compares the tables with
-those in each checkpoint.
+to the tail, the SHA-256 of each checkpoint, and it replays the log, compares the tables with those
+in each checkpoint, and has each projection check them where the replay ends.
 
 It goes on behind damage: each segment is judged by its own header and chain, and what only follows
 from damage that was listed already is not listed again. What an open would make of the store is
@@ -65,6 +65,7 @@ if TYPE_CHECKING:
 _ATTEMPTS = 5
 PROBLEMS_MAX = 100
 """How many problems a report lists; the others it counts."""
+_ERROR_CHARACTERS_MAX = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,11 +147,22 @@ def verify_files(
     *,
     quick: bool = False,
     on_batch: Callable[[int], object] = lambda revision: None,
+    asks_projections: bool = True,
 ) -> VerifyReport:
-    """Verify what is known to be a store, with checked projections; see `verify_store`."""
+    """Verify what is known to be a store, with checked projections; see `verify_store`.
+
+    Without `asks_projections` their own checks, which say nothing of the bytes, are left out.
+    """
     for attempt in range(_ATTEMPTS):
         is_last = attempt == _ATTEMPTS - 1
-        verification = _Verification(file_system, directory, projections, on_batch, quick=quick)
+        verification = _Verification(
+            file_system,
+            directory,
+            projections,
+            on_batch,
+            quick=quick,
+            asks_projections=asks_projections,
+        )
         try:
             report = verification.run()
         except FileNotFoundError:
@@ -170,6 +182,7 @@ class _Verification:
     projections: Sequence[Projection]
     on_batch: Callable[[int], object]
     quick: bool = field(kw_only=True)
+    asks_projections: bool = field(kw_only=True)
 
     def __post_init__(self) -> None:
         # In the order in which they were found; a dictionary, because the same thing can be
@@ -218,6 +231,8 @@ class _Verification:
             )
             if number >= first_opened:
                 self.opening_damage = self.opening_damage or damage
+        if self.asks_projections and self.state is not None:
+            self._check_projections(self.state)
         found = Found(
             path=self.path,
             acknowledged=max(bound, self._base_revision),
@@ -521,6 +536,17 @@ class _Verification:
                 )
         self.replayed_checkpoints += 1
 
+    def _check_projections(self, state: State) -> None:
+        for name, error in state.broken_projections():
+            self._add(
+                Problem(
+                    self.path,
+                    0,
+                    f"projection {name!r} finds its tables wrong at revision "
+                    f"{state.durable.revision}: {_shown(error)}",
+                )
+            )
+
     def _judge(self, found: Found) -> Verdict:
         """Return what an open would find, and list or mention it."""
         decision, tail = decide(found), found.tail
@@ -559,3 +585,14 @@ def _is_same_row(held: bytes, replayed: bytes) -> bool:
         return bool(unpack_row(held) == unpack_row(replayed))
     except (DecodeError, RecursionError):
         return False
+
+
+def _shown(error: Exception) -> str:
+    """Return what a user's code has raised, as a line of a report."""
+    try:
+        text = str(error)
+    except Exception:  # it is as wrong as what has raised it
+        text = "its text can't be had"
+    if len(text) > _ERROR_CHARACTERS_MAX:
+        text = text[:_ERROR_CHARACTERS_MAX] + "…"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -42,7 +42,7 @@ from eventstore.tables.thinning import Thinning
 from eventstore.tables.version import Version
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from types import FrameType
     from typing import Any
 
@@ -203,6 +203,14 @@ class State:
             table.check()
         for projection, tables in self._projections:
             projection.check(tables)
+
+    def broken_projections(self) -> Iterator[tuple[str, Exception]]:
+        """Yield the name of each projection whose `check` raises, and what it raises; O(n)."""
+        for projection, tables in self._projections:
+            try:
+                projection.check(tables)
+            except Exception as error:  # a user's code, which may raise any: it is told of
+                yield projection.name, error
 
     @staticmethod
     def _undo(changes: list[Change]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import zlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from damage_oracle import sample
@@ -22,10 +22,14 @@ from damage_support import (
     without_archive,
 )
 
+from eventstore import ProjectionError, Verdict, repair_store
 from eventstore.integrity.verify import VerifyReport, verify_store
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from pathlib import Path
+
+    from eventstore import ReadableTable
 
 
 def _verified(files: Files, *, quick: bool = False) -> VerifyReport:
@@ -173,3 +177,68 @@ def test_a_verification_changes_nothing_on_disk(tmp_path: Path, quick: bool) -> 
             before = _listing(tmp_path)
             verify_store(root, [Shelf()], quick=quick)
             assert _listing(tmp_path) == before
+
+
+class CheckedShelf(Shelf):
+    """A shelf with a check of its own."""
+
+    def __init__(self, check: Callable[[Any], object]) -> None:
+        self._check = check
+
+    def check(self, tables: Mapping[str, ReadableTable]) -> None:
+        self._check(tables)
+
+
+class UnspeakableError(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+def _raising(error: Exception) -> Callable[[Any], object]:
+    def check(tables: Any) -> object:
+        raise error
+
+    return check
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (AssertionError("a thing is missing"), "AssertionError: a thing is missing"),
+        (AssertionError(), "AssertionError"),
+        (KeyError("gone"), "KeyError: 'gone'"),
+        (RecursionError("too deep"), "RecursionError: too deep"),
+        (UnspeakableError(), "UnspeakableError: its text can't be had"),
+        (ValueError("x" * 5000), "ValueError: " + "x" * 200 + "…"),
+    ],
+)
+def test_a_verification_asks_each_projection_and_lists_what_it_raises(
+    error: Exception, text: str
+) -> None:
+    image = build_image()
+    file_system = file_system_of(image.files)
+    projections = [CheckedShelf(_raising(error))]
+    report = verify_store(PATH, projections, file_system=file_system)
+    [problem] = report.problems
+    assert problem.reason == (
+        f"projection 'shelf' finds its tables wrong at revision {image.written}: {text}"
+    )
+    assert report.verdict is Verdict.CLEAN  # an open does not ask
+    assert verify_store(PATH, projections, file_system=file_system, quick=True).is_sound
+    repaired = repair_store(PATH, "/new", projections, file_system=file_system)
+    assert repaired.is_complete
+
+
+def test_a_projection_checks_what_the_replay_has_made_and_can_change_none_of_it() -> None:
+    image = build_image()
+    seen: list[Any] = []
+
+    def look(tables: Any) -> None:
+        seen.append(dict(tables["things"].items()))
+
+    report = verify_store(PATH, [CheckedShelf(look)], file_system=file_system_of(image.files))
+    assert report.is_sound
+    assert seen == [image.states[-1]]
+    meddling = [CheckedShelf(lambda tables: tables["things"].put("new", "row"))]
+    [problem] = verify_store(PATH, meddling, file_system=file_system_of(image.files)).problems
+    assert ProjectionError.__name__ in problem.reason

@@ -1376,4 +1376,23 @@ MUTANTS = (
         "or None, not {excerpt(seconds)}",
         "or None, not {seconds!r}",
     ),
+    # What a verification asks
+    Mutant(
+        "a verification does not ask the projections",
+        "eventstore/integrity/verify.py",
+        "            self._check_projections(self.state)\n",
+        "            pass\n",
+    ),
+    Mutant(
+        "a verification ends with what a projection's check raises",
+        "eventstore/tables/state.py",
+        "except Exception as error:  # a user's code, which may raise any: it is told of",
+        "except AssertionError as error:",
+    ),
+    Mutant(
+        "a repair fails for what a projection finds wrong",
+        "eventstore/integrity/repair.py",
+        "projections, asks_projections=False)",
+        "projections)",
+    ),
 )
