@@ -28,7 +28,8 @@ class EventStoreError(Exception):
 class CorruptionError(EventStoreError):
     """Bytes on disk are damaged where an acknowledged batch, or its digest, must be.
 
-    If an open raises it, not one byte of the store was changed; if a compaction does, the damaged
+    If an open raises it, not one byte of the store was changed, but in LOCK, which then names that
+    open as its last holder; if a compaction does, the damaged
     file was left as it is. A checkpoint that can't be read back was removed, and the store is as it
     was.
 
@@ -49,7 +50,7 @@ class CorruptionError(EventStoreError):
 
 
 class FormatVersionError(EventStoreError):
-    """A file has a format version that this release can't read; nothing was touched."""
+    """A file has a format version that this release can't read; nothing was touched but LOCK."""
 
     def __init__(self, path: str, found_version: int, known_version: int) -> None:
         super().__init__(

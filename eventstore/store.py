@@ -141,8 +141,8 @@ class EventStore:
             NotAStoreError: something else is at the path, or a store that is half made; or
                 nothing, with `read_only`.
             StoreLockedError: another process, or another handle of this one, holds the store.
-            CorruptionError: the store is damaged; not one byte was changed.
-            FormatVersionError: the store has a newer format; not one byte was changed.
+            CorruptionError: the store is damaged; not one byte was changed, but in LOCK.
+            FormatVersionError: the store has a newer format; not one byte was changed, but in LOCK.
             StorageFullError: no space to make the store.
             ProjectionError: one of the projections is none, they do not fit together, or one must
                 be rebuilt and its events are no longer kept.

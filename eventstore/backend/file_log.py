@@ -298,8 +298,8 @@ def open_file_log(
         NotAStoreError: something else is at the path, or a store that is half made.
         ForeignOwnerError: the store's directories are another user's.
         StoreLockedError: another process, or another handle of this one, holds the store.
-        CorruptionError: the store is damaged; not one byte was changed.
-        FormatVersionError: the store has a newer format; not one byte was changed.
+        CorruptionError: the store is damaged; not one byte was changed, but in LOCK.
+        FormatVersionError: the store has a newer format; not one byte was changed, but in LOCK.
         StorageFullError: no space to make or to recover the store.
     """
     require = partial(_require_place, path=path, options=options)

@@ -275,3 +275,16 @@ def test_a_directory_in_the_place_of_a_file_is_no_store_to_anyone(name: str) -> 
     for ask in asked:
         with pytest.raises(NotAStoreError, match=f"{name}: .* move it elsewhere"):
             ask()
+
+
+def test_a_refused_open_changes_nothing_but_who_is_named_in_the_lock_file() -> None:
+    image = build_image()
+    files = image.damaged(image.active, bytes(len(image.files[image.active])))
+    files["LOCK"] = b"an earlier holder"
+    file_system = file_system_of(files)
+    with pytest.raises(CorruptionError):
+        open_on(file_system)
+    left = files_of(file_system)
+    changed = [path for path in left.keys() | files.keys() if left.get(path) != files.get(path)]
+    assert changed == ["LOCK"]
+    assert b'"pid"' in left["LOCK"]

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import errno
+import inspect
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING
 
 import pytest
-from engine_support import Failing, HookedFileSystem, add, balance, flip, open_store, segments
-from ledger import ACCOUNTS, close_account, open_account
+from engine_support import (
+    SMALL,
+    Failing,
+    HookedFileSystem,
+    add,
+    balance,
+    flip,
+    open_store,
+    segments,
+)
+from ledger import ACCOUNTS, Ledger, Totals, close_account, open_account
 
 from eventstore import (
     CorruptionError,
@@ -19,6 +30,7 @@ from eventstore import (
     StoreFailedError,
     StoreLockedError,
 )
+from eventstore.testing.simulated import SimulatedFileSystem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -303,3 +315,47 @@ def test_handle_that_failed_still_holds_the_lock_until_closed(tmp_path: Path) ->
         open_store(tmp_path / "store")
     store.close()
     open_store(tmp_path / "store").close()
+
+
+def test_a_commit_that_finds_no_stack_left_loses_nothing_that_was_acknowledged() -> None:
+    """It is called from as deep as it takes; the handle may fail, and then says so."""
+
+    def call_at(depth: int, work: Callable[[], None]) -> None:
+        if depth:
+            call_at(depth - 1, work)
+        else:
+            work()
+
+    def commit() -> None:
+        add(store, 1)
+
+    file_system = SimulatedFileSystem(keep_steps=False)
+
+    def opened() -> EventStore:
+        return EventStore.open(
+            "/store", [Ledger(), Totals()], options=SMALL, file_system=file_system
+        )
+
+    here = len(inspect.stack(0))
+    store = opened()
+    add(store, 1)
+    failures, acknowledged = 0, 1
+    for left in range(60):
+        try:
+            call_at(sys.getrecursionlimit() - here - left, commit)
+            acknowledged += 1
+        except (RecursionError, StoreFailedError):
+            pass
+        if store.stats()["failed"]:
+            failures += 1
+            with pytest.raises(StoreFailedError):
+                add(store, 1)
+            store.close()
+            store = opened()
+            assert balance(store) in (acknowledged, acknowledged + 1)
+            acknowledged = balance(store)
+        assert balance(store) == acknowledged
+    store.check()
+    store.close()
+    assert failures
+    assert acknowledged > 1
