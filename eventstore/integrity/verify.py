@@ -581,6 +581,8 @@ class _Verification:
 
 
 def _is_same_row(held: bytes, replayed: bytes) -> bool:
+    if held == replayed:  # also where a value is not equal to itself, as NaN
+        return True
     try:
         return bool(unpack_row(held) == unpack_row(replayed))
     except (DecodeError, RecursionError):

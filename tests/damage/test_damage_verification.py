@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import os
 import zlib
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import pytest
 from damage_oracle import sample
 from damage_support import (
     HEADER_BYTES,
+    OPTIONS,
     PATH,
     Files,
     Image,
@@ -22,14 +24,23 @@ from damage_support import (
     without_archive,
 )
 
-from eventstore import ProjectionError, Verdict, repair_store
+from eventstore import (
+    Event,
+    EventStore,
+    Projection,
+    ProjectionError,
+    TableSpec,
+    Verdict,
+    repair_store,
+)
 from eventstore.integrity.verify import VerifyReport, verify_store
+from eventstore.testing.simulated import SimulatedFileSystem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from eventstore import ReadableTable
+    from eventstore import ReadableTable, WritableTable
 
 
 def _verified(files: Files, *, quick: bool = False) -> VerifyReport:
@@ -242,3 +253,21 @@ def test_a_projection_checks_what_the_replay_has_made_and_can_change_none_of_it(
     meddling = [CheckedShelf(lambda tables: tables["things"].put("new", "row"))]
     [problem] = verify_store(PATH, meddling, file_system=file_system_of(image.files)).problems
     assert ProjectionError.__name__ in problem.reason
+
+
+class Measured(Projection):
+    name, version, tables = "measured", 1, (TableSpec("values"),)
+
+    def apply(self, event: Event, tables: Mapping[str, WritableTable]) -> None:
+        tables["values"].put(event.type, (event.data, 1.5))
+
+
+def test_a_value_that_is_not_equal_to_itself_is_no_difference() -> None:
+    file_system = SimulatedFileSystem(keep_steps=False)
+    with EventStore.open(PATH, [Measured()], file_system=file_system, options=OPTIONS) as store:
+        with store.transaction(writable=True) as tx:
+            tx.emit(Event("nothing", math.nan))
+        store.checkpoint()
+        report = store.verify()
+    assert report.replayed_checkpoints == 1
+    assert report.is_sound

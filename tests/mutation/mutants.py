@@ -1395,4 +1395,16 @@ MUTANTS = (
         "projections, asks_projections=False)",
         "projections)",
     ),
+    Mutant(
+        "a verification finds that NaN differs from itself",
+        "eventstore/integrity/verify.py",
+        "    if held == replayed:",
+        "    if not held:",
+    ),
+    Mutant(
+        "the locks of tables stay as they were in the child of a fork",
+        "eventstore/store.py",
+        "        file_system.call_in_forked_child(table.renew_lock)\n",
+        "        pass\n",
+    ),
 )
