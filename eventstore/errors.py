@@ -156,3 +156,8 @@ class UnsupportedPlatformError(EventStoreError):
 
 class UnsupportedFileSystemError(EventStoreError):
     """The store would be on a network file system, and the options do not allow that."""
+
+
+def text_of(error: BaseException) -> str:
+    """Return what an error says; its type where that is nothing, as with most interrupts."""
+    return str(error) or type(error).__name__

@@ -30,6 +30,7 @@ from eventstore.errors import (
     StoreClosedError,
     StoreFailedError,
     WriterBusyError,
+    text_of,
 )
 from eventstore.event import Metadata
 from eventstore.files.local import local_file_system
@@ -547,7 +548,7 @@ class EventStore:
         newest checkpoint that this handle has loaded or written.
         """
         self._require_open()
-        error = self._maintenance.error
+        error, failure = self._maintenance.error, self._log.failure
         # First: a follower catches up by it, which all of the rest then tells of.
         shown_revision = self._shown_revision()
         return {
@@ -555,8 +556,8 @@ class EventStore:
             "durable_revision": shown_revision,
             "rows": {name: table.row_count() for name, table in self._state.tables.items()},
             "checkpoint_revision": self._newest_checkpoint_revision(),
-            "failed": str(self._log.failure) if self._log.failure else None,
-            "background_error": str(error) if error else None,
+            "failed": None if failure is None else text_of(failure),
+            "background_error": None if error is None else text_of(error),
         }
 
     def _newest_checkpoint_revision(self) -> int:

@@ -34,7 +34,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
-from eventstore.errors import BatchTooLargeError, StoreFailedError
+from eventstore.errors import BatchTooLargeError, StoreFailedError, text_of
 from eventstore.files.failures import is_full
 from eventstore.files.paths import join
 from eventstore.format.durable import pack_durable
@@ -252,7 +252,7 @@ class LogWriter:
             self._make_room(payload, cap, frees_space=frees_space)
         except OSError as error:
             self.abandon(error)
-            raise self._failed_error() from error
+            raise self._failed_error(error) from error
         end = self._end
         time_ns = max(time.time_ns(), end.time_ns)
         revision = end.revision + 1
@@ -281,7 +281,7 @@ class LogWriter:
         if ticket.leads or not group.wait():
             self._flush_through(group)
         if group.error is not None:
-            raise self._failed_error() from group.error
+            raise self._failed_error(group.error) from group.error
 
     def refuse_reentry(self) -> None:
         """Raise if the running thread is in the middle of a call, interrupted by this one.
@@ -328,11 +328,11 @@ class LogWriter:
 
     def _require_sound(self) -> None:
         if self._failure is not None:
-            raise self._failed_error() from self._failure
+            raise self._failed_error(self._failure) from self._failure
 
-    def _failed_error(self) -> StoreFailedError:
+    def _failed_error(self, failure: BaseException) -> StoreFailedError:
         return StoreFailedError(
-            f"{self._wal_path}: writing the log failed ({self._failure}); this handle "
+            f"{self._wal_path}: writing the log failed ({text_of(failure)}); this handle "
             "acknowledges nothing more: close it and open the store again, which recovers"
         )
 

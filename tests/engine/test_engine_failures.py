@@ -346,7 +346,7 @@ def test_a_commit_that_finds_no_stack_left_loses_nothing_that_was_acknowledged()
             acknowledged += 1
         except (RecursionError, StoreFailedError):
             pass
-        if store.stats()["failed"]:
+        if store.stats()["failed"] is not None:
             failures += 1
             with pytest.raises(StoreFailedError):
                 add(store, 1)
@@ -359,3 +359,22 @@ def test_a_commit_that_finds_no_stack_left_loses_nothing_that_was_acknowledged()
     store.close()
     assert failures
     assert acknowledged > 1
+
+
+def test_a_handle_that_an_interrupt_without_a_text_has_failed_says_so(tmp_path: Path) -> None:
+    hook = Failing(calls="sync")
+
+    def interrupted(call: str, path: str) -> None:
+        try:
+            hook(call, path)
+        except OSError:
+            raise KeyboardInterrupt from None
+
+    with open_store(tmp_path / "store", file_system=HookedFileSystem(interrupted)) as store:
+        hook.armed = True
+        with pytest.raises(KeyboardInterrupt):
+            add(store)
+        hook.armed = False
+        assert store.stats()["failed"] == "KeyboardInterrupt"
+        with pytest.raises(StoreFailedError, match=r"\(KeyboardInterrupt\)"):
+            add(store)

@@ -1407,4 +1407,10 @@ MUTANTS = (
         "        file_system.call_in_forked_child(table.renew_lock)\n",
         "        pass\n",
     ),
+    Mutant(
+        "an error without a text has none",
+        "eventstore/errors.py",
+        "    return str(error) or type(error).__name__\n",
+        "    return str(error)\n",
+    ),
 )
