@@ -16,6 +16,7 @@ durable.
 from __future__ import annotations
 
 import re
+import sys
 import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,6 +24,7 @@ from eventstore.arguments import excerpt
 from eventstore.errors import (
     ProjectionError,
     ReadOnlyStoreError,
+    ReentrantUseError,
     StoreFailedError,
     TransactionClosedError,
 )
@@ -33,7 +35,7 @@ from eventstore.writer_lock import Holder, Turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from types import TracebackType
+    from types import FrameType, TracebackType
     from typing import Self
 
     from eventstore.event import Event, Metadata
@@ -205,6 +207,7 @@ class WriteTransaction(Holder):
         "_base_revision",
         "_events",
         "_has_ended",
+        "_is_changing",
         "_is_settled",
         "_lock",
         "_log",
@@ -245,6 +248,8 @@ class WriteTransaction(Holder):
         # None, or over, before the begin and after the end.
         self._turn: Turn | None = None
         self._has_ended = False
+        # Whether emit, commit or rollback has begun; an error leaves it so, and the stack tells.
+        self._is_changing = False
         self._base_revision = -1
         self._events: list[bytes] = []
         # Whether it has waited for what it could read, or its own batch will.
@@ -314,14 +319,16 @@ class WriteTransaction(Holder):
         Raises:
             InvalidEventError: it can't be logged; nothing was applied.
             TransactionClosedError: the transaction has ended.
-            ReentrantUseError: called by a projection's `apply`; nothing was changed.
+            ReentrantUseError: called by a projection's `apply`, or by what has interrupted another
+                change of this transaction; nothing was changed.
             Exception: what a projection's `apply` raised; the event was undone.
 
         What interrupts this from outside, as a signal handler does, may undo the event or roll the
         whole transaction back.
         """
+        self._refuse_amid_a_change()
+        self._is_changing = True
         self._begun()
-        self._state.refuse_in_apply()
         packed = encode_event(event)
         try:
             self._state.apply(event)
@@ -329,8 +336,9 @@ class WriteTransaction(Holder):
         except BaseException as error:
             if not self._state.has_undone(error):
                 # The tables may hold what the log will not.
-                self.rollback()
+                self._roll_back()
             raise
+        self._is_changing = False
 
     def commit(self) -> Receipt | None:
         """Make the batch durable.
@@ -343,17 +351,19 @@ class WriteTransaction(Holder):
             StoreFailedError: the log can't be written; the transaction is rolled back, or it is
                 unknown until the store is reopened whether its batch is there.
             TransactionClosedError: the transaction has ended.
-            ReentrantUseError: called by a projection's `apply`; nothing was changed.
+            ReentrantUseError: called by a projection's `apply`, or by what has interrupted another
+                change of this transaction; nothing was changed.
 
         An interrupt (KeyboardInterrupt) while the batch is on its way fails the handle, because
         whoever waits for the same sync can't be told what became of theirs.
 
         Durability: survives power loss once this returns.
         """
+        self._refuse_amid_a_change()
+        self._is_changing = True
         turn = self._begun()
-        self._state.refuse_in_apply()
         if not self._events:
-            self.rollback()
+            self._roll_back()
             return None
         try:
             payload = encode_batch(self._metadata, self._events)
@@ -393,20 +403,25 @@ class WriteTransaction(Holder):
 
         Raises:
             StoreFailedError: a batch that this transaction could read did not become durable.
-            ReentrantUseError: called by a projection's `apply`; nothing was changed.
+            ReentrantUseError: called by a projection's `apply`, or by what has interrupted another
+                change of this transaction; nothing was changed.
         """
+        self._refuse_amid_a_change()
+        self._is_changing = True
+        self._roll_back()
+
+    def _roll_back(self) -> None:
         turn = self._turn
         if turn is not None and self.was_left:
             # Somebody else may be ending it just now: only the lock can tell whose turn it is.
             self._lock.end_gone()
         elif turn is not None and not turn.is_over:
-            self._state.refuse_in_apply()
             self._end_without_commit(turn)
         self._has_ended = True
         self._settle()
 
     def __enter__(self) -> Self:
-        self._state.refuse_in_apply()
+        self._refuse_amid_a_change()
         self._enter()
         self.begin()
         return self
@@ -455,6 +470,21 @@ class WriteTransaction(Holder):
             raise
         return turn
 
+    def _refuse_amid_a_change(self) -> None:
+        """Raise if the caller of the method that asks is called by a change of this transaction.
+
+        Between the tables, the events and the log such a call would come where one has what the
+        others lack.
+
+        Raises:
+            ReentrantUseError: a projection's `apply` or a signal handler makes that call.
+        """
+        if self._is_changing and _is_called_by_a_change():
+            raise ReentrantUseError(
+                "the transaction is in the middle of a change: neither Projection.apply nor what "
+                "interrupts it can emit, commit or roll back; a signal handler sets a flag"
+            )
+
     def _end_without_commit(self, turn: Turn) -> None:
         """Undo the changes and let the next one in, who undoes what an interrupt leaves."""
         try:
@@ -488,3 +518,21 @@ def _known(tables: dict[str, Table], name: str) -> Table:
 def _unknown(tables: dict[str, Table], name: object) -> ProjectionError:
     known = ", ".join(sorted(tables)) or "none"
     return ProjectionError(f"no table {excerpt(name)} in this store: it has {known}")
+
+
+_CHANGES = frozenset(
+    method.__code__
+    for method in (WriteTransaction.emit, WriteTransaction.commit, WriteTransaction.rollback)
+)
+
+
+def _is_called_by_a_change() -> bool:
+    """Say whether what changes a transaction is among the callers of the method that asks.
+
+    An interrupt can end such a method before it has noted that it is over, but the stack is the
+    truth.
+    """
+    frame: FrameType | None = sys._getframe(3)
+    while frame is not None and frame.f_code not in _CHANGES:
+        frame = frame.f_back
+    return frame is not None

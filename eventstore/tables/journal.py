@@ -39,11 +39,6 @@ class Journal:
         # The list of changes while an event is being applied, else None.
         self._open: list[Change] | None = None
 
-    @property
-    def is_open(self) -> bool:
-        """Whether an event is being applied, or was when an interrupt came."""
-        return self._open is not None
-
     def open(self) -> list[Change]:
         """Let tables be changed until `close`; return the changes so far and to come."""
         changes = self._open = self.changes

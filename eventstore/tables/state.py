@@ -31,10 +31,8 @@ readers are
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
-from eventstore.errors import ReentrantUseError
 from eventstore.tables.journal import Journal
 from eventstore.tables.packed import ABSENT
 from eventstore.tables.table import Table
@@ -42,8 +40,7 @@ from eventstore.tables.thinning import Thinning
 from eventstore.tables.version import Version
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-    from types import FrameType
+    from collections.abc import Iterable, Iterator
     from typing import Any
 
     from eventstore.event import Event
@@ -112,18 +109,6 @@ class State:
             raise
         finally:
             self.journal.close()
-
-    def refuse_in_apply(self) -> None:
-        """Raise if this is called by a projection's `apply`, or by what has interrupted it.
-
-        Raises:
-            ReentrantUseError: the event is half applied.
-        """
-        if self.journal.is_open and _is_called_by(State.apply):
-            raise ReentrantUseError(
-                "an event is being applied: neither Projection.apply nor what interrupts it can "
-                "emit, commit or roll back"
-            )
 
     def has_undone(self, error: BaseException) -> bool:
         """Say whether all of the last event was undone before `apply` raised an error."""
@@ -216,14 +201,3 @@ class State:
     def _undo(changes: list[Change]) -> None:
         for table, key, old in reversed(changes):
             table.restore(key, old)
-
-
-def _is_called_by(function: Callable[..., object]) -> bool:
-    """Say whether a function is among the callers.
-
-    An interrupt can end a function before it has said that it is over, but the stack is the truth.
-    """
-    frame: FrameType | None = sys._getframe()
-    while frame is not None and frame.f_code is not function.__code__:
-        frame = frame.f_back
-    return frame is not None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +20,15 @@ from eventstore import (
     ReentrantUseError,
     StoreOptions,
     TableSpec,
+    TransactionClosedError,
     WriteTransaction,
 )
+from eventstore.testing.simulated import SimulatedFileSystem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
+    from types import FrameType
 
     from eventstore import WritableTable
 
@@ -320,7 +325,7 @@ def test_apply_can_neither_emit_nor_end_the_transaction(
             if swallows:
                 tx.emit(Event("second", 1))
             else:
-                with pytest.raises(ReentrantUseError, match="being applied"):
+                with pytest.raises(ReentrantUseError, match="in the middle of a change"):
                     tx.emit(Event("second", 1))
             tx.emit(Event("third", 1))
         assert isinstance(projection.error, ReentrantUseError)
@@ -333,13 +338,74 @@ def test_apply_can_neither_emit_nor_end_the_transaction(
         assert _rows(store) == rows
 
 
-def test_rollback_works_where_an_interrupt_has_left_the_event_open(tmp_path: Path) -> None:
-    """Two interrupts can come before anything has noted that the event is no longer applied."""
+def test_rollback_works_where_an_interrupt_has_left_a_change_open(tmp_path: Path) -> None:
+    """Interrupts can come before anything has noted that the change is over."""
     with EventStore.open(tmp_path / "store", [Meddling()]) as store:
         tx = store.transaction(writable=True)
         tx.emit(Event("first", 1))
-        store._state.journal.open()
+        tx._is_changing = True
         tx.rollback()
         with store.transaction(writable=True) as tx:
             tx.emit(Event("second", 1))
         assert sorted(_rows(store)) == ["second after", "second before"]
+
+
+@pytest.mark.parametrize("call", ["commit", "rollback", "emit"])
+@pytest.mark.parametrize("amid", ["emit", "commit", "rollback"])
+def test_a_handler_amid_a_change_of_its_own_transaction_is_refused(
+    tmp_path: Path, amid: str, call: str
+) -> None:
+    """At every line of the engine, as a signal handler comes; the tables stay those of the log."""
+    calls: dict[str, Callable[[WriteTransaction], object]] = {
+        "commit": lambda tx: tx.commit(),
+        "rollback": lambda tx: tx.rollback(),
+        "emit": lambda tx: tx.emit(Event("handler", 1)),
+    }
+    wrong = []
+    store = EventStore.open(
+        "/store",
+        [Meddling()],
+        options=StoreOptions(background=False),
+        file_system=SimulatedFileSystem(keep_steps=False),
+    )
+    for line in range(200):
+        tx = store.transaction(writable=True)
+        tx.emit(Event(f"{line} first", 1))
+        lines = 0
+
+        def trace(
+            frame: FrameType, kind: str, _: object, at: int = line, tx: WriteTransaction = tx
+        ) -> Any:
+            nonlocal lines
+            if "/eventstore/" not in frame.f_code.co_filename:
+                return None
+            if kind == "line":
+                lines += 1
+                if lines == at:
+                    sys.settrace(None)
+                    with contextlib.suppress(ReentrantUseError, TransactionClosedError):
+                        calls[call](tx)
+            return trace
+
+        before = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            if amid == "emit":
+                tx.emit(Event(f"{line} second", 1))
+            else:
+                calls[amid](tx)
+        except TransactionClosedError:
+            pass  # it was ended at its first line, before it had begun to change anything
+        finally:
+            sys.settrace(before)
+        if tx._turn is not None and not tx._turn.is_over:
+            tx.commit()
+        logged = {event.type for batch in store.batches() for event in batch.events}
+        expected = {f"{name} {when}" for name in logged for when in ("before", "after")}
+        if _rows(store).keys() != expected:
+            wrong.append(line)
+            break
+        if lines < line:
+            break
+    store.close()
+    assert not wrong

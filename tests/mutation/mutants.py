@@ -271,7 +271,7 @@ MUTANTS = (
         "a group whose sync failed is acknowledged",
         "eventstore/log/writer.py",
         "        if group.error is not None:\n"
-        "            raise self._failed_error() from group.error\n",
+        "            raise self._failed_error(group.error) from group.error\n",
         "",
     ),
     Mutant(
@@ -1304,31 +1304,38 @@ MUTANTS = (
     Mutant(
         "apply may emit into its transaction",
         "eventstore/transaction.py",
-        "        self._state.refuse_in_apply()\n        packed",
-        "        packed",
+        "        self._refuse_amid_a_change()\n"
+        "        self._is_changing = True\n"
+        "        self._begun()\n",
+        "        self._is_changing = True\n        self._begun()\n",
     ),
     Mutant(
         "apply may commit its transaction",
         "eventstore/transaction.py",
-        "        self._state.refuse_in_apply()\n        if not",
+        "        self._refuse_amid_a_change()\n"
+        "        self._is_changing = True\n"
+        "        turn = self._begun()\n"
         "        if not",
+        "        self._is_changing = True\n        turn = self._begun()\n        if not",
     ),
     Mutant(
         "apply may roll its transaction back",
         "eventstore/transaction.py",
-        "            self._state.refuse_in_apply()\n            self._end",
-        "            self._end",
+        "        self._refuse_amid_a_change()\n"
+        "        self._is_changing = True\n"
+        "        self._roll_back()",
+        "        self._is_changing = True\n        self._roll_back()",
     ),
     Mutant(
-        "an interrupted event counts as one that is being applied",
-        "eventstore/tables/state.py",
-        "if self.journal.is_open and _is_called_by(State.apply):",
-        "if self.journal.is_open:",
+        "an interrupted change counts as one that goes on",
+        "eventstore/transaction.py",
+        "if self._is_changing and _is_called_by_a_change():",
+        "if self._is_changing:",
     ),
     Mutant(
         "apply may enter its transaction again",
         "eventstore/transaction.py",
-        "        self._state.refuse_in_apply()\n        self._enter",
+        "        self._refuse_amid_a_change()\n        self._enter",
         "        self._enter",
     ),
     # What is no file in the place of one
