@@ -85,9 +85,9 @@ class WriterBusyError(StoreLockedError):
 class ReentrantUseError(EventStoreError):
     """A signal handler or a finalizer has called what the code that it interrupted is inside of.
 
-    Waiting would be for ever, and a transaction would be changed amid a change. Set a flag there, and use the store after it returns. Where
-    `Projection.apply` itself emits into the transaction that applies its event, or ends that, the
-    event would be half applied: let whoever emits do so.
+    Waiting would be for ever, and a transaction would be changed amid a change. Set a flag there,
+    and use the store after it returns. Where `Projection.apply` itself emits into the transaction
+    that applies its event, or ends that, the event would be half applied: let whoever emits do so.
     """
 
 
