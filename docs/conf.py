@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
+from typing import Any
 
 _PROJECT = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"]
 
@@ -15,22 +16,33 @@ author = "the snapledger authors"
 release = version = _PROJECT["version"]
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-nitpicky = False  # types of the standard library have no page here
 
 source_suffix = {".md": "markdown"}
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 
+# In docstrings, as in Markdown, single backticks are code.
+default_role = "literal"
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
-autodoc_type_aliases = {"Plain": "Plain"}
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 88
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
+napoleon_use_ivar = True
 
 html_theme = "furo"
 html_title = f"snapledger {release}"
 html_show_copyright = False
 html_copy_source = False
+
+
+def _skip_member(app: Any, what: str, name: str, member: Any, skip: bool, options: Any) -> bool:
+    """Leave out what named tuples say of their fields: the class docstring says more."""
+    return skip or (getattr(member, "__doc__", None) or "").startswith("Alias for field number")
+
+
+def setup(app: Any) -> None:
+    """Connect the hook above."""
+    app.connect("autodoc-skip-member", _skip_member)
