@@ -9,7 +9,6 @@ Being killed is a legal way to stop: nothing depends on `close`.
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import threading
 from contextlib import contextmanager, nullcontext
@@ -18,8 +17,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from eventstore import history
 from eventstore.arguments import checked_flag, checked_int, checked_text, checked_whole, excerpt
-from eventstore.backend.file_log import open_file_log, open_guarded_log
+from eventstore.backend.file_log import hold_file_log, open_file_log
 from eventstore.backend.follower import FollowerLog
+from eventstore.directory.contents import full_disk_is_told
 from eventstore.directory.making import making
 from eventstore.errors import (
     CompactedError,
@@ -41,7 +41,7 @@ from eventstore.locks import checked_timeout, refuse_reentry
 from eventstore.maintenance.background import Maintenance
 from eventstore.options import StoreOptions, checked_options
 from eventstore.projection import Projection, checked_projections
-from eventstore.recovery.loading import LeftOut, Loading
+from eventstore.recovery.loading import LeftOut
 from eventstore.tables.checkpoint import CheckpointContent, TableName
 from eventstore.tables.view import View
 from eventstore.transaction import ReadTransaction, Receipt, WriteTransaction
@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from eventstore.event import Batch
     from eventstore.files.interface import FileSystem
     from eventstore.log.interface import Log
+    from eventstore.recovery.loading import Loaded
     from eventstore.reports import CompactionReport, RecoveryReport
     from eventstore.tables.state import State
 
@@ -164,20 +165,17 @@ class EventStore:
             file_system.call_in_forked_child(store._give_up_after_fork)
             _renew_locks_in_children(file_system, follower.state)
             return store
-        loading = Loading(file_system, directory, known, on_rebuild)
-        log = open_file_log(
-            file_system,
-            directory,
-            options,
-            loading.start,
-            lock_timeout_seconds=checked_timeout(lock_timeout, "lock_timeout"),
-        )
-        try:
-            return cls._loaded(directory, log, loading, known, options)
-        except BaseException:
-            # An interrupt: nobody has a handle to close.
-            log.close()
-            raise
+        timeout = checked_timeout(lock_timeout, "lock_timeout")
+        with full_disk_is_told(directory, "free some space and open the store again"):
+            held = hold_file_log(file_system, directory, options, lock_timeout_seconds=timeout)
+            try:
+                log, loaded = open_file_log(
+                    held, directory, known, options, on_rebuild=on_rebuild, ends_hold=True
+                )
+            except BaseException:
+                held.release()
+                raise
+        return cls._of(directory, log, loaded, known, options)
 
     @classmethod
     @contextmanager
@@ -226,36 +224,39 @@ class EventStore:
             options,
             lock_timeout_seconds=checked_timeout(lock_timeout, "lock_timeout"),
         ) as held:
-            loading = Loading(held, directory, known)
-            log = open_guarded_log(held, directory, options, loading.start, ends_hold=False)
-            with cls._loaded(directory, log, loading, known, options) as store:
+            log, loaded = open_file_log(held, directory, known, options, ends_hold=False)
+            with cls._of(directory, log, loaded, known, options) as store:
                 yield store
 
     @classmethod
-    def _loaded(
+    def _of(
         cls,
         directory: str,
         log: FileLog,
-        loading: Loading,
+        loaded: Loaded,
         projections: Sequence[Projection],
         options: StoreOptions,
     ) -> Self:
         """Return the store of a log that was opened for writing, and of what was loaded of it."""
-        log.recovery = dataclasses.replace(log.recovery, rebuilt=loading.rebuilt)
-        store = cls(
-            directory,
-            log,
-            loading.state,
-            projections,
-            options,
-            file_system=log.file_system,
-            checkpointed_revision=loading.checkpointed_revision,
-            left_out=loading.left_out,
-        )
-        log.file_system.call_in_forked_child(store._give_up_after_fork)
-        _renew_locks_in_children(log.file_system, loading.state)
-        if loading.rebuilt:
-            store._save_rebuilt()
+        try:
+            store = cls(
+                directory,
+                log,
+                loaded.state,
+                projections,
+                options,
+                file_system=log.file_system,
+                checkpointed_revision=loaded.checkpointed_revision,
+                left_out=loaded.left_out,
+            )
+            log.file_system.call_in_forked_child(store._give_up_after_fork)
+            _renew_locks_in_children(log.file_system, loaded.state)
+            if loaded.rebuilt:
+                store._save_rebuilt()
+        except BaseException:
+            # An interrupt: nobody has a handle to close.
+            log.close()
+            raise
         return store
 
     @property

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 from eventstore.backend.reading import StoreFiles
 from eventstore.directory.contents import (
-    full_disk_is_told,
     require_files,
     require_made,
     require_own,
@@ -40,17 +39,20 @@ from eventstore.log.writer import LogWriter, Segment, Ticket
 from eventstore.maintenance.compaction import compact
 from eventstore.recovery.decide import decide
 from eventstore.recovery.execute import execute
-from eventstore.recovery.scan import Replay, scan_store
+from eventstore.recovery.loading import load
+from eventstore.recovery.scan import scan_store
 from eventstore.tables.checkpoint import Checkpoint, CheckpointContent, write_checkpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from eventstore.files.guarded import GuardedFileSystem
     from eventstore.files.interface import FileSystem
     from eventstore.log.interface import Appended
     from eventstore.log.reader import Position, Record
     from eventstore.options import StoreOptions
+    from eventstore.projection import Projection
+    from eventstore.recovery.loading import Loaded
     from eventstore.reports import CompactionReport, RecoveryReport
 
 _PREPARE_PAUSE_SECONDS = 0.002
@@ -71,7 +73,7 @@ class FileLog:
         *,
         ends_hold: bool,
     ) -> None:
-        """Use `open_file_log` or `open_guarded_log`."""
+        """Use `open_file_log`."""
         segment, end, self.recovery = recovered
         self.store_id = segment.header.store_id
         self._file_system = file_system
@@ -277,68 +279,80 @@ class FileLog:
                 self._preparer.request()
 
 
-def open_file_log(
+def hold_file_log(
     file_system: FileSystem,
     path: str,
     options: StoreOptions,
-    replay: Replay,
     *,
     lock_timeout_seconds: float | None,
-) -> FileLog:
-    """Lock, recover and open the log in a directory, or make one there.
+) -> GuardedFileSystem:
+    """Lock the log in a directory, or the place for one, and return the holder's file system.
 
     Args:
         file_system: where.
         path: of the store.
         options: of the store.
-        replay: given the checkpoint, returns what takes each record after it.
         lock_timeout_seconds: how long to wait for another process; None not at all.
 
     Raises:
         NotAStoreError: something else is at the path, or a store that is half made.
         ForeignOwnerError: the store's directories are another user's.
         StoreLockedError: another process, or another handle of this one, holds the store.
-        CorruptionError: the store is damaged; not one byte was changed, but in LOCK.
-        FormatVersionError: the store has a newer format; not one byte was changed, but in LOCK.
-        StorageFullError: no space to make or to recover the store.
+        StorageFullError: no space for what the lock needs.
     """
     require = partial(_require_place, path=path, options=options)
-    with full_disk_is_told(path, "free some space and open the store again"):
-        guarded = hold_fit(file_system, path, options, lock_timeout_seconds, require)
-        try:
-            require_made(guarded, path, is_held=True)
-            require_files(guarded, path)
-            return open_guarded_log(guarded, path, options, replay, ends_hold=True)
-        except BaseException:
-            guarded.release()
-            raise
+    guarded = hold_fit(file_system, path, options, lock_timeout_seconds, require)
+    try:
+        require_made(guarded, path, is_held=True)
+        require_files(guarded, path)
+    except BaseException:
+        guarded.release()
+        raise
+    return guarded
 
 
-def open_guarded_log(
-    guarded: GuardedFileSystem, path: str, options: StoreOptions, replay: Replay, *, ends_hold: bool
-) -> FileLog:
-    """Recover and open the log in a directory, or make one there, for who holds it.
+def open_file_log(
+    guarded: GuardedFileSystem,
+    path: str,
+    projections: Sequence[Projection],
+    options: StoreOptions,
+    *,
+    on_rebuild: Callable[[int, int], object] | None = None,
+    ends_hold: bool,
+) -> tuple[FileLog, Loaded]:
+    """Recover the log in a directory, or make one there, for who holds it, and build its state.
 
     Args:
         guarded: the file system as the holder of the lock sees it.
         path: of the store.
+        projections: what the events are folded into.
         options: of the store.
-        replay: given the checkpoint, returns what takes each record after it.
+        on_rebuild: called now and then while projections are rebuilt.
         ends_hold: whether the log lets go of the lock when it is closed.
 
     Raises:
-        CorruptionError, FormatVersionError, StorageFullError: as of `open_file_log`.
+        CorruptionError: the store is damaged; not one byte was changed, but in LOCK.
+        FormatVersionError: the store has a newer format; not one byte was changed, but in LOCK.
+        ProjectionError: a projection can't be rebuilt, or can't apply an event.
+        StorageFullError: no space to make or to recover the store.
     """
     started = time.monotonic()
-    scanned = scan_store(guarded, path, replay)
-    recovered = execute(guarded, scanned, decide(scanned.found), options)
+    scan = scan_store(guarded, path)
+    files = StoreFiles(guarded, path, scan.store_id or b"")
+    loaded = load(path, projections, scan.checkpoint, scan, files.read, on_rebuild)
+    scanned = scan.result()
+    segment, end, report = execute(guarded, scanned, decide(scanned.found), options)
+    report = dataclasses.replace(report, rebuilt=loaded.rebuilt, seconds=time.monotonic() - started)
     try:
-        log = FileLog(guarded, path, options, recovered, ends_hold=ends_hold)
+        log = FileLog(guarded, path, options, (segment, end, report), ends_hold=ends_hold)
     except BaseException:
-        recovered[0].file.close()
+        segment.file.close()
         raise
-    seconds = time.monotonic() - started
-    report = log.recovery = dataclasses.replace(log.recovery, seconds=seconds)
+    _warn(path, report)
+    return log, loaded
+
+
+def _warn(path: str, report: RecoveryReport) -> None:
     torn = report.torn_tail
     if torn is not None:
         _logger.warning(
@@ -351,7 +365,6 @@ def open_guarded_log(
         )
     for checkpoint in report.damaged_checkpoints:
         _logger.warning("%s: this checkpoint is damaged and was set aside", checkpoint)
-    return log
 
 
 def _require_place(file_system: FileSystem, path: str, options: StoreOptions) -> None:

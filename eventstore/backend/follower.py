@@ -205,25 +205,26 @@ class FollowerLog:
         raise AssertionError("unreachable")
 
     def _load_once(self) -> tuple[State, bytes, RecoveryReport]:
-        state: list[State] = []
-
-        def replay(checkpoint: Checkpoint | None) -> Callable[[Record], None]:
-            if stale_projections(self._projections, checkpoint):
-                raise ReadOnlyStoreError(
-                    f"{self._path}: the projections given are not those, or not the versions, "
-                    "of the newest checkpoint; open the store for writing to rebuild them"
-                )
-            state.append(start_state(self._projections, checkpoint))
-            return lambda record: replay_record(state[0], record)
-
-        scanned = scan_store(self._file_system, self._path, replay, take_beyond=decode_record)
+        scan = scan_store(self._file_system, self._path, beside_writer=True)
+        if stale_projections(self._projections, scan.checkpoint):
+            raise ReadOnlyStoreError(
+                f"{self._path}: the projections given are not those, or not the versions, "
+                "of the newest checkpoint; open the store for writing to rebuild them"
+            )
+        state = start_state(self._projections, scan.checkpoint)
+        for record in scan:
+            if record.revision <= scan.durable_revision:
+                replay_record(state, record)
+            else:
+                decode_record(record)  # what the writer is about to acknowledge must be a batch
+        scanned = scan.result()
         decision = decide(scanned.found)
         if decision.problem is not None:
             raise CorruptionError(*decision.problem)
         if scanned.found.tail is None:
             raise being_made(self._path)
-        report = _report(scanned, state[0].durable.revision)
-        return state[0], scanned.found.tail.header.store_id, report
+        report = _report(scanned, state.durable.revision)
+        return state, scanned.found.tail.header.store_id, report
 
     def _bound(self) -> int:
         """Return the revision that the `durable` file states; 0 if it says nothing.
@@ -360,10 +361,11 @@ def _read_only(path: str) -> ReadOnlyStoreError:
 
 
 def _report(scanned: ScanResult, revision: int) -> RecoveryReport:
+    started = scanned.checkpoint.revision if scanned.checkpoint else 0
     return RecoveryReport(
         verdict=Verdict.CLEAN,
         revision=revision,
-        checkpoint_revision=scanned.checkpoint.revision if scanned.checkpoint else 0,
-        replayed_batches=scanned.replayed_batches,
+        checkpoint_revision=started,
+        replayed_batches=revision - started,
         damaged_checkpoints=scanned.damaged_checkpoints,
     )

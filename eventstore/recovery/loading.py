@@ -1,9 +1,9 @@
 """Building the state while a store is opened.
 
-Recovery hands over the checkpoint that it chose, and then every record after it. A projection
-that the checkpoint does not hold, or holds in another version, is rebuilt from the log first.
-Tables in the checkpoint of projections that were not given are *left out*: they belong to its
-revision, and nobody here can fold a later batch into them.
+It starts at the checkpoint that the scan chose and folds every record after it. A projection that
+the checkpoint does not hold, or holds in another version, is rebuilt from the log first. Tables in
+the checkpoint of projections that were not given are *left out*: they belong to its revision, and
+nobody here can fold a later batch into them.
 """
 
 from __future__ import annotations
@@ -13,19 +13,21 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from eventstore.errors import CompactedError, CorruptionError, ProjectionError
-from eventstore.log.cursor import RecordCursor
-from eventstore.recovery import replay
 from eventstore.recovery.decide import contradiction
+from eventstore.recovery.replay import replay_record, stale_projections, start_state
 from eventstore.reports import RebuiltProjection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from eventstore.files.interface import FileSystem
     from eventstore.log.reader import Record
     from eventstore.projection import Projection
     from eventstore.tables.checkpoint import Checkpoint, TableName
     from eventstore.tables.packed import PackedRows
+    from eventstore.tables.state import State
+
+    Read = Callable[[int, int], Iterator[Record]]
+    OnRebuild = Callable[[int, int], object]
 
 _BATCHES_BETWEEN_CALLS = 1000
 
@@ -44,87 +46,110 @@ class LeftOut(NamedTuple):
     tables: tuple[tuple[TableName, PackedRows], ...]
 
 
-class Loading:
-    """The state that an open builds.
+class Loaded(NamedTuple):
+    """The state that an open has built.
 
     Attributes:
-        state: as far as it has been built.
+        state: with every batch.
         checkpointed_revision: of the checkpoint that it was built on, 0 if there was none, or
             if it does not hold all projections.
         left_out: what the checkpoint holds of projections that were not given.
         rebuilt: the projections that were folded anew.
     """
 
-    def __init__(
-        self,
-        file_system: FileSystem,
-        path: str,
-        projections: Sequence[Projection],
-        on_rebuild: Callable[[int, int], object] | None = None,
-    ) -> None:
-        self._file_system = file_system
-        self._path = path
-        self._projections = projections
-        self._on_rebuild = on_rebuild
-        self.state = replay.start_state(projections, None)
-        self.checkpointed_revision = 0
-        self.left_out = LeftOut(0, ())
-        self.rebuilt: tuple[RebuiltProjection, ...] = ()
+    state: State
+    checkpointed_revision: int
+    left_out: LeftOut
+    rebuilt: tuple[RebuiltProjection, ...]
 
-    def start(self, checkpoint: Checkpoint | None) -> Callable[[Record], None]:
-        """Take the checkpoint, rebuild what it does not hold, and return the replay."""
-        self.state = replay.start_state(self._projections, checkpoint)
-        if checkpoint is not None:
-            given = {projection.name for projection in self._projections}
-            self.left_out = LeftOut(
-                checkpoint.revision,
-                tuple(table for table in checkpoint.tables if table[0].projection not in given),
-            )
-        stale = replay.stale_projections(self._projections, checkpoint)
-        if checkpoint is not None and stale:
-            self._rebuild(stale, checkpoint)
-        elif checkpoint is not None:
-            self.checkpointed_revision = checkpoint.revision
-        return lambda record: replay.replay_record(self.state, record)
 
-    def _rebuild(self, stale: list[Projection], checkpoint: Checkpoint) -> None:
-        """Fold the log up to the checkpoint into the projections that it does not hold."""
-        rebuilt = replay.start_state(stale, None)
-        names = ", ".join(f"{projection.name!r}" for projection in stale)
-        last = checkpoint.revision
-        _logger.warning(
-            "%s: rebuilding projection %s from revisions 1 to %d, since the newest checkpoint does "
-            "not hold it in this version",
-            self._path,
-            names,
-            last,
+def load(
+    path: str,
+    projections: Sequence[Projection],
+    checkpoint: Checkpoint | None,
+    records: Iterable[Record],
+    read: Read,
+    on_rebuild: OnRebuild | None = None,
+) -> Loaded:
+    """Build the state of a log.
+
+    Args:
+        path: of the store, for messages.
+        projections: what the events are folded into.
+        checkpoint: where to start; None for the empty state.
+        records: all that are after it, in order.
+        read: yields the records from one revision to another, for what must be rebuilt.
+        on_rebuild: called now and then during a rebuild, with the revision reached and the last.
+
+    Raises:
+        ProjectionError: a projection must be rebuilt and its events are no longer kept, or it
+            can't apply one.
+        CorruptionError: a payload is no batch; or, of what a rebuild reads, something is damaged.
+    """
+    state = start_state(projections, checkpoint)
+    rebuilt: tuple[RebuiltProjection, ...] = ()
+    left_out = LeftOut(0, ())
+    checkpointed_revision = 0
+    if checkpoint is not None:
+        given = {projection.name for projection in projections}
+        left_out = LeftOut(
+            checkpoint.revision,
+            tuple(table for table in checkpoint.tables if table[0].projection not in given),
         )
-        started = time.monotonic()
-        cursor = RecordCursor(self._file_system, self._path, checkpoint.store_id, 1)
-        try:
-            for record in cursor.read(last):
-                replay.replay_record(rebuilt, record)
-                if record.revision == checkpoint.revision:
-                    _require_same_history(checkpoint, record)
-                if self._on_rebuild is not None and (
-                    record.revision == last or record.revision % _BATCHES_BETWEEN_CALLS == 0
-                ):
-                    self._on_rebuild(record.revision, last)
-        except CompactedError as error:
-            raise ProjectionError(
-                f"{self._path}: the newest checkpoint does not hold projection {names} in this "
-                f"version, and it can't be rebuilt: {error}"
-            ) from error
-        finally:
-            cursor.close()
-        self.state.adopt(rebuilt)
-        held = {table.projection: table.projection_version for table, _ in checkpoint.tables}
-        self.rebuilt = tuple(
-            RebuiltProjection(one.name, one.version, held.get(one.name), last) for one in stale
-        )
-        _logger.info(
-            "%s: rebuilt projection %s in %.1f s", self._path, names, time.monotonic() - started
-        )
+        stale = stale_projections(projections, checkpoint)
+        if stale:
+            state.adopt(_rebuilt_state(path, stale, checkpoint, read, on_rebuild))
+            rebuilt = _told(stale, checkpoint)
+        else:
+            checkpointed_revision = checkpoint.revision
+    for record in records:
+        replay_record(state, record)
+    return Loaded(state, checkpointed_revision, left_out, rebuilt)
+
+
+def _rebuilt_state(
+    path: str,
+    stale: list[Projection],
+    checkpoint: Checkpoint,
+    read: Read,
+    on_rebuild: OnRebuild | None,
+) -> State:
+    """Fold the log up to the checkpoint into the projections that it does not hold."""
+    state = start_state(stale, None)
+    names = ", ".join(f"{projection.name!r}" for projection in stale)
+    last = checkpoint.revision
+    _logger.warning(
+        "%s: rebuilding projection %s from revisions 1 to %d, since the newest checkpoint does "
+        "not hold it in this version",
+        path,
+        names,
+        last,
+    )
+    started = time.monotonic()
+    try:
+        for record in read(1, last):
+            replay_record(state, record)
+            if record.revision == last:
+                _require_same_history(checkpoint, record)
+            if on_rebuild is not None and (
+                record.revision == last or record.revision % _BATCHES_BETWEEN_CALLS == 0
+            ):
+                on_rebuild(record.revision, last)
+    except CompactedError as error:
+        raise ProjectionError(
+            f"{path}: the newest checkpoint does not hold projection {names} in this "
+            f"version, and it can't be rebuilt: {error}"
+        ) from error
+    _logger.info("%s: rebuilt projection %s in %.1f s", path, names, time.monotonic() - started)
+    return state
+
+
+def _told(stale: list[Projection], checkpoint: Checkpoint) -> tuple[RebuiltProjection, ...]:
+    held = {table.projection: table.projection_version for table, _ in checkpoint.tables}
+    return tuple(
+        RebuiltProjection(one.name, one.version, held.get(one.name), checkpoint.revision)
+        for one in stale
+    )
 
 
 def _require_same_history(checkpoint: Checkpoint, record: Record) -> None:

@@ -1,9 +1,9 @@
 """The scan: what is on disk, read and checked, nothing changed.
 
-It finds the newest valid checkpoint, then scans every segment that holds a later batch and hands
-those batches to a replay, in order. It stops at the first thing that no more can be read behind: a
-damaged header, a damaged record in a sealed segment, a gap, a segment of another store. Segments
-that the checkpoint supersedes are not read; `verify` reads them.
+It finds the newest valid checkpoint, then reads every segment that holds a later batch and yields
+those batches, in order. It stops at the first thing that no more can be read behind: a damaged
+header, a damaged record in a sealed segment, a gap, a segment of another store. Segments that the
+checkpoint supersedes are not read; `verify` reads them.
 
 What is no file is damage; a medium that fails is not, for it may answer the next time: the system's
 error comes through.
@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -30,7 +29,6 @@ from eventstore.format.durable import DURABLE_BYTES, durable_store_id, unpack_du
 from eventstore.format.names import DURABLE_NAME
 from eventstore.format.segment import SEGMENT_HEADER_BYTES, SegmentHeader
 from eventstore.log.reader import (
-    Record,
     ScanEnd,
     SegmentScanner,
     read_segment_header,
@@ -48,18 +46,19 @@ from eventstore.recovery.decide import (
     sealed_damage,
 )
 from eventstore.reports import Problem
-from eventstore.tables.checkpoint import Checkpoint, examine_checkpoint, list_checkpoints
+from eventstore.tables.checkpoint import examine_checkpoint, list_checkpoints
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from eventstore.files.interface import File, FileSystem
+    from eventstore.log.reader import Record
+    from eventstore.tables.checkpoint import Checkpoint
 
 _Unpacked = TypeVar("_Unpacked")
 
 _TAIL_LOOKS = 4
 _TAIL_LOOK_SECONDS = 0.01
-
-Replay = Callable[[Checkpoint | None], Callable[[Record], object]]
-"""Given the checkpoint to start from, returns what takes each record after it, in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,37 +69,197 @@ class ScanResult:
         found: what the judgement needs of it.
         checkpoint: the newest valid one.
         damaged_checkpoints: paths of newer ones that can't be used.
-        replayed_batches: how many records went to the replay.
-        replayed_bytes: of these records.
+        batch_count: how many records are after it.
+        batch_bytes: of these records.
     """
 
     found: Found
     checkpoint: Checkpoint | None
     damaged_checkpoints: tuple[str, ...]
-    replayed_batches: int
-    replayed_bytes: int
+    batch_count: int
+    batch_bytes: int
 
 
-def scan_store(
-    file_system: FileSystem,
-    path: str,
-    replay: Replay,
-    *,
-    take_beyond: Callable[[Record], object] | None = None,
-) -> ScanResult:
-    """Find out what is on disk, and replay it.
+class Scan:
+    """What is on disk, read once from its start to its end.
+
+    Iterating reads the log and yields every record after the checkpoint, in order; `result` then
+    says what was found. Damage ends the iteration and is found, not raised.
+
+    Attributes:
+        store_id: that the newest segment states; None if there is no segment.
+        checkpoint: the newest valid one, to which the records are to be applied; None too where
+            something is damaged before the log is read.
+        durable_revision: beside a writer that may be running, the highest revision that is known
+            to be durable; records beyond it may still be taken back.
+    """
+
+    def __init__(self, file_system: FileSystem, path: str, *, beside_writer: bool) -> None:
+        """Use `scan_store`."""
+        self.store_id: bytes | None = None
+        self.checkpoint: Checkpoint | None = None
+        self.durable_revision = 0
+        self._file_system = file_system
+        self._path = path
+        self._beside_writer = beside_writer
+        self._sources: list[SegmentSource] = []
+        self._has_checkpoints = False
+        self._damaged: list[str] = []
+        self._damage: Problem | None = None
+        self._batch_count = 0
+        self._batch_bytes = 0
+        self._tail: Tail | None = None
+        self._durable_bound = 0
+        self._is_complete = False
+
+    def begin(self) -> None:
+        """Load the newest checkpoint, and read what is known to be durable."""
+        checkpoints = list_checkpoints(self._file_system, self._path)
+        self._has_checkpoints = bool(checkpoints)
+        try:
+            self.store_id = self._newest_store_id(list_sources(self._file_system, self._path))
+            checkpoint = self._newest_checkpoint(checkpoints, self.store_id)
+            self._durable_bound = self._read_bound(self.store_id)
+            if self._beside_writer:
+                self.durable_revision = self._durable_bound or self._proven_revision()
+            # Last, so that a log which a writer goes on with holds what the two above promise.
+            self._sources = list_sources(self._file_system, self._path)
+        except CorruptionError as error:
+            self._damage = _problem(error)
+        else:
+            self.checkpoint = checkpoint
+
+    def __iter__(self) -> Iterator[Record]:
+        if self._damage is None:
+            try:
+                yield from self._records()
+            except CorruptionError as error:
+                self._damage = _problem(error)
+        self._is_complete = True
+
+    def result(self) -> ScanResult:
+        """Return what was found, once all records were read.
+
+        Raises:
+            ValueError: they were not: what is behind them is not known.
+        """
+        if not self._is_complete:
+            raise ValueError("the scan has not been read to its end")
+        found = Found(
+            path=self._path,
+            acknowledged=max(self._durable_bound, self._base_revision),
+            has_checkpoints=self._has_checkpoints,
+            tail=self._tail,
+            damage=self._damage,
+        )
+        return ScanResult(
+            found=found,
+            checkpoint=self.checkpoint,
+            damaged_checkpoints=tuple(self._damaged),
+            batch_count=self._batch_count,
+            batch_bytes=self._batch_bytes,
+        )
+
+    @property
+    def _base_revision(self) -> int:
+        return self.checkpoint.revision if self.checkpoint else 0
+
+    def _newest_store_id(self, sources: list[SegmentSource]) -> bytes | None:
+        """Return the id in the newest segment, which every other file must share."""
+        if not sources:
+            return None
+        with opened_source(self._file_system, sources[-1], is_no_file) as file:
+            return read_segment_header(file).store_id
+
+    def _newest_checkpoint(
+        self, checkpoints: list[tuple[int, str]], store_id: bytes | None
+    ) -> Checkpoint | None:
+        for revision, path in reversed(checkpoints):
+            try:
+                checkpoint = examine_checkpoint(self._file_system, path)
+            except CorruptionError:
+                self._damaged.append(path)
+                continue
+            if (checkpoint.revision, checkpoint.store_id) == (revision, store_id or b""):
+                return checkpoint
+            self._damaged.append(path)
+        return None
+
+    def _read_bound(self, store_id: bytes | None) -> int:
+        with unreadable_is_damage(join(self._path, DURABLE_NAME), is_no_file):
+            return read_durable_bound(self._file_system, self._path, store_id)
+
+    def _proven_revision(self) -> int:
+        """Return the highest revision that the log itself proves to have been acknowledged."""
+        scan = scan_store(self._file_system, self._path)
+        claimed = max((record.durable_revision for record in scan), default=0)
+        found = scan.result().found
+        return max(claimed, found.acknowledged, found.tail.durable_claim if found.tail else 0)
+
+    def _records(self) -> Iterator[Record]:
+        needed = [
+            source
+            for source, following in zip(self._sources, [*self._sources[1:], None], strict=False)
+            if following is None or following.first_revision > self._base_revision + 1
+        ]
+        for source in needed:
+            if self._tail is not None:
+                _raise_if(sealed_damage(self._tail))
+            with opened_source(self._file_system, source, is_no_file) as file:
+                yield from self._segment_records(source, file, is_last=source is needed[-1])
+
+    def _segment_records(
+        self, source: SegmentSource, file: File, *, is_last: bool
+    ) -> Iterator[Record]:
+        header = read_segment_header(file)
+        _raise_if(misnamed(source, header))
+        _raise_if(
+            discontinuity(self._tail, source, header)
+            if self._tail is not None
+            else detachment(self.checkpoint, source, header)
+        )
+        scanner = SegmentScanner(file, header, start_of(header))
+        proof = _Proof(self._durable_bound)
+        for record in scanner:
+            end_bytes = scanner.position.offset_bytes
+            if self._is_later(record):
+                self._batch_count += 1
+                self._batch_bytes += record.end_bytes - record.offset_bytes
+                yield record
+            proof.take(record, end_bytes)
+        end = scanner.end or ScanEnd(scanner.position, None)
+        claim = 0
+        if is_last:
+            if self._beside_writer:
+                end = settled_end(file, header, end)
+            if end.problem is not None:
+                claim = highest_durable_claim(file, header, end.position)
+        self._tail = Tail(source, header, end, claim, proof.proven_bytes)
+
+    def _is_later(self, record: Record) -> bool:
+        """Tell whether a record is after the checkpoint; that at it must be of its history."""
+        checkpoint = self.checkpoint
+        if checkpoint is None or record.revision > checkpoint.revision:
+            return True
+        if record.revision == checkpoint.revision:
+            _raise_if(contradiction(checkpoint, record.digest, record.path, record.offset_bytes))
+        return False
+
+
+def scan_store(file_system: FileSystem, path: str, *, beside_writer: bool = False) -> Scan:
+    """Begin to find out what is on disk.
 
     Args:
         file_system: where.
         path: of the store, which must be a directory.
-        replay: called once, with the checkpoint; what it returns is called with each record.
-        take_beyond: given by who reads beside a writer that may be running. The replay then gets
-            what is known to be durable, this all that follows, and what is on its way is no damage.
+        beside_writer: whether a writer may be running: what is on its way is no damage then.
 
     Raises:
-        FormatVersionError: a file has a newer format.
+        FormatVersionError: a file has a newer format; reading the scan may raise it too.
     """
-    return _Scanner(file_system, path, take_beyond).run(replay)
+    scan = Scan(file_system, path, beside_writer=beside_writer)
+    scan.begin()
+    return scan
 
 
 def settled_end(file: File, header: SegmentHeader, end: ScanEnd) -> ScanEnd:
@@ -153,142 +312,8 @@ def _read_durable(
         raise FormatVersionError(durable_path, error.found_version, error.known_version) from error
 
 
-class _Scanner:
-    def __init__(
-        self, file_system: FileSystem, path: str, take_beyond: Callable[[Record], object] | None
-    ) -> None:
-        self._file_system = file_system
-        self._path = path
-        self._take_beyond = take_beyond
-        self._last_revision = 0
-        self._checkpoint: Checkpoint | None = None
-        self._damaged: list[str] = []
-        self._replayed_batches = 0
-        self._replayed_bytes = 0
-        self._tail: Tail | None = None
-        self._durable_bound = 0
-
-    def run(self, replay: Replay) -> ScanResult:
-        checkpoints = list_checkpoints(self._file_system, self._path)
-        damage = None
-        try:
-            store_id = self._store_id(list_sources(self._file_system, self._path))
-            self._load_newest_checkpoint(checkpoints, store_id)
-            self._durable_bound = self._read_bound(store_id)
-            if self._take_beyond is not None:
-                self._last_revision = self._durable_bound or self._proven_revision()
-            # Last, so that a log which a writer goes on with holds what the two above promise.
-            self._scan(list_sources(self._file_system, self._path), replay)
-        except CorruptionError as error:
-            damage = Problem(error.path, error.offset_bytes, error.reason)
-        found = Found(
-            path=self._path,
-            acknowledged=max(self._durable_bound, self._base_revision),
-            has_checkpoints=bool(checkpoints),
-            tail=self._tail,
-            damage=damage,
-        )
-        return ScanResult(
-            found=found,
-            checkpoint=self._checkpoint,
-            damaged_checkpoints=tuple(self._damaged),
-            replayed_batches=self._replayed_batches,
-            replayed_bytes=self._replayed_bytes,
-        )
-
-    @property
-    def _base_revision(self) -> int:
-        return self._checkpoint.revision if self._checkpoint else 0
-
-    def _store_id(self, sources: list[SegmentSource]) -> bytes | None:
-        """Return the id in the newest segment, which every other file must share."""
-        if not sources:
-            return None
-        with opened_source(self._file_system, sources[-1], is_no_file) as file:
-            return read_segment_header(file).store_id
-
-    def _load_newest_checkpoint(
-        self, checkpoints: list[tuple[int, str]], store_id: bytes | None
-    ) -> None:
-        for revision, path in reversed(checkpoints):
-            try:
-                checkpoint = examine_checkpoint(self._file_system, path)
-            except CorruptionError:
-                self._damaged.append(path)
-                continue
-            if (checkpoint.revision, checkpoint.store_id) == (revision, store_id or b""):
-                self._checkpoint = checkpoint
-                return
-            self._damaged.append(path)
-
-    def _read_bound(self, store_id: bytes | None) -> int:
-        with unreadable_is_damage(join(self._path, DURABLE_NAME), is_no_file):
-            return read_durable_bound(self._file_system, self._path, store_id)
-
-    def _proven_revision(self) -> int:
-        """Return the highest revision that the log itself proves to have been acknowledged."""
-        claims = [0]
-        scanned = scan_store(
-            self._file_system,
-            self._path,
-            lambda _: lambda record: claims.append(record.durable_revision),
-        )
-        tail = scanned.found.tail
-        return max(*claims, scanned.found.acknowledged, tail.durable_claim if tail else 0)
-
-    def _scan(self, sources: list[SegmentSource], replay: Replay) -> None:
-        needed = [
-            source
-            for source, following in zip(sources, [*sources[1:], None], strict=False)
-            if following is None or following.first_revision > self._base_revision + 1
-        ]
-        take = replay(self._checkpoint)
-        for source in needed:
-            if self._tail is not None:
-                _raise_if(sealed_damage(self._tail))
-            with opened_source(self._file_system, source, is_no_file) as file:
-                self._scan_segment(source, file, take, is_last=source is needed[-1])
-
-    def _scan_segment(
-        self, source: SegmentSource, file: File, take: Callable[[Record], object], *, is_last: bool
-    ) -> None:
-        header = read_segment_header(file)
-        _raise_if(misnamed(source, header))
-        _raise_if(
-            discontinuity(self._tail, source, header)
-            if self._tail is not None
-            else detachment(self._checkpoint, source, header)
-        )
-        scanner = SegmentScanner(file, header, start_of(header))
-        proof = _Proof(self._durable_bound)
-        for record in scanner:
-            self._take(source, record, take)
-            proof.take(record, scanner.position.offset_bytes)
-        end = scanner.end or ScanEnd(scanner.position, None)
-        claim = 0
-        if is_last:
-            if self._take_beyond is not None:
-                end = settled_end(file, header, end)
-            if end.problem is not None:
-                claim = highest_durable_claim(file, header, end.position)
-        self._tail = Tail(source, header, end, claim, proof.proven_bytes)
-
-    def _take(
-        self, source: SegmentSource, record: Record, take: Callable[[Record], object]
-    ) -> None:
-        checkpoint = self._checkpoint
-        if checkpoint is not None and record.revision <= checkpoint.revision:
-            if record.revision == checkpoint.revision:
-                _raise_if(
-                    contradiction(checkpoint, record.digest, source.path, record.offset_bytes)
-                )
-            return
-        if self._take_beyond is not None and record.revision > self._last_revision:
-            self._take_beyond(record)
-            return
-        take(record)
-        self._replayed_batches += 1
-        self._replayed_bytes += record.end_bytes - record.offset_bytes
+def _problem(error: CorruptionError) -> Problem:
+    return Problem(error.path, error.offset_bytes, error.reason)
 
 
 def _raise_if(problem: Problem | None) -> None:

@@ -434,6 +434,18 @@ MUTANTS = (
         "        if False:\n",
     ),
     Mutant(
+        "a scan is judged before it has come to its end",
+        "eventstore/recovery/scan.py",
+        "        if not self._is_complete:\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        "a follower begins with what the writer has not acknowledged",
+        "eventstore/backend/follower.py",
+        "            if record.revision <= scan.durable_revision:\n",
+        "            if True:\n",
+    ),
+    Mutant(
         "a follower does not notice that its store was removed",
         "eventstore/backend/follower.py",
         "        require_store(self._file_system, self._path, may_create=False)\n"
