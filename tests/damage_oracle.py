@@ -262,8 +262,8 @@ class Tally:
             self._wrong(f"{what}: the verification has changed something")
         if report.is_sound != expected.is_sound:
             self._wrong(f"{what}: verified: {report.problems}, expected {expected}")
-        if report.is_sound and bool(report.notes) != (expected.verdict == "torn"):
-            self._wrong(f"{what}: verified, with notes {report.notes}, expected {expected}")
+        if report.is_sound and bool(report.remarks) != (expected.verdict == "torn"):
+            self._wrong(f"{what}: verified, with remarks {report.remarks}, expected {expected}")
 
     def _wrong(self, example: str) -> None:
         self.wrong_verdict += 1

@@ -231,7 +231,7 @@ class RepairTally:
         # What was reported must be on stable storage: look at it after a power cut.
         file_system = file_system.after_power_cut()
         verified = verify_store(OUTPUT, [Shelf()], file_system=file_system)
-        problems: list[object] = [*verified.problems, *verified.notes]
+        problems: list[object] = [*verified.problems, *verified.remarks]
         opened = EventStore.open(OUTPUT, [Shelf()], options=_OPTIONS, file_system=file_system)
         with opened as store:
             if items_of(store) != (expected.revision, image.states[expected.revision]):

@@ -77,7 +77,7 @@ class VerifyReport:
         verdict: what an open would find, now.
         problems: what is wrong, the first `PROBLEMS_MAX` of it; empty for a sound store.
         more_problems: how many more there are.
-        notes: what is unusual but legal, such as a torn tail that the next open will cut, and
+        remarks: what is unusual but legal, such as a torn tail that the next open will cut, and
             where the replay had to end.
         segment_count: segments whose records were read, archived ones included.
         unread_segments: those whose records were not: earlier ones, by a quick verification.
@@ -94,7 +94,7 @@ class VerifyReport:
     verdict: Verdict
     problems: tuple[Problem, ...]
     more_problems: int
-    notes: tuple[str, ...]
+    remarks: tuple[str, ...]
     segment_count: int
     unread_segments: int
     batch_count: int
@@ -189,7 +189,7 @@ class _Verification:
         # found in two ways.
         self.problems: dict[Problem, None] = {}
         self.more_problems = 0
-        self.notes: list[str] = []
+        self.remarks: list[str] = []
         self.segment_count = 0
         self.unread_segments = 0
         self.batch_count = 0
@@ -245,7 +245,7 @@ class _Verification:
             verdict=self._judge(found),
             problems=tuple(self.problems),
             more_problems=self.more_problems,
-            notes=tuple(self.notes),
+            remarks=tuple(self.remarks),
             segment_count=self.segment_count,
             unread_segments=self.unread_segments,
             batch_count=self.batch_count,
@@ -473,7 +473,7 @@ class _Verification:
     def _end_replay(self) -> None:
         """Go on without a state, because the batches that follow are not those after it."""
         if self.state is not None:
-            self.notes.append(
+            self.remarks.append(
                 f"the replay ended at revision {self.state.durable.revision}, because of the "
                 "damage: later checkpoints were not compared with the log but by their digests"
             )
@@ -556,7 +556,7 @@ class _Verification:
         if tail is None or tail.end.problem is None:
             return decision.verdict
         if decision.verdict is Verdict.TORN_TAIL:
-            self.notes.append(
+            self.remarks.append(
                 f"{tail.source.path}: torn tail at byte {tail.end.position.offset_bytes} "
                 f"({tail.end.problem}): no acknowledged batch is in it; the next open cuts it and "
                 "keeps a copy"

@@ -162,7 +162,7 @@ def test_where_history_begins_is_said_since_removal_by_hand_looks_like_retention
     assert "dropped by retention" in result.out
     assert "removed by hand" in result.out
     report = json.loads(call("check", path, *option, "--json").out)
-    assert (report["first_revision"], report["notes"]) == (first_kept, [])
+    assert (report["first_revision"], report["remarks"]) == (first_kept, [])
     repaired = call("repair", path, "--output", tmp_path / f"new{len(option)}")
     assert repaired.code == 0
     assert f"history begins at revision {first_kept}: " in repaired.out

@@ -129,7 +129,7 @@ def test_a_torn_tail_is_a_note_and_no_problem(quick: bool) -> None:
     last = image.spans[image.active][-1]
     report = _verified(_flipped(image, image.active, last.start), quick=quick)
     assert report.is_sound
-    assert "torn tail" in report.notes[0]
+    assert "torn tail" in report.remarks[0]
     assert report.revision == last.revision - 1
 
 

@@ -186,7 +186,7 @@ def test_a_full_verification_lists_all_damage_in_archive_and_log() -> None:
     expected.append(f"{PATH}/{newest}")
     report = verify_store(PATH, [Shelf()], file_system=file_system_of(files))
     assert sorted(problem.path for problem in report.problems) == sorted(expected)
-    assert any("replay ended at revision" in note for note in report.notes)
+    assert any("replay ended at revision" in note for note in report.remarks)
     quick = verify_store(PATH, [Shelf()], quick=True, file_system=file_system_of(files))
     assert {*quick.problems} <= {*report.problems}
 

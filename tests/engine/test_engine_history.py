@@ -76,7 +76,7 @@ def test_sound_store_verifies_as_sound_beside_its_writer(tmp_path: Path, quick: 
         finally:
             ended.set()
             writer.join()
-    assert [(report.problems, report.notes) for report in reports] == 8 * [((), ())]
+    assert [(report.problems, report.remarks) for report in reports] == 8 * [((), ())]
 
 
 def test_segments_roll_and_every_batch_reads_back(tmp_path: Path) -> None:

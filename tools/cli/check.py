@@ -39,7 +39,7 @@ def command(context: click.Context, store: str, quick: bool, as_json: bool) -> N
     batches are missing, nothing in the store tells whether retention dropped them or somebody did.
 
     JSON: is_sound, is_full, verdict (what an open would find: clean, torn tail or corrupt),
-    problems [path, offset_bytes, reason], more_problems (how many are not listed), notes,
+    problems [path, offset_bytes, reason], more_problems (how many are not listed), remarks,
     segment_count, unread_segments (how many --quick left out), batch_count, checkpoint_count,
     replayed_checkpoints, first_revision, revision.
     """
@@ -60,7 +60,7 @@ def _record(report: VerifyReport) -> dict[str, Any]:
         "verdict": report.verdict.value,
         "problems": [problem._asdict() for problem in report.problems],
         "more_problems": report.more_problems,
-        "notes": list(report.notes),
+        "remarks": list(report.remarks),
         "segment_count": report.segment_count,
         "unread_segments": report.unread_segments,
         "batch_count": report.batch_count,
@@ -77,7 +77,7 @@ def _write(report: VerifyReport) -> None:
     if report.more_problems:
         more = counted(report.more_problems, "more problem")
         output.write_line(f"damaged: {more}, not listed")
-    for text in report.notes:
+    for text in report.remarks:
         output.write_line(one_line(f"note: {text}"))
     extent = "all of" if report.is_full else "what an open reads:"
     output.write_line(
