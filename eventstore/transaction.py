@@ -354,8 +354,20 @@ class WriteTransaction(Holder):
             ReentrantUseError: called by a projection's `apply`, or by what has interrupted another
                 change of this transaction; nothing was changed.
 
-        An interrupt (KeyboardInterrupt) while the batch is on its way fails the handle, because
-        whoever waits for the same sync can't be told what became of theirs.
+        The steps, and what an interrupt (KeyboardInterrupt) in or after each of them leaves:
+
+        1. Encode the batch. Rolled back; nothing is in the log, and the store stays usable.
+        2. Append it: the log's head moves on, then the batch is queued. Before the head has moved,
+           as in 1. After that, the tables are rolled back and the handle fails: whoever waits for
+           the same sync can't be told what became of theirs, and only reopening tells whether the
+           batch is there.
+        3. Make what it changed in the tables their newest version. As in 2, after the append.
+        4. Release the writer lock: the next writer builds on the batch. The handle fails, and only
+           reopening tells whether the batch is there.
+        5. Wait until the batch is on stable storage. As in 4.
+        6. Show it to readers, and let go of the versions before it. It is durable; only the
+           receipt is missing, and the next reader does what was left.
+        7. Make the receipt. As in 6.
 
         Durability: survives power loss once this returns.
         """

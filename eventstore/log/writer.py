@@ -350,8 +350,19 @@ class LogWriter:
     def _make_room(self, payload: bytes, cap: int, *, frees_space: Callable[[], bool]) -> None:
         """Roll to the next segment if need be, before anything is changed.
 
-        A payload that holds the segment's mark goes into a segment with another one. A segment of
-        format version 1 has no mark, so nothing is added to it.
+        Left of the segment behind this record | all spares ready | not all of them
+        ---------------------------------------|------------------|--------------------------------
+        less than nothing: it does not fit     | roll             | roll
+        half of the segment or more            | append           | append
+        a quarter to a half                    | append           | ask for spares, append
+        less than a quarter, it frees space    | append           | ask for spares, append
+        less than a quarter, it does not       | append           | ask, make them here, append; on
+                                               |                  | a full disk StorageFullError
+
+        A roll first makes the spares that are missing, except for a batch that frees space: that
+        may spend the last one (`SpareKeeper.take`). A payload that holds the segment's mark goes
+        into a segment with another one. A segment of format version 1 has no mark, so nothing is
+        added to it.
         """
         segment = self._end.segment
         size = segment.framing.record_bytes(len(payload))
