@@ -47,12 +47,12 @@ from eventstore.event import Batch, Event, Metadata
 from eventstore.files.interface import FileSystem
 from eventstore.integrity.detached import DetachedBatches
 from eventstore.integrity.repair import LostRevisions, RepairReport, repair_store
-from eventstore.integrity.salvage import Damage
 from eventstore.integrity.verify import VerifyReport, verify_store
 from eventstore.options import Retention, StoreOptions
 from eventstore.projection import Projection, ReadableTable, TableSpec, WritableTable
 from eventstore.reports import (
     CompactionReport,
+    Damage,
     Problem,
     RebuiltProjection,
     RecoveryReport,

@@ -6,6 +6,8 @@ import enum
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from eventstore.errors import CorruptionError
+
 
 class Verdict(enum.Enum):
     """What an open finds; a corrupt store it refuses."""
@@ -16,18 +18,29 @@ class Verdict(enum.Enum):
     CORRUPT = "corrupt"
 
 
-class Problem(NamedTuple):
-    """Something that is wrong.
+class Damage(NamedTuple):
+    """Something that is wrong in a store: bytes that can't be used, or a file that is missing.
 
     Attributes:
         path: of the file, or of the directory where a file is missing.
-        offset_bytes: where in it; of an archived segment, in the unpacked content.
+        offset_bytes: where it starts; of an archived segment, in the unpacked content.
+        size_bytes: how many bytes are damaged; 0 where none are, because the file is whole but out
+            of place, and where that is not known: only a repair counts them.
         reason: what is wrong there.
     """
 
     path: str
     offset_bytes: int
+    size_bytes: int
     reason: str
+
+    def error(self) -> CorruptionError:
+        """Return the error that says so."""
+        return CorruptionError(self.path, self.offset_bytes, self.reason)
+
+
+Problem = Damage
+"""The name of `Damage` in reports of a verification, as it was before there was one class."""
 
 
 @dataclass(frozen=True, slots=True)

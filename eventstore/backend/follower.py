@@ -220,7 +220,7 @@ class FollowerLog:
         scanned = scan.result()
         decision = decide(scanned.found)
         if decision.problem is not None:
-            raise CorruptionError(*decision.problem)
+            raise decision.problem.error()
         if scanned.found.tail is None:
             raise being_made(self._path)
         report = _report(scanned, state.durable.revision)

@@ -110,7 +110,7 @@ class StoreFiles:
         digest = self._digest_at(named)
         problem = contradiction(checkpoint, digest, path, 0) if digest is not None else None
         if problem is not None:
-            raise CorruptionError(*problem)
+            raise problem.error()
 
     def _digest_at(self, revision: int) -> bytes | None:
         """Return the chain digest of the log at a revision; None if the log can't tell.

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from eventstore.files.failures import is_unreadable
 from eventstore.files.forwarding import ForwardingFileSystem
 from eventstore.files.paths import join
-from eventstore.integrity.salvage import Damage
 from eventstore.log.segments import MemoryFile, ReadOnlyFile
+from eventstore.reports import Damage
 
 if TYPE_CHECKING:
     from eventstore.files.interface import File, FileSystem

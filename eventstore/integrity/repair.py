@@ -37,10 +37,11 @@ from eventstore.integrity.chains import ChainBuilder
 from eventstore.integrity.detached import DetachedBatches, write_detached
 from eventstore.integrity.readable import ReadableFileSystem
 from eventstore.integrity.rebuild import Choice, write_store
-from eventstore.integrity.salvage import Base, Damage, Findings, salvage
+from eventstore.integrity.salvage import Base, Findings, salvage
 from eventstore.integrity.verify import verify_files
 from eventstore.options import checked_options
 from eventstore.projection import checked_projections
+from eventstore.reports import Damage
 
 if TYPE_CHECKING:
     import os
@@ -50,7 +51,6 @@ if TYPE_CHECKING:
     from eventstore.integrity.chains import Chain
     from eventstore.options import StoreOptions
     from eventstore.projection import Projection
-    from eventstore.reports import Problem
 
 
 class LostRevisions(NamedTuple):
@@ -263,6 +263,6 @@ def _require_sound(
 
 def _problems(
     file_system: FileSystem, path: str, projections: Sequence[Projection]
-) -> tuple[Problem, ...]:
+) -> tuple[Damage, ...]:
     # What a projection finds wrong is what the batches amount to: no reason to lose them.
     return verify_files(file_system, path, projections, asks_projections=False).problems

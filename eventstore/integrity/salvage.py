@@ -25,28 +25,13 @@ from eventstore.log.segments import (
 from eventstore.log.stretches import Gap, SegmentStretches, Stretch
 from eventstore.recovery.replay import decode_record
 from eventstore.recovery.scan import read_durable_bound, read_durable_store_id
+from eventstore.reports import Damage
 from eventstore.tables.checkpoint import list_checkpoints, verify_checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from eventstore.files.interface import FileSystem
-
-
-class Damage(NamedTuple):
-    """Bytes that could not be used.
-
-    Attributes:
-        path: of the file.
-        offset_bytes: where they start.
-        size_bytes: how many they are; 0 if the file is whole but out of place.
-        reason: what is wrong with them.
-    """
-
-    path: str
-    offset_bytes: int
-    size_bytes: int
-    reason: str
 
 
 class Base(NamedTuple):

@@ -49,7 +49,7 @@ from eventstore.recovery.decide import (
 )
 from eventstore.recovery.replay import decode_record, replay_record, stale_projections, start_state
 from eventstore.recovery.scan import read_durable_bound, settled_end
-from eventstore.reports import Problem, Verdict
+from eventstore.reports import Damage, Verdict
 from eventstore.tables.checkpoint import Checkpoint, examine_checkpoint, list_checkpoints
 from eventstore.tables.view import View
 
@@ -92,7 +92,7 @@ class VerifyReport:
 
     is_full: bool
     verdict: Verdict
-    problems: tuple[Problem, ...]
+    problems: tuple[Damage, ...]
     more_problems: int
     remarks: tuple[str, ...]
     segment_count: int
@@ -187,7 +187,7 @@ class _Verification:
     def __post_init__(self) -> None:
         # In the order in which they were found; a dictionary, because the same thing can be
         # found in two ways.
-        self.problems: dict[Problem, None] = {}
+        self.problems: dict[Damage, None] = {}
         self.more_problems = 0
         self.remarks: list[str] = []
         self.segment_count = 0
@@ -197,7 +197,7 @@ class _Verification:
         self.replayed_checkpoints = 0
         self.tail: Tail | None = None
         """The segment read last, unless it was damaged: then nothing is known to continue it."""
-        self.opening_damage: Problem | None = None
+        self.opening_damage: Damage | None = None
         """The first damage before the end of what an open reads."""
         self.state: State | None = None
         self.store_id: bytes | None = None
@@ -300,7 +300,7 @@ class _Verification:
             reason += "and no valid checkpoint holds the state before it"
         else:
             reason += f"but checkpoint {min(self.checkpoints)} needs the batches before it"
-        self._add(Problem(sources[0].path, 0, reason))
+        self._add(Damage(sources[0].path, 0, 0, reason))
 
     def _choose_start(self, sources: list[SegmentSource]) -> None:
         """Begin the replay at the first batch, or at the oldest checkpoint that it continues."""
@@ -349,16 +349,16 @@ class _Verification:
             reason = (
                 f"the file ends here; the next segment states that its records end at {end_bytes}"
             )
-            self._add(Problem(source.path, size_bytes, reason))
+            self._add(Damage(source.path, size_bytes, 0, reason))
 
-    def _foreign(self, source: SegmentSource, header: SegmentHeader) -> Problem | None:
+    def _foreign(self, source: SegmentSource, header: SegmentHeader) -> Damage | None:
         if self.store_id in (None, header.store_id):
             return None
-        return Problem(source.path, 0, "the segment belongs to another store")
+        return Damage(source.path, 0, 0, "the segment belongs to another store")
 
     def _read_segment(
         self, source: SegmentSource, *, is_first_opened: bool, is_last: bool
-    ) -> Problem | None:
+    ) -> Damage | None:
         """Read a segment and list what is wrong with it.
 
         Returns:
@@ -380,7 +380,7 @@ class _Verification:
 
     def _check_place(
         self, source: SegmentSource, header: SegmentHeader, before: Tail | None
-    ) -> Problem | None:
+    ) -> Damage | None:
         """Check a segment's name and that it continues the one before it, if that is known."""
         problem = misnamed(source, header) or self._foreign(source, header)
         if problem is None and before is not None:
@@ -397,8 +397,8 @@ class _Verification:
         return problem
 
     def _check_start_of_open(
-        self, source: SegmentSource, header: SegmentHeader, misplaced: Problem | None
-    ) -> Problem | None:
+        self, source: SegmentSource, header: SegmentHeader, misplaced: Damage | None
+    ) -> Damage | None:
         """Check the segment that an open reads first, as the open does.
 
         It does not see what comes before, only whether the segment continues its checkpoint.
@@ -412,7 +412,7 @@ class _Verification:
 
     def _scan(
         self, source: SegmentSource, file: File, header: SegmentHeader, *, is_last: bool
-    ) -> Problem | None:
+    ) -> Damage | None:
         """Read the records of a segment; as `_read_segment` does."""
         damage = None
         scanner = SegmentScanner(file, header, start_of(header))
@@ -447,9 +447,9 @@ class _Verification:
         runs.read(tail.header.store_id)
         for gap in runs.gaps:
             if gap.offset_bytes > tail.end.position.offset_bytes:
-                self._add(Problem(tail.source.path, gap.offset_bytes, gap.reason))
+                self._add(Damage(tail.source.path, gap.offset_bytes, 0, gap.reason))
 
-    def _replay(self, record: Record) -> Problem | None:
+    def _replay(self, record: Record) -> Damage | None:
         """Fold a batch into the state, or only read it.
 
         Returns:
@@ -467,7 +467,7 @@ class _Verification:
             return problem if record.revision > self._base_revision else None
         except ProjectionError as error:
             self.state = None
-            self._add(Problem(record.path, record.offset_bytes, error.what))
+            self._add(Damage(record.path, record.offset_bytes, 0, error.what))
         return None
 
     def _end_replay(self) -> None:
@@ -481,7 +481,7 @@ class _Verification:
 
     def _compare_digest(
         self, source: SegmentSource, offset_bytes: int, revision: int, digest: bytes
-    ) -> Problem | None:
+    ) -> Damage | None:
         """Compare a digest in the log with that of the checkpoint at its revision.
 
         Returns:
@@ -527,8 +527,9 @@ class _Verification:
                 rows_text = "1 row" if len(differing) == 1 else f"{len(differing)} rows"
                 path = join(self.path, CHECKPOINTS_NAME)
                 self._add(
-                    Problem(
+                    Damage(
                         join(path, checkpoint_name(checkpoint.revision)),
+                        0,
                         0,
                         f"table {name.table!r} differs from the replayed log in "
                         f"{rows_text}, {min(differing, key=repr)!r} for one",
@@ -539,8 +540,9 @@ class _Verification:
     def _check_projections(self, state: State) -> None:
         for name, error in state.broken_projections():
             self._add(
-                Problem(
+                Damage(
                     self.path,
+                    0,
                     0,
                     f"projection {name!r} finds its tables wrong at revision "
                     f"{state.durable.revision}: {_shown(error)}",
@@ -566,7 +568,7 @@ class _Verification:
                 self._add_gaps(tail, file)
         return decision.verdict
 
-    def _add(self, problem: Problem | None) -> None:
+    def _add(self, problem: Damage | None) -> None:
         if problem is None or problem in self.problems:
             return
         if len(self.problems) < PROBLEMS_MAX:
@@ -574,8 +576,8 @@ class _Verification:
         else:
             self.more_problems += 1
 
-    def _add_error(self, error: CorruptionError) -> Problem:
-        problem = Problem(error.path, error.offset_bytes, error.reason)
+    def _add_error(self, error: CorruptionError) -> Damage:
+        problem = Damage(error.path, error.offset_bytes, 0, error.reason)
         self._add(problem)
         return problem
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from eventstore.files.paths import join
 from eventstore.format.names import WAL_NAME
 from eventstore.format.segment import SEGMENT_HEADER_BYTES, SegmentHeader, genesis_digest
-from eventstore.reports import Problem, Verdict
+from eventstore.reports import Damage, Verdict
 
 if TYPE_CHECKING:
     from eventstore.log.reader import Position, ScanEnd
@@ -66,7 +66,7 @@ class Found:
     acknowledged: int
     has_checkpoints: bool
     tail: Tail | None
-    damage: Problem | None
+    damage: Damage | None
 
 
 class Decision(NamedTuple):
@@ -80,7 +80,7 @@ class Decision(NamedTuple):
 
     verdict: Verdict
     end: Position | None
-    problem: Problem | None
+    problem: Damage | None
 
 
 def decide(found: Found) -> Decision:
@@ -91,11 +91,11 @@ def decide(found: Found) -> Decision:
     tail = found.tail
     if tail is None:
         if found.acknowledged or found.has_checkpoints:
-            return _corrupt(Problem(wal_path, 0, "all segments of the log are missing"))
+            return _corrupt(Damage(wal_path, 0, 0, "all segments of the log are missing"))
         return Decision(Verdict.NEW, None, None)
     if tail.source.is_archived:
         reason = "the log is missing; only its archived part is left"
-        return _corrupt(Problem(wal_path, 0, reason))
+        return _corrupt(Damage(wal_path, 0, 0, reason))
     end, problem = tail.end
     acknowledged = max(found.acknowledged, tail.durable_claim)
     if acknowledged > end.revision:
@@ -103,26 +103,26 @@ def decide(found: Found) -> Decision:
             f"{problem or 'the log ends'} after revision {end.revision}, but revision "
             f"{acknowledged} had been acknowledged"
         )
-        return _corrupt(Problem(tail.source.path, end.offset_bytes, reason))
+        return _corrupt(Damage(tail.source.path, end.offset_bytes, 0, reason))
     return Decision(Verdict.CLEAN if problem is None else Verdict.TORN_TAIL, end, None)
 
 
-def misnamed(source: SegmentSource, header: SegmentHeader) -> Problem | None:
+def misnamed(source: SegmentSource, header: SegmentHeader) -> Damage | None:
     """Say that a segment's name and header differ."""
     if header.first_revision == source.first_revision:
         return None
-    return Problem(source.path, 0, f"the header states first revision {header.first_revision}")
+    return Damage(source.path, 0, 0, f"the header states first revision {header.first_revision}")
 
 
-def sealed_damage(tail: Tail) -> Problem | None:
+def sealed_damage(tail: Tail) -> Damage | None:
     """Say what is wrong with a segment that another one follows, and that must end in zeros."""
     end, problem = tail.end
     if problem is None:
         return None
-    return Problem(tail.source.path, end.offset_bytes, f"in a sealed segment, {problem}")
+    return Damage(tail.source.path, end.offset_bytes, 0, f"in a sealed segment, {problem}")
 
 
-def discontinuity(previous: Tail, source: SegmentSource, header: SegmentHeader) -> Problem | None:
+def discontinuity(previous: Tail, source: SegmentSource, header: SegmentHeader) -> Damage | None:
     """Say why a segment does not continue the one before it."""
     end, reason = previous.end.position, None
     if header.store_id != previous.header.store_id:
@@ -134,12 +134,12 @@ def discontinuity(previous: Tail, source: SegmentSource, header: SegmentHeader) 
         )
     elif header.predecessor_digest != end.digest or header.predecessor_bytes != end.offset_bytes:
         reason = "the segment does not continue the digest chain of the one before it"
-    return Problem(source.path, 0, reason) if reason else None
+    return Damage(source.path, 0, 0, reason) if reason else None
 
 
 def detachment(
     checkpoint: Checkpoint | None, source: SegmentSource, header: SegmentHeader
-) -> Problem | None:
+) -> Damage | None:
     """Say why the first segment read does not continue the checkpoint, or the empty store."""
     base_revision = checkpoint.revision if checkpoint else 0
     base_digest = checkpoint.digest if checkpoint else genesis_digest(header.store_id)
@@ -157,12 +157,12 @@ def detachment(
             if checkpoint
             else "the first segment does not start the digest chain of its store"
         )
-    return Problem(source.path, 0, reason) if reason else None
+    return Damage(source.path, 0, 0, reason) if reason else None
 
 
 def contradiction(
     checkpoint: Checkpoint, digest: bytes, path: str, offset_bytes: int
-) -> Problem | None:
+) -> Damage | None:
     """Say that the log holds another history than a checkpoint was made from.
 
     Args:
@@ -173,8 +173,8 @@ def contradiction(
     """
     if digest == checkpoint.digest:
         return None
-    return Problem(path, offset_bytes, "the checkpoint was made from another history")
+    return Damage(path, offset_bytes, 0, "the checkpoint was made from another history")
 
 
-def _corrupt(problem: Problem) -> Decision:
+def _corrupt(problem: Damage) -> Decision:
     return Decision(Verdict.CORRUPT, None, problem)

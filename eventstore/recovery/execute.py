@@ -11,7 +11,6 @@ import time
 from typing import TYPE_CHECKING
 
 from eventstore.directory.contents import sync_names_above
-from eventstore.errors import CorruptionError
 from eventstore.files.content import write_file
 from eventstore.files.paths import join
 from eventstore.format.durable import DURABLE_BYTES, pack_durable
@@ -61,7 +60,7 @@ def execute(
         CorruptionError: the decision is that the store is corrupt.
     """
     if decision.problem is not None:
-        raise CorruptionError(*decision.problem)
+        raise decision.problem.error()
     path = scanned.found.path
     _make_subdirectories(file_system, path)
     removed = _remove_temporaries(file_system, path)

@@ -12,7 +12,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from eventstore.errors import CompactedError, CorruptionError, ProjectionError
+from eventstore.errors import CompactedError, ProjectionError
 from eventstore.recovery.decide import contradiction
 from eventstore.recovery.replay import replay_record, stale_projections, start_state
 from eventstore.reports import RebuiltProjection
@@ -156,4 +156,4 @@ def _require_same_history(checkpoint: Checkpoint, record: Record) -> None:
     """Check that the log at a checkpoint's revision is what the checkpoint was made from."""
     problem = contradiction(checkpoint, record.digest, record.path, record.offset_bytes)
     if problem is not None:
-        raise CorruptionError(*problem)
+        raise problem.error()

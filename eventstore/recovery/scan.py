@@ -45,7 +45,7 @@ from eventstore.recovery.decide import (
     misnamed,
     sealed_damage,
 )
-from eventstore.reports import Problem
+from eventstore.reports import Damage
 from eventstore.tables.checkpoint import examine_checkpoint, list_checkpoints
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class Scan:
         self._sources: list[SegmentSource] = []
         self._has_checkpoints = False
         self._damaged: list[str] = []
-        self._damage: Problem | None = None
+        self._damage: Damage | None = None
         self._batch_count = 0
         self._batch_bytes = 0
         self._tail: Tail | None = None
@@ -312,13 +312,13 @@ def _read_durable(
         raise FormatVersionError(durable_path, error.found_version, error.known_version) from error
 
 
-def _problem(error: CorruptionError) -> Problem:
-    return Problem(error.path, error.offset_bytes, error.reason)
+def _problem(error: CorruptionError) -> Damage:
+    return Damage(error.path, error.offset_bytes, 0, error.reason)
 
 
-def _raise_if(problem: Problem | None) -> None:
+def _raise_if(problem: Damage | None) -> None:
     if problem is not None:
-        raise CorruptionError(*problem)
+        raise problem.error()
 
 
 class _Proof:

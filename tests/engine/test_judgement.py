@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pytest
 
-from eventstore import Problem, Verdict
+from eventstore import Damage, Problem, Verdict
 from eventstore.format.segment import SegmentHeader, genesis_digest
 from eventstore.log.reader import Position, ScanEnd
 from eventstore.log.segments import SegmentSource
@@ -25,7 +25,7 @@ from eventstore.tables.checkpoint import Checkpoint
 
 STORE_ID = bytes(range(16))
 OTHER_ID = bytes(16)
-DAMAGE = Problem("/s/wal/1.log", 512, "in a sealed segment, the payload fails its checksum")
+DAMAGE = Damage("/s/wal/1.log", 512, 0, "in a sealed segment, the payload fails its checksum")
 INVALID = "the payload fails its checksum"
 
 
@@ -63,7 +63,7 @@ class Case(NamedTuple):
     acknowledged: int
     has_checkpoints: bool
     tail: Tail | None
-    damage: Problem | None
+    damage: Damage | None
     verdict: Verdict
     reason: str = ""
 
@@ -124,7 +124,7 @@ def _first(store_id: bytes = STORE_ID) -> SegmentHeader:
     return header(1, store_id)._replace(predecessor_digest=genesis)
 
 
-LINKS: dict[str, tuple[Problem | None, str | None]] = {
+LINKS: dict[str, tuple[Damage | None, str | None]] = {
     "name and header agree": (misnamed(source(5), header(5)), None),
     "name and header differ": (misnamed(source(5), header(6)), "first revision 6"),
     "a sealed segment ends in zeros": (sealed_damage(tail(9)), None),
@@ -173,3 +173,9 @@ def test_each_link_is_judged(name: str) -> None:
     if problem is not None and reason is not None:
         assert reason in problem.reason
         assert problem.path.startswith("/s/")
+
+
+def test_what_is_wrong_has_one_class_under_both_its_names() -> None:
+    assert Problem is Damage
+    error = Damage("/s/wal/1.log", 512, 8, "a reason").error()
+    assert (error.path, error.offset_bytes, error.reason) == ("/s/wal/1.log", 512, "a reason")

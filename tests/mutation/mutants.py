@@ -393,8 +393,8 @@ MUTANTS = (
     Mutant(
         "damage in a sealed segment is a torn tail",
         "eventstore/recovery/decide.py",
-        "    if problem is None:\n        return None\n    return Problem(tail.source.path",
-        "    if True:\n        return None\n    return Problem(tail.source.path",
+        "    if problem is None:\n        return None\n    return Damage(tail.source.path",
+        "    if True:\n        return None\n    return Damage(tail.source.path",
     ),
     Mutant(
         "a missing log with a durable bound is a new store",
@@ -486,7 +486,7 @@ MUTANTS = (
     Mutant(
         "a past state starts from a checkpoint of another history",
         "eventstore/backend/reading.py",
-        "        if problem is not None:\n            raise CorruptionError(*problem)\n",
+        "        if problem is not None:\n            raise problem.error()\n",
         "",
     ),
     Mutant(
@@ -498,7 +498,7 @@ MUTANTS = (
     Mutant(
         "a rebuild takes another history than the checkpoint's",
         "eventstore/recovery/loading.py",
-        "    if problem is not None:\n        raise CorruptionError(*problem)\n",
+        "    if problem is not None:\n        raise problem.error()\n",
         "",
     ),
     Mutant(

@@ -58,7 +58,14 @@ def _record(report: VerifyReport) -> dict[str, Any]:
         "is_sound": report.is_sound,
         "is_full": report.is_full,
         "verdict": report.verdict.value,
-        "problems": [problem._asdict() for problem in report.problems],
+        "problems": [
+            {
+                "path": problem.path,
+                "offset_bytes": problem.offset_bytes,
+                "reason": problem.reason,
+            }
+            for problem in report.problems
+        ],
         "more_problems": report.more_problems,
         "remarks": list(report.remarks),
         "segment_count": report.segment_count,
@@ -72,8 +79,9 @@ def _record(report: VerifyReport) -> dict[str, Any]:
 
 
 def _write(report: VerifyReport) -> None:
-    for path, offset_bytes, reason in report.problems:
-        output.write_line(one_line(f"damaged: {path}: at byte {offset_bytes}: {reason}"))
+    for problem in report.problems:
+        place = f"{problem.path}: at byte {problem.offset_bytes}"
+        output.write_line(one_line(f"damaged: {place}: {problem.reason}"))
     if report.more_problems:
         more = counted(report.more_problems, "more problem")
         output.write_line(f"damaged: {more}, not listed")
