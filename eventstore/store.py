@@ -122,6 +122,7 @@ class EventStore:
         projections: Iterable[Projection],
         *,
         read_only: bool = False,
+        create: bool = True,
         lock_timeout: float | None = None,
         options: StoreOptions | None = None,
         file_system: FileSystem | None = None,
@@ -133,6 +134,7 @@ class EventStore:
             path: a directory; a missing one is made, with those above it.
             projections: what the events are folded into.
             read_only: follow the store of another process: no lock, no repair, no write.
+            create: whether a store is made where there is nothing; with `read_only` none ever is.
             lock_timeout: seconds to wait for another process to let go; None not at all.
             options: sizes, policy and retention.
             file_system: where; the machine's own unless given.
@@ -141,7 +143,7 @@ class EventStore:
 
         Raises:
             NotAStoreError: something else is at the path, or a store that is half made; or
-                nothing, with `read_only`.
+                nothing, with `read_only` or without `create`.
             StoreLockedError: another process, or another handle of this one, holds the store.
             CorruptionError: the store is damaged; not one byte was changed, but in LOCK.
             FormatVersionError: the store has a newer format; not one byte was changed, but in LOCK.
@@ -156,6 +158,7 @@ class EventStore:
         directory = absolute(path)
         file_system = file_system or local_file_system()
         checked_flag(read_only, "read_only")
+        checked_flag(create, "create")
         options = checked_options(options)
         if read_only:
             follower = FollowerLog(file_system, directory, known)
@@ -167,10 +170,18 @@ class EventStore:
             return store
         timeout = checked_timeout(lock_timeout, "lock_timeout")
         with full_disk_is_told(directory, "free some space and open the store again"):
-            held = hold_file_log(file_system, directory, options, lock_timeout_seconds=timeout)
+            held = hold_file_log(
+                file_system, directory, options, lock_timeout_seconds=timeout, may_create=create
+            )
             try:
                 log, loaded = open_file_log(
-                    held, directory, known, options, on_rebuild=on_rebuild, ends_hold=True
+                    held,
+                    directory,
+                    known,
+                    options,
+                    on_rebuild=on_rebuild,
+                    may_create=create,
+                    ends_hold=True,
                 )
             except BaseException:
                 held.release()

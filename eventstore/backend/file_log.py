@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from eventstore.backend.reading import StoreFiles
 from eventstore.directory.contents import (
+    being_made,
     require_files,
     require_made,
     require_own,
@@ -41,6 +42,7 @@ from eventstore.recovery.decide import decide
 from eventstore.recovery.execute import execute
 from eventstore.recovery.loading import load
 from eventstore.recovery.scan import scan_store
+from eventstore.reports import Verdict
 from eventstore.tables.checkpoint import Checkpoint, CheckpointContent, write_checkpoint
 
 if TYPE_CHECKING:
@@ -285,6 +287,7 @@ def hold_file_log(
     options: StoreOptions,
     *,
     lock_timeout_seconds: float | None,
+    may_create: bool,
 ) -> GuardedFileSystem:
     """Lock the log in a directory, or the place for one, and return the holder's file system.
 
@@ -293,14 +296,16 @@ def hold_file_log(
         path: of the store.
         options: of the store.
         lock_timeout_seconds: how long to wait for another process; None not at all.
+        may_create: whether there may be nothing yet.
 
     Raises:
-        NotAStoreError: something else is at the path, or a store that is half made.
+        NotAStoreError: something else is at the path, a store that is half made, or nothing
+            although something must be.
         ForeignOwnerError: the store's directories are another user's.
         StoreLockedError: another process, or another handle of this one, holds the store.
         StorageFullError: no space for what the lock needs.
     """
-    require = partial(_require_place, path=path, options=options)
+    require = partial(_require_place, path=path, options=options, may_create=may_create)
     guarded = hold_fit(file_system, path, options, lock_timeout_seconds, require)
     try:
         require_made(guarded, path, is_held=True)
@@ -318,6 +323,7 @@ def open_file_log(
     options: StoreOptions,
     *,
     on_rebuild: Callable[[int, int], object] | None = None,
+    may_create: bool = True,
     ends_hold: bool,
 ) -> tuple[FileLog, Loaded]:
     """Recover the log in a directory, or make one there, for who holds it, and build its state.
@@ -328,9 +334,11 @@ def open_file_log(
         projections: what the events are folded into.
         options: of the store.
         on_rebuild: called now and then while projections are rebuilt.
+        may_create: whether a log is made where there is none.
         ends_hold: whether the log lets go of the lock when it is closed.
 
     Raises:
+        NotAStoreError: there is no log yet, and none is to be made.
         CorruptionError: the store is damaged; not one byte was changed, but in LOCK.
         FormatVersionError: the store has a newer format; not one byte was changed, but in LOCK.
         ProjectionError: a projection can't be rebuilt, or can't apply an event.
@@ -341,7 +349,10 @@ def open_file_log(
     files = StoreFiles(guarded, path, scan.store_id or b"")
     loaded = load(path, projections, scan.checkpoint, scan, files.read, on_rebuild)
     scanned = scan.result()
-    segment, end, report = execute(guarded, scanned, decide(scanned.found), options)
+    decision = decide(scanned.found)
+    if decision.verdict is Verdict.NEW and not may_create:
+        raise being_made(path)
+    segment, end, report = execute(guarded, scanned, decision, options)
     report = dataclasses.replace(report, rebuilt=loaded.rebuilt, seconds=time.monotonic() - started)
     try:
         log = FileLog(guarded, path, options, (segment, end, report), ends_hold=ends_hold)
@@ -367,8 +378,10 @@ def _warn(path: str, report: RecoveryReport) -> None:
         _logger.warning("%s: this checkpoint is damaged and was set aside", checkpoint)
 
 
-def _require_place(file_system: FileSystem, path: str, options: StoreOptions) -> None:
-    require_store(file_system, path, may_create=True)
+def _require_place(
+    file_system: FileSystem, path: str, options: StoreOptions, *, may_create: bool
+) -> None:
+    require_store(file_system, path, may_create=may_create)
     if not options.allow_foreign_owner:
         require_own(file_system, path)
 

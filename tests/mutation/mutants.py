@@ -446,6 +446,18 @@ MUTANTS = (
         "            if True:\n",
     ),
     Mutant(
+        "an open that is not to make a store finishes one whose making was cut",
+        "eventstore/backend/file_log.py",
+        "    if decision.verdict is Verdict.NEW and not may_create:\n",
+        "    if False:\n",
+    ),
+    Mutant(
+        "an open that is not to make a store makes one",
+        "eventstore/backend/file_log.py",
+        "    require_store(file_system, path, may_create=may_create)\n",
+        "    require_store(file_system, path, may_create=True)\n",
+    ),
+    Mutant(
         "a follower does not notice that its store was removed",
         "eventstore/backend/follower.py",
         "        require_store(self._file_system, self._path, may_create=False)\n"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from eventstore import StoreOptions, verify_store
+from eventstore import StoreOptions
 from projections.snapshots import MetaStore
 from tools.cli import output
 from tools.cli.arguments import SECONDS, json_option, store_argument
@@ -46,12 +46,10 @@ def command(store: str, wait_seconds: float, allow_foreign_owner: bool, as_json:
     JSON: checkpoint_revision, archived, dropped, checkpoints_removed, freed_bytes (negative if
     the store takes more than before).
     """
-    # Opening for writing would make a store where there is none; this raises NotAStoreError.
-    verify_store(store, [], quick=True)
     options = StoreOptions(background=False, allow_foreign_owner=allow_foreign_owner)
     with (
         output.progress("compacting"),
-        MetaStore.open(store, lock_timeout=wait_seconds, options=options) as opened,
+        MetaStore.open(store, create=False, lock_timeout=wait_seconds, options=options) as opened,
     ):
         _mention_rebuilt(opened.recovery)
         report = opened.compact()
