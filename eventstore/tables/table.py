@@ -1,8 +1,15 @@
 """A table: an ordered map, changed in place by one writer.
 
-It is a SortedDict of changed rows over the packed rows of the checkpoint that it was loaded from.
-Invariants: a key is at most once in each; a TOMBSTONE stands only over a packed row; a value of
-type `bytes` is packed and means the same as when unpacked.
+It is a dictionary of changed rows, whose order is kept apart (`order`), over the packed rows of the
+checkpoint that it was loaded from. Invariants: a key is at most once in each; a TOMBSTONE stands
+only over a packed row; a value of type `bytes` is what the packed rows hold for its key. Reading
+changes no row: what was decoded is kept beside the packed rows, which never change.
+
+    the writer                             a reader (`view`)
+    1. the old value to the journal        1. takes the value
+       and to the undo map                 2. takes the undo maps from its version on:
+    2. the key to the order's notes           the first that has the key is right,
+    3. the row                                else the value is
 
 The writer's own scans, in `Projection.apply` and between the events of a transaction, are
 corrected by the journal of the transaction, from the entry on at which they began. So what they
@@ -12,8 +19,6 @@ memory, and a replay sees the same.
 
 from __future__ import annotations
 
-import threading
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from sortedcontainers import SortedDict
@@ -29,7 +34,7 @@ from eventstore.format.codec import (
     require_plain_row,
     unpack_row,
 )
-from eventstore.locks import refuse_reentry
+from eventstore.tables.order import KeyOrder
 from eventstore.tables.packed import ABSENT
 
 if TYPE_CHECKING:
@@ -67,12 +72,10 @@ class Table:
         "__weakref__",
         "_decode",
         "_encode",
-        "_is_disordered",
-        "_is_listing",
         "_is_plain",
         "_journal",
         "_key_shape",
-        "_lock",
+        "_order",
         "_packed",
         "_rows",
         "name",
@@ -85,15 +88,10 @@ class Table:
         self._is_plain = spec.is_plain
         self._journal = journal
         self._packed = packed
-        self._rows: SortedDict[Any, Any] = SortedDict()
-        # Set while a row is being written: an interrupt may have left the order without the row,
-        # or with one that is gone. Mended by the next one who needs the order.
-        self._is_disordered = False
+        self._rows: dict[Any, Any] = {}
+        self._order = KeyOrder()
         # Of all keys; None until the first one is seen.
         self._key_shape: KeyShape | None = None
-        self._lock = threading.RLock()
-        # Set while the order is being read: look-ups don't wait for that.
-        self._is_listing = False
 
     def get(self, key: Any, default: Any = None) -> Any:
         """Return the value of a key as it is now, or the default. O(1)."""
@@ -146,7 +144,7 @@ class Table:
             start, inclusive, limit = last, False, min(4 * limit, SLICE_ROWS_MAX)
 
     def put(self, key: Any, value: Any) -> None:
-        """Set the value of a key, unless a checkpoint would not give both back. O(log n).
+        """Set the value of a key, unless a checkpoint would not give both back. O(1).
 
         Raises:
             TypeError, ValueError: it would not, or the key is of another shape than the others;
@@ -160,47 +158,38 @@ class Table:
         ):
             self._require_plain(key, value)
         kind = type(key)
-        with self._lock:
-            if self._is_disordered:
-                self._mend()
-            # The common keys are seen through here, since a call takes a tenth of a `put`.
-            if kind is not self._key_shape or not (
-                (kind is str and key.isascii()) or (kind is int and INT_MIN <= key <= INT_MAX)
-            ):
-                self._require_key(key)
-            self._journal.record(self, key, self.raw(key))
-            self._write(key, value)
+        # The common keys are seen through here, since a call takes a tenth of a `put`.
+        if kind is not self._key_shape or not (
+            (kind is str and key.isascii()) or (kind is int and INT_MIN <= key <= INT_MAX)
+        ):
+            self._require_key(key)
+        self._journal.record(self, key, self.raw(key))
+        self._write(key, value)
 
     def delete(self, key: Any) -> None:
-        """Remove a key that is there; KeyError if it is not. O(log n).
+        """Remove a key that is there; KeyError if it is not. O(1).
 
         Raises:
             TypeError: the key is equal to one that is there, as True is to 1, but not the same.
         """
-        with self._lock:
-            if self._is_disordered:
-                self._mend()
-            old = self.raw(key)
-            if old is ABSENT:
-                raise KeyError(key)
-            if type(key) is not self._key_shape:
-                self._require_key(key)
-            self._journal.record(self, key, old)
-            self._discard(key)
+        old = self.raw(key)
+        if old is ABSENT:
+            raise KeyError(key)
+        if type(key) is not self._key_shape:
+            self._require_key(key)
+        self._journal.record(self, key, old)
+        self._discard(key)
 
     def renew_lock(self) -> None:
         """Replace the lock, in the child of a fork: no thread is there to release the old one."""
-        self._lock = threading.RLock()
+        self._order.renew_lock()
 
     def restore(self, key: Any, old: Any) -> None:
         """Put back what a key held before a change; for rollback only."""
-        with self._lock:
-            if self._is_disordered:
-                self._mend()
-            if old is ABSENT:
-                self._discard(key)
-            else:
-                self._write(key, old)
+        if old is ABSENT:
+            self._discard(key)
+        else:
+            self._write(key, old)
 
     def raw(self, key: Any) -> Any:
         """Return the value of a key as it is kept, perhaps packed; ABSENT if there is none."""
@@ -210,16 +199,11 @@ class Table:
         return ABSENT if value is TOMBSTONE else value
 
     def unpacked(self, key: Any, packed: bytes) -> Any:
-        """Decode a value and keep it decoded, unless the row has been changed since or is busy."""
+        """Decode a value of the packed rows, and keep that beside them."""
         value = self.decoded(key, packed)
-        # Not while somebody lists the table, nor amid a change that this has interrupted.
-        if not self._is_listing and not self._lock._is_owned():  # type: ignore[attr-defined]
-            with self._lock:
-                if self._is_disordered:
-                    self._mend()
-                current = self._rows.get(key, ABSENT)
-                if current is packed or (current is ABSENT and self._packed is not None):
-                    self._write(key, value)
+        rows = self._packed
+        if rows is not None:
+            rows.keep(key, value)
         return value
 
     def packed(self, key: Any, value: Any) -> bytes:
@@ -246,34 +230,27 @@ class Table:
         Returns:
             the rows; the last key looked at; whether there may be more after it.
         """
-        refuse_reentry(self._lock)
-        with self._lock:
-            self._is_listing = True
-            if self._is_disordered:
-                self._mend()
-            keys = list(islice(self._rows.irange(start, stop, (inclusive, False)), limit))
-            changed = [(key, self._rows[key]) for key in keys]
-            self._is_listing = False
+        rows = self._rows
+        keys = self._order.listed(rows, start, stop, limit, inclusive=inclusive)
+        # The writer may have taken some away since; whoever corrects the slice knows of that.
+        changed = [(key, rows.get(key, ABSENT)) for key in keys]
         if self._packed is None:
-            return changed, keys[-1] if keys else start, len(keys) == limit
+            found = [row for row in changed if row[1] is not ABSENT]
+            return found, keys[-1] if keys else start, len(keys) == limit
         packed = self._packed.slice(start, stop, limit, inclusive=inclusive)
         return _merged(changed, packed, start, limit)
 
     def take_rows(self, other: Table) -> None:
         """Take over the rows of another table of the same specification; before any reader."""
         self._packed, self._rows = other._packed, other._rows
-        self._key_shape = other._key_shape
+        self._key_shape, self._order = other._key_shape, other._order
 
     def row_count(self) -> int:
         """Return the number of rows as they are now. O(changed rows)."""
         packed = self._packed
-        refuse_reentry(self._lock)
-        with self._lock:
-            if self._is_disordered:
-                self._mend()
-            if packed is None:
-                return len(self._rows)
-            rows = list(self._rows.items())
+        if packed is None:
+            return len(self._rows)
+        rows = list(self._rows.items())
         added = sum(1 for key, value in rows if packed.get(key) is ABSENT)
         deleted = sum(1 for _, value in rows if value is TOMBSTONE)
         return packed.row_count + added - deleted
@@ -284,10 +261,7 @@ class Table:
         Raises:
             AssertionError: one does not hold.
         """
-        with self._lock:
-            if self._is_disordered:
-                self._mend()
-        self._rows._check()  # type: ignore[attr-defined]  # sortedcontainers' own invariants
+        self._order.check(self._rows)
         if self._packed is not None:
             self._packed.check()
         for key, value in self._rows.items():
@@ -332,7 +306,8 @@ class Table:
                         f"the other keys are of {_shape_text(self._key_shape)}, not of "
                         f"{_shape_text(shape)}: use one shape of keys for each table"
                     )
-                self._rows, self._packed, self._key_shape = SortedDict(), None, shape
+                self._rows, self._packed, self._key_shape = {}, None, shape
+                self._order = KeyOrder()
         except (TypeError, ValueError, OverflowError) as error:
             raise self._refusal(key, error) from error
 
@@ -354,24 +329,15 @@ class Table:
         if self._packed is not None and self._packed.get(key) is not ABSENT:
             self._write(key, TOMBSTONE)
         else:
+            self._order.note(key, len(self._rows))
             # It may not be there: an interrupt may have come between undo map and table.
-            self._is_disordered = True
             self._rows.pop(key, None)
-            self._is_disordered = False
 
     def _write(self, key: Any, value: Any) -> None:
-        """Set a row; the caller holds the lock, and has mended the table."""
-        self._is_disordered = True
-        self._rows[key] = value
-        self._is_disordered = False
-
-    def _mend(self) -> None:
-        """Make the order anew, which an interrupt has left wrong; the caller holds the lock.
-
-        A SortedDict is a dict and a list of its keys. Each is changed in one step, but not both.
-        """
-        self._rows = SortedDict(list(dict.items(self._rows)))  # type: ignore[arg-type]
-        self._is_disordered = False
+        rows = self._rows
+        if key not in rows:
+            self._order.note(key, len(rows))
+        rows[key] = value
 
     def _undecodable(self, key: Any, error: Exception) -> CorruptionError:
         path = self._packed.path if self._packed is not None else ""
@@ -407,7 +373,8 @@ def _merged(
     if full:
         bound = min(full)
         keys = [key for key in keys if not bound < key]
-    rows = [(key, merged[key]) for key in keys if merged[key] is not TOMBSTONE]
+    rows = [(key, merged[key]) for key in keys]
+    rows = [row for row in rows if row[1] is not TOMBSTONE and row[1] is not ABSENT]
     return rows, keys[-1] if keys else start, bool(full)
 
 

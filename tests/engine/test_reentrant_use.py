@@ -55,7 +55,7 @@ def test_calls_amid_others_are_refused(tmp_path: Path) -> None:
             log._writer._queue_lock: ["begin", "close"],
             store._writer_lock._mutex: ["begin"],
             store._maintaining: ["checkpoint", "compact", "close"],
-            store._state.tables[ACCOUNTS]._lock: ["stats", "scan"],
+            store._state.tables[ACCOUNTS]._order._lock: ["scan"],
             reader._view._folding[os.getpid()]: ["look-up"],  # type: ignore[union-attr]
         }
         for lock, names in held.items():

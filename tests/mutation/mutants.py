@@ -346,11 +346,10 @@ MUTANTS = (
     Mutant(
         "a row is changed before its old value is kept",
         "eventstore/tables/table.py",
-        "            self._journal.record(self, key, self.raw(key))\n"
-        "            self._write(key, value)\n",
-        "            old = self.raw(key)\n"
-        "            self._write(key, value)\n"
-        "            self._journal.record(self, key, old)\n",
+        "        self._journal.record(self, key, self.raw(key))\n        self._write(key, value)\n",
+        "        old = self.raw(key)\n"
+        "        self._write(key, value)\n"
+        "        self._journal.record(self, key, old)\n",
     ),
     Mutant(
         "a reader takes the old value first and the present one second",
@@ -740,10 +739,39 @@ MUTANTS = (
         "                        merged[key] = old\n",
     ),
     Mutant(
-        "a table that an interrupt has torn is not mended",
+        "an order that an interrupt has left half done is not made anew",
+        "eventstore/tables/order.py",
+        "        anew = not self._is_whole or drops != self._drops_seen\n",
+        "        anew = drops != self._drops_seen\n",
+    ),
+    Mutant(
+        "an order forgets the note of a row that is on its way",
+        "eventstore/tables/order.py",
+        "        del notes[: count - 1]\n",
+        "        del notes[:count]\n",
+    ),
+    Mutant(
+        "an order does not see that notes were dropped",
+        "eventstore/tables/order.py",
+        "        self._drops += 1\n",
+        "        pass\n",
+    ),
+    Mutant(
+        "a row is made before its key is noted",
         "eventstore/tables/table.py",
-        "        self._rows = SortedDict(list(dict.items(self._rows)))  # type: ignore[arg-type]\n",
-        "",
+        "        if key not in rows:\n"
+        "            self._order.note(key, len(rows))\n"
+        "        rows[key] = value\n",
+        "        is_new = key not in rows\n"
+        "        rows[key] = value\n"
+        "        if is_new:\n"
+        "            self._order.note(key, len(rows))\n",
+    ),
+    Mutant(
+        "decoded values are kept without a bound",
+        "eventstore/tables/packed.py",
+        "        if len(self._decoded) >= _DECODED_MAX:\n",
+        "        if False:\n",
     ),
     Mutant(
         "a scan by the writer shows what was changed since it began",
@@ -784,8 +812,8 @@ MUTANTS = (
     Mutant(
         "put does not know the keys of a table that was rebuilt",
         "eventstore/tables/table.py",
-        "        self._key_shape = other._key_shape\n",
-        "",
+        "        self._key_shape, self._order = other._key_shape, other._order\n",
+        "        self._order = other._order\n",
     ),
     Mutant(
         "a replay refuses keys of another shape in a table that was emptied",
@@ -796,8 +824,8 @@ MUTANTS = (
     Mutant(
         "delete takes a key that is only equal",
         "eventstore/tables/table.py",
-        "            if type(key) is not self._key_shape:\n",
-        "            if False:\n",
+        "        if type(key) is not self._key_shape:\n",
+        "        if False:\n",
     ),
     Mutant(
         "a value that decode makes bytes is decoded twice",
