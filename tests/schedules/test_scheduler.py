@@ -17,7 +17,7 @@ from schedules.runs import Recipe, ScheduleFailure, made
 from schedules.scheduler import Interrupt, ScheduleError, Scheduler
 from schedules.strategies import Pct, Planned, Walk, described, explored, parsed
 
-import eventstore.tables.table
+import eventstore.tables.order
 import eventstore.tables.view
 
 if TYPE_CHECKING:
@@ -197,7 +197,7 @@ def test_thread_that_is_left_behind_is_reported_and_names_are_put_back() -> None
     with pytest.raises(ScheduleError, match="left behind: forgotten"):
         scheduler.run(main)
     assert example.threading is threading
-    assert eventstore.tables.table.threading is threading
+    assert eventstore.tables.order.threading is threading
     assert threading.active_count() == 1
 
 
