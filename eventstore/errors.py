@@ -128,7 +128,8 @@ class CompactedError(EventStoreError):
     def __init__(self, asked_revision: int, oldest_revision: int) -> None:
         super().__init__(
             f"revision {asked_revision} is no longer kept: the oldest one left is "
-            f"{oldest_revision}; those before were dropped by retention or removed by hand"
+            f"{oldest_revision}; those before were dropped "
+            "by retention, left out by a repair or removed by hand"
         )
         self.asked_revision = asked_revision
         self.oldest_revision = oldest_revision

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
     from eventstore.files.interface import FileSystem
     from eventstore.integrity.chains import Chain
+    from eventstore.integrity.verify import VerifyReport
     from eventstore.options import StoreOptions
     from eventstore.projection import Projection
 
@@ -83,6 +84,8 @@ class RepairReport:
         detached: batches that could be read although there is no place for them in the new store,
             in a file beside it.
         damage: bytes of the old store that could not be used.
+        unknown_projections: names of those with tables in a checkpoint that was kept, which the
+            repair was not given, or not in that version: nothing says whether these tables fit.
     """
 
     store_id: bytes
@@ -92,6 +95,7 @@ class RepairReport:
     lost: tuple[LostRevisions, ...]
     detached: DetachedBatches
     damage: tuple[Damage, ...]
+    unknown_projections: tuple[str, ...]
 
     @property
     def is_complete(self) -> bool:
@@ -153,14 +157,15 @@ def repair_store(
         found.damage += reading.unreadable()
         choice = _choose(reading, found)
         write_store(reading, guarded, target, found.store_id, choice)
-        found.damage += _require_sound(guarded, target, choice, known, source)
+        left_out, verified = _require_sound(guarded, target, choice, known, source)
+        found.damage += left_out
         detached = write_detached(reading, guarded, target, found.stretches, choice.chain)
         if _state_of_writer(reading, source) != before:
             raise StoreLockedError(
                 f"{source}: the store was written to while it was repaired: stop its writer, "
                 "then repair it again"
             )
-    return _report(found, choice, detached)
+    return _report(found, choice, detached, verified)
 
 
 def _require_apart(source: str, target: str) -> None:
@@ -208,7 +213,9 @@ def _needed(bases: list[Base]) -> tuple[Base, ...]:
     )[::-1]
 
 
-def _report(found: Findings, choice: Choice, detached: DetachedBatches) -> RepairReport:
+def _report(
+    found: Findings, choice: Choice, detached: DetachedBatches, verified: VerifyReport
+) -> RepairReport:
     chain = choice.chain
     return RepairReport(
         store_id=found.store_id,
@@ -218,6 +225,7 @@ def _report(found: Findings, choice: Choice, detached: DetachedBatches) -> Repai
         lost=tuple(_lost(found, chain)),
         detached=detached,
         damage=tuple(found.damage),
+        unknown_projections=verified.unknown_projections,
     )
 
 
@@ -236,33 +244,35 @@ def _require_sound(
     choice: Choice,
     projections: Sequence[Projection],
     source: str,
-) -> list[Damage]:
+) -> tuple[list[Damage], VerifyReport]:
     """Verify the new store; leave out its checkpoints that differ from the replay of a whole log.
 
     Returns:
-        the checkpoints that were left out.
+        the checkpoints that were left out, and what was found of the store without them.
     """
-    problems = _problems(file_system, path, projections)
+    verified = _verified(file_system, path, projections)
     directory = join(path, CHECKPOINTS_NAME)
     copies = {}
     if choice.bases[0].path is None:
         names = {base: checkpoint_name(base.revision) for base in choice.bases[1:]}
         copies = {join(directory, name): base for base, name in names.items()}
-    reasons = {problem.path: problem.reason for problem in problems if problem.path in copies}
+    reasons = {
+        problem.path: problem.reason for problem in verified.problems if problem.path in copies
+    }
     if reasons:
         for copy in reasons:
             file_system.remove(copy)
         file_system.sync_directory(directory)
-        problems = _problems(file_system, path, projections)
-    if problems:
-        raise CorruptionError(
-            source, 0, f"what can be read of it does not fit together: {problems[0].reason}"
-        )
-    return [Damage(str(copies[copy].path), 0, 0, reason) for copy, reason in reasons.items()]
+        verified = _verified(file_system, path, projections)
+    if verified.problems:
+        reason = verified.problems[0].reason
+        raise CorruptionError(source, 0, f"what can be read of it does not fit together: {reason}")
+    left_out = [Damage(str(copies[copy].path), 0, 0, reason) for copy, reason in reasons.items()]
+    return left_out, verified
 
 
-def _problems(
+def _verified(
     file_system: FileSystem, path: str, projections: Sequence[Projection]
-) -> tuple[Damage, ...]:
+) -> VerifyReport:
     # What a projection finds wrong is what the batches amount to: no reason to lose them.
-    return verify_files(file_system, path, projections, asks_projections=False).problems
+    return verify_files(file_system, path, projections, asks_projections=False)

@@ -50,7 +50,7 @@ from eventstore.recovery.decide import (
 from eventstore.recovery.replay import decode_record, replay_record, stale_projections, start_state
 from eventstore.recovery.scan import read_durable_bound, settled_end
 from eventstore.reports import Damage, Verdict
-from eventstore.tables.checkpoint import Checkpoint, examine_checkpoint, list_checkpoints
+from eventstore.tables.checkpoint import Checkpoint, TableName, examine_checkpoint, list_checkpoints
 from eventstore.tables.view import View
 
 if TYPE_CHECKING:
@@ -83,7 +83,11 @@ class VerifyReport:
         unread_segments: those whose records were not: earlier ones, by a quick verification.
         batch_count: batches read, of a damaged segment those before the damage.
         checkpoint_count: checkpoints read.
-        replayed_checkpoints: checkpoints that were compared with a replay of the log.
+        replayed_checkpoints: checkpoints that were compared with a fold of the log, but for the
+            tables of `unknown_projections`. The one that the replay began at, because the log does
+            not reach back to revision 1, is none of them: nothing says how it came about.
+        unknown_projections: names of those with tables in a checkpoint which the verification was
+            not given, or not in that version, so that nothing says whether these tables are right.
         first_revision: of the oldest segment, archived ones included, by its name; 0 if there is
             none. If it is more than 1, the batches before were dropped by retention, left out by
             a repair or removed by hand: what is left looks the same.
@@ -100,6 +104,7 @@ class VerifyReport:
     batch_count: int
     checkpoint_count: int
     replayed_checkpoints: int
+    unknown_projections: tuple[str, ...]
     first_revision: int
     revision: int
 
@@ -200,6 +205,8 @@ class _Verification:
         self.opening_damage: Damage | None = None
         """The first damage before the end of what an open reads."""
         self.state: State | None = None
+        self.start: Checkpoint | None = None
+        """The checkpoint that the replay began at."""
         self.store_id: bytes | None = None
         self.checkpoints: dict[int, Checkpoint] = {}
         self.contradicted: set[int] = set()
@@ -251,6 +258,7 @@ class _Verification:
             batch_count=self.batch_count,
             checkpoint_count=checkpoint_count,
             replayed_checkpoints=self.replayed_checkpoints,
+            unknown_projections=self._unknown_projections(),
             first_revision=sources[0].first_revision if sources else 0,
             revision=self.revision,
         )
@@ -312,6 +320,7 @@ class _Verification:
             is_continued = revision >= first_revision - 1
             if is_continued and not stale_projections(self.projections, checkpoint):
                 self.state = start_state(self.projections, checkpoint)
+                self.start = checkpoint
                 return
 
     def _read_bound(self) -> int:
@@ -501,19 +510,15 @@ class _Verification:
         return problem if revision == self._base_revision else None
 
     def _compare_rows(self, checkpoint: Checkpoint) -> None:
-        """Compare the replayed tables with those in a checkpoint."""
+        """Compare the replayed tables with those in a checkpoint that are known."""
         state = self.state
-        if (
-            state is None
-            or state.durable.revision != checkpoint.revision
-            or stale_projections(self.projections, checkpoint)
-        ):
+        if state is None or state.durable.revision != checkpoint.revision:
             return
         view = View(state.durable)
-        for name, rows in checkpoint.tables:
-            table = state.tables.get(name.table)
-            if table is None:
-                continue
+        known = self._known_tables()
+        tables = [(name, rows) for name, rows in checkpoint.tables if name in known]
+        for name, rows in tables:
+            table = state.tables[name.table]
             replayed = {key: table.packed(key, value) for key, value in view.raw_items(table)}
             held = dict(rows.slice(None, None, rows.row_count + 1, inclusive=True))
             differing = [
@@ -535,7 +540,19 @@ class _Verification:
                         f"{rows_text}, {min(differing, key=repr)!r} for one",
                     )
                 )
-        self.replayed_checkpoints += 1
+        if checkpoint is not self.start and (tables or not checkpoint.tables):
+            self.replayed_checkpoints += 1
+
+    def _known_tables(self) -> set[TableName]:
+        return {
+            TableName(projection.name, projection.version, spec.name)
+            for projection in self.projections
+            for spec in projection.tables
+        }
+
+    def _unknown_projections(self) -> tuple[str, ...]:
+        held = {name for one in self.checkpoints.values() for name, _ in one.tables}
+        return tuple(sorted({name.projection for name in held - self._known_tables()}))
 
     def _check_projections(self, state: State) -> None:
         for name, error in state.broken_projections():

@@ -1461,6 +1461,24 @@ MUTANTS = (
         "    if not held:",
     ),
     Mutant(
+        "a verification counts the checkpoint that its replay began at as compared",
+        "eventstore/integrity/verify.py",
+        "if checkpoint is not self.start and (tables",
+        "if (tables",
+    ),
+    Mutant(
+        "a verification does not name the projections that it does not know",
+        "eventstore/integrity/verify.py",
+        "for name in held - self._known_tables()}",
+        "for name in held & self._known_tables()}",
+    ),
+    Mutant(
+        "check calls a store sound whose tables it has not compared",
+        "tools/cli/check.py",
+        "report.is_full and not report.unknown_projections",
+        "report.is_full",
+    ),
+    Mutant(
         "the locks of tables stay as they were in the child of a fork",
         "eventstore/store.py",
         "        file_system.call_in_forked_child(table.renew_lock)\n",

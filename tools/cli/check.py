@@ -11,8 +11,8 @@ from projections.snapshots import SnapshotsProjection
 from tools.cli import output
 from tools.cli.arguments import json_option, store_argument
 from tools.cli.failures import DAMAGED
-from tools.cli.text import one_line
-from tools.cli.wording import counted, start_of_history
+from tools.cli.text import one_line, quoted
+from tools.cli.wording import counted, not_compared, start_of_history
 
 if TYPE_CHECKING:
     from eventstore import VerifyReport
@@ -41,7 +41,9 @@ def command(context: click.Context, store: str, quick: bool, as_json: bool) -> N
     JSON: is_sound, is_full, verdict (what an open would find: clean, torn tail or corrupt),
     problems [path, offset_bytes, reason], more_problems (how many are not listed), remarks,
     segment_count, unread_segments (how many --quick left out), batch_count, checkpoint_count,
-    replayed_checkpoints, first_revision, revision.
+    replayed_checkpoints (how many were compared with a replay of the log), unknown_projections
+    (names of those in the checkpoints that this command could not compare), first_revision,
+    revision.
     """
     with output.progress("checking batch") as show_count:
         report = verify_store(store, [SnapshotsProjection()], quick=quick, on_batch=show_count)
@@ -73,6 +75,7 @@ def _record(report: VerifyReport) -> dict[str, Any]:
         "batch_count": report.batch_count,
         "checkpoint_count": report.checkpoint_count,
         "replayed_checkpoints": report.replayed_checkpoints,
+        "unknown_projections": list(report.unknown_projections),
         "first_revision": report.first_revision,
         "revision": report.revision,
     }
@@ -102,13 +105,17 @@ def _write(report: VerifyReport) -> None:
             f"not read: the records of {segments}, which compaction and views of the past need; "
             "check without --quick reads them"
         )
+    if report.unknown_projections:
+        output.write_line(not_compared(map(quoted, report.unknown_projections)))
     if report.is_sound:
-        output.write_line("sound" if report.is_full else "sound as far as it was read")
+        is_whole = report.is_full and not report.unknown_projections
+        output.write_line("sound" if is_whole else "sound as far as it was read")
     else:
         is_refused = report.verdict is Verdict.CORRUPT
         problems = counted(len(report.problems) + report.more_problems, "problem")
         output.write_line(
             f"DAMAGED: {problems}; an open would "
             f"{'refuse the store' if is_refused else 'do without what is damaged'}; nothing was "
-            "changed: keep a copy of the store before anything else"
+            "changed: keep a copy of the store before anything else; then `snapledger repair` "
+            "makes a new one of what can be read"
         )

@@ -11,8 +11,8 @@ from projections.snapshots import SnapshotsProjection
 from tools.cli import output
 from tools.cli.arguments import checked_path, json_option, store_argument
 from tools.cli.failures import DAMAGED
-from tools.cli.text import one_line, printable
-from tools.cli.wording import counted, start_of_history
+from tools.cli.text import one_line, printable, quoted
+from tools.cli.wording import counted, not_compared, start_of_history
 
 if TYPE_CHECKING:
     from eventstore import LostRevisions, RepairReport
@@ -45,7 +45,8 @@ def command(context: click.Context, store: str, new_store: str, as_json: bool) -
     JSON: is_complete, store_id, revision, first_revision (of the oldest batch kept),
     checkpoint_revision, lost [first, last, is_in_state], damage [path, offset_bytes, size_bytes,
     reason; the first 1,000], more_damage (how many are not listed), detached {path (null if there
-    is none), batch_count, revisions [first, last; the first 1,000], more_revisions}.
+    is none), batch_count, revisions [first, last; the first 1,000], more_revisions},
+    unknown_projections (names of those in the checkpoints kept that could not be compared).
     """
     with output.progress("reading batch") as show_count:
         report = repair_store(store, new_store, [SnapshotsProjection()], on_batch=show_count)
@@ -77,6 +78,7 @@ def _record(report: RepairReport) -> dict[str, Any]:
             ],
             "more_revisions": len(detached.revisions[_JSON_ITEMS_MAX:]),
         },
+        "unknown_projections": list(report.unknown_projections),
     }
 
 
@@ -98,6 +100,8 @@ def _write(report: RepairReport, new_store: str) -> None:
     oldest = min([report.first_revision, *(lost.first for lost in report.lost)])
     if oldest > 1:
         output.write_line(f"of the damaged store, {start_of_history(oldest)}")
+    if report.unknown_projections:
+        output.write_line(not_compared(map(quoted, report.unknown_projections)))
     has_batches = report.first_revision <= report.revision
     start = report.checkpoint_revision
     output.write_fields(
@@ -107,9 +111,15 @@ def _write(report: RepairReport, new_store: str) -> None:
             ("revision", str(report.revision)),
             ("batches", f"from revision {report.first_revision}" if has_batches else "none"),
             ("state", f"from the checkpoint at {start}" if start else "from the batches"),
-            ("lost", "nothing" if report.is_complete else "see above"),
+            ("lost", _lost_summary(report)),
         ]
     )
+
+
+def _lost_summary(report: RepairReport) -> str:
+    if not report.is_complete:
+        return "see above"
+    return "nothing that was found; see above" if report.unknown_projections else "nothing"
 
 
 def _ranges_text(ranges: tuple[tuple[int, int], ...]) -> str:
