@@ -37,6 +37,56 @@ SUITES = (
     "tests/kernel",
     "tests/fuzz",
 )
+# Where a mutant of a part falls most likely; these go first for it.
+NEAR = {
+    "eventstore/tables/": (
+        "tests/engine/test_key_order.py",
+        "tests/engine/test_engine_state.py",
+        "tests/engine/test_stable_iteration.py",
+        "tests/engine/test_contract.py",
+        "tests/engine/test_shown_revision.py",
+        "tests/engine/test_idle_readers.py",
+    ),
+    "eventstore/log/": (
+        "tests/engine/test_engine_recovery.py",
+        "tests/engine/test_engine_groups.py",
+        "tests/engine/test_interrupted_log.py",
+        "tests/crash/test_exploration.py",
+        "tests/damage",
+    ),
+    "eventstore/recovery/": (
+        "tests/engine/test_judgement.py",
+        "tests/engine/test_scan.py",
+        "tests/engine/test_engine_recovery.py",
+        "tests/crash/test_exploration.py",
+        "tests/damage",
+    ),
+    "eventstore/format/": (
+        "tests/engine/test_engine_format.py",
+        "tests/engine/test_engine_codec.py",
+        "tests/damage",
+    ),
+    "eventstore/maintenance/": (
+        "tests/engine/test_checkpoints_kept.py",
+        "tests/engine/test_engine_lifecycle.py",
+        "tests/crash/test_exploration.py",
+    ),
+    "eventstore/backend/": (
+        "tests/engine/test_engine_follower.py",
+        "tests/engine/test_engine_failures.py",
+        "tests/crash/test_exploration.py",
+    ),
+    "eventstore/integrity/": ("tests/damage",),
+    "eventstore/directory/": ("tests/hygiene", "tests/crash/test_exploration.py"),
+    "eventstore/files/": ("tests/hygiene", "tests/crash/test_local_transfers.py"),
+    "eventstore/writer_lock.py": ("tests/engine/test_writer_lock.py",),
+    "eventstore/testing/": (
+        "tests/crash/test_wrong_domains.py",
+        "tests/crash/test_wrong_projections.py",
+    ),
+    "projections/": ("tests/snapshots",),
+    "tools/": ("tests/cli",),
+}
 # What takes long whatever the source is, and what changes the source itself.
 IGNORED = (
     "--deselect=tests/fuzz/test_fuzz.py::test_coverage_guided_input_is_read_or_refused",
@@ -68,7 +118,9 @@ def failing_test(mutant: Mutant | None) -> str | None:
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         mutated_copy(directory, mutant)
-        suites = [suite for suite in SUITES if (directory / suite).exists()]
+        near = [tests for part, tests in NEAR.items() if mutant and mutant.path.startswith(part)]
+        ordered = dict.fromkeys((*(test for tests in near for test in tests), *SUITES))
+        suites = [suite for suite in ordered if (directory / suite).exists()]
         command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
         command += ["--tb=no", f"--basetemp={directory / 'tmp'}", *IGNORED, *suites]
         try:
