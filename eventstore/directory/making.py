@@ -212,8 +212,10 @@ def _require_free(file_system: FileSystem, path: str, options: StoreOptions) -> 
     if file_system.exists(join(path, MAKING_NAME)):
         taken = [entry for entry in taken if not entry.is_made]
     if taken:
+        is_store = any(entry.is_made for entry in taken)
+        name = min(join(entry.directory, entry.name) for entry in taken)
         raise StoreExistsError(
-            f"{path}: something is there already, {join(taken[0].directory, taken[0].name)!r}: "
+            f"{path}: {'a store' if is_store else f'something, {name!r},'} is there already: "
             "give a new path, or that of an empty directory"
         )
 

@@ -88,7 +88,7 @@ def import_containerd(
     try:
         receipt = _write(store, content, actor, reason, _with_room(options, len(data)))
     except StoreExistsError as error:
-        raise AlreadyExistsError(f"{error}; import into a new path") from error
+        raise AlreadyExistsError(str(error)) from error
     return ImportReport(len(content.snapshots), content.last_id, sha256, receipt)
 
 

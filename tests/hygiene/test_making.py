@@ -154,10 +154,10 @@ def test_what_is_not_a_store_s_is_neither_built_upon_nor_removed(tmp_path: Path,
 def test_a_store_is_not_built_upon_and_not_touched(tmp_path: Path) -> None:
     with open_store(tmp_path) as store:
         add(store, 3)
-        with pytest.raises(StoreExistsError, match="durable"), create(tmp_path):
+        with pytest.raises(StoreExistsError, match="a store is there"), create(tmp_path):
             pass
     before = tree(tmp_path), (tmp_path / "LOCK").read_bytes()
-    with pytest.raises(StoreExistsError, match="durable"), create(tmp_path):
+    with pytest.raises(StoreExistsError, match="a store is there"), create(tmp_path):
         pass
     assert (tree(tmp_path), (tmp_path / "LOCK").read_bytes()) == before
 

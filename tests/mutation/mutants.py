@@ -1479,6 +1479,30 @@ MUTANTS = (
         "report.is_full",
     ),
     Mutant(
+        "a program without an output says that it has done what it was told",
+        "tools/cli/program.py",
+        "    if sys.stdout is None:\n",
+        "    if False:\n",
+    ),
+    Mutant(
+        "a file of a store that can't be read is blamed for all of it",
+        "tools/cli/reading.py",
+        "    except PermissionError as error:\n",
+        "    except FileExistsError as error:\n",
+    ),
+    Mutant(
+        "what is no store is called one by who would make one there",
+        "eventstore/directory/making.py",
+        "is_store = any(entry.is_made for entry in taken)",
+        "is_store = True",
+    ),
+    Mutant(
+        "a time without a zone is no time",
+        "tools/cli/text.py",
+        '    if match["zone"] is None:\n        raise ValueError(',
+        '    if match["zone"] is None:\n        raise ValueError("no time") from ValueError(',
+    ),
+    Mutant(
         "the locks of tables stay as they were in the child of a fork",
         "eventstore/store.py",
         "        file_system.call_in_forked_child(table.renew_lock)\n",

@@ -96,7 +96,9 @@ def parsed_moment(
         return Moment(time_ns=parse_time(text))
     except ValueError as error:
         raise click.BadParameter(
-            f"neither a revision, such as 12, nor a time: {error}", ctx=context, param=parameter
+            f"neither a revision, such as 12, nor a time: {error}",
+            ctx=context,
+            param=parameter,
         ) from error
 
 

@@ -11,6 +11,7 @@ from projections.snapshots import SnapshotsProjection
 from tools.cli import output
 from tools.cli.arguments import json_option, store_argument
 from tools.cli.failures import DAMAGED
+from tools.cli.reading import access_told
 from tools.cli.text import one_line, quoted
 from tools.cli.wording import counted, not_compared, start_of_history
 
@@ -45,7 +46,7 @@ def command(context: click.Context, store: str, quick: bool, as_json: bool) -> N
     (names of those in the checkpoints that this command could not compare), first_revision,
     revision.
     """
-    with output.progress("checking batch") as show_count:
+    with access_told(store), output.progress("checking batch") as show_count:
         report = verify_store(store, [SnapshotsProjection()], quick=quick, on_batch=show_count)
     if as_json:
         output.write_json(_record(report))

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 PROGRAM = "snapledger"
 
+_FAILED = 1
 _INTERRUPTED = 130
 _READER_GONE = 141
 """What a shell gives for a process that SIGINT or SIGPIPE ended."""
@@ -142,6 +143,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: those after the program's name; those of this process unless given.
     """
+    if sys.stdout is None:
+        # The first file opened, one of the store, would have the number of the output.
+        _complain("the standard output is closed; nothing was done")
+        return _FAILED
     _accept_all_characters()
     try:
         result = verbs.main(arguments, prog_name=PROGRAM, standalone_mode=False)
@@ -188,8 +193,6 @@ def _usage_message(error: click.UsageError) -> str:
 
 def _drop_unwritten_output() -> None:
     """Send output that can't be written away, so that Python does not try, and fail, at exit."""
-    if sys.stdout is None:
-        return
     try:
         sys.stdout.flush()
     except OSError:

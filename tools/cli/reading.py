@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -18,9 +20,24 @@ if TYPE_CHECKING:
 
 
 @contextmanager
+def access_told(path: str) -> Iterator[None]:
+    """Say of a store that this user can't read just that, whichever file was asked for first."""
+    try:
+        yield
+    except PermissionError as error:
+        refused = os.path.join(os.path.abspath(os.fspath(error.filename or "")), "")
+        if not refused.startswith(os.path.join(os.path.abspath(path), "")):
+            raise
+        raise click.ClickException(
+            f"{path}: {_user(os.geteuid())} can't read the store's directory, or what is in it; "
+            f"run this as its owner{_owner(path)}"
+        ) from error
+
+
+@contextmanager
 def open_for_reading(path: str) -> Iterator[MetaStore]:
     """Open a store read-only, and mention what is unusual about it."""
-    with MetaStore.open(path, read_only=True) as store:
+    with access_told(path), MetaStore.open(path, read_only=True) as store:
         for checkpoint in store.recovery.damaged_checkpoints:
             output.note(f"{checkpoint}: this checkpoint is damaged and was not used; run check")
         yield store
@@ -41,6 +58,20 @@ def rows(transaction: SnapshotTransaction, *filters: str) -> Iterator[tuple[str,
     """
     infos = transaction.walk_info(*filters)
     return (transaction.get_info(info.name) for info in infos)
+
+
+def _owner(path: str) -> str:
+    try:
+        return f", {_user(os.stat(path).st_uid)}"
+    except OSError:  # a directory above it can't be read either
+        return ""
+
+
+def _user(user_id: int) -> str:
+    try:
+        return f"user {pwd.getpwuid(user_id).pw_name}"
+    except KeyError:
+        return f"user {user_id}"
 
 
 def _begin(store: MetaStore, moment: Moment | None) -> SnapshotTransaction:

@@ -11,6 +11,7 @@ from projections.snapshots import SnapshotsProjection
 from tools.cli import output
 from tools.cli.arguments import checked_path, json_option, store_argument
 from tools.cli.failures import DAMAGED
+from tools.cli.reading import access_told
 from tools.cli.text import one_line, printable, quoted
 from tools.cli.wording import counted, not_compared, start_of_history
 
@@ -48,7 +49,7 @@ def command(context: click.Context, store: str, new_store: str, as_json: bool) -
     is none), batch_count, revisions [first, last; the first 1,000], more_revisions},
     unknown_projections (names of those in the checkpoints kept that could not be compared).
     """
-    with output.progress("reading batch") as show_count:
+    with access_told(store), output.progress("reading batch") as show_count:
         report = repair_store(store, new_store, [SnapshotsProjection()], on_batch=show_count)
     if as_json:
         output.write_json(_record(report))

@@ -1,0 +1,110 @@
+"""What the program refuses, and that it says the reason and what to do, not a file by chance."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+from cli_support import DATABASE, PROGRAM, ROOT, Call
+
+from tools.cli.program import VERBS, verbs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+NOBODY = 65534
+
+
+@pytest.mark.parametrize("arguments", [["ls"], ["check", "--json"]])
+def test_a_closed_output_is_1_and_said(arguments: list[str], told: Path) -> None:
+    done = subprocess.run(
+        ["/bin/sh", "-c", '"$@" >&-', "sh", *PROGRAM, arguments[0], str(told), *arguments[1:]],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (
+        1,
+        "snapledger: the standard output is closed; nothing was done\n",
+    )
+
+
+@contextlib.contextmanager
+def without_rights() -> Iterator[None]:
+    """Act as a user whom a mode binds, as it does not root."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.mark.parametrize("unreadable", ["", "wal"])
+@pytest.mark.parametrize("verb", ["ls", "info", "tree", "log", "check", "repair", "stats"])
+def test_a_user_without_rights_is_told_so(
+    call: Call, story: Path, tmp_path: Path, verb: str, unreadable: str
+) -> None:
+    for name in VERBS:
+        verbs.get_command(None, name)  # type: ignore[arg-type]  # imported while that may be read
+    for above in [*tmp_path.parents[:2], tmp_path, story]:
+        above.chmod(0o755)
+    tmp_path.chmod(0o777)
+    (story / unreadable).chmod(0)
+    more = {"info": ["key"], "repair": ["--output", str(tmp_path / "new")]}.get(verb, [])
+    with without_rights():
+        result = call(verb, story, *more)
+    (story / unreadable).chmod(0o700)
+    assert (result.code, result.out) == (1, "")
+    assert result.err.startswith(f"snapledger: {story}: user ")
+    assert "can't read the store's directory, or what is in it; run this as" in result.err
+    assert "MAKING" not in result.err
+
+
+def test_an_output_where_nobody_may_write_is_no_fault_of_the_store(
+    call: Call, story: Path, tmp_path: Path
+) -> None:
+    closed = tmp_path / "story.closed"
+    closed.mkdir(mode=0o700)
+    for above in [*tmp_path.parents[:2], tmp_path]:
+        above.chmod(0o755)
+    for path in (story, *story.rglob("*")):
+        path.chmod(0o755)
+    closed.chmod(0o500)
+    with without_rights():
+        result = call("repair", story, "--output", closed / "new")
+    assert result.code == 1
+    assert "can't read the store" not in result.err
+
+
+def test_a_store_in_the_way_is_called_one_and_advice_is_given_once(
+    call: Call, told: Path, story: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "letter").touch()
+    for place, what in ((story, "a store"), (tmp_path / "other", "something, 'letter',")):
+        for arguments in (
+            ("import-bolt", DATABASE, place),
+            ("repair", told, "--output", place),
+        ):
+            result = call(*arguments)
+            assert result.code == 1
+            assert result.err == (
+                f"snapledger: {place}: {what} is there already: give a new path, or that of an "
+                "empty directory\n"
+            )
+
+
+@pytest.mark.parametrize("text", ["2026-11-24T03:10:30", "2026-11-24 03:10:30.5"])
+def test_a_time_without_its_zone_is_told_that(call: Call, told: Path, text: str) -> None:
+    result = call("ls", told, "--at", text)
+    assert result.code == 2
+    assert f"'{text}' is a time that lacks its zone, such as the Z in " in result.err
+    assert "is not a time such as" in call("ls", told, "--at", "yesterday").err
