@@ -49,7 +49,14 @@ from eventstore.integrity.detached import DetachedBatches
 from eventstore.integrity.repair import LostRevisions, RepairReport, repair_store
 from eventstore.integrity.verify import VerifyReport, verify_store
 from eventstore.options import Retention, StoreOptions
-from eventstore.projection import Projection, ReadableTable, TableSpec, WritableTable
+from eventstore.projection import (
+    Projection,
+    ReadableTable,
+    ReadableTables,
+    TableSpec,
+    WritableTable,
+    WritableTables,
+)
 from eventstore.reports import (
     CompactionReport,
     Damage,
@@ -86,6 +93,7 @@ __all__ = [
     "ReadOnlyStoreError",
     "ReadTransaction",
     "ReadableTable",
+    "ReadableTables",
     "RebuiltProjection",
     "Receipt",
     "ReceiptError",
@@ -107,6 +115,7 @@ __all__ = [
     "Verdict",
     "VerifyReport",
     "WritableTable",
+    "WritableTables",
     "WriteTransaction",
     "WriterBusyError",
     "repair_store",

@@ -9,20 +9,32 @@ those it does not know, so that several can live in one store.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Protocol, overload
 
 from eventstore.arguments import excerpt
 from eventstore.errors import ProjectionError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    # For the defaults, by which a bare TableSpec or WritableTable is one of anything.
+    from typing_extensions import TypeVar
 
     from eventstore.event import Event, Plain
 
-_VERSION_MAX = 2**63 - 1
+    K = TypeVar("K", default=Any)
+    V = TypeVar("V", default=Any)
+    V_co = TypeVar("V_co", covariant=True, default=Any)
+    D = TypeVar("D")
+else:
+    from typing import TypeVar
 
-D = TypeVar("D")
+    K, V, D = TypeVar("K"), TypeVar("V"), TypeVar("D")
+    V_co = TypeVar("V_co", covariant=True)
+
+_VERSION_MAX = 2**63 - 1
 
 
 def _encode_unchanged(value: Any) -> Plain:
@@ -35,8 +47,12 @@ def _decode_unchanged(key: Any, plain: Plain) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
-class TableSpec:
+class TableSpec(Generic[K, V]):
     """One table of a projection.
+
+    With types, `BALANCES = TableSpec[str, int]("balances")`, it gives them to the table that it
+    asks for: `tables[BALANCES]` in `apply`, `tx.table(BALANCES)` in a transaction. The name alone,
+    `tables["balances"]`, gives a table of anything.
 
     What `put` takes comes back the same from a checkpoint; it refuses the rest, so that the event
     is undone and never logged. Types are strict, as in events: what is derived from one, such as
@@ -61,8 +77,17 @@ class TableSpec:
     """
 
     name: str
-    encode: Callable[[Any], Plain] = _encode_unchanged
-    decode: Callable[[Any, Plain], Any] = _decode_unchanged
+    encode: Callable[[V], Plain] = _encode_unchanged
+    decode: Callable[[K, Plain], V] = _decode_unchanged
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    if not TYPE_CHECKING:
+
+        def __class_getitem__(cls, types):
+            # The types are for type checkers; a frozen object takes no note of them.
+            return cls
 
     @property
     def is_plain(self) -> bool:
@@ -70,20 +95,20 @@ class TableSpec:
         return self.encode is _encode_unchanged and self.decode is _decode_unchanged
 
 
-class ReadableTable(Protocol):
+class ReadableTable(Protocol[K, V_co]):
     """An ordered map from key to immutable value, as one transaction sees it."""
 
     @overload
-    def get(self, key: Any) -> Any: ...
+    def get(self, key: K) -> V_co | None: ...
     @overload
-    def get(self, key: Any, default: D) -> Any | D: ...
+    def get(self, key: K, default: D) -> V_co | D: ...
     def get(self, key: Any, default: Any = None) -> Any:
         """Return the value of a key, or the default. O(1)."""
 
-    def __getitem__(self, key: Any) -> Any: ...
-    def __contains__(self, key: Any) -> bool: ...
+    def __getitem__(self, key: K) -> V_co: ...
+    def __contains__(self, key: K) -> bool: ...
 
-    def items(self, start: Any = None, stop: Any = None) -> Iterator[tuple[Any, Any]]:
+    def items(self, start: K | None = None, stop: K | None = None) -> Iterator[tuple[K, V_co]]:
         """Yield (key, value) in key order, from `start` on and before `stop`.
 
         They are as of the call: what is changed while the iteration goes on, even by `apply`
@@ -91,19 +116,41 @@ class ReadableTable(Protocol):
         """
 
 
-class WritableTable(ReadableTable, Protocol):
+class WritableTable(ReadableTable[K, V], Protocol[K, V]):
     """A table as `Projection.apply` gets it."""
 
-    def put(self, key: Any, value: Any) -> None:
-        """Set the value of a key. O(log n).
+    def put(self, key: K, value: V) -> None:
+        """Set the value of a key. O(1).
 
         Raises:
             TypeError, ValueError: a checkpoint would not give back key or value as they are
                 (`TableSpec`), or the key is of another type than the others; nothing was changed.
         """
 
-    def delete(self, key: Any) -> None:
-        """Remove a key that is there; KeyError if it is not. O(log n)."""
+    def delete(self, key: K) -> None:
+        """Remove a key that is there; KeyError if it is not. O(1)."""
+
+
+class ReadableTables(Mapping[str, ReadableTable]):
+    """The tables of a projection to read, by their names or by their specifications."""
+
+    @overload
+    def __getitem__(self, table: str) -> ReadableTable: ...
+    @overload
+    def __getitem__(self, table: TableSpec[K, V]) -> ReadableTable[K, V]: ...
+    @abstractmethod
+    def __getitem__(self, table: Any) -> Any: ...
+
+
+class WritableTables(Mapping[str, WritableTable]):
+    """The tables of a projection as `apply` gets them, by their names or specifications."""
+
+    @overload
+    def __getitem__(self, table: str) -> WritableTable: ...
+    @overload
+    def __getitem__(self, table: TableSpec[K, V]) -> WritableTable[K, V]: ...
+    @abstractmethod
+    def __getitem__(self, table: Any) -> Any: ...
 
 
 class Projection(ABC):
@@ -121,15 +168,15 @@ class Projection(ABC):
     tables: Sequence[TableSpec]
 
     @abstractmethod
-    def apply(self, event: Event, tables: Mapping[str, WritableTable]) -> None:
-        """Fold one event into this projection's tables, by name.
+    def apply(self, event: Event, tables: WritableTables) -> None:
+        """Fold one event into this projection's tables.
 
         Raise nothing for an event that a transaction has emitted: whoever emits checks first.
         If this raises all the same, the event is undone and the error reaches the emitter. It
         can't emit, commit or roll back itself: that raises `ReentrantUseError`.
         """
 
-    def check(self, tables: Mapping[str, ReadableTable]) -> None:
+    def check(self, tables: ReadableTables) -> None:
         """Check every invariant of the tables; O(n).
 
         `EventStore.check` calls it, for tests; and a full verification, on the tables that it has

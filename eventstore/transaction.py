@@ -18,7 +18,7 @@ from __future__ import annotations
 import re
 import sys
 import warnings
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 from eventstore.arguments import excerpt
 from eventstore.errors import (
@@ -29,6 +29,7 @@ from eventstore.errors import (
     TransactionClosedError,
 )
 from eventstore.format.codec import encode_batch, encode_event
+from eventstore.projection import TableSpec
 from eventstore.tables.packed import ABSENT
 from eventstore.tables.view import View
 from eventstore.writer_lock import Holder, Turn
@@ -40,9 +41,9 @@ if TYPE_CHECKING:
 
     from eventstore.event import Event, Metadata
     from eventstore.log.interface import Log
-    from eventstore.projection import ReadableTable
+    from eventstore.projection import K, ReadableTable, V
     from eventstore.tables.state import State
-    from eventstore.tables.table import Table
+    from eventstore.tables.table import Table, Tables
     from eventstore.tables.version import Version
     from eventstore.writer_lock import WriterLock
 
@@ -122,7 +123,7 @@ class ReadTransaction:
 
     __slots__ = ("_revision", "_tables", "_view")
 
-    def __init__(self, tables: dict[str, Table], node: Version) -> None:
+    def __init__(self, tables: Tables[Table], node: Version) -> None:
         self._tables = tables
         self._view: View | None = View(node)
         self._revision = node.revision
@@ -160,13 +161,17 @@ class ReadTransaction:
             raise _closed()
         return view.items(_known(self._tables, table), start, stop)
 
-    def table(self, name: str) -> ReadableTable:
-        """Return a table by name.
+    @overload
+    def table(self, table: str) -> ReadableTable: ...
+    @overload
+    def table(self, table: TableSpec[K, V]) -> ReadableTable[K, V]: ...
+    def table(self, table: Any) -> Any:
+        """Return a table by its name, or, typed, by its specification.
 
         Raises:
             ProjectionError: no projection of the store has such a table.
         """
-        return _TableAt(self, _known(self._tables, name).name)
+        return _TableAt(self, _known(self._tables, table).name)
 
     def rollback(self) -> None:
         """End the transaction; does nothing the second time."""
@@ -302,8 +307,12 @@ class WriteTransaction(Holder):
         turn = self._begun()
         return self._while_open(turn, _known(self._state.tables, table).items(start, stop))
 
-    def table(self, name: str) -> ReadableTable:
-        """Return a table by name.
+    @overload
+    def table(self, table: str) -> ReadableTable: ...
+    @overload
+    def table(self, table: TableSpec[K, V]) -> ReadableTable[K, V]: ...
+    def table(self, table: Any) -> Any:
+        """Return a table by its name, or, typed, by its specification.
 
         Raises:
             ProjectionError: no projection of the store has such a table.
@@ -311,7 +320,7 @@ class WriteTransaction(Holder):
         """
         if self._turn is None or self._turn.is_over:
             self.begin()
-        return _TableAt(self, _known(self._state.tables, name).name)
+        return _TableAt(self, _known(self._state.tables, table).name)
 
     def emit(self, event: Event) -> None:
         """Apply an event to all tables and make it part of the batch.
@@ -520,14 +529,16 @@ class WriteTransaction(Holder):
             yield item
 
 
-def _known(tables: dict[str, Table], name: str) -> Table:
+def _known(tables: Tables[Table], name: Any) -> Table:
     try:
         return tables[name]
     except (KeyError, TypeError):
         raise _unknown(tables, name) from None
 
 
-def _unknown(tables: dict[str, Table], name: object) -> ProjectionError:
+def _unknown(tables: Tables[Table], name: object) -> ProjectionError:
+    if isinstance(name, TableSpec):
+        name = name.name
     known = ", ".join(sorted(tables)) or "none"
     return ProjectionError(f"no table {excerpt(name)} in this store: it has {known}")
 

@@ -31,11 +31,11 @@ readers are
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from eventstore.tables.journal import Journal
 from eventstore.tables.packed import ABSENT
-from eventstore.tables.table import Table
+from eventstore.tables.table import Table, Tables
 from eventstore.tables.thinning import Thinning
 from eventstore.tables.version import Version
 
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from eventstore.event import Event
-    from eventstore.projection import Projection
+    from eventstore.projection import Projection, ReadableTables, WritableTables
     from eventstore.tables.journal import Change
     from eventstore.tables.packed import PackedRows
     from eventstore.tables.version import Durability
@@ -75,15 +75,15 @@ class State:
             packed: the rows of each table, by its name.
         """
         self.journal = Journal(start)
-        self._projections: list[tuple[Projection, dict[str, Table]]] = []
-        self.tables: dict[str, Table] = {}
+        self._projections: list[tuple[Projection, WritableTables]] = []
+        self.tables: Tables[Table] = Tables()
         for projection in projections:
-            own = {
-                spec.name: Table(spec, self.journal, (packed or {}).get(spec.name))
+            own = Tables(
+                (spec.name, Table(spec, self.journal, (packed or {}).get(spec.name)))
                 for spec in projection.tables
-            }
+            )
             self.tables.update(own)
-            self._projections.append((projection, own))
+            self._projections.append((projection, cast("WritableTables", own)))
         self.durable = start
         self._thinning = Thinning()
         # What `apply` has raised after it had undone everything.
@@ -187,13 +187,13 @@ class State:
         for table in self.tables.values():
             table.check()
         for projection, tables in self._projections:
-            projection.check(tables)
+            projection.check(cast("ReadableTables", tables))
 
     def broken_projections(self) -> Iterator[tuple[str, Exception]]:
         """Yield the name of each projection whose `check` raises, and what it raises; O(n)."""
         for projection, tables in self._projections:
             try:
-                projection.check(tables)
+                projection.check(cast("ReadableTables", tables))
             except Exception as error:  # a user's code, which may raise any: it is told of
                 yield projection.name, error
 

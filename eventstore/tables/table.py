@@ -19,7 +19,7 @@ memory, and a replay sees the same.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sortedcontainers import SortedDict
 
@@ -34,6 +34,7 @@ from eventstore.format.codec import (
     require_plain_row,
     unpack_row,
 )
+from eventstore.projection import TableSpec
 from eventstore.tables.order import KeyOrder
 from eventstore.tables.packed import ABSENT
 
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from eventstore.format.codec import KeyShape
-    from eventstore.projection import TableSpec
     from eventstore.tables.journal import Change, Journal
     from eventstore.tables.packed import PackedRows
 
@@ -360,6 +360,18 @@ class Table:
             # It would be taken for a packed one.
             raise ProjectionError(f"{self._shown(key)}: TableSpec.decode must not return bytes")
         return decoded
+
+
+T = TypeVar("T")
+
+
+class Tables(dict[str, T]):
+    """Tables by their names, which may also be asked for by their specifications."""
+
+    def __missing__(self, table: Any) -> T:
+        if isinstance(table, TableSpec):
+            return self[table.name]
+        raise KeyError(table)
 
 
 def _merged(

@@ -11,19 +11,26 @@ A guard looks at every row twice an event, so it is for small stores.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from eventstore.event import Event
 from eventstore.format.codec import pack
 from eventstore.projection import Projection
 from eventstore.recovery.replay import start_state
+from eventstore.tables.table import Tables
 from eventstore.testing.oracle import difference, folded
 from eventstore.testing.report import InconsistencyError, in_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from eventstore.projection import ReadableTable, TableSpec, WritableTable
+    from eventstore.projection import (
+        ReadableTable,
+        ReadableTables,
+        TableSpec,
+        WritableTable,
+        WritableTables,
+    )
     from eventstore.store import EventStore
 
 PROBE_EVENT = Event("eventstore.testing.probe", {})
@@ -103,12 +110,12 @@ class _Watched(Projection):
         self.version = projection.version
         self.tables = projection.tables
 
-    def apply(self, event: Event, tables: Mapping[str, WritableTable]) -> None:
+    def apply(self, event: Event, tables: WritableTables) -> None:
         name = _name(self._projection)
         data, rows = pack(event.data), self._rows(tables)
-        seen = {table: _WatchedTable(tables[table]) for table in tables}
+        seen = Tables((table, _WatchedTable(tables[table])) for table in tables)
         try:
-            self._projection.apply(event, seen)
+            self._projection.apply(event, cast("WritableTables", seen))
         except Exception as error:
             error.add_note(f"{name}.apply raised this on {event.type!r} {event.data!r}")
             raise
@@ -127,7 +134,7 @@ class _Watched(Projection):
                         "immutable, as is an event's data that is kept as one: put a new one"
                     )
 
-    def check(self, tables: Mapping[str, ReadableTable]) -> None:
+    def check(self, tables: ReadableTables) -> None:
         try:
             self._projection.check(tables)
         except Exception as error:
