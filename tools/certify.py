@@ -38,6 +38,7 @@ SUITES = (
     "tests/kernel",
     "tests/hygiene",
     "tests/fuzz",
+    "tests/examples",
 )
 """Where a test may record a proof."""
 _FAULTS = ("acknowledged_lost", "phantom", "wrong_verdict")
