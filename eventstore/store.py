@@ -516,6 +516,9 @@ class EventStore:
     def check_receipt(self, receipt: Receipt) -> Batch:
         """Return the batch that a receipt was given for.
 
+        Reads and verifies the batches before it in its segment too, about 17 µs for each: the
+        last of 5,000 takes 0.1 s.
+
         Raises:
             ReceiptError: it was not given by this store, or the history is another one.
             CompactedError: the batch is no longer kept.

@@ -12,7 +12,7 @@ EXAMPLES = re.findall(r"^```python\n(.*?)^```$", README.read_text(), re.MULTILIN
 OUTPUTS = {
     "MetaStore.open": r"[0-9a-f]{32}:1:[0-9a-f]{64}\n(1 .* puller snapshot\.\w+\n){2}",
     "class Ledger": r"500 → 380\n",
-    "class WordsDomain": r"",
+    "class WordsDomain": r"Checked\(scripts=\d+, .*\)\n",
 }
 
 

@@ -201,7 +201,7 @@ def _fold_elsewhere(domain: Domain[C, M], work: _Work) -> str:
                     raise _inconsistency(domain, script, heading, found, elsewhere=True)
     except NotImportableError as error:
         missed = f"not folded in another process, where other hashes would show: {error}"
-        _logger.warning("%s: %s", type(domain).__name__, missed)
+        _logger.warning("%s: nothing wrong was found; %s", type(domain).__name__, missed)
         return missed
     return "folded in other processes with the same result"
 

@@ -94,7 +94,11 @@ def problems_elsewhere(
     """
     kind = type(domain)
     if kind.__module__ == "__main__" or "<locals>" in kind.__qualname__:
-        raise NotImportableError(f"{kind.__qualname__} of {kind.__module__} can't be imported")
+        place = "a function" if "<locals>" in kind.__qualname__ else "the program that was started"
+        raise NotImportableError(
+            f"{kind.__qualname__} is defined in {place}, where another process does not find it: "
+            "define it in a module to have that done too"
+        )
     program = _PROGRAM.format(
         path=sys.path,
         module=kind.__module__,

@@ -454,13 +454,17 @@ def test_what_is_done_is_told_while_it_is_done(
     assert capsys.readouterr().err == ""
 
 
-def test_a_domain_that_no_other_process_can_import_passes_and_says_so() -> None:
+def test_a_domain_that_no_other_process_can_import_passes_and_says_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     class Here(WordsDomain):
         pass
 
     checked = check_crash_replay(Here(), settings=FEW, depth=SHALLOW)
     assert "not folded in another process" in checked.other_process
-    assert "Here" in checked.other_process
+    assert "Here is defined in a function" in checked.other_process
+    [line] = [record.getMessage() for record in caplog.records]
+    assert line.startswith("Here: nothing wrong was found; not folded in another process")
 
 
 def test_where_no_batch_was_committed_nothing_is_said_to_have_been_folded() -> None:
