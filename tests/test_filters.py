@@ -365,9 +365,10 @@ def test_regular_expression_is_an_unanchored_search(pattern: str, text: str, mat
 def test_bad_regular_expression_matches_nothing_and_is_logged(
     pattern: str, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with caplog.at_level(logging.WARNING, "projections.snapshots.regexps"):
+    with caplog.at_level(logging.WARNING, "projections.snapshots"):
         selector = Selector(("name",), Operator.MATCHES, pattern)
     assert [repr(pattern) in record.getMessage() for record in caplog.records] == [True]
+    assert caplog.records[0].name == "projections.snapshots"
     assert not any(selector.matches(make_info(text)) for text in ("", "x", pattern))
     assert capfd.readouterr() == ("", "")
 

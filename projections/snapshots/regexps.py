@@ -47,7 +47,7 @@ _BEYOND_RE2 = (
     r"invalid character class range: \P",
 )
 
-_log = logging.getLogger(__name__)
+_logger = logging.getLogger("projections.snapshots")
 
 
 def _options() -> re2.Options:
@@ -105,5 +105,5 @@ def _compile(pattern: str) -> Search:
 
 
 def _matching_nothing(pattern: str, reason: str) -> Search:
-    _log.warning("regular expression %r matches nothing: %s", pattern, reason)
+    _logger.warning("regular expression %r matches nothing: %s", pattern, reason)
     return lambda text: False
