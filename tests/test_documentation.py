@@ -69,6 +69,12 @@ def test_examples_pass_strict_type_checking(tmp_path: Path) -> None:
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
+def test_a_whole_projection_takes_under_40_lines() -> None:
+    [ledger] = examples(ROOT / "docs" / "explanation" / "projections.md")
+    assert "class Ledger" in ledger.code
+    assert len(ledger.code.splitlines()) < 40
+
+
 def documented(package: str) -> list[str]:
     """Return the names of a package that a page of the reference shows."""
     names = []

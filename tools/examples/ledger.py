@@ -1,4 +1,4 @@
-"""A projection of one's own: the accounts of a bank. The README shows it, without types.
+"""A projection of one's own: the accounts of a bank. `docs/` shows it, without types.
 
 `python -m tools.examples.ledger STORE` pays a rent, and shows the accounts before and after it.
 """
