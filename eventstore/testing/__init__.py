@@ -12,6 +12,19 @@
 - `watched`, `check_fold`, `check_hash_seed` and `check_ignores_unknown` are what these programs
   use: guards around projections, and comparisons of a store's tables with folds of its batches.
 
+A check that passes has found nothing, which is not the same as that nothing is there:
+
+- a model, or a command, that is changed in place is found by its `repr`, so not where that hides
+  the content;
+- what depends on the time of day, on the locale or on the machine is found where two folds differ
+  in it; two runs within one second, on one machine, agree;
+- crashes are tried at some operations of small scripts: what only one crash of a long script shows
+  may be missed, and what needs threads, or a real disk, is not looked for;
+- scripts are drawn: commands that are refused most of the time try little (`Checked` has the
+  share);
+- the smallest script is one of which no part can be left out. There may be a smaller one that looks
+  quite different.
+
 The engine never imports this package.
 """
 

@@ -37,7 +37,7 @@ from eventstore.testing.elsewhere import (
     refuse_in_child,
 )
 from eventstore.testing.explore import Depth, explore
-from eventstore.testing.purity import check_fold, check_ignores_unknown, watched
+from eventstore.testing.purity import Watched, check_fold, check_ignores_unknown, watched
 from eventstore.testing.report import Checked, InconsistencyError, in_words
 from eventstore.testing.script import (
     CHECKPOINT,
@@ -46,9 +46,11 @@ from eventstore.testing.script import (
     Script,
     Transaction,
     Upkeep,
+    changed_command_program,
     changed_model_program,
+    no_python,
     program,
-    unknown_event_program,
+    projections_program,
 )
 from eventstore.testing.session import Session
 from eventstore.testing.simulated import SimulatedFileSystem
@@ -58,7 +60,6 @@ if TYPE_CHECKING:
 
     from hypothesis.strategies import SearchStrategy
 
-    from eventstore.projection import Projection
     from eventstore.store import EventStore
     from eventstore.testing.session import NotedStore
 
@@ -110,7 +111,7 @@ def check_crash_replay(
     refuse_in_child()
     failures: list[InconsistencyError] = []
     work = _Work(type(domain).__name__, progress)
-    _require_unknown_ignored(domain)
+    _require_sound_at_first_sight(domain)
 
     @_tolerant(settings)
     @given(script=_scripts(domain))
@@ -134,7 +135,15 @@ def check_crash_replay(
         ) from error
     other_process = _fold_elsewhere(domain, work)
     work.say(f"done; {other_process}")
-    return Checked(work.scripts, work.batches, work.recoveries, other_process)
+    work.warn_of_little()
+    return Checked(
+        work.scripts,
+        work.batches,
+        work.recoveries,
+        other_process,
+        commands=work.commands,
+        refused=work.refused,
+    )
 
 
 @dataclass
@@ -146,14 +155,19 @@ class _Work:
     scripts: int = 0
     batches: int = 0
     recoveries: int = 0
+    commands: int = 0
+    refused: int = 0
     logs: list[tuple[Script[Any], list[bytes]]] = field(default_factory=list)
     _said: float = field(default_factory=time.monotonic)
 
-    def took(self, script: Script[Any], log: list[bytes], recoveries: int) -> None:
-        """Count a script that holds."""
+    def took(self, script: Script[Any], replay: _Replay[Any, Any], recoveries: int) -> None:
+        """Count a script that holds, of which this was the plain run."""
+        log = replay.log
         self.scripts += 1
         self.batches += len(log)
         self.recoveries += recoveries
+        self.commands += replay.commands
+        self.refused += replay.refused
         if log:
             self.logs.append((script, log))
             # Short ones are easier to read, but say less: half of each.
@@ -161,6 +175,25 @@ class _Work:
             del self.logs[_LOGS_MAX // 2 : -_LOGS_MAX // 2]
         if time.monotonic() - self._said >= _SECONDS_BETWEEN_LINES:
             self.say("going on")
+
+    def warn_of_little(self) -> None:
+        """Warn where the scripts have done too little to say much."""
+        if self.refused * 2 > self.commands:
+            _logger.warning(
+                "%s: nothing wrong was found, but %d of %d commands were refused: let commands() "
+                "draw more of what the model accepts",
+                self.name,
+                self.refused,
+                self.commands,
+            )
+        elif self.batches * 2 < self.scripts:
+            _logger.warning(
+                "%s: nothing wrong was found, but %d scripts have committed %d batches only: does "
+                "execute emit an event for each command?",
+                self.name,
+                self.scripts,
+                self.batches,
+            )
 
     def say(self, what: str) -> None:
         """Tell whoever wants to know."""
@@ -175,15 +208,22 @@ class _Work:
             sys.stderr.flush()
 
 
-def _require_unknown_ignored(domain: Domain[C, M]) -> None:
-    try:
-        check_ignores_unknown(domain.projections)
-    except InconsistencyError as error:
-        name = type(domain).__name__
-        heading = f"{name}: a projection raises on an event that it does not know"
-        raise InconsistencyError(
-            _report(heading, unknown_event_program(domain), str(error))
-        ) from error
+def _require_sound_at_first_sight(domain: Domain[C, M]) -> None:
+    checks: dict[str, tuple[Callable[[Any], object], str]] = {
+        "watched": (watched, "a projection does not always state the same tables"),
+        "check_ignores_unknown": (
+            check_ignores_unknown,
+            "a projection raises on an event that it does not know",
+        ),
+    }
+    for name, (check, problem) in checks.items():
+        try:
+            check(domain.projections)
+        except InconsistencyError as error:
+            heading = f"{type(domain).__name__}: {problem}"
+            raise InconsistencyError(
+                _report(heading, projections_program(domain, name), str(error))
+            ) from error
 
 
 def _fold_elsewhere(domain: Domain[C, M], work: _Work) -> str:
@@ -239,7 +279,7 @@ def _check_script(
 
     In this order, so that what a plain run shows is not put down to a crash.
     """
-    logs = [
+    replays = [
         _run_plainly(domain, [*script, *ending]) for ending in ([], [REOPEN], [CHECKPOINT, REOPEN])
     ]
     replay = _Replay(domain, script)
@@ -256,12 +296,12 @@ def _check_script(
     except Exception as error:
         heading = "the store and the model disagree when a crash comes during this script"
         raise _inconsistency(domain, script, heading, error) from error
-    work.took(script, logs[0], report.recoveries)
+    work.took(script, replays[0], report.recoveries)
 
 
-def _run_plainly(domain: Domain[C, M], script: Script[C]) -> list[bytes]:
-    """Run a script without a crash, and return its batches."""
-    projections = watched(domain.projections)
+def _run_plainly(domain: Domain[C, M], script: Script[C]) -> _Replay[C, M]:
+    """Run a script without a crash."""
+    projections = tuple(map(Watched, domain.projections))
     session = Session.over(SimulatedFileSystem(), projections)
     replay = _Replay(domain, script)
     try:
@@ -269,7 +309,7 @@ def _run_plainly(domain: Domain[C, M], script: Script[C]) -> list[bytes]:
     except Exception as error:
         heading = "the store and the model disagree after this script"
         raise _inconsistency(domain, script, heading, error) from error
-    return replay.log
+    return replay
 
 
 class _Replay(Generic[C, M]):
@@ -280,10 +320,15 @@ class _Replay(Generic[C, M]):
         self._script = script
         self._models: dict[bytes, M] = {}
         self._accepted: list[C] = []
+        self._folds: Sequence[Watched] = ()
+        self._left_by_refused = ""
         self.log: list[bytes] = []
+        self.commands = 0
+        self.refused = 0
 
-    def run(self, session: Session, folds: Sequence[Projection] = ()) -> None:
+    def run(self, session: Session, folds: Sequence[Watched] = ()) -> None:
         """Run the script; the tables of these projections must then be the fold of its batches."""
+        self._folds = folds
         model = self._domain.initial()
         store: EventStore = session.open()
         for number, step in enumerate(self._script, 1):
@@ -299,30 +344,47 @@ class _Replay(Generic[C, M]):
         store.close()
 
     def _transact(self, store: EventStore, step: Transaction[C], before: M) -> M:
-        model, accepted = before, list(self._accepted)
+        model, accepted, left = before, list(self._accepted), self._left_by_refused
         with self._domain.wrap(store).transaction(writable=True) as transaction:
             for command in step.commands:
-                shown = repr(model)
+                shown, shown_command = repr(model), repr(command)
                 wanted = self._outcome(partial(self._domain.expect, model, command))
                 if repr(model) != shown:
                     raise _ModelChangedError(shown, model, accepted, command)
+                if repr(command) != shown_command:
+                    raise _CommandChangedError("expect", shown_command, accepted, command)
+                emitted = self._emitted()
                 found = self._outcome(partial(self._domain.execute, transaction, command))
+                if repr(command) != shown_command:
+                    raise _CommandChangedError("execute", shown_command, accepted, command)
                 if (wanted.error is None) != (found.error is None):
                     raise InconsistencyError(
                         f"the model says of {command!r}: {wanted.in_words()}; "
                         f"the store says: {found.in_words()}"
                     )
+                self.commands += 1
                 if wanted.error is None:
                     model = wanted.value
                     accepted.append(command)
+                    continue
+                self.refused += 1
+                if self._emitted() > emitted:
+                    left = (
+                        f"; {command!r} was refused after it had emitted: its events stay in the "
+                        "transaction; check first, then emit"
+                    )
             if not step.commits:
                 transaction.rollback()
         if transaction.receipt is not None:
             self._models[transaction.receipt.digest] = model
         if not step.commits:
             return before
-        self._accepted = accepted
+        self._accepted, self._left_by_refused = accepted, left
         return model
+
+    def _emitted(self) -> int:
+        """Return how many events the projections were given, as far as they are watched."""
+        return max((fold.applied_events for fold in self._folds), default=0)
 
     def _outcome(self, call: Callable[[], Any]) -> _Outcome:
         try:
@@ -360,6 +422,8 @@ class _Replay(Generic[C, M]):
             )
         if model is None:
             return "; does expect return the new model?"
+        if self._left_by_refused:
+            return self._left_by_refused
         with self._domain.wrap(store).transaction() as reader:
             again = self._domain.observe(reader)
         if repr(again) != repr(observed):
@@ -390,6 +454,19 @@ class _ModelChangedError(InconsistencyError):
         self.command = command
 
 
+class _CommandChangedError(InconsistencyError):
+    """`expect` or `execute` has changed the command that it was given."""
+
+    def __init__(self, who: str, before: str, accepted: Sequence[Any], command: object) -> None:
+        super().__init__(
+            f"{who} changed the command that it was given: {before} has become {command!r}. A "
+            "command is given to both, in every run of its script: change a copy"
+        )
+        self.before = before
+        self.accepted = accepted
+        self.command = command
+
+
 def _inconsistency(
     domain: Domain[C, M],
     script: Script[C],
@@ -401,6 +478,9 @@ def _inconsistency(
     if isinstance(error, _ModelChangedError):
         heading = "expect changes the model in place"
         text = changed_model_program(domain, error.accepted, error.command)
+    elif isinstance(error, _CommandChangedError):
+        heading = "a command is changed in place"
+        text = changed_command_program(domain, error.accepted, error.command, error.before)
     else:
         text = program(domain, script, elsewhere=elsewhere)
     reason = str(error) if isinstance(error, InconsistencyError) else repr(error)
@@ -412,4 +492,5 @@ def _inconsistency(
 
 def _report(heading: str, program_text: str, reason: str) -> str:
     lines = (f"    {line}".rstrip() for line in program_text.splitlines())
-    return "\n".join((f"{heading}:", "", *lines, "", reason))
+    unable = no_python(program_text)
+    return "\n".join((f"{heading}:", "", *lines, "", *([unable] if unable else []), reason))

@@ -4,7 +4,8 @@
 without `put` or `delete`, is refused on the spot, and an error of `apply` or `check` says whose it
 is. `check_fold` compares a store's tables with a fold of its batches, row by row: they differ when
 `apply` depends on anything but the event and its tables, or when a value does not survive
-`TableSpec.encode` and `decode`. `check_ignores_unknown` tries an event that nobody knows.
+`TableSpec.encode` and `decode`. `check_ignores_unknown` tries an event that nobody knows. `watched`
+also refuses a `tables` that states one thing now and another when it is read again.
 
 A guard looks at every row twice an event, so it is for small stores.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+from eventstore.errors import ReentrantUseError
 from eventstore.event import Event
 from eventstore.format.codec import pack
 from eventstore.projection import Projection
@@ -38,8 +40,12 @@ PROBE_EVENT = Event("eventstore.testing.probe", {})
 
 
 def watched(projections: Iterable[Projection]) -> tuple[Projection, ...]:
-    """Return projections that refuse what a fold must not do, and name whoever raises."""
-    return tuple(_Watched(projection) for projection in projections)
+    """Return projections that refuse what a fold must not do, and name whoever raises.
+
+    Raises:
+        InconsistencyError: the tables that one states differ when they are read again.
+    """
+    return tuple(Watched(projection) for projection in projections)
 
 
 def check_ignores_unknown(projections: Iterable[Projection]) -> None:
@@ -101,23 +107,37 @@ class _WatchedTable:
         self.changed.add(key)
 
 
-class _Watched(Projection):
-    """Another projection, and what it must not do."""
+class Watched(Projection):
+    """Another projection, and what it must not do.
+
+    Attributes:
+        applied_events: how many events it was given.
+    """
 
     def __init__(self, projection: Projection) -> None:
         self._projection = projection
         self.name = projection.name
         self.version = projection.version
         self.tables = projection.tables
+        self.applied_events = 0
+        self._require_same_tables()
 
     def apply(self, event: Event, tables: WritableTables) -> None:
+        """Apply, and look at what that did."""
         name = _name(self._projection)
+        self._require_same_tables()
+        self.applied_events += 1
         data, rows = pack(event.data), self._rows(tables)
         seen = Tables((table, _WatchedTable(tables[table])) for table in tables)
         try:
             self._projection.apply(event, cast("WritableTables", seen))
         except Exception as error:
             error.add_note(f"{name}.apply raised this on {event.type!r} {event.data!r}")
+            if isinstance(error, ReentrantUseError):
+                error.add_note(
+                    f"{name}.apply has called the transaction that applies its event: apply only "
+                    "folds; what follows from an event is emitted by whoever emits that"
+                )
             raise
         if pack(event.data) != data:
             raise InconsistencyError(
@@ -135,17 +155,34 @@ class _Watched(Projection):
                     )
 
     def check(self, tables: ReadableTables) -> None:
+        """Check, and say whose check has failed."""
         try:
             self._projection.check(tables)
         except Exception as error:
             error.add_note(f"{_name(self._projection)}.check raised this")
             raise
 
+    def _require_same_tables(self) -> None:
+        first, again = _table_names(self), _table_names(self._projection)
+        if first != again:
+            raise InconsistencyError(
+                f"{_name(self._projection)}.tables is {first!r} and, read again, {again!r}: a "
+                "projection has the same tables for ever; state them once, as a tuple"
+            )
+
     def _rows(self, tables: Mapping[str, ReadableTable]) -> dict[str, dict[Any, bytes]]:
         return {
             spec.name: {key: _encoded(spec, value) for key, value in tables[spec.name].items()}
             for spec in self.tables
         }
+
+
+def _table_names(projection: Projection) -> object:
+    """Return the names of the tables that a projection states; what is none is left to an open."""
+    tables: object = projection.tables
+    if not isinstance(tables, (tuple, list)):
+        return tables
+    return [getattr(spec, "name", spec) for spec in tables]
 
 
 def _encoded(spec: TableSpec, value: Any) -> bytes:

@@ -19,12 +19,21 @@ class Checked(NamedTuple):
         batches: that they committed.
         recoveries: stores that were opened after a crash.
         other_process: whether the batches were folded in another process too, or why not.
+        commands: that were done or refused, in the plain run of each script.
+        refused: how many of them were refused. Where most were, little was looked at.
     """
 
     scripts: int
     batches: int
     recoveries: int
     other_process: str
+    commands: int = 0
+    refused: int = 0
+
+    @property
+    def refused_share(self) -> float:
+        """Which part of the commands was refused, 0 to 1."""
+        return self.refused / self.commands if self.commands else 0.0
 
 
 class InconsistencyError(AssertionError):

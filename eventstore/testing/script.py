@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import TYPE_CHECKING, Generic
@@ -71,11 +72,7 @@ def program(domain: Domain[C, M], script: Script[C], *, elsewhere: bool = False)
         script: the steps.
         elsewhere: whether it also folds its batches in processes with other hash seeds.
     """
-    is_wrapped = type(domain).wrap is not Domain.wrap
-    engine = "engine" if is_wrapped else "store"
-    opening = f"{engine} = EventStore.open(path, projections)"
-    if is_wrapped:
-        opening += "; store = domain.wrap(engine)"
+    engine, opening = _opening(domain)
     steps, model = _steps(domain, script, engine)
     body = [line.replace("{open}", opening) for line in steps]
     commands = [
@@ -109,14 +106,75 @@ def program(domain: Domain[C, M], script: Script[C], *, elsewhere: bool = False)
     )
 
 
-def unknown_event_program(domain: Domain[C, M]) -> str:
-    """Return a program that tries an event which no projection of a domain knows."""
+def _opening(domain: Domain[C, M]) -> tuple[str, str]:
+    """Return what a program calls the event store, and the line by which it opens that."""
+    if type(domain).wrap is Domain.wrap:
+        return "store", "store = EventStore.open(path, projections)"
+    return "engine", "engine = EventStore.open(path, projections); store = domain.wrap(engine)"
+
+
+def no_python(text: str) -> str:
+    """Return why a program can't be run, and what to do; nothing if it is Python.
+
+    Only what a `repr` of the domain's has put into it can be the reason.
+    """
+    try:
+        ast.parse(text)
+    except SyntaxError as error:
+        line = text.splitlines()[(error.lineno or 1) - 1].strip()
+        return (
+            f"This can't be run: `{line}` is no Python. The repr of a command, and of a model, "
+            "must be an expression that makes it again, as that of a dataclass is"
+        )
+    return ""
+
+
+def projections_program(domain: Domain[C, M], check: str) -> str:
+    """Return a program that tries the projections of a domain by a function of the kit."""
     return "\n".join(
         (
             *_imports(domain, []),
-            "from eventstore.testing import check_ignores_unknown",
+            f"from eventstore.testing import {check}",
             "",
-            f"check_ignores_unknown({type(domain).__name__}().projections)",
+            f"{check}({type(domain).__name__}().projections)",
+        )
+    )
+
+
+def changed_command_program(
+    domain: Domain[C, M], accepted: Sequence[C], command: C, before: str
+) -> str:
+    """Return a program that fails since `expect` or `execute` changes its command.
+
+    Args:
+        domain: whose.
+        accepted: the commands that were done before.
+        command: the one that is changed, as it is now.
+        before: its `repr` as it was.
+    """
+    _, opening = _opening(domain)
+    unchanged = "assert repr(command) == before, f'{before} has become {command!r}'"
+    return "\n".join(
+        (
+            "import tempfile",
+            "from contextlib import suppress",
+            "",
+            *_imports(domain, [*accepted, command]),
+            "from eventstore import EventStore",
+            "",
+            f"domain = {type(domain).__name__}()",
+            "projections, path = domain.projections, tempfile.mkdtemp()",
+            opening,
+            "model = domain.initial()",
+            *(f"model = domain.expect(model, {each!r})" for each in accepted),
+            f"command = {before}",
+            "before = repr(command)",
+            "with suppress(*domain.refusals): domain.expect(model, command)",
+            unchanged,
+            "with store.transaction(writable=True) as tx:",
+            *(f"    domain.execute(tx, {each!r})" for each in accepted),
+            "    with suppress(*domain.refusals): domain.execute(tx, command)",
+            unchanged,
         )
     )
 

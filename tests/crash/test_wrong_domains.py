@@ -14,13 +14,14 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from eventstore import Event, Projection, TableSpec
+from eventstore import Event, Projection, ReentrantUseError, TableSpec
 from eventstore.testing import Depth, Domain, InconsistencyError, check_crash_replay
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 SOME = settings(max_examples=60, derandomize=True)
+FEW = settings(max_examples=15, derandomize=True)
 SHALLOW = Depth(crash_points=1, images=1, double_crashes=0, double_crashes_after_kill=0)
 
 
@@ -140,12 +141,102 @@ class ObservesAnotherThingEachTime(WordsDomain):
         return self.times
 
 
+class ChangesItsCommand(WordsDomain):
+    says = (
+        "a command is changed in place",
+        "execute changed the command that it was given: ['hello'] has become []",
+    )
+
+    def commands(self) -> Any:
+        return st.builds(list, st.just(["hello"]))
+
+    def execute(self, transaction: Any, command: Any) -> None:
+        super().execute(transaction, command.pop())
+
+    def expect(self, model: Any, command: Any) -> Any:
+        return super().expect(model, command[0])
+
+
+class ChangesItsCommandInTheModel(WordsDomain):
+    says = ("expect changed the command that it was given: ['hello'] has become []",)
+
+    def commands(self) -> Any:
+        return st.builds(list, st.just(["hello"]))
+
+    def execute(self, transaction: Any, command: Any) -> None:
+        super().execute(transaction, command[0])
+
+    def expect(self, model: Any, command: Any) -> Any:
+        return super().expect(model, command.pop())
+
+
+class EmitsBeforeItRefuses(WordsDomain):
+    says = (
+        "'bye' was refused after it had emitted: its events stay in the transaction; check first",
+    )
+
+    def execute(self, transaction: Any, command: str) -> None:
+        super().execute(transaction, command)
+        if command == "bye":
+            raise ValueError("no farewell")
+
+    def expect(self, model: Any, command: str) -> Any:
+        if command == "bye":
+            raise ValueError("no farewell")
+        return super().expect(model, command)
+
+
+class ReadsOtherTablesEachTime(WordsDomain):
+    says = (
+        "a projection does not always state the same tables",
+        "Fickle.tables is ['counts'] and, read again, ['counts', 'more']",
+    )
+
+    class Fickle(Words):
+        times = 0
+
+        @property
+        def tables(self) -> Any:  # type: ignore[override]
+            type(self).times += 1
+            more = (TableSpec("more"),) if self.times % 2 == 0 else ()
+            return (TableSpec("counts"), *more)
+
+    projections = (Fickle(),)
+
+
+class EmitsInApply(WordsDomain):
+    says = (
+        "Chatty.apply has called the transaction that applies its event: apply only folds",
+        "what follows from an event is emitted by whoever emits that",
+    )
+
+    class Chatty(Words):
+        transaction: Any = None
+
+        def apply(self, event: Event, tables: Any) -> None:
+            super().apply(event, tables)
+            if self.transaction is not None and event.type == "word.said":
+                self.transaction.emit(Event("word.counted", {}))
+
+    projections = (Chatty(),)
+
+    def execute(self, transaction: Any, command: str) -> None:
+        self.projections[0].transaction = transaction
+        try:
+            super().execute(transaction, command)
+        finally:
+            self.projections[0].transaction = None
+
+
+WRONG = WordsDomain.__subclasses__()
+
+
 def program_in(message: str) -> str:
     [found] = re.findall(r"\n\n((?:    .*\n|\n)+)\n", message)
     return textwrap.dedent(found)
 
 
-@pytest.mark.parametrize("domain", WordsDomain.__subclasses__(), ids=lambda domain: domain.__name__)
+@pytest.mark.parametrize("domain", WRONG, ids=lambda domain: domain.__name__)
 def test_a_wrong_domain_is_told_what_is_wrong_with_it_and_its_program_fails(domain: Any) -> None:
     with pytest.raises(InconsistencyError) as caught:
         check_crash_replay(domain(), settings=SOME, depth=SHALLOW)
@@ -153,7 +244,7 @@ def test_a_wrong_domain_is_told_what_is_wrong_with_it_and_its_program_fails(doma
     for text in domain.says:
         assert text in message, message
     names: dict[str, Any] = {}
-    with pytest.raises((AssertionError, ValueError)):
+    with pytest.raises((AssertionError, ValueError, ReentrantUseError)):
         exec(program_in(message), names)
     if "store" in names:
         names["store"].close()
@@ -181,3 +272,66 @@ def test_each_check_of_one_process_shows_its_own_smallest_script(
         assert program_in(message).count("domain.execute") == most + 1, message
         assert "does not always fail" not in message
     assert not (tmp_path / ".hypothesis" / "examples").exists()
+
+
+class Opaque(WordsDomain):
+    """Its commands are shown by their address."""
+
+    class Say:
+        word = "hello"
+
+    def commands(self) -> Any:
+        return st.builds(self.Say)
+
+    def execute(self, transaction: Any, command: Any) -> None:
+        super().execute(transaction, command.word)
+
+    def expect(self, model: Any, command: Any) -> Any:
+        return model
+
+
+def test_a_command_whose_repr_is_no_python_is_told_that_the_program_can_not_be_run() -> None:
+    with pytest.raises(InconsistencyError) as caught:
+        check_crash_replay(Opaque(), settings=SOME, depth=SHALLOW)
+    message = str(caught.value)
+    assert re.search(
+        r"can't be run: `domain.execute\(tx, <.*Say object at .*>\)` is no Py", message
+    )
+    assert "an expression that makes it again" in message
+
+
+class MostlyRefuses(WordsDomain):
+    def execute(self, transaction: Any, command: str) -> None:
+        if command != "bye":
+            raise ValueError(command)
+        super().execute(transaction, command)
+
+    def expect(self, model: Any, command: str) -> Any:
+        if command != "bye":
+            raise ValueError(command)
+        return super().expect(model, command)
+
+
+class SaysNothing(WordsDomain):
+    def execute(self, transaction: Any, command: str) -> None:
+        pass
+
+    def expect(self, model: Any, command: str) -> Any:
+        return model
+
+
+def test_a_check_that_tried_little_warns(caplog: pytest.LogCaptureFixture) -> None:
+    checked = check_crash_replay(MostlyRefuses(), settings=FEW, depth=SHALLOW)
+    assert 0.5 < checked.refused_share < 1
+    [line] = [record.getMessage() for record in caplog.records]
+    assert f"{checked.refused} of {checked.commands} commands were refused" in line
+    caplog.clear()
+    checked = check_crash_replay(SaysNothing(), settings=FEW, depth=SHALLOW)
+    assert (checked.batches, checked.refused_share) == (0, 0.0)
+    [line] = [record.getMessage() for record in caplog.records]
+    assert "have committed 0 batches only" in line
+    caplog.clear()
+    checked = check_crash_replay(WordsDomain(), settings=FEW, depth=SHALLOW)
+    assert checked.refused == 0
+    assert checked.commands >= checked.batches > 10
+    assert caplog.records == []

@@ -1502,6 +1502,49 @@ MUTANTS = (
         '    if match["zone"] is None:\n        raise ValueError(',
         '    if match["zone"] is None:\n        raise ValueError("no time") from ValueError(',
     ),
+    # The kit
+    Mutant(
+        "the kit does not see that execute changes its command",
+        "eventstore/testing/consistency.py",
+        'raise _CommandChangedError("execute", shown_command, accepted, command)',
+        "pass",
+    ),
+    Mutant(
+        "the kit does not see that expect changes its command",
+        "eventstore/testing/consistency.py",
+        'raise _CommandChangedError("expect", shown_command, accepted, command)',
+        "pass",
+    ),
+    Mutant(
+        "the kit does not tell events that a refused command has left",
+        "eventstore/testing/consistency.py",
+        "                if self._emitted() > emitted:\n",
+        "                if False:\n",
+    ),
+    Mutant(
+        "the kit takes tables that differ from read to read",
+        "eventstore/testing/purity.py",
+        "        if first != again:\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        "the kit does not tell that apply has emitted",
+        "eventstore/testing/purity.py",
+        "            if isinstance(error, ReentrantUseError):\n",
+        "            if False:\n",
+    ),
+    Mutant(
+        "the kit prints what is no program without a word",
+        "eventstore/testing/consistency.py",
+        "    unable = no_python(program_text)\n",
+        '    unable = ""\n    _ = no_python\n',
+    ),
+    Mutant(
+        "the kit says nothing where most commands were refused",
+        "eventstore/testing/consistency.py",
+        "        if self.refused * 2 > self.commands:\n",
+        "        if False:\n",
+    ),
     Mutant(
         "the locks of tables stay as they were in the child of a fork",
         "eventstore/store.py",
