@@ -6,22 +6,18 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
 
 from eventstore import (
     Event,
     EventStore,
     Projection,
-    ReadableTable,
+    ReadableTables,
     Receipt,
     TableSpec,
-    WritableTable,
+    WritableTables,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-BALANCES = "balances"
+BALANCES = TableSpec[str, int]("balances")
 MINT = "mint"
 """The account that money comes from: it alone may be below zero."""
 
@@ -31,9 +27,9 @@ class Ledger(Projection):
 
     name = "ledger"
     version = 1
-    tables = (TableSpec(BALANCES),)
+    tables = (BALANCES,)
 
-    def apply(self, event: Event, tables: Mapping[str, WritableTable]) -> None:
+    def apply(self, event: Event, tables: WritableTables) -> None:
         """Fold one event: no clock, no randomness, no I/O."""
         balances = tables[BALANCES]
         match event.type:
@@ -43,7 +39,7 @@ class Ledger(Projection):
                 for account, sign in ((event.data["from"], -1), (event.data["to"], 1)):
                     balances.put(account, balances[account] + sign * event.data["cents"])
 
-    def check(self, tables: Mapping[str, ReadableTable]) -> None:
+    def check(self, tables: ReadableTables) -> None:
         """Check that no money was made or lost."""
         total = sum(cents for _, cents in tables[BALANCES].items())
         if total != 0:
@@ -53,8 +49,9 @@ class Ledger(Projection):
 def open_accounts(store: EventStore, *accounts: str) -> None:
     """Open the accounts that are not open yet."""
     with store.transaction(writable=True, actor="teller", reason="new accounts") as transaction:
+        balances = transaction.table(BALANCES)
         for account in accounts:
-            if transaction.get(BALANCES, account) is None:
+            if account not in balances:
                 transaction.emit(Event("opened", {"account": account}))
 
 
@@ -65,10 +62,11 @@ def transfer(store: EventStore, source: str, target: str, cents: int, reason: st
         ValueError: an account is not open, or there is not enough on the source.
     """
     with store.transaction(writable=True, actor="teller", reason=reason) as transaction:
+        balances = transaction.table(BALANCES)
         for account in (source, target):
-            if transaction.get(BALANCES, account) is None:
+            if account not in balances:
                 raise ValueError(f"there is no account {account}")
-        if source != MINT and transaction.get(BALANCES, source) < cents:
+        if source != MINT and balances[source] < cents:
             raise ValueError(f"{source} does not have {cents} cents")
         transaction.emit(Event("moved", {"from": source, "to": target, "cents": cents}))
     receipt = transaction.receipt
@@ -85,8 +83,8 @@ def main(path: str) -> None:
         before = transfer(store, MINT, "bob", 50, "opening deposit").revision
         print("receipt", transfer(store, "ann", "bob", 120, "rent"))
         with store.at(before) as past, store.transaction() as now:
-            for account, cents in now.items(BALANCES):
-                print(f"{account}: {past.get(BALANCES, account)} → {cents}")
+            for account, cents in now.table(BALANCES).items():
+                print(f"{account}: {past.table(BALANCES)[account]} → {cents}")
         store.check()
 
 
