@@ -2,9 +2,8 @@
 
 A message says what happened, where, and what to do next. Where what to do next is a call of this
 library, it stands apart (`EventStoreError.remedy`), so that a program whose user makes no calls can
-say something else. An operation that raises one of these
-has changed nothing, unless the class says otherwise; a checkpoint or a compaction goes step by
-step, and the steps before the error stay done.
+say something else. An operation that raises one of these has changed nothing, unless the class says
+otherwise; a checkpoint or a compaction goes step by step, and the steps before the error stay done.
 """
 
 from __future__ import annotations
@@ -28,10 +27,9 @@ class EventStoreError(Exception):
 class CorruptionError(EventStoreError):
     """Bytes on disk are damaged where an acknowledged batch, or its digest, must be.
 
-    If an open raises it, not one byte of the store was changed, but in LOCK, which then names that
-    open as its last holder; if a compaction does, the damaged
-    file was left as it is. A checkpoint that can't be read back was removed, and the store is as it
-    was.
+    If an open raises it, the store is unchanged, but for LOCK, which names that open as its last
+    holder. If a compaction does, it has left the damaged file as it was. If a checkpoint does, it
+    could not be read back and was removed, and the store is as before.
 
     Attributes:
         path: the damaged file, or the directory where a file is missing.
@@ -50,7 +48,7 @@ class CorruptionError(EventStoreError):
 
 
 class FormatVersionError(EventStoreError):
-    """A file has a format version that this release can't read; nothing was touched but LOCK."""
+    """A file's format version is newer than this release; the store is unchanged, but for LOCK."""
 
     def __init__(self, path: str, found_version: int, known_version: int) -> None:
         super().__init__(
@@ -67,7 +65,7 @@ class NotAStoreError(EventStoreError):
 
 
 class StoreExistsError(EventStoreError, FileExistsError):
-    """A new store was to be made at a path where a store, or anything else, is already."""
+    """A new store can't be made at a path where a store, or anything else, is already."""
 
 
 class ForeignOwnerError(EventStoreError):
@@ -83,11 +81,11 @@ class WriterBusyError(StoreLockedError):
 
 
 class ReentrantUseError(EventStoreError):
-    """A signal handler or a finalizer has called what the code that it interrupted is inside of.
+    """A signal handler or a finalizer called into the operation that it has interrupted.
 
-    Waiting would be for ever, and a transaction would be changed amid a change. Set a flag there,
-    and use the store after it returns. Where `Projection.apply` itself emits into the transaction
-    that applies its event, or ends that, the event would be half applied: let whoever emits do so.
+    It would wait for ever, or change a transaction amid a change. Set a flag there, and use the
+    store after it returns. `Projection.apply` gets it too, if it emits into the transaction that
+    applies its event, or ends that: the event would be half applied. Let whoever emits do so.
     """
 
 
@@ -104,7 +102,7 @@ class StoreClosedError(EventStoreError):
 
 
 class StorageFullError(EventStoreError):
-    """No space for the next segment, checkpoint or archive file.
+    """There is no space for the next segment, checkpoint or archive file.
 
     Nothing was acknowledged and the handle stays usable; free some space and try again.
     """
@@ -115,7 +113,7 @@ class TransactionClosedError(EventStoreError):
 
 
 class ReadOnlyStoreError(EventStoreError):
-    """A write was asked of a store or a transaction that is open for reading only."""
+    """The store or the transaction is open for reading only."""
 
 
 class CompactedError(EventStoreError):

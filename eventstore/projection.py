@@ -123,8 +123,9 @@ class WritableTable(ReadableTable[K, V], Protocol[K, V]):
         """Set the value of a key. O(1).
 
         Raises:
-            TypeError, ValueError: a checkpoint would not give back key or value as they are
-                (`TableSpec`), or the key is of another type than the others; nothing was changed.
+            TypeError: a checkpoint would not give back key or value as they are (`TableSpec`), or
+                the key is of another type than the others; nothing was changed.
+            ValueError: the same, where the type fits but not the value; nothing was changed.
         """
 
     def delete(self, key: K) -> None:

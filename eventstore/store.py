@@ -137,7 +137,7 @@ class EventStore:
             create: whether a store is made where there is nothing; with `read_only` none ever is.
             lock_timeout: seconds to wait for another process to let go; None not at all.
             options: sizes, policy and retention.
-            file_system: where; the machine's own unless given.
+            file_system: that the store is on; the local one unless given.
             on_rebuild: called now and then while projections are rebuilt from the log, with the
                 revision reached and the last one.
 
@@ -145,9 +145,9 @@ class EventStore:
             NotAStoreError: something else is at the path, or a store that is half made; or
                 nothing, with `read_only` or without `create`.
             StoreLockedError: another process, or another handle of this one, holds the store.
-            CorruptionError: the store is damaged; not one byte was changed, but in LOCK.
-            FormatVersionError: the store has a newer format; not one byte was changed, but in LOCK.
-            StorageFullError: no space to make the store.
+            CorruptionError: the store is damaged; it is unchanged, but for LOCK.
+            FormatVersionError: the store has a newer format; it is unchanged, but for LOCK.
+            StorageFullError: there is no space to make the store.
             ProjectionError: one of the projections is none, they do not fit together, or one must
                 be rebuilt and its events are no longer kept.
             ForeignOwnerError: the store's directories belong to another user.
@@ -202,8 +202,8 @@ class EventStore:
     ) -> Iterator[Self]:
         """Make a store with its first content: a context manager that gives the open store.
 
-        Only at the end of the block, if that came without an error, is it a store, and closed; so
-        what was committed in the block counts from then on. After an error, or a crash, there is
+        It becomes a store, and is closed, when the block ends without an error: what was committed
+        in the block counts from then on. After an error, or a crash, there is
         no store: readers and `open` say that the purpose was cut short, and the same call may be
         made again.
 
@@ -213,14 +213,17 @@ class EventStore:
             purpose: what for, such as "import of FILE": whoever finds it half made reads this.
             lock_timeout: seconds to wait for another process to let go; None not at all.
             options: sizes, policy and retention.
-            file_system: where; the machine's own unless given.
+            file_system: that the store is on; the local one unless given.
 
         Raises:
             StoreExistsError: a store, or something else, is at the path.
             StoreLockedError: another process, or another handle of this one, has the path.
             ForeignOwnerError: the directory belongs to another user.
-            NotAStoreError, StorageFullError, ProjectionError, UnsupportedFileSystemError,
-                UnsupportedPlatformError: as of `open`.
+            NotAStoreError: as of `open`.
+            StorageFullError: as of `open`.
+            ProjectionError: as of `open`.
+            UnsupportedFileSystemError: as of `open`.
+            UnsupportedPlatformError: as of `open`.
             TypeError: the purpose is no text.
         """
         known = checked_projections(projections)
@@ -311,8 +314,9 @@ class EventStore:
     ) -> ReadTransaction | WriteTransaction:
         """Return a transaction: a context manager that commits on success and else rolls back.
 
-        One that may write waits for the writer lock, and begins, when it is entered, or first used
-        where it is driven by hand: see `WriteTransaction.begin` for what that raises.
+        A read transaction begins at once. One that may write waits for the writer lock and begins
+        when it is entered, or first used where it is driven by hand; `WriteTransaction.begin` says
+        what that raises.
 
         Args:
             writable: whether it may emit events; it then holds the writer lock until it ends.
@@ -326,7 +330,8 @@ class EventStore:
             StoreClosedError: the store is closed.
             ReadOnlyStoreError: `writable` on a store opened with `read_only`.
             InvalidEventError: actor, reason or request id is not a text.
-            ValueError, TypeError: the timeout is negative or no number.
+            ValueError: the timeout is negative.
+            TypeError: it is no number.
         """
         if not writable:
             return self.begin_read(ReadTransaction)
@@ -390,7 +395,7 @@ class EventStore:
             its revision; nothing is written if the newest checkpoint has that already.
 
         Raises:
-            StorageFullError: no space for it.
+            StorageFullError: there is no space for it.
             ProjectionError: it would lose the tables of a projection that the store was opened
                 without, since something was committed that they do not hold.
             Exception: what background maintenance has met since the last call.
@@ -408,7 +413,7 @@ class EventStore:
 
         Raises:
             CorruptionError: a segment to be archived is damaged.
-            StorageFullError: no space for the checkpoint or for a compressed copy.
+            StorageFullError: there is no space for the checkpoint or for a compressed copy.
             ProjectionError: as of `checkpoint`.
             Exception: what background maintenance has met since the last call.
         """
@@ -426,12 +431,12 @@ class EventStore:
     ) -> ReadTransaction:
         """Return a read transaction on the state as it was at a durable revision or at a time.
 
-        O(batches between a checkpoint and then). A time is an aware datetime, or nanoseconds.
+        O(batches from the checkpoint before it on). A time is an aware datetime, or nanoseconds.
 
         Raises:
             CompactedError: the batches that are needed are no longer kept.
-            ValueError: not one of revision and time was given, the revision is not reached, or the
-                datetime has no time zone.
+            ValueError: neither revision nor time was given, or both were; the revision is not
+                reached; or the datetime has no time zone.
             TypeError: the revision is no int, or the time neither a datetime nor an int.
         """
         return self.begin_read_at(ReadTransaction, revision, time=time)

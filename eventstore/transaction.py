@@ -72,7 +72,7 @@ class Receipt(NamedTuple):
         """Return the receipt that `str` of it gives.
 
         Raises:
-            ValueError: the text is none.
+            ValueError: the text is no receipt.
         """
         parts = _RECEIPT.fullmatch(text)
         if parts is None:
@@ -356,7 +356,8 @@ class WriteTransaction(Holder):
             the receipt; None if there was no event, so that nothing was written.
 
         Raises:
-            BatchTooLargeError, StorageFullError: rolled back; the store stays usable.
+            BatchTooLargeError: the batch is over the cap; the transaction is rolled back.
+            StorageFullError: the disk is full; the transaction is rolled back, the store usable.
             StoreFailedError: the log can't be written; the transaction is rolled back, or it is
                 unknown until the store is reopened whether its batch is there.
             TransactionClosedError: the transaction has ended.

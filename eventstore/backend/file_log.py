@@ -292,7 +292,7 @@ def hold_file_log(
     """Lock the log in a directory, or the place for one, and return the holder's file system.
 
     Args:
-        file_system: where.
+        file_system: that the store is on.
         path: of the store.
         options: of the store.
         lock_timeout_seconds: how long to wait for another process; None not at all.
@@ -339,8 +339,8 @@ def open_file_log(
 
     Raises:
         NotAStoreError: there is no log yet, and none is to be made.
-        CorruptionError: the store is damaged; not one byte was changed, but in LOCK.
-        FormatVersionError: the store has a newer format; not one byte was changed, but in LOCK.
+        CorruptionError: the store is damaged; it is unchanged, but for LOCK.
+        FormatVersionError: the store has a newer format; it is unchanged, but for LOCK.
         ProjectionError: a projection can't be rebuilt, or can't apply an event.
         StorageFullError: no space to make or to recover the store.
     """

@@ -106,7 +106,7 @@ def require_made(file_system: FileSystem, path: str, *, is_held: bool = False) -
     """Check that what is at the path is not half made.
 
     Args:
-        file_system: where.
+        file_system: to look by.
         path: of a store's directory.
         is_held: whether the caller has the lock, so that nobody can be at it.
 

@@ -39,7 +39,7 @@ def hold_fit(
     """Lock the place of a store that is as it must be.
 
     Args:
-        file_system: where.
+        file_system: that the store is on.
         path: of the store.
         options: say whether it may be on a network file system.
         timeout_seconds: how long to wait for another holder; None not at all.
@@ -47,7 +47,8 @@ def hold_fit(
 
     Raises:
         UnsupportedFileSystemError: the path is on a network file system.
-        NotAStoreError, StoreLockedError: as of `hold`.
+        NotAStoreError: as of `hold`.
+        StoreLockedError: as of `hold`.
     """
     if not options.allow_network_file_system:
         require_local(file_system, path)
@@ -68,7 +69,7 @@ def hold(file_system: FileSystem, path: str, timeout_seconds: float | None) -> G
     """Lock the place of a store, whose directory is made if need be.
 
     Args:
-        file_system: where.
+        file_system: that the store is on.
         path: of the store.
         timeout_seconds: how long to wait for another holder; None not at all.
 

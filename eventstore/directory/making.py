@@ -107,7 +107,7 @@ def making(
     as free as before; what can't be removed keeps its mark.
 
     Args:
-        file_system: where.
+        file_system: that the store is made on.
         path: of the new store.
         purpose: what for, in words that an operator knows.
         options: of the store, which say where it may be.

@@ -122,7 +122,7 @@ def repair_store(
         projections: to verify the new store with.
         on_batch: called with each revision that was read, for progress.
         options: say where the new store may be.
-        file_system: where; the machine's own unless given.
+        file_system: that both stores are on; the local one unless given.
 
     Returns:
         what was kept and what was lost. The new store is durable and was verified.
@@ -137,9 +137,10 @@ def repair_store(
         CorruptionError: nothing says which store it is, or a checkpoint that was kept does not
             fit the log.
         FormatVersionError: a file has a newer format.
-        ForeignOwnerError, UnsupportedFileSystemError: the output is another user's directory, or
-            on a network file system.
-        StorageFullError, OSError: there is no space for the new store.
+        ForeignOwnerError: the output is another user's directory.
+        UnsupportedFileSystemError: the output is on a network file system.
+        StorageFullError: there is no space for a segment of the new store.
+        OSError: there is no space for another file of it, or the system refuses a call.
 
     After an error there is no store at the output; see `eventstore.directory.making`.
     """

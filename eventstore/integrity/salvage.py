@@ -75,7 +75,7 @@ def salvage(
     """Read a store and return everything in it that holds.
 
     Args:
-        file_system: where.
+        file_system: to read the store by.
         path: of the store.
         on_batch: called with each revision that was read, for progress.
 

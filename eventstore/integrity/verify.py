@@ -129,7 +129,7 @@ def verify_store(
         projections: to replay the log with, for the comparison with the checkpoints.
         quick: leave out what takes long.
         on_batch: called with each revision that was read, for progress.
-        file_system: where; the machine's own unless given.
+        file_system: that the store is on; the local one unless given.
 
     Raises:
         ProjectionError: the projections are none, or do not fit together.

@@ -35,7 +35,7 @@ class RecordCursor:
     """Reads the records of a store from a revision on.
 
     Args:
-        file_system: where.
+        file_system: to read the store by.
         path: of the store.
         store_id: of the store: the bytes of another one are no history of this.
         next_revision: the first record to give out.

@@ -55,7 +55,7 @@ def preallocate(
     """Make a file of zeros and sync it.
 
     Args:
-        file_system: where.
+        file_system: that the file is made on.
         path: of the file.
         size_bytes: its length.
         pause: called between slices, so that a background caller leaves the disk to commits.

@@ -181,7 +181,7 @@ class LogWriter:
         """Go on writing after `end`, which must be on stable storage.
 
         Args:
-            file_system: where.
+            file_system: to write the segments by.
             wal_path: the directory of the segments.
             segment: the active one.
             end: where its next record goes.

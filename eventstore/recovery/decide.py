@@ -10,7 +10,7 @@ The line between a torn tail and corruption: bytes that are no valid record may 
 acknowledged batch can be in them. A batch is acknowledged only after a sync, and what had been
 synced is told by the `durable` file, by checkpoints and by every record written later. If any of
 these reaches the revision of the invalid record, its batch had been acknowledged: the store is
-refused, and not one byte changed.
+refused, and left unchanged.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Recovery: carry out what was decided about a store (`eventstore.recovery.decide`).
 
 `execute` can be cut at any point: every step leaves a store that the same procedure recovers in
-the same way. A store that was judged corrupt is refused, and not one byte of it changed.
+the same way. A store that was judged corrupt is refused, and left unchanged.
 """
 
 from __future__ import annotations

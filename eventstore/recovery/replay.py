@@ -58,8 +58,8 @@ def replay_record(state: State, record: Record) -> None:
     Raises:
         CorruptionError: the payload is no batch.
         ProjectionError: a projection can't apply what it once emitted.
-        MemoryError, RecursionError: the interpreter ran out of memory or stack; that says nothing
-            about batch or projection.
+        MemoryError: the interpreter ran out of memory; that says nothing about batch or projection.
+        RecursionError: it ran out of stack; that says as little.
     """
     batch = decode_record(record)
     applied = 0

@@ -250,7 +250,7 @@ def scan_store(file_system: FileSystem, path: str, *, beside_writer: bool = Fals
     """Begin to find out what is on disk.
 
     Args:
-        file_system: where.
+        file_system: to read the store by.
         path: of the store, which must be a directory.
         beside_writer: whether a writer may be running: what is on its way is no damage then.
 
@@ -281,7 +281,7 @@ def read_durable_bound(file_system: FileSystem, path: str, store_id: bytes | Non
     """Return the revision that the `durable` file states; 0 if it can't be relied on.
 
     Args:
-        file_system: where.
+        file_system: to read the store by.
         path: of the store.
         store_id: of the log; None to take what any store's file says.
 

@@ -126,7 +126,7 @@ def write_checkpoint(
     """Write a checkpoint, make it durable and verify it.
 
     Args:
-        file_system: where.
+        file_system: to write the file by.
         directory: of the checkpoints.
         content: what to write.
         pause: called after each chunk, so that a background caller leaves the processor and the

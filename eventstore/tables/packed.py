@@ -107,7 +107,9 @@ class PackedChunk:
         """Check that the parts belong together; O(rows).
 
         Raises:
-            AssertionError, ValueError, CorruptionError: they do not.
+            AssertionError: they do not.
+            ValueError: a part can't be unpacked.
+            CorruptionError: a part is damaged.
         """
         ends = [0, *unpack_ends(self._ends)]
         if len(ends) != len(self.keys) + 1 or ends[-1] != len(self._values):

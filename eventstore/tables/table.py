@@ -147,8 +147,9 @@ class Table:
         """Set the value of a key, unless a checkpoint would not give both back. O(1).
 
         Raises:
-            TypeError, ValueError: it would not, or the key is of another shape than the others;
-                nothing was changed.
+            TypeError: it would not, or the key is of another shape than the others; nothing was
+                changed.
+            ValueError: the same, where the type fits but not the value.
         """
         kind = type(value)
         if not self._is_plain:

@@ -219,8 +219,9 @@ class MetaStore:
     ) -> SnapshotReadTransaction | SnapshotWriteTransaction:
         """Return a transaction: a context manager that commits on success and else rolls back.
 
-        One that may write waits for the writer lock, and begins, when it is entered, or first used
-        where it is driven by hand: see `WriteTransaction.begin` for what that raises.
+        A read transaction begins at once. One that may write waits for the writer lock and begins
+        when it is entered, or first used where it is driven by hand; `WriteTransaction.begin` says
+        what that raises.
 
         Args:
             writable: whether it may change anything; it then holds the writer lock until it ends.
@@ -234,7 +235,8 @@ class MetaStore:
             StoreClosedError: the store is closed.
             ReadOnlyStoreError: `writable` on a store opened with `read_only`.
             InvalidEventError: actor, reason or request id is not a text.
-            ValueError, TypeError: the timeout is negative or no number.
+            ValueError: the timeout is negative.
+            TypeError: it is no number.
         """
         if not writable:
             return self._store.begin_read(SnapshotReadTransaction)

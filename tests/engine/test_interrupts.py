@@ -35,7 +35,7 @@ class TimeLimitError(Exception):
 
 
 class Interrupter:
-    """Raises an error at the so-manieth traced line, once, as a signal handler may."""
+    """Raises an error at the nth traced line, once, as a signal handler may."""
 
     def __init__(self, at: int, error: type[BaseException]) -> None:
         self._left = at

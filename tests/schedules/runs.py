@@ -146,7 +146,7 @@ class Recipe(NamedTuple):
         workload: its name.
         strategy: as a text.
         lines: whether lines are preemption points, or only operations.
-        interrupt: at the so-manieth distinct line of the log's writer; 0 for none.
+        interrupt: at the nth distinct line of the log's writer; 0 for none.
     """
 
     workload: str

@@ -84,7 +84,7 @@ class Interrupt:
     """Where KeyboardInterrupt comes into a thread.
 
     Attributes:
-        at: the so-manieth distinct line, from 1 on.
+        at: the nth distinct line, from 1 on.
         files: only lines of files with one of these endings count; all traced ones if empty.
         again: a second one comes so many distinct lines later; 0 for none.
         came_at: where they came.
