@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 DATABASE = ROOT / "tests/data/containerd/containerd-overlayfs-metadata.db"
 OPTIONS = StoreOptions(segment_bytes=64 * 1024, background=False)
 LAYER = "sha256:" + "ab" * 32
-PROGRAM = (sys.executable, "-m", "tools.cli")
+PROGRAM = (sys.executable, "-m", "snapledger")
 
 HOLDER = """
 import sys

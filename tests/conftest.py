@@ -1,5 +1,7 @@
 """What all tests share: the profiles, quick and deep, and the record of proofs.
 
+Processes that tests start import what the tests do: this checkout, whatever is installed.
+
 The quick profile is for every run. `pytest --hypothesis-profile=deep` takes much longer: it widens
 not only Hypothesis's searches but every test that asks for `deep`: more rounds, more images. With
 `--proofs FILE` each proof appends what it has counted to the file, one JSON object a line;
@@ -9,6 +11,8 @@ not only Hypothesis's searches but every test that asks for `deep`: more rounds,
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,6 +20,10 @@ from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+_ROOT = Path(__file__).parent.parent
+_PATH = [str(_ROOT), str(_ROOT / "tools/cli"), os.environ.get("PYTHONPATH", "")]
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, _PATH))
 
 # Deadlines would make a slow machine look like a bug.
 settings.register_profile(

@@ -16,7 +16,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(eventstore.__file__).parent.parent
-PACKAGES = ("eventstore", "projections", "tools")
+PACKAGES = {
+    "eventstore": ROOT / "eventstore",
+    "projections": ROOT / "projections",
+    "snapledger": ROOT / "tools/cli/snapledger",
+    "tools": ROOT / "tools",  # without the folder of the package above
+}
+PROGRAMS = ("snapledger", "tools")
 
 _MAP_LINE = re.compile(r" {4}(\S+(?: \S+)*) {2,}\S.*")
 
@@ -50,8 +56,12 @@ class Import(NamedTuple):
 def modules(package: str) -> dict[str, ast.Module]:
     """Return the syntax tree of each module of a package, by its dotted name."""
     found = {}
-    for path in sorted((ROOT / package).rglob("*.py")):
-        parts = path.relative_to(ROOT).with_suffix("").parts
+    folder = PACKAGES[package]
+    others = [other for other in PACKAGES.values() if folder in other.parents]
+    for path in sorted(folder.rglob("*.py")):
+        if any(other in path.parents for other in others):
+            continue
+        parts = path.relative_to(folder.parent).with_suffix("").parts
         name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
         found[name] = ast.parse(path.read_text(encoding="utf-8"))
     return found
@@ -88,7 +98,7 @@ def imported_modules(package: str, name: str) -> Iterator[tuple[str, bool]]:
 ENGINE = {name: tree for name, tree in modules("eventstore").items() if ".testing" not in name}
 KIT = {name: tree for name, tree in modules("eventstore").items() if ".testing" in name}
 EVERY_MODULE = [(package, name) for package in PACKAGES for name in modules(package)]
-LIBRARY = [(package, name) for package, name in EVERY_MODULE if package != "tools"]
+LIBRARY = [(package, name) for package, name in EVERY_MODULE if package not in PROGRAMS]
 
 
 def layer_of(module: str) -> int:
@@ -136,10 +146,18 @@ def test_imports_make_no_circle(part: dict[str, ast.Module]) -> None:
             del graph[leaf]
 
 
-def test_engine_knows_neither_projections_nor_tools() -> None:
-    for name in modules("eventstore"):
-        for imported, _ in imported_modules("eventstore", name):
-            assert top_level(imported) not in ("projections", "tools"), f"{name}: {imported}"
+@pytest.mark.parametrize("package", PACKAGES)
+def test_packages_know_only_those_below_them(package: str) -> None:
+    above = list(PACKAGES)[list(PACKAGES).index(package) + 1 :]
+    for name in modules(package):
+        for imported, _ in imported_modules(package, name):
+            assert top_level(imported) not in above, f"{name}: {imported}"
+
+
+@pytest.mark.parametrize(("package", "name"), LIBRARY)
+def test_only_programs_need_click_and_rich(package: str, name: str) -> None:
+    for imported, _ in imported_modules(package, name):
+        assert top_level(imported) not in ("click", "rich"), f"{name}: {imported}"
 
 
 def test_engine_does_not_need_its_testing_kit() -> None:
@@ -151,7 +169,6 @@ def test_engine_does_not_need_its_testing_kit() -> None:
 def test_projections_use_public_names_of_the_engine_only() -> None:
     for name, tree in modules("projections").items():
         for module, names, _ in imports(tree):
-            assert top_level(module) != "tools", f"{name} imports {module}"
             if top_level(module) == "eventstore":
                 assert module == "eventstore", f"{name} imports {module}"
                 assert set(names) <= set(eventstore.__all__), f"{name} imports {names}"

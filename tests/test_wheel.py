@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 CHECKOUT = Path(__file__).parent.parent
 SOURCES = ("eventstore", "projections", "tools", "pyproject.toml", "README.md", "LICENSE")
+Done = subprocess.CompletedProcess[str]
 USE = """
 import sys
-from projections.snapshots import Kind, MetaStore
+from snapledger import Kind, MetaStore
 import eventstore
 assert eventstore.__file__.startswith(sys.prefix), eventstore.__file__
 with MetaStore.open("store") as store:
@@ -50,31 +53,86 @@ def test_wheel_holds_packages_type_markers_and_the_format(wheel: Path) -> None:
     assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {
         "eventstore",
         "projections",
-        "tools",
+        "snapledger",
     }
     assert names >= {
         "eventstore/FORMAT.md",
         "eventstore/py.typed",
         "projections/py.typed",
-        "tools/py.typed",
+        "snapledger/py.typed",
     }
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
 
 
-def test_wheel_works_installed_elsewhere(wheel: Path, tmp_path: Path) -> None:
-    programs = tmp_path / "env" / "bin"
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "env"], check=True)
+class Installed(NamedTuple):
+    """The wheel in an environment of its own, and a directory to run it in."""
+
+    programs: Path
+    directory: Path
+
+    def run(self, program: str, *arguments: str, foreign: Path | None = None) -> Done:
+        """Run a program of the environment, with the packages of a folder before its own."""
+        return subprocess.run(
+            [self.programs / program, *arguments],
+            cwd=self.directory,
+            env={**os.environ, "PYTHONPATH": str(foreign or "")},
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    directory = tmp_path_factory.mktemp("installed")
+    programs = directory / "env" / "bin"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", directory / "env"], check=True)
     pip = [sys.executable, "-m", "pip", "--python", programs / "python"]
-    subprocess.run([*pip, "install", "--quiet", wheel], check=True)
-    used = subprocess.run(
-        [programs / "python", "-c", USE], cwd=tmp_path, check=True, capture_output=True, text=True
-    )
-    assert used.stdout == "wheel\n"
-    listed = subprocess.run(
-        [programs / "snapledger", "ls", "store", "--json"],
-        cwd=tmp_path,
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    assert '"a"' in listed.stdout
+    # On its path pip would find the checkout, and take that for an installation.
+    alone = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    subprocess.run([*pip, "install", "--quiet", wheel], check=True, env=alone)
+    there = Installed(programs, directory)
+    made = there.run("python", "-c", USE)
+    assert made.returncode == 0, made.stderr
+    assert made.stdout == "wheel\n"
+    return there
+
+
+def foreign_packages(directory: Path, name: str, *, is_package: bool) -> Path:
+    """Make a folder as the user of a library may have it on the path."""
+    folder = directory / name
+    folder.mkdir()
+    (folder / "mine.py").write_text("")
+    if is_package:
+        (folder / "__init__.py").write_text("")
+    return directory
+
+
+@pytest.mark.parametrize("program", [("snapledger",), ("python", "-m", "snapledger")])
+def test_command_works_installed_elsewhere(installed: Installed, program: tuple[str, ...]) -> None:
+    listed = installed.run(*program, "ls", "store", "--json")
+    assert '"a"' in listed.stdout, listed.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "is_package"),
+    [("tools", True), ("tools", False), ("projections", False), ("eventstore", False)],
+)
+def test_wheel_works_beside_a_foreign_folder(
+    installed: Installed, tmp_path: Path, name: str, is_package: bool
+) -> None:
+    foreign = foreign_packages(tmp_path, name, is_package=is_package)
+    assert installed.run("snapledger", "--version", foreign=foreign).returncode == 0
+    listed = installed.run("snapledger", "ls", "store", foreign=foreign)
+    assert listed.returncode == 0, listed.stderr
+    if name == "tools":
+        mine = installed.run("python", "-c", "import snapledger, tools.mine", foreign=foreign)
+        assert mine.returncode == 0, mine.stderr
+
+
+def test_foreign_package_named_projections_hides_ours(installed: Installed, tmp_path: Path) -> None:
+    foreign = foreign_packages(tmp_path, "projections", is_package=True)
+    assert installed.run("snapledger", "--version", foreign=foreign).returncode == 0
+    listed = installed.run("snapledger", "ls", "store", foreign=foreign)
+    assert listed.returncode == 1
+    assert "No module named 'projections.snapshots'" in listed.stderr

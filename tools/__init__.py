@@ -1,1 +1,1 @@
-"""Programs over the library: the command line, benchmarks, demonstrations."""
+"""Programs over the library: benchmarks, the certificate, demonstrations."""

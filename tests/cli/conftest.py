@@ -13,7 +13,7 @@ import pytest
 from cli_support import DATABASE, HOLDER, OPTIONS, PROGRAM, ROOT, Call, Holder, Result, tell_story
 
 from projections.snapshots.importer import import_containerd
-from tools.cli import main
+from snapledger.program import main
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from tools.cli import main
+from snapledger.program import main
 
 if TYPE_CHECKING:
     from pathlib import Path

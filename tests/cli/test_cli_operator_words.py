@@ -12,8 +12,8 @@ from cli_support import DATABASE, OPTIONS, Call, Holder
 from eventstore import BatchTooLargeError, Event, EventStore, Projection, TableSpec
 from eventstore.files import local
 from projections.snapshots import MetaStore, SnapshotsProjection
-from tools.cli import records
-from tools.cli.failures import explain
+from snapledger import records
+from snapledger.failures import explain
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,7 +18,7 @@ from projections.snapshots import Kind, MetaStore, Usage
 
 LOADED = """
 import sys
-from tools.cli import main
+from snapledger.program import main
 
 code = main(sys.argv[1:])
 loaded = sorted({name.partition(".")[0] for name in sys.modules})
@@ -176,7 +176,7 @@ def test_full_disk_under_the_output_is_1(told: Path) -> None:
 INTERRUPTED = """
 import os, signal, sys, time
 from projections.snapshots import importer
-from tools.cli import main
+from snapledger.program import main
 
 def read_until_interrupted(data):
     os.kill(os.getpid(), signal.SIGINT)

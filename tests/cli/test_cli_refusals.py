@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from cli_support import DATABASE, PROGRAM, ROOT, Call
 
-from tools.cli.program import VERBS, verbs
+from snapledger.program import VERBS, verbs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

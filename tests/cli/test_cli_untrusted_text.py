@@ -10,7 +10,7 @@ from cli_support import OPTIONS, Call
 
 from eventstore import Event
 from projections.snapshots import Kind, MetaStore
-from tools.cli.text import format_size, format_time, one_line, parse_time, printable, quoted
+from snapledger.text import format_size, format_time, one_line, parse_time, printable, quoted
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,7 +9,7 @@ import pytest
 from cli_support import DATABASE, OPTIONS, Call
 
 from projections.snapshots import Kind, MetaStore
-from tools.cli.wording import counted
+from snapledger.wording import counted
 
 if TYPE_CHECKING:
     from pathlib import Path

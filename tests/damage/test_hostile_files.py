@@ -34,7 +34,7 @@ from eventstore.format.checkpoint import (
 from eventstore.format.segment import record_seed
 from eventstore.options import BATCH_BYTES_LIMIT
 from projections.snapshots import Kind, MetaStore, SnapshotsProjection
-from tools.cli import main
+from snapledger.program import main
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

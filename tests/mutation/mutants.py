@@ -1269,7 +1269,7 @@ MUTANTS = (
     ),
     Mutant(
         "a count of one is in the plural",
-        "tools/cli/wording.py",
+        "tools/cli/snapledger/wording.py",
         "if count == 1 else",
         "if False else",
     ),
@@ -1299,7 +1299,7 @@ MUTANTS = (
     ),
     Mutant(
         "the command line tells which call of the library to make",
-        "tools/cli/failures.py",
+        "tools/cli/snapledger/failures.py",
         "    remedy = _REMEDIES.get(type(error)) if error.remedy else None\n",
         "    return str(error)\n    remedy = None\n",
     ),
@@ -1474,19 +1474,19 @@ MUTANTS = (
     ),
     Mutant(
         "check calls a store sound whose tables it has not compared",
-        "tools/cli/check.py",
+        "tools/cli/snapledger/check.py",
         "report.is_full and not report.unknown_projections",
         "report.is_full",
     ),
     Mutant(
         "a program without an output says that it has done what it was told",
-        "tools/cli/program.py",
+        "tools/cli/snapledger/program.py",
         "    if sys.stdout is None:\n",
         "    if False:\n",
     ),
     Mutant(
         "a file of a store that can't be read is blamed for all of it",
-        "tools/cli/reading.py",
+        "tools/cli/snapledger/reading.py",
         "    except PermissionError as error:\n",
         "    except FileExistsError as error:\n",
     ),
@@ -1498,7 +1498,7 @@ MUTANTS = (
     ),
     Mutant(
         "a time without a zone is no time",
-        "tools/cli/text.py",
+        "tools/cli/snapledger/text.py",
         '    if match["zone"] is None:\n        raise ValueError(',
         '    if match["zone"] is None:\n        raise ValueError("no time") from ValueError(',
     ),

@@ -128,7 +128,7 @@ def failing_test(mutant: Mutant | None) -> str | None:
                 command,
                 cwd=directory,
                 # For the processes that tests start in other directories.
-                env={**os.environ, "PYTHONPATH": str(directory)},
+                env={**os.environ, "PYTHONPATH": f"{directory}:{directory}/tools/cli"},
                 capture_output=True,
                 text=True,
                 timeout=SECONDS_MAX,

@@ -11,7 +11,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from projections.snapshots import Kind, events
-from tools.cli.text import format_time
+from snapledger.text import format_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

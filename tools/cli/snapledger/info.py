@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 import click
 
 from projections.snapshots import Kind, NotFoundError
-from tools.cli import output
-from tools.cli.arguments import at_option, json_option, store_argument
-from tools.cli.reading import snapshots_at
-from tools.cli.records import SNAPSHOT_FIELDS, snapshot_record
-from tools.cli.text import format_size, format_time, printable, quoted
+from snapledger import output
+from snapledger.arguments import at_option, json_option, store_argument
+from snapledger.reading import snapshots_at
+from snapledger.records import SNAPSHOT_FIELDS, snapshot_record
+from snapledger.text import format_size, format_time, printable, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from projections.snapshots import Info, Usage
-    from tools.cli.arguments import Moment
+    from snapledger.arguments import Moment
 
 _HELP = f"""Show the snapshot that has KEY as its key or name.
 

@@ -8,12 +8,12 @@ import click
 
 from eventstore import repair_store
 from projections.snapshots import SnapshotsProjection
-from tools.cli import output
-from tools.cli.arguments import checked_path, json_option, store_argument
-from tools.cli.failures import DAMAGED
-from tools.cli.reading import access_told
-from tools.cli.text import one_line, printable, quoted
-from tools.cli.wording import counted, not_compared, start_of_history
+from snapledger import output
+from snapledger.arguments import checked_path, json_option, store_argument
+from snapledger.failures import DAMAGED
+from snapledger.reading import access_told
+from snapledger.text import one_line, printable, quoted
+from snapledger.wording import counted, not_compared, start_of_history
 
 if TYPE_CHECKING:
     from eventstore import LostRevisions, RepairReport

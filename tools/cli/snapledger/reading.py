@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import click
 
 from projections.snapshots import MetaStore
-from tools.cli import output
+from snapledger import output
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from projections.snapshots import Info, SnapshotTransaction, Usage
-    from tools.cli.arguments import Moment
+    from snapledger.arguments import Moment
 
 
 @contextmanager

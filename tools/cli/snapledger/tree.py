@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from projections.snapshots import Kind
-from tools.cli import output
-from tools.cli.arguments import at_option, json_option, store_argument
-from tools.cli.reading import rows, snapshots_at
-from tools.cli.text import printable
-from tools.cli.wording import counted
+from snapledger import output
+from snapledger.arguments import at_option, json_option, store_argument
+from snapledger.reading import rows, snapshots_at
+from snapledger.text import printable
+from snapledger.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from projections.snapshots import Info, Usage
-    from tools.cli.arguments import Moment
+    from snapledger.arguments import Moment
 
 Row = tuple[str, "Info", "Usage"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from tools.cli import output
-from tools.cli.records import event_record
-from tools.cli.text import format_time, printable, quoted
+from snapledger import output
+from snapledger.records import event_record
+from snapledger.text import format_time, printable, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from tools.cli.text import parse_time
+from snapledger.text import parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable

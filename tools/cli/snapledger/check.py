@@ -8,12 +8,12 @@ import click
 
 from eventstore import Verdict, verify_store
 from projections.snapshots import SnapshotsProjection
-from tools.cli import output
-from tools.cli.arguments import json_option, store_argument
-from tools.cli.failures import DAMAGED
-from tools.cli.reading import access_told
-from tools.cli.text import one_line, quoted
-from tools.cli.wording import counted, not_compared, start_of_history
+from snapledger import output
+from snapledger.arguments import json_option, store_argument
+from snapledger.failures import DAMAGED
+from snapledger.reading import access_told
+from snapledger.text import one_line, quoted
+from snapledger.wording import counted, not_compared, start_of_history
 
 if TYPE_CHECKING:
     from eventstore import VerifyReport

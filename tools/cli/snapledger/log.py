@@ -9,11 +9,11 @@ import click
 
 from projections.snapshots import NotFoundError
 from projections.snapshots.events import id_in
-from tools.cli import output
-from tools.cli.arguments import COUNT, REVISION, json_option, store_argument
-from tools.cli.batches import write_batch
-from tools.cli.reading import open_for_reading
-from tools.cli.records import batch_record
+from snapledger import output
+from snapledger.arguments import COUNT, REVISION, json_option, store_argument
+from snapledger.batches import write_batch
+from snapledger.reading import open_for_reading
+from snapledger.records import batch_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

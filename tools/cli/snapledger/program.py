@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from tools.cli.text import one_line
+from snapledger.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,15 +53,15 @@ class Verb(NamedTuple):
 
 
 VERBS = {
-    "import-bolt": Verb("tools.cli.import_bolt", "Make a store of a containerd metadata.db."),
-    "ls": Verb("tools.cli.ls", "List snapshots."),
-    "info": Verb("tools.cli.info", "Show one snapshot."),
-    "tree": Verb("tools.cli.tree", "Show snapshots below their parents."),
-    "log": Verb("tools.cli.log", "Show what was changed, when, by whom and why."),
-    "check": Verb("tools.cli.check", "Read everything and say what is damaged."),
-    "repair": Verb("tools.cli.repair", "Make a new store of what can be read of a damaged one."),
-    "compact": Verb("tools.cli.compact", "Write a checkpoint and archive what it supersedes."),
-    "stats": Verb("tools.cli.stats", "Show sizes and counts."),
+    "import-bolt": Verb("snapledger.import_bolt", "Make a store of a containerd metadata.db."),
+    "ls": Verb("snapledger.ls", "List snapshots."),
+    "info": Verb("snapledger.info", "Show one snapshot."),
+    "tree": Verb("snapledger.tree", "Show snapshots below their parents."),
+    "log": Verb("snapledger.log", "Show what was changed, when, by whom and why."),
+    "check": Verb("snapledger.check", "Read everything and say what is damaged."),
+    "repair": Verb("snapledger.repair", "Make a new store of what can be read of a damaged one."),
+    "compact": Verb("snapledger.compact", "Write a checkpoint and archive what it supersedes."),
+    "stats": Verb("snapledger.stats", "Show sizes and counts."),
 }
 
 
@@ -162,7 +162,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _complain(error.format_message())
         return error.exit_code
     except Exception as error:
-        from tools.cli.failures import explain  # noqa: PLC0415 - imports the library
+        from snapledger.failures import explain  # noqa: PLC0415 - imports the library
 
         failure = explain(error)
         if failure is None:

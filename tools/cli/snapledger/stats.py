@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from projections.snapshots import Kind
-from tools.cli import output
-from tools.cli.arguments import json_option, store_argument
-from tools.cli.reading import open_for_reading
-from tools.cli.text import format_size, printable
+from snapledger import output
+from snapledger.arguments import json_option, store_argument
+from snapledger.reading import open_for_reading
+from snapledger.text import format_size, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

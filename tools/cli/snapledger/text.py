@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 
-from tools.cli.wording import counted
+from snapledger.wording import counted
 
 _NS_PER_SECOND = 1_000_000_000
 _UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB", "EiB")

@@ -8,10 +8,10 @@ import click
 
 from eventstore import StoreOptions
 from projections.snapshots import MetaStore
-from tools.cli import output
-from tools.cli.arguments import SECONDS, json_option, store_argument
-from tools.cli.text import format_size
-from tools.cli.wording import counted
+from snapledger import output
+from snapledger.arguments import SECONDS, json_option, store_argument
+from snapledger.text import format_size
+from snapledger.wording import counted
 
 if TYPE_CHECKING:
     from eventstore import RecoveryReport

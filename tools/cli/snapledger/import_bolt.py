@@ -5,10 +5,10 @@ from __future__ import annotations
 import click
 
 from projections.snapshots.importer import import_containerd
-from tools.cli import output
-from tools.cli.arguments import checked_path, checked_text, json_option, store_argument
-from tools.cli.text import printable
-from tools.cli.wording import counted
+from snapledger import output
+from snapledger.arguments import checked_path, checked_text, json_option, store_argument
+from snapledger.text import printable
+from snapledger.wording import counted
 
 
 @click.command("import-bolt")

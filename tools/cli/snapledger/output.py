@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from tools.cli.text import one_line
+from snapledger.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -56,7 +56,7 @@ def write_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     if is_drawn(sys.stdout):
         first = list(islice(left, DRAWN_ROWS_MAX + 1))
         if len(first) <= DRAWN_ROWS_MAX:
-            from tools.cli.drawing import draw_table  # noqa: PLC0415 - imports rich
+            from snapledger.drawing import draw_table  # noqa: PLC0415 - imports rich
 
             draw_table(columns, first)
             return
@@ -70,7 +70,7 @@ def write_tree(rows: Iterable[tuple[int, str]]) -> None:
     """Write a tree: depth and printable label of its nodes, depth first."""
     nodes = list(rows)
     if is_drawn(sys.stdout) and len(nodes) <= DRAWN_ROWS_MAX:
-        from tools.cli.drawing import draw_tree  # noqa: PLC0415 - imports rich
+        from snapledger.drawing import draw_tree  # noqa: PLC0415 - imports rich
 
         draw_tree(nodes)
         return
@@ -89,7 +89,7 @@ def progress(label: str) -> Iterator[Callable[[int], object]]:
     if not is_drawn(sys.stderr):
         yield lambda count: None
         return
-    from tools.cli.drawing import draw_progress  # noqa: PLC0415 - imports rich
+    from snapledger.drawing import draw_progress  # noqa: PLC0415 - imports rich
 
     with draw_progress(label) as show_count:
         yield show_count

@@ -1,7 +1,0 @@
-"""`python -m tools.cli` is `snapledger`."""
-
-import sys
-
-from tools.cli.program import main
-
-sys.exit(main())
