@@ -168,7 +168,7 @@ def test_where_history_begins_is_said_since_removal_by_hand_looks_like_retention
     assert f"history begins at revision {first_kept}: " in repaired.out
     result = call("ls", path, "--at", "1")
     assert result.code == 1
-    assert "removed by hand" in result.err
+    assert "dropped by retention, left out by a repair or removed by hand" in result.err
 
 
 def test_a_sound_history_that_is_whole_is_repaired_without_a_word_of_where_it_begins(

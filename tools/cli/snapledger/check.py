@@ -37,7 +37,11 @@ def command(context: click.Context, store: str, quick: bool, as_json: bool) -> N
     that is still being made is none yet: that exits with 10, as it does for every verb.
 
     Where the history begins later than revision 1, that is said, and is no damage: when the oldest
-    batches are missing, nothing in the store tells whether retention dropped them or somebody did.
+    batches are missing, nothing in the store tells whether retention dropped them, a repair left
+    them out or somebody removed them.
+
+    This command knows snapshots only: tables of a driver's own projections in the checkpoints are
+    not compared with the log, and that is said.
 
     JSON: is_sound, is_full, verdict (what an open would find: clean, torn tail or corrupt),
     problems [path, offset_bytes, reason], more_problems (how many are not listed), remarks,

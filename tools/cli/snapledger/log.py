@@ -51,8 +51,8 @@ def command(
     With --key a snapshot is followed through its renames: asked for by its name, it is shown from
     its creation under a key on. Only the events that are about it are shown then.
 
-    Batches that retention dropped, or somebody removed, are gone; where the log begins later than
-    revision 1, a note on stderr says so.
+    Batches that retention dropped, a repair left out or somebody removed are gone; where the log
+    begins later than revision 1, a note on stderr says so.
 
     JSON: one line a batch: revision, time, time_ns, actor, reason, request_id, digest,
     events [type, version, data]. The data of snapshot events has times as time and time_ns.
