@@ -208,8 +208,8 @@ class FollowerLog:
         scan = scan_store(self._file_system, self._path, beside_writer=True)
         if stale_projections(self._projections, scan.checkpoint):
             raise ReadOnlyStoreError(
-                f"{self._path}: the projections given are not those, or not the versions, "
-                "of the newest checkpoint; open the store for writing to rebuild them"
+                f"{self._path}: the newest checkpoint holds other projections, or other versions "
+                "of them, than were given; open the store for writing to rebuild them"
             )
         state = start_state(self._projections, scan.checkpoint)
         for record in scan:

@@ -55,8 +55,8 @@ def require_local(file_system: FileSystem, path: str) -> None:
     kind = file_system.network_type(path)
     if kind is not None:
         raise UnsupportedFileSystemError(
-            f"{path}: on a file system of type {kind}, which is not known to be local: its locks "
-            "and syncs may not hold",
+            f"{path}: its file system, of type {kind}, is not known to be local: locks and syncs "
+            "may not hold there",
             "put the store on a local disk, or take the risk with "
             "StoreOptions(allow_network_file_system=True)",
         )
@@ -180,7 +180,7 @@ def require_lock_file(file_system: FileSystem, path: str) -> None:
     lock = join(path, LOCK_NAME)
     if file_system.exists(lock) and not file_system.is_file(lock):
         raise NotAStoreError(
-            f"{lock}: not a regular file, as which a store has its lock; move it elsewhere"
+            f"{lock}: a store's lock must be a regular file, and this is none; move it elsewhere"
         )
 
 

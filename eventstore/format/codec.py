@@ -246,7 +246,7 @@ def require_keys(keys: list[Any]) -> list[Any]:
     elif len(kinds) > 1:
         raise DecodeError("the keys of a table are of several types")
     if not _KEY_TYPES.issuperset(kinds):
-        raise DecodeError("what stands for a key can't be one")
+        raise DecodeError("a key is of a type that no key can have")
     try:
         # Sorting what is sorted takes a third of the time of comparing neighbours.
         ascend = keys == sorted(keys)

@@ -152,7 +152,7 @@ class _Segment:
         frame, stated = frame_again(record, previous_digest, self._framing)
         if stated != record.digest:
             raise CorruptionError(
-                record.path, record.offset_bytes, "it was read differently before"
+                record.path, record.offset_bytes, "the record is not what was read there before"
             )
         self.file.write(self._offset_bytes, frame)
         self._offset_bytes += len(frame)

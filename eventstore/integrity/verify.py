@@ -286,7 +286,9 @@ class _Verification:
             try:
                 checkpoint = examine_checkpoint(self.file_system, path, with_digest=not self.quick)
                 if checkpoint.revision != revision:
-                    raise CorruptionError(path, 0, f"the header states {checkpoint.revision}")
+                    raise CorruptionError(
+                        path, 0, f"the header states revision {checkpoint.revision}"
+                    )
                 if self.store_id is not None and checkpoint.store_id != self.store_id:
                     raise CorruptionError(path, 0, "the checkpoint belongs to another store")
             except CorruptionError as error:

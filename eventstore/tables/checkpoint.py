@@ -366,10 +366,10 @@ def _unpack_table_names(packed: bytes) -> tuple[TableName, ...]:
     try:
         names = tuple(TableName(*table) for table in unpack_row(packed))
     except TypeError as error:
-        raise DecodeError(f"the table list of a checkpoint is not one: {error}") from error
+        raise DecodeError(f"the table list of a checkpoint can't be read: {error}") from error
     for name in names:
         if tuple(map(type, name)) != (str, int, str):
-            raise DecodeError("the table list of a checkpoint names something else")
+            raise DecodeError("the table list of a checkpoint names what is no table")
     if len({name.table for name in names}) != len(names):
         raise DecodeError("the table list of a checkpoint names a table twice")
     return names
