@@ -69,8 +69,9 @@ class RebuiltProjection:
     Attributes:
         name: of the projection.
         version: that it has now.
-        held_version: that the checkpoint held; None if it held none, the same if other tables.
-        revision: up to here, from the first one on, batches were read for it.
+        held_version: that the checkpoint held; None if it held none; the same as `version` if it
+            held other tables.
+        revision: of the last batch that was read for it; the first one was revision 1.
     """
 
     name: str

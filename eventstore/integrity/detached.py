@@ -36,8 +36,8 @@ class DetachedBatches(NamedTuple):
     Attributes:
         path: of the file; None if there was nothing to keep, and so no file.
         batch_count: how many batches are in it.
-        revisions: theirs, as ascending ranges (first, last). Of batches with one revision, of two
-            branches, each is counted, and the range stands there once.
+        revisions: theirs, as ascending ranges (first, last). Two branches may each have a batch of
+            one revision: both are counted, and the range has it once.
     """
 
     path: str | None

@@ -84,8 +84,9 @@ class RepairReport:
         detached: batches that could be read although there is no place for them in the new store,
             in a file beside it.
         damage: bytes of the old store that could not be used.
-        unknown_projections: names of those with tables in a checkpoint that was kept, which the
-            repair was not given, or not in that version: nothing says whether these tables fit.
+        unknown_projections: names of projections that have tables in a checkpoint that was kept,
+            but were not given to the repair, or not in that version: nothing says whether these
+            tables fit.
     """
 
     store_id: bytes

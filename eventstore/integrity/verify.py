@@ -86,8 +86,9 @@ class VerifyReport:
         replayed_checkpoints: checkpoints that were compared with a fold of the log, but for the
             tables of `unknown_projections`. The one that the replay began at, because the log does
             not reach back to revision 1, is none of them: nothing says how it came about.
-        unknown_projections: names of those with tables in a checkpoint which the verification was
-            not given, or not in that version, so that nothing says whether these tables are right.
+        unknown_projections: names of projections that have tables in a checkpoint, but were not
+            given to the verification, or not in that version: nothing says whether these tables are
+            right.
         first_revision: of the oldest segment, archived ones included, by its name; 0 if there is
             none. If it is more than 1, the batches before were dropped by retention, left out by
             a repair or removed by hand: what is left looks the same.
@@ -132,7 +133,7 @@ def verify_store(
         file_system: that the store is on; the local one unless given.
 
     Raises:
-        ProjectionError: the projections are none, or do not fit together.
+        ProjectionError: one of the projections is none, or they do not fit together.
         NotAStoreError: there is no store, it is still being made, or an open would say that it
             is none.
         FormatVersionError: a file has a newer format.

@@ -16,8 +16,7 @@ he asks next, and nobody has to wait for a thread that has yet to announce it.
 - *Rollback* puts the values back and leaves the undo map alone: what it says of its version stays
   true, and a reader may have taken an uncommitted value an instant before.
 - *Commit* links a new version; it is shown once its revision is durable. Versions behind all
-readers are
-  freed by reference counting.
+  readers are freed by reference counting.
 - *A failed sync* leaves the versions after the durable one where they are: readers begin at the
   durable one, and no write transaction begins on that handle any more, so nobody sees them.
 - A long-lived reader folds the undo maps it has passed into one of its own, so that its reads

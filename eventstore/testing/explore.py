@@ -70,8 +70,8 @@ class Depth:
         double_crashes: power cuts during each recovery that is new.
         double_crashes_after_kill: the same, where the process was killed before; a quarter of
             them kill the recovery too, and cut the power during the next one.
-        verify_every: of the recovered stores, each so many-th is verified byte by byte.
-        compact_every: of the stores recovered after a power cut, each so many-th is compacted.
+        verify_every: of the recovered stores, each nth is verified byte by byte.
+        compact_every: of the stores recovered after a power cut, each nth is compacted.
     """
 
     crash_points: int | None = None
