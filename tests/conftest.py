@@ -40,7 +40,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(scope="session")
 def deep(pytestconfig: pytest.Config) -> bool:
     """Whether this is the long run."""
-    return pytestconfig.getoption("--hypothesis-profile") == "deep"
+    return bool(pytestconfig.getoption("--hypothesis-profile") == "deep")
 
 
 @pytest.fixture

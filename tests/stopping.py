@@ -55,7 +55,8 @@ def _functions(module: ModuleType) -> Iterator[FunctionType]:
     for owner in owners:
         for member in vars(owner).values():
             found = member.fget if isinstance(member, property) else member
-            found = inspect.unwrap(getattr(found, "__func__", found))
+            found = getattr(found, "__func__", found)
+            found = inspect.unwrap(found) if callable(found) else found
             if isinstance(found, FunctionType) and found.__code__.co_filename == module.__file__:
                 yield found
 

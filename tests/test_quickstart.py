@@ -18,7 +18,7 @@ def test_quickstart_recovers_from_its_kill_and_shows_what_happened(tmp_path: Pat
     done = subprocess.run(
         [sys.executable, "-m", "tools.quickstart"],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}:{tmp_path}/tools/cli"},
         capture_output=True,
         text=True,
         check=False,

@@ -87,7 +87,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installe
     directory = tmp_path_factory.mktemp("installed")
     programs = directory / "env" / "bin"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", directory / "env"], check=True)
-    pip = [sys.executable, "-m", "pip", "--python", programs / "python"]
+    pip: list[str | Path] = [sys.executable, "-m", "pip", "--python", programs / "python"]
     # On its path pip would find the checkout, and take that for an installation.
     alone = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     subprocess.run([*pip, "install", "--quiet", wheel], check=True, env=alone)

@@ -8,7 +8,6 @@ in a new directory below `quickstart-data` of the checkout, and kept.
 from __future__ import annotations
 
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -84,8 +83,8 @@ def _say(text: str) -> None:
 def _run(*command: object) -> None:
     words = [str(word) for word in command]
     print(f"$ {shlex.join(words)}", flush=True)
-    program = shutil.which(words[0], path=Path(sys.executable).parent) or words[0]
-    result = subprocess.run([program, *words[1:]], cwd=_CHECKOUT, check=False)
+    # The command of this interpreter, whatever is on the PATH.
+    result = subprocess.run([sys.executable, "-m", *words], cwd=_CHECKOUT, check=False)
     if result.returncode:
         sys.exit(f"quickstart: {words[0]} {words[1]} failed with status {result.returncode}")
 

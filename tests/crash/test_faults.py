@@ -38,6 +38,7 @@ from eventstore.testing import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import FrameType
 
     from eventstore import EventStore
 
@@ -105,8 +106,8 @@ def calls_by_site() -> dict[tuple[Any, ...], list[Call]]:
     sites: dict[tuple[Any, ...], list[Call]] = {}
 
     def note(call: Call) -> None:
-        frame = sys._getframe(1)
-        places = []
+        frame: FrameType | None = sys._getframe(1)
+        places: list[tuple[str, int]] = []
         while frame is not None and len(places) < 4:
             name = frame.f_globals.get("__name__", "")
             if name.startswith("eventstore") and not name.startswith("eventstore.testing"):

@@ -36,7 +36,7 @@ class Pay(NamedTuple):
 class LedgerDomain(Domain[Pay, dict[str, int]]):
     """Payments between three accounts; those from "bank" bring money in."""
 
-    projections = (Ledger(), Totals())
+    projections: tuple[Projection, ...] = (Ledger(), Totals())
 
     def commands(self) -> st.SearchStrategy[Pay]:
         names = st.sampled_from(["bank", "ann", "bob"])

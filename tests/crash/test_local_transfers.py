@@ -124,8 +124,8 @@ def test_write_that_fails_after_a_short_one_fails_the_handle_and_loses_nothing(
             pay(store, "a", 10)
     with EventStore.open(tmp_path / "store", LEDGER, options=SMALL) as store:
         assert store.recovery.torn_tail is not None
-        with store.transaction() as tx:
-            assert balances(tx) == {"a": 1}
+        with store.transaction() as reader:
+            assert balances(reader) == {"a": 1}
 
 
 @pytest.fixture

@@ -208,6 +208,7 @@ class MetaStoreMachine(RuleBasedStateMachine):
         self.options = SMALL
         self.may_have_dropped = False
         self.model = Model()
+        self.attempted: Model | None = None
         self.models: dict[int, Model] = {0: Model()}
         self.readers: list[tuple[SnapshotTransaction, int]] = []
         self.followers: list[MetaStore] = []
@@ -238,10 +239,13 @@ class MetaStoreMachine(RuleBasedStateMachine):
                 self.attempted = after
         return after
 
+    def forget_attempt(self) -> None:
+        self.attempted = None
+
     @rule(batch=BATCHES)
     def commit(self, batch: list[tuple[Any, ...]]) -> None:
         before = self.revision
-        self.attempted = None
+        self.forget_attempt()
         self.run(batch, commits=True)
         if self.attempted is not None:
             self.model = self.models[before + 1] = self.attempted
@@ -345,7 +349,7 @@ class MetaStoreMachine(RuleBasedStateMachine):
         """Lose the process, or the power too, at some call of an operation; then recover."""
         self.check_readers()
         acknowledged = self.revision
-        self.attempted = None
+        self.forget_attempt()
         calls = calls % 4 if kind == "commit" else calls
         self.file_system.cut_power(after_calls=calls)
         with contextlib.suppress(OSError, EventStoreError):
@@ -372,6 +376,7 @@ class MetaStoreMachine(RuleBasedStateMachine):
         self.tried["phantom"] += max(found - self.revision - bool(self.attempted), 0)
         assert found in ({acknowledged} | ({self.revision + 1} if self.attempted else set()))
         if found > self.revision:
+            assert self.attempted is not None
             self.model = self.models[found] = self.attempted
 
     def note_dropping(self) -> None:
@@ -409,7 +414,8 @@ class MetaStoreMachine(RuleBasedStateMachine):
 def test_store_and_model_agree_whatever_happens(record_proof: Callable[..., None]) -> None:
     MetaStoreMachine.tried.clear()
     # A script takes some 40 ms, so there may be more of them than of other examples.
-    searched = settings(max_examples=2 * settings.default.max_examples, stateful_step_count=50)
+    profile = settings.get_profile(settings.get_current_profile_name())
+    searched = settings(max_examples=2 * profile.max_examples, stateful_step_count=50)
     run_state_machine_as_test(MetaStoreMachine, settings=searched)
     record_proof("state machine of the metadata store", **MetaStoreMachine.tried)
 

@@ -47,8 +47,6 @@ def test_bytes_of_a_cut_tail_are_in_the_log_or_in_their_copy_whenever_the_power_
     open_on(recovering).close()
     images = 0
     for step in recovering.steps:
-        if step.medium is None:
-            continue
         for image in crash_images(step.medium, 50, Random(1)):
             found = SimulatedFileSystem(image.medium)
             names = found.list_directory(TORN) if found.exists(TORN) else []

@@ -86,7 +86,8 @@ def _answers(image: Image, store: EventStore) -> Iterator[tuple[str, Any, Any]]:
 def test_a_follower_gives_the_right_answer_or_refuses(
     image: Image, deep: bool, record_proof: Callable[..., None]
 ) -> None:
-    inputs, wrong, changed = 0, [], []
+    inputs, changed = 0, []
+    wrong: list[tuple[str, object]] = []
     for what, files in _damages(image, 1, count=3000 if deep else 60):
         inputs += 1
         file_system = file_system_of(files)

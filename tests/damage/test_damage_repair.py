@@ -639,7 +639,7 @@ def test_a_repair_cut_by_a_power_failure_never_leaves_a_store_that_opens_with_le
     image = build_image()
     whole = file_system_of(image.files)
     repair_store(PATH, OUTPUT, [Shelf()], file_system=whole)
-    outcomes = set()
+    outcomes: set[type] = set()
     for calls in range(0, whole.calls + 3, 3):
         file_system = file_system_of(image.files)
         file_system.cut_power(after_calls=calls)

@@ -406,6 +406,8 @@ def test_a_transaction_near_the_end_of_the_stack_is_done_undone_or_has_failed(
     tmp_path: Path,
 ) -> None:
     """A RecursionError, at whatever depth, leaves no half commit."""
+    path = tmp_path / "store"
+    store = MetaStore.open(path, options=OPTIONS)
 
     def at_depth(depth: int, call: Callable[[], None]) -> None:
         if depth:
@@ -417,8 +419,6 @@ def test_a_transaction_near_the_end_of_the_stack_is_done_undone_or_has_failed(
         with store.transaction(writable=True) as transaction:
             transaction.create_snapshot(Kind.ACTIVE, f"k{transaction.revision}")
 
-    path = tmp_path / "store"
-    store = MetaStore.open(path, options=OPTIONS)
     limit = sys.getrecursionlimit()
     outcomes = set()
     for room in range(70, 4, -1):

@@ -39,7 +39,7 @@ def _overwritten(files: Files, path: str, offset: int, data: bytes) -> None:
     files[path] = content[:offset] + data + content[offset + len(data) :]
 
 
-def _log_changes(image: Image) -> dict[str, Callable[[Files], None]]:
+def _log_changes(image: Image) -> dict[str, Callable[[Files], object]]:
     """Return what can be wrong with the log."""
     active, sealed = image.active, image.segments[-2]
     last = image.spans[active][-1]
@@ -82,7 +82,7 @@ def _log_changes(image: Image) -> dict[str, Callable[[Files], None]]:
     }
 
 
-def _durable_changes(image: Image) -> dict[str, Callable[[Files], None]]:
+def _durable_changes(image: Image) -> dict[str, Callable[[Files], object]]:
     def state(store_id: bytes, revision: int) -> Callable[[Files], None]:
         return lambda files: files.update(durable=pack_durable(store_id, revision))
 
@@ -96,7 +96,7 @@ def _durable_changes(image: Image) -> dict[str, Callable[[Files], None]]:
     }
 
 
-def _checkpoint_changes(image: Image, other: Image) -> dict[str, Callable[[Files], None]]:
+def _checkpoint_changes(image: Image, other: Image) -> dict[str, Callable[[Files], object]]:
     older, newer = image.checkpoints
     return {
         "both": lambda files: None,

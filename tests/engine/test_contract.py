@@ -261,7 +261,8 @@ class OtherError(Exception):
 def test_what_is_no_fault_of_a_value_comes_through_a_put_and_a_replay(
     error: type[Exception],
 ) -> None:
-    files, raised = SimulatedFileSystem(), []
+    files = SimulatedFileSystem()
+    raised: list[Exception] = []
 
     def encode_or_raise(box: Box) -> Any:
         if raised:
@@ -292,7 +293,8 @@ def test_what_is_no_fault_of_a_value_comes_through_a_put_and_a_replay(
 
 
 def test_a_row_that_a_replay_can_not_decode_is_damage_and_no_fault_of_apply() -> None:
-    files, is_broken = SimulatedFileSystem(), []
+    files = SimulatedFileSystem()
+    is_broken: list[bool] = []
 
     def decode_or_fail(key: Any, plain: Any) -> Any:
         if is_broken:

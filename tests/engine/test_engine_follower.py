@@ -480,8 +480,8 @@ def test_follower_that_is_interrupted_goes_on_where_it_was(path: Path) -> None:
                 with pytest.raises(KeyboardInterrupt):
                     follower.transaction()
             interrupt = False
-            with follower.transaction() as tx:
-                assert (tx.revision, balances(tx), total(tx)) == (4, {"a": 17}, 17)
+            with follower.transaction() as reader:
+                assert (reader.revision, balances(reader), total(reader)) == (4, {"a": 17}, 17)
 
 
 def test_follower_is_read_by_several_threads(store: EventStore, follower: EventStore) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from engine_support import add, checkpoints, flip, open_store, segments
@@ -404,5 +404,6 @@ def test_every_prefix_and_flipped_byte_of_an_archive_file_is_refused(tmp_path: P
     ],
 )
 def test_options_that_can_not_work_are_refused(field: str, value: int) -> None:
+    changed: dict[str, Any] = {field: value}
     with pytest.raises(ValueError, match=field):
-        dataclasses.replace(StoreOptions(), **{field: value})
+        dataclasses.replace(StoreOptions(), **changed)

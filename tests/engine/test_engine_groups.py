@@ -29,6 +29,7 @@ def commit_from_threads(store: EventStore, receipts: list[Receipt], errors: list
             for _ in range(BATCHES):
                 with store.transaction(writable=True) as tx:
                     deposit(tx, account, 1)
+                assert tx.receipt is not None
                 receipts.append(tx.receipt)
                 # What was committed is what this thread sees from now on.
                 with store.transaction() as reader:
@@ -166,7 +167,7 @@ def test_interrupt_right_after_a_sync_leaves_nobody_waiting(
 
 
 def test_group_fills_up_while_a_sync_runs(tmp_path: Path) -> None:
-    syncs = []
+    syncs: list[str] = []
     first = threading.Event()
     let_go = threading.Event()
 

@@ -335,8 +335,9 @@ def test_retention_by_age(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.parametrize("limit", ["age_seconds", "size_bytes", "revisions"])
 def test_negative_retention_is_refused(limit: str) -> None:
+    negative: dict[str, Any] = {limit: -1}
     with pytest.raises(ValueError, match="from 0 on"):
-        Retention(**{limit: -1})
+        Retention(**negative)
 
 
 def test_archive_is_dropped_when_retention_changes(tmp_path: Path) -> None:
@@ -430,7 +431,7 @@ def test_state_at_every_revision(tmp_path: Path) -> None:
                 store.at(revision)
         for arguments in ({}, {"revision": 1, "time": 5}):
             with pytest.raises(ValueError, match="one of revision and time"):
-                store.at(**arguments)  # type: ignore[arg-type]
+                store.at(**arguments)
 
 
 def test_state_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

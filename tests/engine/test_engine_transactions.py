@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from engine_support import SMALL, HookedFileSystem, add, balance, open_store, tree
@@ -145,7 +145,7 @@ def test_apply_that_raises_is_undone_in_every_projection(tmp_path: Path) -> None
         """Raises after the projection before it has changed its tables."""
 
         name = "late"
-        tables = ()
+        tables: Any = ()
 
         def apply(self, event: Event, tables: object) -> None:
             if event.type == "money.transferred" and event.data["amount"] == 13:
@@ -549,6 +549,6 @@ def test_two_projections_change_by_one_batch_or_not_at_all(store: EventStore) ->
         thread.join()
     assert problems == []
     expected = sum(amount for amount in range(1, 150) if amount % 3)
-    with store.transaction() as tx:
-        assert (sum(balances(tx).values()), total(tx)) == (expected, expected)
-        assert tx.table(TOTALS)["largest"] == 149
+    with store.transaction() as reader:
+        assert (sum(balances(reader).values()), total(reader)) == (expected, expected)
+        assert reader.table(TOTALS)["largest"] == 149

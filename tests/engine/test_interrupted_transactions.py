@@ -92,7 +92,9 @@ def interrupted(work: Callable[[EventStore], None], first: int, second: int) -> 
     path, memory = Path("/store"), SimulatedFileSystem(keep_steps=False)
     store = open_store(path, file_system=memory)
     add(store, 3)
-    interrupts, kept, outcomes = Interrupts(first, second), [], []
+    interrupts = Interrupts(first, second)
+    kept: list[BaseException] = []
+    outcomes: list[object] = []
     try:
         with interrupts:
             work(store)

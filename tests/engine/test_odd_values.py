@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -138,7 +139,7 @@ def test_a_receipt_with_an_odd_revision_does_not_match(store: EventStore, value:
     "value", [None, "nowhere", "", b"accounts", 5, HUGE, math.nan, [], {}, "\udcff"], ids=named
 )
 def test_an_unknown_table_is_refused_with_the_names_of_those_there(
-    store: EventStore, value: Any, writable: bool
+    store: EventStore, value: Any, writable: Any
 ) -> None:
     with store.transaction(writable) as tx:
         for call in (
@@ -157,13 +158,13 @@ def test_an_unknown_table_is_refused_with_the_names_of_those_there(
 @pytest.mark.parametrize("writable", [False, True])
 @pytest.mark.parametrize("value", [5, 1.5, math.nan, b"a", HUGE, ("a",)], ids=named)
 def test_a_key_of_another_type_is_not_there_and_is_no_bound(
-    store: EventStore, value: Any, writable: bool
+    store: EventStore, value: Any, writable: Any
 ) -> None:
     with store.transaction(writable) as tx:
         assert tx.get("accounts", value, "default") == "default"
         assert value not in tx.table("accounts")
         for bounds in ((value, None), (None, value)):
-            assert type(refusal(lambda b=bounds: tx.items("accounts", *b))) is TypeError
+            assert type(refusal(partial(tx.items, "accounts", *bounds))) is TypeError
         assert type(refusal(lambda: tx.get("accounts", []))) is TypeError
 
 
@@ -182,12 +183,17 @@ def test_metadata_that_is_no_text_is_refused_and_the_lock_is_free(
     store.transaction(writable=True, timeout=0).rollback()
 
 
+ODD_TYPES: tuple[Any, ...] = (None, 5, HUGE, b"x", "\udcff", [])
+ODD_DATA: tuple[Any, ...] = (2**70, HUGE, object(), "\udcff", NAIVE)
+ODD_VERSIONS: tuple[Any, ...] = (None, 1.5, "1", True, HUGE)
+
+
 @pytest.mark.parametrize(
     "event",
     [
-        *(Event(value, {}) for value in (None, 5, HUGE, b"x", "\udcff", [])),
-        *(Event("x", value) for value in (2**70, HUGE, object(), "\udcff", NAIVE)),
-        *(Event("x", {}, value) for value in (None, 1.5, "1", True, HUGE)),
+        *(Event(value, {}) for value in ODD_TYPES),
+        *(Event("x", value) for value in ODD_DATA),
+        *(Event("x", {}, value) for value in ODD_VERSIONS),
     ],
     ids=lambda event: "-".join(map(named, event)),
 )

@@ -63,6 +63,6 @@ def test_what_is_of_no_fitting_type_is_named_and_cut_short(tmp_path: Path) -> No
             with pytest.raises(TypeError, match=name) as refused:
                 call()
             assert len(str(refused.value)) < 200
-        with pytest.raises(ValueError, match="timeout can't be") as refused:
+        with pytest.raises(ValueError, match="timeout can't be"):
             store.transaction(writable=True, timeout=-(10**5000))
     assert not new.exists()

@@ -63,7 +63,15 @@ def test_coverage_guided_input_is_read_or_refused(
     options = (f"-max_total_time={seconds}", f"-rss_limit_mb={MEMORY_MIB}", "-timeout=10")
     # The child of a shell: what memory a process has used is counted from what its parent had,
     # through an exec too, and the tests before this one have had much.
-    command = ["sh", "-c", '"$@" || exit "$?"', "sh", sys.executable, HERE / "run.py", target]
+    command: list[str | Path] = [
+        "sh",
+        "-c",
+        '"$@" || exit "$?"',
+        "sh",
+        sys.executable,
+        HERE / "run.py",
+        target,
+    ]
     command += [*options, grown, HERE / "corpus" / target]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr[-4000:]

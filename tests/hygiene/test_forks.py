@@ -93,11 +93,11 @@ def test_a_transaction_ends_in_the_child_though_other_threads_held_every_table(
             # As a checkpoint's walk, or a commit, does for an instant.
             tables = store._state.tables.values()
             for table in tables:
-                table._lock.acquire()
+                table._order._lock.acquire()
             locked.set()
             may_end.wait()
             for table in tables:
-                table._lock.release()
+                table._order._lock.release()
 
         for end in ("commit", "rollback"):
             tx = store.transaction(writable=True)

@@ -163,7 +163,8 @@ def test_a_store_is_not_built_upon_and_not_touched(tmp_path: Path) -> None:
 
 
 def test_a_store_that_is_made_just_before_the_lock_is_taken_stays(tmp_path: Path) -> None:
-    path, made = tmp_path / "store", []
+    path = tmp_path / "store"
+    made: list[str] = []
 
     def hook(call: str, _: str) -> None:
         if call == "lock" and not made:

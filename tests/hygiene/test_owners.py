@@ -226,7 +226,7 @@ def test_the_store_s_own_directory_swapped_under_the_writer_leads_nowhere(tmp_pa
     path, elsewhere = _filled(tmp_path / "store"), _filled(tmp_path / "elsewhere")
     (elsewhere / "wal" / "x.tmp").write_bytes(b"precious")
     before = tree(elsewhere)
-    is_done = []
+    is_done: list[GuardedPath] = []
 
     def swap(call: str, at: str) -> None:
         if isinstance(at, GuardedPath) and call in ("remove", "create", "rename") and not is_done:

@@ -13,6 +13,7 @@ from kernel.mounts import loop_image
 from ledger import close_account, open_account
 
 from eventstore import StorageFullError, StoreFailedError
+from eventstore.backend.file_log import FileLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -148,8 +149,10 @@ def test_no_roll_on_a_full_disk_fails_the_handle(
     with loop_image(tmp_path, kind) as image:
         filler = image.mount_point / "filler"
         with open_store(image.mount_point / "store") as store, filler.open("ab", 0) as file:
+            log = store._log
+            assert isinstance(log, FileLog)
             for _ in range(rolls):
-                store._log._spares.prepare()
+                log._spares.prepare()
                 for size_bytes in (1 << 20, 4096, 1):
                     with contextlib.suppress(OSError):
                         while file.write(bytes(size_bytes)):

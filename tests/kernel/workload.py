@@ -74,7 +74,7 @@ def write_batch(transaction: SnapshotTransaction, name: BatchName) -> None:
 
 def numbers_written(transaction: SnapshotTransaction) -> dict[str, int]:
     """How many batches each author has written, by the active snapshots."""
-    numbers = {}
+    numbers: dict[str, int] = {}
     for info in transaction.walk_info():
         if info.kind is Kind.ACTIVE:
             author, number = info.name.split("/")

@@ -217,8 +217,9 @@ class Checker:
             write.revision
             for write in self._writes.values()
             if write.outcome is Outcome.COMMITTED and op.ended and write.begun > op.ended
+            if write.revision is not None
         ]
-        if later and first is not None and first > min(filter(None, later)):
+        if later and first is not None and first > min(later):
             self._add(f"a watch of what comes began with {first}, after {min(later)}: {op}")
 
     def _add(self, text: str) -> None:

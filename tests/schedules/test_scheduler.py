@@ -81,9 +81,7 @@ def eaten(strategy: Strategy) -> None:
     def main() -> None:
         forks = Forks()
         threads = [
-            scheduler.spawn(
-                lambda right=right: forks.eat(right_first=right), f"philosopher {right}"
-            )
+            scheduler.spawn(partial(forks.eat, right_first=right), f"philosopher {right}")
             for right in (False, True)
         ]
         for thread in threads:
@@ -190,14 +188,14 @@ def test_thread_that_is_left_behind_is_reported_and_names_are_put_back() -> None
 
     def main() -> None:
         scheduler.spawn(lambda: Mailbox().wait(), "forgotten")
-        assert example.threading is not threading
+        assert vars(example)["threading"] is not threading
         with pytest.raises(AttributeError):
-            _ = example.threading.Barrier
+            _ = vars(example)["threading"].Barrier
 
     with pytest.raises(ScheduleError, match="left behind: forgotten"):
         scheduler.run(main)
-    assert example.threading is threading
-    assert eventstore.tables.order.threading is threading
+    assert vars(example)["threading"] is threading
+    assert vars(eventstore.tables.order)["threading"] is threading
     assert threading.active_count() == 1
 
 

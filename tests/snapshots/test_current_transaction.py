@@ -215,7 +215,7 @@ def test_tasks_have_their_own(store: MetaStore) -> None:
                 assert set(storage.id_map()) == {"1", "2"}
 
     async def all_tasks() -> list[int | None]:
-        return await asyncio.gather(read(3), write(), read(9), read(1))
+        return list(await asyncio.gather(read(3), write(), read(9), read(1)))
 
     assert asyncio.run(all_tasks()) == [3, None, 9, 1]
 
@@ -227,7 +227,7 @@ def test_second_writing_task_of_a_thread_is_refused_and_does_not_hang(store: Met
             await asyncio.sleep(0)
 
     async def both() -> list[BaseException | None]:
-        return await asyncio.gather(write("a"), write("b"), return_exceptions=True)
+        return list(await asyncio.gather(write("a"), write("b"), return_exceptions=True))
 
     first, second = asyncio.run(both())
     assert first is None

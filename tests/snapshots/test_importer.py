@@ -154,14 +154,14 @@ def test_names_next_to_the_separator_of_the_indexes_are_imported_and_name_their_
     ):
         for name in names:
             tx.create_snapshot(Kind.VIEW, f"on {name!r}", name.decode())
-        for name in map(bytes.decode, names):
-            child = f"on {name.encode()!r}"
-            assert [info.name for info in tx.walk_info(parent=name)] == [child]
+        for parent in map(bytes.decode, names):
+            child = f"on {parent.encode()!r}"
+            assert [info.name for info in tx.walk_info(parent=parent)] == [child]
             with pytest.raises(FailedPreconditionError, match="has children") as caught:
-                tx.remove(name)
+                tx.remove(parent)
             assert repr(child) in str(caught.value)
             tx.remove(child)
-            tx.remove(name)
+            tx.remove(parent)
         tx.rollback()
 
 

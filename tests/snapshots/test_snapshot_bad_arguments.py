@@ -126,7 +126,7 @@ BAD_FILTERS = [
 def cases() -> list[Any]:
     found: list[tuple[str, Call, type[Exception], str]] = []
 
-    def add(name: str, call: Call, error: type[Exception], message: str) -> None:
+    def add(name: str, call: Callable[..., Any], error: type[Exception], message: str) -> None:
         found.append((name, call, error, message))
 
     for name, take in TAKING_A_KEY.items():
@@ -181,14 +181,15 @@ def cases() -> list[Any]:
             InvalidArgumentError,
             "filter",
         )
-    for kind in (Kind.COMMITTED, "committed", "bogus", "", None, 1, []):
+    kinds: tuple[Any, ...] = (Kind.COMMITTED, "committed", "bogus", "", None, 1, [])
+    for kind in kinds:
         add(
             f"create: kind {kind!r}",
             lambda tx, v=kind: tx.create_snapshot(v, "new"),
             InvalidArgumentError,
             "kind .* can't be created",
         )
-    for name, call, error, message in (
+    refused: tuple[tuple[str, Call, type[Exception], str], ...] = (
         ("create on itself", create_on("new"), NotFoundError, "'new'"),
         ("create on active", create_on("solo"), InvalidArgumentError, "'solo' is active"),
         ("create on view", create_on("view"), InvalidArgumentError, "'view' is view"),
@@ -227,8 +228,8 @@ def cases() -> list[Any]:
             FailedPreconditionError,
             "'base' is committed",
         ),
-    ):
-        add(name, call, error, message)
+    )
+    found += refused
     return [
         pytest.param(call, error, message, id=f"{number} {name}".replace("\0", "0"))
         for number, (name, call, error, message) in enumerate(found)

@@ -93,8 +93,9 @@ def test_walk_ends_with_its_transaction(
         for number in range(200):
             tx.create_snapshot(Kind.ACTIVE, f"{number:03}")
         create_committed(tx, "other")
-    with prepared.transaction(writable=writable) as tx:
-        walk = tx.walk_info(*filters)
+    transaction: SnapshotTransaction = prepared.transaction(writable=writable)
+    with transaction:
+        walk = transaction.walk_info(*filters)
         next(walk)
     if writable:
         with pytest.raises(TransactionClosedError):
@@ -102,7 +103,7 @@ def test_walk_ends_with_its_transaction(
     else:
         # Rows of the slice in hand may still come; they are as of the transaction's revision.
         with pytest.raises(TransactionClosedError):
-            list(tx.walk_info(*filters))
+            list(transaction.walk_info(*filters))
 
 
 @each_write
