@@ -32,6 +32,16 @@ napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 napoleon_use_ivar = True
 
+man_pages = [
+    (
+        "operate/snapledger",
+        "snapledger",
+        "look at snapshot metadata stores, and look after them",
+        author,
+        "1",
+    )
+]
+
 html_theme = "furo"
 html_title = f"snapledger {release}"
 html_show_copyright = False

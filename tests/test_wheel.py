@@ -39,6 +39,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
             shutil.copytree(path, source / name, ignore=ignored)
         else:
             shutil.copy(path, source)
+    (source / "man").mkdir()
+    (source / "man" / "snapledger.1").write_text(".TH SNAPLEDGER 1\n")
     subprocess.run(
         [sys.executable, "-m", "build", "--outdir", directory / "dist", source],
         check=True,
@@ -50,7 +52,12 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_wheel_holds_packages_type_markers_and_the_format(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
+    data = f"{wheel.name.partition('-py3')[0]}.data"
+    assert {name for name in names if name.startswith(data)} == {
+        f"{data}/data/share/man/man1/snapledger.1"
+    }
     assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {
+        data,
         "eventstore",
         "projections",
         "snapledger",

@@ -23,7 +23,10 @@ sys.path.insert(0, str(CHECKOUT / "tests"))
 
 from mutation.mutants import MUTANTS, Mutant  # noqa: E402
 
-COPIED = ("eventstore", "projections", "tools", "tests", "pyproject.toml", "README.md", "LICENSE")
+COPIED = (
+    *("eventstore", "projections", "tools", "tests", "docs"),
+    *("pyproject.toml", "README.md", "LICENSE"),
+)
 # Cheap ones first: most mutants fall there.
 SUITES = (
     "tests/engine",
