@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from eventstore.event import Batch
     from eventstore.locks import Latch
-    from eventstore.log.interface import Log
+    from eventstore.log.interface import LogReader
     from eventstore.projection import Projection
     from eventstore.tables.state import State
 
@@ -43,7 +43,7 @@ def time_to_ns(time: datetime | int | None) -> int:
     return (time - EPOCH) // timedelta(microseconds=1) * 1000 + 999
 
 
-def state_at(log: Log, projections: Sequence[Projection], revision: int) -> State:
+def state_at(log: LogReader, projections: Sequence[Projection], revision: int) -> State:
     """Return the state as it was at a durable revision. O(batches since a checkpoint).
 
     Raises:
@@ -64,7 +64,7 @@ def state_at(log: Log, projections: Sequence[Projection], revision: int) -> Stat
     return state
 
 
-def revision_at(log: Log, time_ns: int, last_revision: int) -> int:
+def revision_at(log: LogReader, time_ns: int, last_revision: int) -> int:
     """Return the last revision whose time is not after a time; 0 if there is none.
 
     O(batches): the log is read from its oldest batch on.
@@ -91,7 +91,7 @@ def revision_at(log: Log, time_ns: int, last_revision: int) -> int:
     return last
 
 
-def batches(log: Log, first_revision: int, last_revision: int) -> Iterator[Batch]:
+def batches(log: LogReader, first_revision: int, last_revision: int) -> Iterator[Batch]:
     """Yield durable batches.
 
     Raises:
@@ -102,7 +102,7 @@ def batches(log: Log, first_revision: int, last_revision: int) -> Iterator[Batch
 
 
 def watch(
-    log: Log,
+    log: LogReader,
     first_revision: int,
     shown_revision: Callable[[], int],
     closing: Latch,

@@ -41,7 +41,7 @@ from eventstore.locks import checked_timeout, refuse_reentry
 from eventstore.maintenance.background import Maintenance
 from eventstore.options import StoreOptions, checked_options
 from eventstore.projection import Projection, checked_projections
-from eventstore.recovery.loading import LeftOut
+from eventstore.recovery.loading import LeftOut, load_log
 from eventstore.tables.checkpoint import CheckpointContent, TableName
 from eventstore.tables.view import View
 from eventstore.transaction import ReadTransaction, Receipt, WriteTransaction
@@ -54,10 +54,9 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from eventstore.backend.file_log import FileLog
     from eventstore.event import Batch
     from eventstore.files.interface import FileSystem
-    from eventstore.log.interface import Log
+    from eventstore.log.interface import Log, LogReader
     from eventstore.recovery.loading import Loaded
     from eventstore.reports import CompactionReport, RecoveryReport
     from eventstore.tables.state import State
@@ -76,21 +75,27 @@ class EventStore:
     def __init__(
         self,
         path: str,
-        log: Log,
+        log: LogReader,
         state: State,
         projections: Sequence[Projection],
         options: StoreOptions,
         *,
-        file_system: FileSystem,
+        writer: Log | None,
+        refresh: Callable[[], State] | None = None,
+        file_system: FileSystem | None,
         checkpointed_revision: int = 0,
         left_out: LeftOut = _NOTHING_LEFT_OUT,
     ) -> None:
         """Use `EventStore.open`."""
         self.path = path
+        # Where `verify` reads; None where the log was given, which has no files that it knows.
         self._file_system = file_system
         self._log = log
+        # The same log where it is written to; None for who follows another process's writer, whose
+        # state has then to be brought up to date.
+        self._writer = writer
+        self._refresh = refresh
         self._state = state
-        self._follower = log if isinstance(log, FollowerLog) else None
         self._projections = projections
         self._options = options
         kept = [
@@ -112,7 +117,8 @@ class EventStore:
         # Whether the open rebuilt a projection that no checkpoint holds yet.
         self._is_rebuilt = False
         # May be negative: what was replayed at the open counts towards the next checkpoint.
-        self._checkpointed_bytes = log.appended_bytes - log.recovery.replayed_bytes
+        appended_bytes = writer.appended_bytes if writer is not None else 0
+        self._checkpointed_bytes = appended_bytes - log.recovery.replayed_bytes
         self._maintenance = Maintenance(self._is_checkpoint_due, self._checkpoint_and_compact)
 
     @classmethod
@@ -127,6 +133,7 @@ class EventStore:
         options: StoreOptions | None = None,
         file_system: FileSystem | None = None,
         on_rebuild: Callable[[int, int], object] | None = None,
+        log: Log | None = None,
     ) -> Self:
         """Open a store, or make one where there is nothing, and recover it.
 
@@ -140,6 +147,9 @@ class EventStore:
             file_system: that the store is on; the local one unless given.
             on_rebuild: called now and then while projections are rebuilt from the log, with the
                 revision reached and the last one.
+            log: a log of another kind than files in a directory, open already: the store is in
+                there, the path no more than its name in messages, and `verify` the log's own.
+                `close` closes it; where this raises, the caller does.
 
         Raises:
             NotAStoreError: something else is at the path, or a store that is half made; or
@@ -160,10 +170,22 @@ class EventStore:
         checked_flag(read_only, "read_only")
         checked_flag(create, "create")
         options = checked_options(options)
+        if log is not None:
+            if read_only:
+                raise ValueError("a log that is given is written to: read_only can't be with it")
+            given = load_log(directory, known, log, on_rebuild)
+            return cls._of(directory, log, given, known, options, file_system=None)
         if read_only:
             follower = FollowerLog(file_system, directory, known)
             store = cls(
-                directory, follower, follower.state, known, options, file_system=file_system
+                directory,
+                follower,
+                follower.state,
+                known,
+                options,
+                writer=None,
+                refresh=follower.refresh,
+                file_system=file_system,
             )
             file_system.call_in_forked_child(store._give_up_after_fork)
             _renew_locks_in_children(file_system, follower.state)
@@ -174,7 +196,7 @@ class EventStore:
                 file_system, directory, options, lock_timeout_seconds=timeout, may_create=create
             )
             try:
-                log, loaded = open_file_log(
+                files, loaded = open_file_log(
                     held,
                     directory,
                     known,
@@ -186,7 +208,7 @@ class EventStore:
             except BaseException:
                 held.release()
                 raise
-        return cls._of(directory, log, loaded, known, options)
+        return cls._of(directory, files, loaded, known, options, file_system=files.file_system)
 
     @classmethod
     @contextmanager
@@ -239,17 +261,21 @@ class EventStore:
             lock_timeout_seconds=checked_timeout(lock_timeout, "lock_timeout"),
         ) as held:
             log, loaded = open_file_log(held, directory, known, options, ends_hold=False)
-            with cls._of(directory, log, loaded, known, options) as store:
+            with cls._of(
+                directory, log, loaded, known, options, file_system=log.file_system
+            ) as store:
                 yield store
 
     @classmethod
     def _of(
         cls,
         directory: str,
-        log: FileLog,
+        log: Log,
         loaded: Loaded,
         projections: Sequence[Projection],
         options: StoreOptions,
+        *,
+        file_system: FileSystem | None,
     ) -> Self:
         """Return the store of a log that was opened for writing, and of what was loaded of it."""
         try:
@@ -259,12 +285,13 @@ class EventStore:
                 loaded.state,
                 projections,
                 options,
-                file_system=log.file_system,
+                writer=log,
+                file_system=file_system,
                 checkpointed_revision=loaded.checkpointed_revision,
                 left_out=loaded.left_out,
             )
-            log.file_system.call_in_forked_child(store._give_up_after_fork)
-            _renew_locks_in_children(log.file_system, loaded.state)
+            store._process().call_in_forked_child(store._give_up_after_fork)
+            _renew_locks_in_children(store._process(), loaded.state)
             if loaded.rebuilt:
                 store._save_rebuilt()
         except BaseException:
@@ -346,30 +373,30 @@ class EventStore:
         """
         if self._closed is not None:
             raise StoreClosedError(self._closed)
-        if self._follower is not None:
-            self._follow(self._follower)
+        if self._refresh is not None:
+            self._follow(self._refresh)
         state = self._state
         node = state.durable
         if node.next is not None:
             node = state.shown(self._log)
         return transaction_type(state.tables, node)
 
-    def _follow(self, follower: FollowerLog) -> None:
-        state = follower.refresh()
+    def _follow(self, refresh: Callable[[], State]) -> None:
+        state = refresh()
         if state is not self._state:  # it has begun again from a checkpoint
             self._state = state
-            _renew_locks_in_children(self._file_system, state)
+            _renew_locks_in_children(self._process(), state)
 
     def begin_write(
         self, transaction_type: type[W], metadata: Metadata, timeout: float | None = None
     ) -> W:
         """Make a write transaction of a domain's own type; see `transaction`."""
         self._require_open()
-        self._require_writable()
-        self._require_sound()
+        log = self._written()
+        self._require_sound(log)
         return transaction_type(
             self._state,
-            self._log,
+            log,
             self._writer_lock,
             checked_metadata(metadata),
             checked_timeout(timeout, "timeout"),
@@ -379,12 +406,13 @@ class EventStore:
     def _require_ready(self) -> None:
         """Make sure that a write transaction may begin; it has the writer lock."""
         self._require_open()
-        self._log.refuse_reentry()
-        head = self._log.head.revision
+        log = self._written()
+        log.refuse_reentry()
+        head = log.head.revision
         if head != self._state.newest.revision:
             # Interrupts have left a commit whose batch is in the log and not in the tables.
-            self._log.abandon(StoreFailedError("a commit was interrupted"))
-        self._require_sound()
+            log.abandon(StoreFailedError("a commit was interrupted"))
+        self._require_sound(log)
         if self._options.background:
             self._maintenance.start()
 
@@ -401,7 +429,7 @@ class EventStore:
             Exception: what background maintenance has met since the last call.
         """
         self._require_open()
-        self._require_writable()
+        self._written()
         refuse_reentry(self._maintaining)
         self._maintenance.raise_error()
         with self._maintaining:
@@ -418,13 +446,13 @@ class EventStore:
             Exception: what background maintenance has met since the last call.
         """
         self._require_open()
-        self._require_writable()
+        self._written()
         refuse_reentry(self._maintaining)
         self._maintenance.raise_error()
         with self._maintaining:
             self._require_open()
             self._write_checkpoint()
-            return self._log.compact(self._maintenance.pause)
+            return self._written().compact(self._maintenance.pause)
 
     def at(
         self, revision: int | None = None, *, time: datetime | int | None = None
@@ -450,7 +478,7 @@ class EventStore:
     ) -> R:
         """Begin a read transaction of a domain's own type on the past; raises as `at` does."""
         state = self._state_at(revision, time=time)
-        _renew_locks_in_children(self._file_system, state)
+        _renew_locks_in_children(self._process(), state)
         return transaction_type(state.tables, state.durable)
 
     def _state_at(self, revision: int | None, *, time: datetime | int | None) -> State:
@@ -558,6 +586,8 @@ class EventStore:
     def verify(self, *, quick: bool = False) -> VerifyReport:
         """Read and verify what is on disk, beside running transactions; see `verify_store`."""
         self._require_open()
+        if self._file_system is None:
+            raise EventStoreError(f"{self.path}: a log that was given is verified by its own means")
         return verify_files(self._file_system, self.path, self._projections, quick=quick)
 
     def stats(self) -> Mapping[str, Any]:
@@ -568,7 +598,8 @@ class EventStore:
         newest checkpoint that this handle has loaded or written.
         """
         self._require_open()
-        error, failure = self._maintenance.error, self._log.failure
+        error = self._maintenance.error
+        failure = self._writer.failure if self._writer is not None else None
         # First: a follower catches up by it, which all of the rest then tells of.
         shown_revision = self._shown_revision()
         return {
@@ -581,8 +612,8 @@ class EventStore:
         }
 
     def _newest_checkpoint_revision(self) -> int:
-        if self._follower is not None:  # it may have begun again from a newer one
-            return self._follower.recovery.checkpoint_revision
+        if self._refresh is not None:  # a follower may have begun again from a newer one
+            return self._log.recovery.checkpoint_revision
         return self._checkpointed_revision
 
     def close(self) -> None:
@@ -601,7 +632,7 @@ class EventStore:
             return
         refuse_reentry(self._maintaining)
         self._log.refuse_reentry()
-        with StoreTurn(self._writer_lock) if self._follower is None else nullcontext():
+        with StoreTurn(self._writer_lock) if self._writer is not None else nullcontext():
             self._closed = f"{self.path}: the store was closed: open it again"
             self._maintenance.close()
             with self._maintaining:
@@ -635,30 +666,36 @@ class EventStore:
             self._writer_lock.renew_lock()
             self._log.abandon_after_fork()
 
+    def _process(self) -> FileSystem:
+        """Return what knows when this process forks."""
+        return self._file_system or local_file_system()
+
     def _shown_revision(self) -> int:
         """Return the revision that everybody is shown: that which a read transaction would see."""
-        if self._follower is not None:
-            self._follow(self._follower)
+        if self._refresh is not None:
+            self._follow(self._refresh)
         return self._state.shown(self._log).revision
 
     def _require_open(self) -> None:
         if self._closed is not None:
             raise StoreClosedError(self._closed)
 
-    def _require_sound(self) -> None:
-        if self._log.failure is not None:
+    def _require_sound(self, log: Log) -> None:
+        if log.failure is not None:
             # The log has the words for it.
-            self._log.wait_until_durable(self._log.head.revision + 1)
+            log.wait_until_durable(log.head.revision + 1)
 
-    def _require_writable(self) -> None:
-        if self._follower is not None:
+    def _written(self) -> Log:
+        """Return the log for whoever writes to it."""
+        if self._writer is None:
             raise ReadOnlyStoreError(
                 f"{self.path}: the store is open for reading only: open it without read_only"
             )
+        return self._writer
 
     def _is_checkpoint_due(self) -> bool:
         batches = self._shown_revision() - self._checkpointed_revision
-        written = self._log.appended_bytes - self._checkpointed_bytes
+        written = self._written().appended_bytes - self._checkpointed_bytes
         return batches > 0 and (
             self._is_rebuilt
             or batches >= self._options.checkpoint_after_batches
@@ -668,7 +705,7 @@ class EventStore:
     def _checkpoint_and_compact(self) -> None:
         with self._maintaining:
             self._write_checkpoint()
-            self._log.compact(self._maintenance.pause)
+            self._written().compact(self._maintenance.pause)
 
     def _save_rebuilt(self) -> None:
         """Write down what the open has rebuilt, so that the next one need not do it again."""
@@ -686,7 +723,7 @@ class EventStore:
     def _write_checkpoint(self, pause: Callable[[], object] | None = None) -> int:
         """Write a checkpoint of the durable state as a long read."""
         node = self._state.shown(self._log)
-        written = self._log.appended_bytes
+        written = self._written().appended_bytes
         if node.revision == self._checkpointed_revision:
             return node.revision
         self._require_nothing_left_behind(node.revision)
@@ -700,7 +737,7 @@ class EventStore:
             for spec in projection.tables
         ]
         tables += [(table, rows.items) for table, rows in self._carried]
-        self._log.save_checkpoint(
+        self._written().save_checkpoint(
             CheckpointContent(
                 self.store_id, node.revision, node.time_ns, node.digest, tuple(tables)
             ),

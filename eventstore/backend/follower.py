@@ -41,15 +41,13 @@ from eventstore.recovery.scan import scan_store
 from eventstore.reports import RecoveryReport, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from eventstore.files.interface import FileSystem, SharedBlock
-    from eventstore.log.interface import Appended
     from eventstore.log.reader import Record
     from eventstore.projection import Projection
     from eventstore.recovery.scan import ScanResult
-    from eventstore.reports import CompactionReport
-    from eventstore.tables.checkpoint import Checkpoint, CheckpointContent
+    from eventstore.tables.checkpoint import Checkpoint
     from eventstore.tables.state import State
 
 _ATTEMPTS = 5
@@ -58,15 +56,12 @@ _MAP_AGAIN_SECONDS = 1.0
 
 
 class FollowerLog:
-    """The reading half of `eventstore.log.interface.Log`, and the state that follows it.
+    """The log of another process (`eventstore.log.interface.LogReader`), and the state of it.
 
     Attributes:
         state: as of the last `refresh`.
         recovery: what the open found.
     """
-
-    appended_bytes = 0
-    failure = None
 
     def __init__(
         self, file_system: FileSystem, path: str, projections: Sequence[Projection]
@@ -159,36 +154,10 @@ class FollowerLog:
     def abandon_after_fork(self) -> None:
         """Do nothing: a follower holds no lock."""
 
-    def append(
-        self, payload: bytes, *, expected_revision: int, frees_space: Callable[[], bool]
-    ) -> Appended:
-        """Refuse."""
-        raise _read_only(self._path)
-
-    def make_durable(self, appended: Appended) -> None:
-        """Refuse."""
-        raise _read_only(self._path)
-
     def refuse_reentry(self) -> None:
         """Raise `ReentrantUseError` if the running thread is in the middle of a call."""
         refuse_reentry(self._lock)
         self._durable.refuse_reentry()
-
-    def abandon(self, error: BaseException) -> None:
-        """Refuse."""
-        raise _read_only(self._path)
-
-    def wait_until_durable(self, revision: int) -> None:
-        """Refuse."""
-        raise _read_only(self._path)
-
-    def save_checkpoint(self, content: CheckpointContent, pause: Callable[[], object]) -> None:
-        """Refuse."""
-        raise _read_only(self._path)
-
-    def compact(self, pause: Callable[[], object]) -> CompactionReport:
-        """Refuse."""
-        raise _read_only(self._path)
 
     def _load(self) -> tuple[State, bytes, RecoveryReport]:
         """Load the state; again if the writer's compaction came in between."""

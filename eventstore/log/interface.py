@@ -3,8 +3,8 @@
 The engine needs little of a log: append a batch at an expected revision, make it durable, read
 from a revision on, store and fetch checkpoints. The file log (`eventstore.backend.file_log`) is the
 embedded default. A log replicated by an existing distributed engine can stand in its place: the
-expected revision is then what fences off a writer that has lost its turn. Everything after the
-open goes through the seam; how a log is opened, and what `verify` reads, is each log's own.
+expected revision is then what fences off a writer that has lost its turn. `EventStore.open` takes
+any `Log`; how one is opened itself, and what `verify` reads, is each log's own.
 """
 
 from __future__ import annotations
@@ -43,11 +43,10 @@ class Appended(Protocol):
         """Time of the batch."""
 
 
-class Log(Protocol):
-    """Where batches and checkpoints are kept.
+class LogReader(Protocol):
+    """A log for who reads it: history, the state as it was, and followers of another writer.
 
-    `append` is called by one thread at a time, everything else by any. All errors are those of
-    `eventstore.errors`.
+    Called by any thread. All errors are those of `eventstore.errors`.
     """
 
     @property
@@ -59,12 +58,44 @@ class Log(Protocol):
         """What opening the log found and did."""
 
     @property
-    def head(self) -> Head:
-        """The last batch appended."""
-
-    @property
     def durable_revision(self) -> int:
         """The highest revision that is known to be on stable storage."""
+
+    def refuse_reentry(self) -> None:
+        """Raise `ReentrantUseError` if the running thread is in the middle of a call to the log.
+
+        What asks for this is then run by a signal handler or a finalizer. For what only reads,
+        and for what takes the log's locks, the log asks by itself.
+        """
+
+    def read(self, first_revision: int, last_revision: int) -> Iterator[Record]:
+        """Yield durable records."""
+
+    def oldest_revision(self) -> int:
+        """Return the first revision that can still be read."""
+
+    def checkpoint_before(self, revision: int) -> Checkpoint | None:
+        """Return the newest valid checkpoint of this history at or before a revision."""
+
+    def stats(self) -> Mapping[str, Any]:
+        """Return sizes and counts."""
+
+    def abandon_after_fork(self) -> None:
+        """Give up what must not be shared with the parent process, without any I/O."""
+
+    def close(self) -> None:
+        """Release everything; does nothing the second time."""
+
+
+class Log(LogReader, Protocol):
+    """Where batches and checkpoints are kept, for the one who writes them.
+
+    `append` is called by one thread at a time, everything else by any.
+    """
+
+    @property
+    def head(self) -> Head:
+        """The last batch appended."""
 
     @property
     def appended_bytes(self) -> int:
@@ -82,39 +113,14 @@ class Log(Protocol):
     def make_durable(self, appended: Appended) -> None:
         """Return once a batch that the caller has appended is durable."""
 
-    def refuse_reentry(self) -> None:
-        """Raise `ReentrantUseError` if the running thread is in the middle of a call to the log.
-
-        What asks for this is then run by a signal handler or a finalizer. For what only reads,
-        and for what takes the log's locks, the log asks by itself.
-        """
-
     def abandon(self, error: BaseException) -> None:
         """Fail the handle: an interrupt left an appended batch that nobody makes durable."""
 
     def wait_until_durable(self, revision: int) -> None:
         """Return once a batch that some thread is making durable is so."""
 
-    def read(self, first_revision: int, last_revision: int) -> Iterator[Record]:
-        """Yield durable records."""
-
-    def oldest_revision(self) -> int:
-        """Return the first revision that can still be read."""
-
-    def checkpoint_before(self, revision: int) -> Checkpoint | None:
-        """Return the newest valid checkpoint of this history at or before a revision."""
-
     def save_checkpoint(self, content: CheckpointContent, pause: Callable[[], object]) -> None:
         """Store a checkpoint durably, and verify it."""
 
     def compact(self, pause: Callable[[], object]) -> CompactionReport:
         """Archive or drop what checkpoints supersede."""
-
-    def stats(self) -> Mapping[str, Any]:
-        """Return sizes and counts."""
-
-    def abandon_after_fork(self) -> None:
-        """Give up what must not be shared with the parent process, without any I/O."""
-
-    def close(self) -> None:
-        """Release everything; does nothing the second time."""

@@ -20,6 +20,7 @@ from eventstore.reports import RebuiltProjection
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from eventstore.log.interface import LogReader
     from eventstore.log.reader import Record
     from eventstore.projection import Projection
     from eventstore.tables.checkpoint import Checkpoint, TableName
@@ -105,6 +106,20 @@ def load(
     for record in records:
         replay_record(state, record)
     return Loaded(state, checkpointed_revision, left_out, rebuilt)
+
+
+def load_log(
+    path: str,
+    projections: Sequence[Projection],
+    log: LogReader,
+    on_rebuild: OnRebuild | None = None,
+) -> Loaded:
+    """Build the state of a log that is open, from its newest checkpoint on; raises as `load`."""
+    durable = log.durable_revision
+    checkpoint = log.checkpoint_before(durable)
+    base = checkpoint.revision if checkpoint is not None else 0
+    records = log.read(base + 1, durable)
+    return load(path, projections, checkpoint, records, log.read, on_rebuild)
 
 
 def _rebuilt_state(

@@ -160,12 +160,13 @@ class NotedStore(EventStore):
         if isinstance(self._log, FileLog) and not session.own_threads:
             self._spares = self._log._spares
             self._log._writer._on_space_needed = self._want_space
-        self._log = NotedLog(self._log, session)
+        if self._writer is not None:
+            self._log = self._writer = NotedLog(self._writer, session)
 
     def begin_read(self, transaction_type: type[R]) -> R:
         """Begin a read transaction; what it can see is promised."""
         transaction = super().begin_read(transaction_type)
-        if self._follower is None:
+        if self._writer is not None:
             self._session.notes.add(Promised(transaction.revision, None))
         return transaction
 
