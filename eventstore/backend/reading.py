@@ -6,6 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from eventstore.errors import CompactedError, CorruptionError
+from eventstore.files.failures import is_no_file
 from eventstore.files.paths import join
 from eventstore.format.names import WAL_NAME
 from eventstore.log.cursor import RecordCursor
@@ -61,8 +62,9 @@ class StoreFiles:
 
         Raises:
             CorruptionError: there is no segment, or it is damaged.
+            OSError: the medium fails, which says nothing of the segment.
         """
-        with opened_source(self._file_system, self._sources()[-1]) as file:
+        with opened_source(self._file_system, self._sources()[-1], is_no_file) as file:
             return read_segment_header(file).store_id
 
     def _sources(self) -> list[SegmentSource]:

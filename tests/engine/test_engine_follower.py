@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import shutil
 import threading
 import time
@@ -547,3 +548,20 @@ def test_figures_of_a_follower_are_of_one_moment(tmp_path: Path) -> None:
             add(store, 5)
             stats = follower.stats()
             assert stats["revision"] == stats["durable_revision"] == store.stats()["revision"]
+
+
+def test_a_medium_that_fails_under_a_follower_is_not_called_damage(path: Path) -> None:
+    failing = False
+
+    def fail(call: str, name: str) -> None:
+        if failing and call == "open" and name.endswith(".log"):
+            raise OSError(errno.EIO, "Input/output error", name)
+
+    with open_store(path) as writer:
+        add(writer, 3)
+        with open_store(path, read_only=True, file_system=HookedFileSystem(fail)) as follower:
+            (path / "durable").write_bytes(bytes(40))
+            failing = True
+            with pytest.raises(OSError, match="Input/output error"):
+                balance(follower)
+            failing = False

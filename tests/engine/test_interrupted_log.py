@@ -241,16 +241,17 @@ def test_a_batch_behind_a_roll_does_not_join_the_group_of_the_segment_before(
     path = tmp_path / "store"
     with open_store(path, options=OPTIONS) as store:
         add(store, 1)
+        log = cast("FileLog", store._log)
         event = encode_event(
             Event("money.deposited", {"account": "a", "amount": 1, "note": BIG_NOTE})
         )
         payload = encode_batch(Metadata(), [event])
         tickets = [
-            store._log.append(payload, expected_revision=revision, frees_space=lambda: False)
+            log.append(payload, expected_revision=revision, frees_space=lambda: False)
             for revision in (2, 3, 4)
         ]
         for ticket in reversed(tickets):
-            store._log.make_durable(ticket)
+            log.make_durable(ticket)
     with open_store(path, options=OPTIONS) as store:
         assert balance(store) == 4
         assert store.verify().is_sound

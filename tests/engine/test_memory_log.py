@@ -89,7 +89,7 @@ def logs(monkeypatch: pytest.MonkeyPatch) -> dict[str, MemoryLog]:
     found: dict[str, MemoryLog] = {}
 
     def open_in_memory(
-        cls: type[EventStore], path: Path, projections: Any, **arguments: Any
+        cls: type[EventStore], /, path: Path, projections: Any, **arguments: Any
     ) -> EventStore:
         assert not {"file_system", "read_only"} & arguments.keys(), "this asks for files"
         name = os.fspath(path)

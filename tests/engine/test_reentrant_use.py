@@ -109,7 +109,7 @@ from engine_support import add, balance, open_store
 from eventstore import ReentrantUseError, WriterBusyError
 from ledger import ACCOUNTS
 
-faulthandler.dump_traceback_later(60, exit=True)
+faulthandler.dump_traceback_later(60 + int(sys.argv[2]) // 20, exit=True)
 store = open_store(Path(sys.argv[1]))
 calls, outcomes, chance = int(sys.argv[2]), collections.Counter(), random.Random(1)
 add(store, 1)
@@ -154,7 +154,7 @@ def test_signal_handler_that_uses_the_store_never_hangs(
     tmp_path: Path, deep: bool, record_proof: Callable[..., None]
 ) -> None:
     calls = 20_000 if deep else 300
-    out, err = run_python(HANDLER, tmp_path / "store", calls).communicate(timeout=600)
+    out, err = run_python(HANDLER, tmp_path / "store", calls).communicate(timeout=1800)
     assert (out, err) == ("done\n", "")
     record_proof("calls by signal handlers", calls=calls)
 
