@@ -376,10 +376,10 @@ class EventStore:
         if self._refresh is not None:
             self._follow(self._refresh)
         state = self._state
-        node = state.durable
-        if node.next is not None:
-            node = state.shown(self._log)
-        return transaction_type(state.tables, node)
+        version = state.durable
+        if version.next is not None:
+            version = state.shown(self._log)
+        return transaction_type(state.tables, version)
 
     def _follow(self, refresh: Callable[[], State]) -> None:
         state = refresh()
@@ -722,12 +722,12 @@ class EventStore:
 
     def _write_checkpoint(self, pause: Callable[[], object] | None = None) -> int:
         """Write a checkpoint of the durable state as a long read."""
-        node = self._state.shown(self._log)
+        version = self._state.shown(self._log)
         written = self._written().appended_bytes
-        if node.revision == self._checkpointed_revision:
-            return node.revision
-        self._require_nothing_left_behind(node.revision)
-        view = View(node)
+        if version.revision == self._checkpointed_revision:
+            return version.revision
+        self._require_nothing_left_behind(version.revision)
+        view = View(version)
         tables: list[tuple[TableName, Callable[[], Iterable[tuple[Any, bytes]]]]] = [
             (
                 TableName(projection.name, projection.version, spec.name),
@@ -739,15 +739,15 @@ class EventStore:
         tables += [(table, rows.items) for table, rows in self._carried]
         self._written().save_checkpoint(
             CheckpointContent(
-                self.store_id, node.revision, node.time_ns, node.digest, tuple(tables)
+                self.store_id, version.revision, version.time_ns, version.digest, tuple(tables)
             ),
             pause or self._maintenance.pause,
         )
-        self._checkpointed_revision = node.revision
+        self._checkpointed_revision = version.revision
         self._checkpointed_bytes = written
         self._is_rebuilt = False
         self._carried = []
-        return node.revision
+        return version.revision
 
     def _require_nothing_left_behind(self, revision: int) -> None:
         """Refuse a checkpoint for which tables of projections that are not here are too old."""

@@ -123,10 +123,10 @@ class ReadTransaction:
 
     __slots__ = ("_revision", "_tables", "_view")
 
-    def __init__(self, tables: Tables[Table], node: Version) -> None:
+    def __init__(self, tables: Tables[Table], version: Version) -> None:
         self._tables = tables
-        self._view: View | None = View(node)
-        self._revision = node.revision
+        self._view: View | None = View(version)
+        self._revision = version.revision
 
     @property
     def revision(self) -> int:

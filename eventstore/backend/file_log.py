@@ -254,7 +254,7 @@ class FileLog:
             )
 
     def _with_spare_space(self, write: Callable[[], object]) -> None:
-        """Stretch something that needs space; while there is none, again in that of a spare.
+        """Do something that needs space; while there is none, again in that of a spare.
 
         Raises:
             StorageFullError: there is no space, and no spare to give it up.

@@ -90,8 +90,8 @@ class FollowerLog:
     @property
     def head(self) -> Head:
         """The last batch seen."""
-        node = self.state.durable
-        return Head(node.revision, node.digest, node.time_ns)
+        version = self.state.durable
+        return Head(version.revision, version.digest, version.time_ns)
 
     @property
     def durable_revision(self) -> int:
@@ -211,9 +211,13 @@ class FollowerLog:
         return 0
 
     def _new_cursor(self) -> RecordCursor:
-        node = self.state.durable
+        version = self.state.durable
         return RecordCursor(
-            self._file_system, self._path, self.store_id, node.revision + 1, node.digest or None
+            self._file_system,
+            self._path,
+            self.store_id,
+            version.revision + 1,
+            version.digest or None,
         )
 
     def _catch_up(self, bound: int) -> None:
@@ -238,13 +242,13 @@ class FollowerLog:
 
         After a power loss the `durable` file may be old, and nothing is wrong.
         """
-        node = self.state.durable
-        cursor = RecordCursor(self._file_system, self._path, self.store_id, node.revision)
+        version = self.state.durable
+        cursor = RecordCursor(self._file_system, self._path, self.store_id, version.revision)
         try:
-            digests = [record.digest for record in cursor.read(node.revision)]
+            digests = [record.digest for record in cursor.read(version.revision)]
         finally:
             cursor.close()
-        if digests != [node.digest]:
+        if digests != [version.digest]:
             raise CorruptionError(
                 self._path, 0, "the log holds another history than when it was last read"
             )

@@ -83,7 +83,7 @@ def salvage(
         CorruptionError: not one file says which store it belongs to.
         FormatVersionError: a file has a newer format.
     """
-    return _Salvage(file_system, path, on_batch).stretch()
+    return _Salvage(file_system, path, on_batch).run()
 
 
 class _Salvage:
@@ -95,7 +95,7 @@ class _Salvage:
         self._on_batch = on_batch
         self._sources = [*list_archived(file_system, path), *list_segments(file_system, path)]
 
-    def stretch(self) -> Findings:
+    def run(self) -> Findings:
         checkpoints = list(self._checkpoints())
         self._found = Findings(self._identity([base_id for _, base_id in checkpoints]))
         found = self._found

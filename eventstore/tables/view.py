@@ -31,10 +31,10 @@ class View:
     Reading from several threads at once is safe. Reads are O(1), scans O(log n) to start.
     """
 
-    __slots__ = ("_folding", "_is_folding", "_merged", "_node")
+    __slots__ = ("_folding", "_is_folding", "_merged", "_version")
 
     def __init__(self, version: Version) -> None:
-        self._node = version
+        self._version = version
         self._merged: dict[Table, SortedDict[Any, Any]] | None = None
         # Set while the order in the dictionaries may not fit them, also after an interrupt.
         self._is_folding = False
@@ -45,7 +45,7 @@ class View:
     def get(self, table: Table, key: Any, default: Any = None) -> Any:
         """Return the value of a key as it was at this version, or the default."""
         value = table.raw(key)
-        version = self._node
+        version = self._version
         if version.next is not None or self._merged is not None:
             value = self._older(table, key, value)
         elif version.undo:
@@ -93,9 +93,9 @@ class View:
 
     def _advance(self) -> Version:
         """Fold the undo maps of all versions but the newest into this view's own."""
-        if self._node.next is not None:
+        if self._version.next is not None:
             self._fold()
-        return self._node
+        return self._version
 
     def _fold(self) -> None:
         """Fold the undo maps of versions with a successor, where nothing is changed any more.
@@ -111,7 +111,7 @@ class View:
             }
         self._merged = merged_tables
         self._is_folding = True
-        version = self._node
+        version = self._version
         # The link first and copies of the maps second: they may be merged meanwhile (`thinning`).
         while (following := version.next) is not None:
             for table, undo in version.undo.copy().items():
@@ -119,7 +119,7 @@ class View:
                 for key, old in undo.copy().items():
                     merged.setdefault(key, old)
             version = following
-        self._node = version
+        self._version = version
         self._is_folding = False
 
     def _corrected(

@@ -96,7 +96,7 @@ class DirectoryNode(NamedTuple):
     changes: tuple[EntryChange, ...] = ()
 
 
-Version = FileNode | DirectoryNode
+Node = FileNode | DirectoryNode
 
 
 def overwritten(content: bytes, offset_bytes: int, data: bytes) -> bytes:
@@ -114,8 +114,8 @@ class Medium:
 
     __slots__ = ("nodes",)
 
-    def __init__(self, nodes: dict[int, Version] | None = None) -> None:
-        self.nodes: dict[int, Version] = {ROOT: DirectoryNode({}, {})} if nodes is None else nodes
+    def __init__(self, nodes: dict[int, Node] | None = None) -> None:
+        self.nodes: dict[int, Node] = {ROOT: DirectoryNode({}, {})} if nodes is None else nodes
 
     def copy(self) -> Medium:
         """Return a medium in the same state."""
@@ -135,7 +135,7 @@ class Medium:
             raise TypeError(f"node {number} is a file")
         return node
 
-    def add(self, node: Version) -> int:
+    def add(self, node: Node) -> int:
         """Add a node that has no name yet, and return its number."""
         number = len(self.nodes)
         self.nodes[number] = node

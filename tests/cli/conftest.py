@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def call(capsys: pytest.CaptureFixture[str]) -> Call:
-    """Stretch the program in this process."""
+    """Run the program in this process."""
 
     def run(*arguments: str | Path) -> Result:
         code = main([str(each) for each in arguments])
@@ -33,7 +33,7 @@ def call(capsys: pytest.CaptureFixture[str]) -> Call:
 
 @pytest.fixture
 def process() -> Call:
-    """Stretch the program as a process."""
+    """Run the program as a process."""
 
     def run(*arguments: str | Path, **environment: str) -> Result:
         done = subprocess.run(

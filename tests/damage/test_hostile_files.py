@@ -281,7 +281,7 @@ def test_a_file_without_end_takes_little_memory(
 
 
 def _limited(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Stretch the program with little memory."""
+    """Run the program with little memory."""
     return subprocess.run(
         [*PROGRAM, *arguments],
         cwd=ROOT,

@@ -166,8 +166,8 @@ class TablesAgainstDictionaries(RuleBasedStateMachine):
     @precondition(lambda self: self.pending)
     @rule()
     def sync(self) -> None:
-        node, self.durable = self.pending.pop(0)
-        self.state.publish(node)
+        version, self.durable = self.pending.pop(0)
+        self.state.publish(version)
 
     @rule(target=readers)
     def begin_read(self) -> tuple[View, dict[int, Any], State]:
@@ -246,9 +246,9 @@ def test_key_that_does_not_sort_changes_nothing(base: dict[int, Any]) -> None:
     state = state_of(base)
     state.begin()
     change(state, (1, "a"))
-    node = commit(state)
-    state.publish(node)
-    reader = View(node)
+    version = commit(state)
+    state.publish(version)
+    reader = View(version)
     state.begin()
     with pytest.raises(TypeError):
         change(state, (2, "b"), (1, "c"), ("text among numbers", "d"))
@@ -339,15 +339,15 @@ def test_values_are_decoded_only_when_they_are_read() -> None:
 def test_versions_behind_all_readers_are_freed() -> None:
     state = state_of({})
     old = View(state.durable)
-    nodes = []
+    versions = []
     for number in range(50):
         state.begin()
         change(state, (number % 5, number))
-        nodes.append(commit(state))
-        state.publish(nodes[-1])
+        versions.append(commit(state))
+        state.publish(versions[-1])
     assert dict(old.items(state.tables[ROWS])) == {}
     # Having read, the reader holds the newest version and its own undo map, not the chain.
-    assert sys.getrefcount(nodes.pop(10)) <= sys.getrefcount(object()) + 2
+    assert sys.getrefcount(versions.pop(10)) <= sys.getrefcount(object()) + 2
 
 
 @pytest.fixture

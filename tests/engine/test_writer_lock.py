@@ -37,7 +37,7 @@ def store(tmp_path: Path) -> Iterator[EventStore]:
 
 
 def in_thread(work: Callable[[], object]) -> Any:
-    """Stretch something in a thread of its own and return what it returns; demand that it ends."""
+    """Run something in a thread of its own and return what it returns; demand that it ends."""
     results: list[Any] = []
 
     def run() -> None:

@@ -189,7 +189,7 @@ MUTANTS = (
     Mutant(
         "readers begin where the last one who looked has begun",
         "eventstore/store.py",
-        "        if node.next is not None:\n            node = state.shown(self._log)\n",
+        "        if version.next is not None:\n            version = state.shown(self._log)\n",
         "",
     ),
     Mutant(
@@ -354,8 +354,8 @@ MUTANTS = (
     Mutant(
         "a reader takes the old value first and the present one second",
         "eventstore/tables/view.py",
-        "        value = table.raw(key)\n        version = self._node\n        if version.next",
-        "        version = self._node\n"
+        "        value = table.raw(key)\n        version = self._version\n        if version.next",
+        "        version = self._version\n"
         "        undo = dict(version.undo.get(table, ())) if version.next is None else None\n"
         "        value = table.raw(key)\n"
         "        if undo is not None and self._merged is None:\n"
@@ -373,8 +373,8 @@ MUTANTS = (
     Mutant(
         "a reader takes the map of a version first and its link second",
         "eventstore/tables/view.py",
-        "            version = following\n        self._node = version\n",
-        "            version = version.next or following\n        self._node = version\n",
+        "            version = following\n        self._version = version\n",
+        "            version = version.next or following\n        self._version = version\n",
     ),
     # Verdicts
     Mutant(
@@ -521,7 +521,7 @@ MUTANTS = (
     Mutant(
         "a follower does not notice a fork",
         "eventstore/backend/follower.py",
-        "        if digests != [node.digest]:\n",
+        "        if digests != [version.digest]:\n",
         "        if False:\n",
     ),
     # Checksums and digests

@@ -117,7 +117,7 @@ def mutated_copy(directory: Path, mutant: Mutant | None) -> None:
 
 
 def failing_test(mutant: Mutant | None) -> str | None:
-    """Stretch the suites on a copy and return what failed first; None if nothing did."""
+    """Run the suites on a copy and return what failed first; None if nothing did."""
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         mutated_copy(directory, mutant)
@@ -157,7 +157,7 @@ def report(mutant: Mutant) -> bool:
 
 
 def main() -> None:
-    """Stretch the mutants that were asked for, or all."""
+    """Run the mutants that were asked for, or all."""
     parser = ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help="of mutants; all of them if none is given")
     parser.add_argument("--proofs", type=Path, help="append the counts to this file")
