@@ -12,7 +12,7 @@ All selectors of a filter must match; of several filters any. The empty filter m
 everything. A selector without operator asks whether the field is there. White space may stand
 before a field, an operator and a value, but not at the end of a selector. A single quote is a
 character like others. Recorded runs of containerd decide these corners and those below;
-`tests/test_filters.py` replays them.
+`tests/snapshots/test_filters.py` replays them.
 
 Fields are `name`, `parent`, `kind` and `labels.KEY`, where KEY is the rest of the path joined
 by dots; behind the other three a rest is ignored. `resolve_field` is the one place that knows

@@ -10,7 +10,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from cli_support import DATABASE, HOLDER, OPTIONS, PROGRAM, ROOT, Call, Holder, Result, tell_story
+from support.cli import DATABASE, HOLDER, OPTIONS, PROGRAM, ROOT, Call, Holder, Result, tell_story
 
 from projections.snapshots.importer import import_containerd
 from snapledger.program import main

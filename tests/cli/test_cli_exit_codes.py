@@ -8,7 +8,7 @@ import zlib
 from typing import TYPE_CHECKING
 
 import pytest
-from cli_support import DATABASE, OPTIONS, Call, Holder
+from support.cli import DATABASE, OPTIONS, Call, Holder
 
 from eventstore import Retention, StoreOptions
 from eventstore.format.segment import SEGMENT_HEADER_BYTES

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
-from cli_support import DATABASE, LAYER, Call
+from support.cli import DATABASE, LAYER, Call
 
 from projections.snapshots import MetaStore
 

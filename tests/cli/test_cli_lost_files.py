@@ -14,7 +14,7 @@ from projections.snapshots import Kind, MetaStore
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from cli_support import Call
+    from support.cli import Call
 
 READING = ["ls", "tree", "log", "stats", "check"]
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from cli_support import DATABASE
+from support.cli import DATABASE
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from cli_support import Call
+    from support.cli import Call
 
 DIGITS = "9" * 5000
 WHOLE = {"log": ["-n", "--limit", "--from", "--to"]}

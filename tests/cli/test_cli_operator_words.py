@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from cli_support import DATABASE, OPTIONS, Call, Holder
+from support.cli import DATABASE, OPTIONS, Call, Holder
 
 from eventstore import BatchTooLargeError, Event, EventStore, Projection, TableSpec
 from eventstore.files import local

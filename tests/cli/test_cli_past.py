@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from cli_support import LAYER, Call
+from support.cli import LAYER, Call
 
 if TYPE_CHECKING:
     from pathlib import Path

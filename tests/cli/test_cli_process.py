@@ -12,7 +12,7 @@ import termios
 from pathlib import Path
 
 import pytest
-from cli_support import LAYER, OPTIONS, PROGRAM, ROOT, Call
+from support.cli import LAYER, OPTIONS, PROGRAM, ROOT, Call
 
 from projections.snapshots import Kind, MetaStore, Usage
 

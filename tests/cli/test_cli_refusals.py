@@ -8,7 +8,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from cli_support import DATABASE, PROGRAM, ROOT, Call
+from support.cli import DATABASE, PROGRAM, ROOT, Call
 
 from snapledger.program import VERBS, verbs
 

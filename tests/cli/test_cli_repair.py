@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-from cli_support import LAYER, OPTIONS, Call
+from support.cli import LAYER, OPTIONS, Call
 
 from projections.snapshots import MetaStore
 

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from cli_support import OPTIONS, Call
+from support.cli import OPTIONS, Call
 
 from eventstore import Event, EventStore, Projection, TableSpec
 from projections.snapshots import SnapshotsProjection

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-from cli_support import OPTIONS, Call
+from support.cli import OPTIONS, Call
 
 from eventstore import Event
 from projections.snapshots import Kind, MetaStore

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
-from cli_support import DATABASE, OPTIONS, Call
+from support.cli import DATABASE, OPTIONS, Call
 
 from projections.snapshots import Kind, MetaStore
 from snapledger.wording import counted

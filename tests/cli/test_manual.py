@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 import click
 import pytest
-from cli_support import DATABASE, ROOT, Call, Holder
+from support.cli import DATABASE, ROOT, Call, Holder
 
 from eventstore import StoreOptions
 from eventstore.format.segment import SEGMENT_HEADER_BYTES

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from crash_support import LEDGER, WORKLOADS, rolls
-from ledger import balances, total
+from support.crash import LEDGER, WORKLOADS, rolls
+from support.ledger import balances, total
 
 from eventstore.testing import DEEP, QUICK, Defect, NotedStore, explore
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from crash_support import (
+from support.crash import (
     LEDGER,
     commits,
     compaction,

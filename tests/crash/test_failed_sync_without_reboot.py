@@ -11,8 +11,8 @@ import errno
 from random import Random
 
 import pytest
-from crash_support import LEDGER, pay
-from ledger import balances, open_account
+from support.crash import LEDGER, pay
+from support.ledger import balances, open_account
 
 from eventstore import EventStore, StoreFailedError
 from eventstore.testing import SMALL, STORE_PATH, Call, Failure, SimulatedFileSystem

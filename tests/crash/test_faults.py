@@ -21,8 +21,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from crash_support import LEDGER
-from ledger import deposit, open_account
+from support.crash import LEDGER
+from support.ledger import deposit, open_account
 
 from eventstore import EventStoreError, StorageFullError, StoreFailedError
 from eventstore.testing import (

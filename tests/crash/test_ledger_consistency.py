@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from ledger import Account, Ledger, Totals, balances, deposit, open_account, total, transfer
+from support.ledger import Account, Ledger, Totals, balances, deposit, open_account, total, transfer
 
 import eventstore.testing as kit
 from eventstore import Event, Projection, TableSpec

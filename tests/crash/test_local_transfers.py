@@ -13,8 +13,8 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from crash_support import LEDGER, pay
-from ledger import balances, open_account
+from support.crash import LEDGER, pay
+from support.ledger import balances, open_account
 
 from eventstore import EventStore, StoreFailedError
 from eventstore.files import local

@@ -12,8 +12,8 @@ from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
-from crash_support import LEDGER, pay
-from ledger import open_account
+from support.crash import LEDGER, pay
+from support.ledger import open_account
 
 from eventstore import EventStore, Retention
 from eventstore.testing import SMALL, PowerCutError, SimulatedFileSystem

@@ -6,8 +6,8 @@ from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING
 
-from crash_support import LEDGER, pay
-from ledger import balances, open_account
+from support.crash import LEDGER, pay
+from support.ledger import balances, open_account
 
 from eventstore import EventStore, Retention
 from eventstore.testing import SMALL, STORE_PATH, SimulatedFileSystem, crash_images

@@ -8,7 +8,7 @@ import socket
 from typing import TYPE_CHECKING
 
 import pytest
-from engine_support import (
+from support.engine import (
     SMALL,
     add,
     balance,
@@ -19,7 +19,7 @@ from engine_support import (
     segments,
     tree,
 )
-from ledger import Ledger, Totals
+from support.ledger import Ledger, Totals
 
 from eventstore import repair_store, verify_store
 from eventstore.files.local import LocalFile, LocalFileSystem

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from damage_support import OPTIONS, PATH, Shelf, build_image, file_system_of, without_archive
+from support.damage import OPTIONS, PATH, Shelf, build_image, file_system_of, without_archive
 
 from eventstore import (
     Event,

@@ -12,7 +12,7 @@ import zlib
 from typing import TYPE_CHECKING
 
 import pytest
-from damage_support import (
+from support.damage import (
     HEADER_BYTES,
     OPTIONS,
     Files,

@@ -1,7 +1,7 @@
 """Every byte flipped, every file cut at every length and zeroed from every sector on.
 
 Each damaged store is opened for writing, opened again, and verified; the oracle in
-`damage_support` says what must come of it.
+`support.damage` says what must come of it.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ import random
 from typing import TYPE_CHECKING
 
 import pytest
-from damage_oracle import Tally, expect, sample
-from damage_support import (
+from support.damage import (
     RECORD_HEADER_BYTES,
     Image,
     as_version_1,
     build_image,
     with_pending,
 )
+from support.damage_oracle import Tally, expect, sample
 
 if TYPE_CHECKING:
     from collections.abc import Callable

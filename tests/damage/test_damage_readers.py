@@ -11,8 +11,7 @@ import random
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from damage_oracle import expect, sample
-from damage_support import (
+from support.damage import (
     HEADER_BYTES,
     Files,
     Image,
@@ -26,6 +25,7 @@ from damage_support import (
     tree_of,
     with_pending,
 )
+from support.damage_oracle import expect, sample
 
 from eventstore import CompactedError, CorruptionError, EventStore, Receipt
 from eventstore.testing.simulated import SimulatedFileSystem

@@ -7,8 +7,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 import pytest
-from damage_oracle import Expected, Tally, expect, sample
-from damage_support import (
+from support.damage import (
     PATH,
     RECORD_HEADER_BYTES,
     Image,
@@ -18,6 +17,7 @@ from damage_support import (
     with_pending,
     without_archive,
 )
+from support.damage_oracle import Expected, Tally, expect, sample
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

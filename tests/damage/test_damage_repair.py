@@ -12,8 +12,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 import pytest
-from damage_oracle import sample
-from damage_support import (
+from support.damage import (
     HEADER_BYTES,
     PATH,
     Files,
@@ -31,7 +30,8 @@ from damage_support import (
     with_pending,
     without_archive,
 )
-from repair_oracle import OUTPUT, Kept, RepairTally, detached_in
+from support.damage_oracle import sample
+from support.repair_oracle import OUTPUT, Kept, RepairTally, detached_in
 
 from eventstore import (
     CorruptionError,

@@ -9,8 +9,7 @@ import zlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from damage_oracle import sample
-from damage_support import (
+from support.damage import (
     HEADER_BYTES,
     OPTIONS,
     PATH,
@@ -23,6 +22,7 @@ from damage_support import (
     with_pending,
     without_archive,
 )
+from support.damage_oracle import sample
 
 from eventstore import (
     Event,

@@ -8,7 +8,7 @@ import zlib
 from typing import TYPE_CHECKING
 
 import pytest
-from damage_support import (
+from support.damage import (
     HEADER_BYTES,
     OPTIONS,
     PATH,

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 
 import msgpack
 import pytest
-from cli_support import DATABASE, OPTIONS, PROGRAM, ROOT, tell_story
-from damage_support import reseal
+from support.cli import DATABASE, OPTIONS, PROGRAM, ROOT, tell_story
+from support.damage import reseal
 
 from eventstore import CorruptionError, Event, EventStore, InvalidEventError, Metadata
 from eventstore.format.checkpoint import (

@@ -6,8 +6,7 @@ import itertools
 from typing import TYPE_CHECKING
 
 import pytest
-from damage_oracle import sample
-from damage_support import (
+from support.damage import (
     DIRECTORIES,
     OPTIONS,
     PATH,
@@ -22,6 +21,7 @@ from damage_support import (
     mark_of,
     open_on,
 )
+from support.damage_oracle import sample
 
 from eventstore import CorruptionError, Event, EventStore, NotAStoreError, Verdict
 from eventstore.format.durable import pack_durable

@@ -9,7 +9,7 @@ import zlib
 from pathlib import Path
 
 import pytest
-from damage_support import (
+from support.damage import (
     PATH,
     Files,
     Image,

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from engine_support import add, balance, open_store
-from ledger import deposit
+from support.engine import add, balance, open_store
+from support.ledger import deposit
 
 import eventstore
 from eventstore import StoreClosedError, StoreFailedError

@@ -12,8 +12,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from engine_support import SMALL, add, balance
-from ledger import Ledger, Totals
+from support.engine import SMALL, add, balance
+from support.ledger import Ledger, Totals
 
 from eventstore import (
     Event,

@@ -7,8 +7,8 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from engine_support import SMALL, add, balance, checkpoints, flip, open_store
-from ledger import TOTALS, Ledger, Totals
+from support.engine import SMALL, add, balance, checkpoints, flip, open_store
+from support.ledger import TOTALS, Ledger, Totals
 
 from eventstore import EventStore, ProjectionError, Retention
 from eventstore.maintenance import background as maintenance

@@ -10,8 +10,8 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from engine_support import add, balance, open_store, run_python
-from ledger import ACCOUNTS
+from support.engine import add, balance, open_store, run_python
+from support.ledger import ACCOUNTS
 
 from eventstore import (
     Event,
@@ -73,7 +73,7 @@ def test_handler_of_a_waiting_writer_is_refused(tmp_path: Path) -> None:
     script = """
 import signal, sys, threading, time
 from pathlib import Path
-from engine_support import add, open_store
+from support.engine import add, open_store
 from eventstore import WriterBusyError
 
 store = open_store(Path(sys.argv[1]))
@@ -105,9 +105,9 @@ store.close()
 HANDLER = """
 import collections, faulthandler, os, random, signal, sys, time
 from pathlib import Path
-from engine_support import add, balance, open_store
+from support.engine import add, balance, open_store
 from eventstore import ReentrantUseError, WriterBusyError
-from ledger import ACCOUNTS
+from support.ledger import ACCOUNTS
 
 faulthandler.dump_traceback_later(60 + int(sys.argv[2]) // 20, exit=True)
 store = open_store(Path(sys.argv[1]))
@@ -232,8 +232,8 @@ def test_inherited_reader_reads_in_the_child_of_a_fork(tmp_path: Path) -> None:
     script = """
 import os, signal, sys, threading
 from pathlib import Path
-from engine_support import add, open_store
-from ledger import ACCOUNTS
+from support.engine import add, open_store
+from support.ledger import ACCOUNTS
 
 store = open_store(Path(sys.argv[1]))
 add(store, 3)

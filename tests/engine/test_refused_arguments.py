@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from engine_support import add, open_store
-from ledger import Ledger, Totals
+from support.engine import add, open_store
+from support.ledger import Ledger, Totals
 
 from eventstore import EventStore, NotAStoreError, repair_store
 

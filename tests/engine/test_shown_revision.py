@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from engine_support import HookedFileSystem, add, balance, open_store, state_durable
+from support.engine import HookedFileSystem, add, balance, open_store, state_durable
 
 from eventstore import Receipt, ReceiptError
 from eventstore.tables.state import State

@@ -12,8 +12,8 @@ import traceback
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from engine_support import add, balance, open_store, run_python
-from ledger import deposit, open_account
+from support.engine import add, balance, open_store, run_python
+from support.ledger import deposit, open_account
 
 from eventstore import TransactionClosedError, WriterBusyError
 from eventstore.transaction import WriteTransaction
@@ -286,7 +286,7 @@ def test_exit_stacks_and_calls_by_hand_hold_the_lock(store: EventStore) -> None:
 INTERRUPTED_LOOP = """
 import os, random, signal, sys, threading
 from pathlib import Path
-from engine_support import add, balance, open_store
+from support.engine import add, balance, open_store
 from eventstore.testing import SimulatedFileSystem
 
 left = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from documentation import ROOT, examples
+from support.documentation import ROOT, examples
 
 PAGE = ROOT / "docs" / "tutorial" / "index.md"
 DRIVER = ROOT / "tools" / "examples" / "driver.py"

@@ -14,7 +14,7 @@ import struct
 from typing import TYPE_CHECKING
 from zlib import crc32
 
-from bolt_builder import repair_checksums
+from support.bolt_builder import repair_checksums
 
 from eventstore.errors import CorruptionError, FormatVersionError
 from eventstore.files.local import LocalFileSystem

@@ -13,8 +13,8 @@ import weakref
 from typing import TYPE_CHECKING
 
 import pytest
-from engine_support import add, balance, open_store, run_python, tree
-from ledger import deposit
+from support.engine import add, balance, open_store, run_python, tree
+from support.ledger import deposit
 
 from eventstore import StoreClosedError, StoreLockedError
 
@@ -169,7 +169,7 @@ def test_with_blocks_that_are_left_in_the_child_write_nothing(tmp_path: Path) ->
 _FORK_AND_EXIT = """
 import os, sys, threading
 from pathlib import Path
-from engine_support import add, balance, open_store, run_python
+from support.engine import add, balance, open_store, run_python
 path = Path(sys.argv[1])
 with open_store(path) as store:
     add(store, 100)
@@ -181,7 +181,7 @@ with open_store(path) as store:
         # The child goes all the way out: with block, atexit, collection of everything it has.
         assert os.waitpid(child, 0)[1] == 0
         try:
-            run_python("from engine_support import *; open_store(Path(sys.argv[1]))", path).wait()
+            run_python("from support.engine import *; open_store(Path(sys.argv[1]))", path).wait()
         finally:
             add(store, 100)
 if child:
@@ -223,7 +223,7 @@ def test_a_child_of_multiprocessing_is_refused_and_its_exit_keeps_the_parent_s_l
         with pytest.raises(StoreLockedError):
             open_store(path)
         output, _ = run_python(
-            "import sys; from pathlib import Path; from engine_support import open_store\n"
+            "import sys; from pathlib import Path; from support.engine import open_store\n"
             "try: open_store(Path(sys.argv[1]))\n"
             "except Exception as error: print(type(error).__name__)",
             path,

@@ -6,7 +6,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 import pytest
-from engine_support import add, balance, open_store, tree
+from support.engine import add, balance, open_store, tree
 
 from eventstore import CorruptionError, NotAStoreError, verify_store
 

@@ -13,8 +13,8 @@ import tracemalloc
 from typing import TYPE_CHECKING
 
 import pytest
-from engine_support import SMALL, add, balance, open_store, run_python, tree
-from ledger import Ledger
+from support.engine import SMALL, add, balance, open_store, run_python, tree
+from support.ledger import Ledger
 
 from eventstore import (
     EventStore,
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _OPEN = """
 import sys
 from pathlib import Path
-from engine_support import open_store
+from support.engine import open_store
 try:
     open_store(Path(sys.argv[1]))
 except BaseException as error:

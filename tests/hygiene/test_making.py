@@ -9,8 +9,8 @@ import random
 from typing import TYPE_CHECKING
 
 import pytest
-from engine_support import SMALL, HookedFileSystem, add, balance, open_store, run_python, tree
-from ledger import Ledger, Totals, deposit
+from support.engine import SMALL, HookedFileSystem, add, balance, open_store, run_python, tree
+from support.ledger import Ledger, Totals, deposit
 
 from eventstore import (
     EventStore,
@@ -344,7 +344,7 @@ def _fail_late(path: Path | str, file_system: FileSystem | None = None) -> None:
 _WAIT = """
 import sys
 from pathlib import Path
-from engine_support import balance, open_store
+from support.engine import balance, open_store
 print("waiting", flush=True)
 with open_store(Path(sys.argv[1]), lock_timeout=20) as store:
     print(balance(store))

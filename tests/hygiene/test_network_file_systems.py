@@ -12,8 +12,8 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from engine_support import SMALL, add, balance, open_store, tree
 from kernel.mounts import require_mounts
+from support.engine import SMALL, add, balance, open_store, tree
 
 from eventstore import StoreOptions, UnsupportedFileSystemError
 from eventstore.files.local import LocalFileSystem

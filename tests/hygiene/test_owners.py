@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from engine_support import SMALL, HookedFileSystem, add, balance, open_store, tree
+from support.engine import SMALL, HookedFileSystem, add, balance, open_store, tree
 
 from eventstore import (
     CorruptionError,

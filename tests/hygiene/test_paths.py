@@ -18,8 +18,8 @@ import signal
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
-from cli_support import DATABASE, OPTIONS, tell_story
-from engine_support import HookedFileSystem
+from support.cli import DATABASE, OPTIONS, tell_story
+from support.engine import HookedFileSystem
 
 from eventstore import NotAStoreError, repair_store, verify_store
 from eventstore import store as store_module

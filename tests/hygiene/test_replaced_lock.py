@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from engine_support import add, balance, open_store
+from support.engine import add, balance, open_store
 
 from eventstore.files import local
 

@@ -12,8 +12,8 @@ import random
 from typing import TYPE_CHECKING
 
 import pytest
-from engine_support import run_python
 from kernel.mounts import loop_image, memory_file_system
+from support.engine import run_python
 
 from eventstore import Retention, StorageFullError, StoreOptions, Verdict
 from projections.snapshots import Kind, MetaStore, Usage
@@ -36,7 +36,7 @@ _OPTIONS = StoreOptions(
 _WRITE_DURABLE_WITHOUT_SPACE = """
 import contextlib, os, subprocess, sys
 from pathlib import Path
-from engine_support import add, balance, open_store
+from support.engine import add, balance, open_store
 directory = Path(sys.argv[1])
 with open_store(directory / "store") as store:
     with open_store(directory / "store", read_only=True) as follower:

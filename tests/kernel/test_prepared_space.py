@@ -8,9 +8,9 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
-from engine_support import HookedFileSystem, add, balance, open_store
 from kernel.mounts import loop_image
-from ledger import close_account, open_account
+from support.engine import HookedFileSystem, add, balance, open_store
+from support.ledger import close_account, open_account
 
 from eventstore import StorageFullError, StoreFailedError
 from eventstore.backend.file_log import FileLog

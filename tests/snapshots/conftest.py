@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from snapshot_support import OPTIONS
+from support.snapshots import OPTIONS
 
 from eventstore import StoreClosedError
 from projections.snapshots import MetaStore
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from snapshot_support import OpenStore
+    from support.snapshots import OpenStore
 
 
 @pytest.fixture

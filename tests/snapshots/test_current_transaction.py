@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
-from snapshot_support import content, content_of, create_committed
+from support.snapshots import content, content_of, create_committed
 
 from eventstore import ReadOnlyStoreError, TransactionClosedError, WriterBusyError
 from projections.snapshots import (
@@ -26,7 +26,7 @@ from projections.snapshots import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from snapshot_support import OpenStore
+    from support.snapshots import OpenStore
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bolt_builder import Tree, build_tree
+from support.bolt_builder import Tree, build_tree
 
 from eventstore import StoreOptions
 from projections.snapshots import (

@@ -18,7 +18,7 @@ from hypothesis.stateful import (
     precondition,
     rule,
 )
-from snapshot_support import OPTIONS, create_committed, names
+from support.snapshots import OPTIONS, create_committed, names
 
 from eventstore import Retention, StoreOptions
 from projections.snapshots import Kind, MetaStore, SnapshotError, Usage, parse_filters
@@ -29,7 +29,7 @@ from projections.snapshots.walk import walk
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from snapshot_support import OpenStore
+    from support.snapshots import OpenStore
 
     from projections.snapshots import SnapshotTransaction
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from snapshot_support import create_committed
+from support.snapshots import create_committed
 
 from projections.snapshots import InvalidArgumentError, Kind, MetaStore, quote_filter, storage
 from projections.snapshots.filters import Operator, parse_filter

@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from snapshot_support import content, names
+from support.snapshots import content, names
 
 from projections.snapshots import InvalidArgumentError, Kind, MetaStore
 from projections.snapshots.model import KEY_BYTES_MAX

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from snapshot_support import content, content_of, create_committed, files_of
+from support.snapshots import content, content_of, create_committed, files_of
 
 from projections.snapshots import (
     AlreadyExistsError,
@@ -23,7 +23,7 @@ from projections.snapshots.model import KEY_BYTES_MAX, LABEL_PAIR_BYTES_MAX
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from snapshot_support import OpenStore
+    from support.snapshots import OpenStore
 
     Call = Callable[[SnapshotTransaction], Any]
 

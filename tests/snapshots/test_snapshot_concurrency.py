@@ -7,13 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
-from snapshot_support import names
+from support.snapshots import names
 
 from eventstore import StoreOptions
 from projections.snapshots import Kind, MetaStore, NotFoundError, Usage
 
 if TYPE_CHECKING:
-    from snapshot_support import OpenStore
+    from support.snapshots import OpenStore
 
 OPTIONS = StoreOptions(segment_bytes=4096, background=False)
 TRANSACTIONS = 100

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from snapshot_support import OPTIONS, create_committed
+from support.snapshots import OPTIONS, create_committed
 
 from eventstore import Metadata, Retention, StoreClosedError, StoreOptions
 from projections.snapshots import InvalidArgumentError, Kind, MetaStore, Usage, events
 from projections.snapshots.importer import import_containerd
 
 if TYPE_CHECKING:
-    from snapshot_support import OpenStore
+    from support.snapshots import OpenStore
 
 DATABASE = Path(__file__).parent.parent / "data" / "containerd" / "containerd-overlayfs-metadata.db"
 

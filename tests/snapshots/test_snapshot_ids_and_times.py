@@ -6,12 +6,12 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from snapshot_support import content, content_of, create_committed
+from support.snapshots import content, content_of, create_committed
 
 from projections.snapshots import Kind, MetaStore, Usage
 
 if TYPE_CHECKING:
-    from snapshot_support import OpenStore
+    from support.snapshots import OpenStore
 
 
 def created_id(store: MetaStore, key: str) -> str:

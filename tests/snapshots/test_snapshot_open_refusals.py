@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from snapshot_support import OPTIONS, content, content_of, create_committed, files_of
+from support.snapshots import OPTIONS, content, content_of, create_committed, files_of
 
 from eventstore import (
     EventStoreError,
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from snapshot_support import OpenStore
+    from support.snapshots import OpenStore
 
 HOLDER = """
 import sys, time

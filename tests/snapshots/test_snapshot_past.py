@@ -6,13 +6,13 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from snapshot_support import content, content_of, create_committed, names
+from support.snapshots import content, content_of, create_committed, names
 
 from eventstore import CompactedError, Retention, StoreOptions
 from projections.snapshots import Kind, MetaStore
 
 if TYPE_CHECKING:
-    from snapshot_support import Content, OpenStore
+    from support.snapshots import Content, OpenStore
 
 OPTIONS = StoreOptions(segment_bytes=4096, background=False)
 NOTHING: Any = ([], {})

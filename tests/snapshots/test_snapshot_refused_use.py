@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from snapshot_support import OPTIONS, content, content_of, create_committed, files_of
+from support.snapshots import OPTIONS, content, content_of, create_committed, files_of
 
 from eventstore import (
     BatchTooLargeError,
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from snapshot_support import OpenStore
+    from support.snapshots import OpenStore
 
     from projections.snapshots import SnapshotTransaction
 

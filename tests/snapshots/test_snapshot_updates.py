@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import pytest
-from snapshot_support import content, create_committed, names
+from support.snapshots import content, create_committed, names
 
 from projections.snapshots import Info, Kind, MetaStore, Usage, events
 from projections.snapshots.model import LABEL_PAIR_BYTES_MAX

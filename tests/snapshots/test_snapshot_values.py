@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
-from snapshot_support import create_committed
+from support.snapshots import create_committed
 
 from projections.snapshots import Info, InvalidArgumentError, Kind, MetaStore, Snapshot, Usage
 

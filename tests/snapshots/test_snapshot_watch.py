@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from snapshot_support import content, content_of, create_committed
+from support.snapshots import content, content_of, create_committed
 
 from eventstore import CompactedError, Metadata, Retention, StoreOptions
 from projections.snapshots import Kind, MetaStore, events
@@ -15,7 +15,7 @@ from projections.snapshots import Kind, MetaStore, events
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from snapshot_support import OpenStore
+    from support.snapshots import OpenStore
 
     from eventstore import Batch
 

@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from snapshot_support import content, content_of, create_committed
+from support.snapshots import content, content_of, create_committed
 
 from eventstore import Event
 from projections.snapshots import (
@@ -31,7 +31,7 @@ from projections.snapshots.projection import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from snapshot_support import OpenStore
+    from support.snapshots import OpenStore
 
 
 class PlainTable(dict[Any, Any]):
