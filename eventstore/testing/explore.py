@@ -296,7 +296,8 @@ class _Explorer:
             defect = Defect.STUCK
             findings = self._judged(found, expected)
             findings += self._examine(store, found, expected)
-            self._work(session, store, compacts=compacts)
+            if not findings:  # else what is wrong would be reported as what it leads to
+                findings += self._work(session, store, compacts=compacts)
         except Exception as error:
             finding = Finding(defect, f"{type(error).__name__}: {in_words(error)}")
             self.report.add(finding, where)
@@ -317,21 +318,28 @@ class _Explorer:
             if problem is not None:
                 message = f"at revision {found.revision}: {problem}"
                 findings.append(Finding(Defect.WRONG_STATE, message))
-        try:
-            store.check()
-            if self.inspect is not None:
-                self.inspect(store)
-        except AssertionError as error:
-            findings.append(Finding(Defect.UNSOUND, in_words(error)))
+        findings += self._unsound(store)
         oldest = found.batches[0][0] if found.batches else found.revision + 1
         for receipt in expected.receipts[-2:]:
             if oldest <= receipt.revision <= found.revision:
                 store.check_receipt(receipt)
         return findings
 
-    def _work(self, session: Session, store: NotedStore, *, compacts: bool) -> None:
-        """Use a recovered store as its owner would."""
+    def _unsound(self, store: NotedStore) -> list[Finding]:
+        try:
+            store.check()
+            if self.inspect is not None:
+                self.inspect(store)
+        except AssertionError as error:
+            return [Finding(Defect.UNSOUND, in_words(error))]
+        return []
+
+    def _work(self, session: Session, store: NotedStore, *, compacts: bool) -> list[Finding]:
+        """Use a recovered store as its owner would; return the invariants that this breaks."""
         session.commit(store, PROBE_EVENT)
+        findings = self._unsound(store)
+        if findings:
+            return findings
         if compacts or self.report.recoveries % self.depth.compact_every == 0:
             store.compact()
         if self.report.recoveries % self.depth.verify_every == 0:
@@ -339,6 +347,7 @@ class _Explorer:
             verified = store.verify()
             if not verified.is_sound:
                 raise AssertionError(f"verify finds {verified.problems}")
+        return []
 
     def _add_all(self, findings: list[Finding], where: str) -> None:
         for finding in findings:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,7 +16,6 @@ from snapledger.program import VERBS, verbs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 NOBODY = 65534
 
@@ -47,6 +48,17 @@ def without_rights() -> Iterator[None]:
         os.seteuid(0)
 
 
+def let_everybody_through(directory: Path) -> None:
+    """Let others search the directories above that tests have made, which are of their user."""
+    made_by_tests = Path(tempfile.gettempdir())
+    for above in directory.parents:
+        if made_by_tests in above.parents:
+            above.chmod(0o755)
+    with without_rights():
+        if not os.access(made_by_tests, os.X_OK, effective_ids=True):
+            pytest.skip(f"another user can't get to {made_by_tests}")
+
+
 @pytest.mark.parametrize("unreadable", ["", "wal"])
 @pytest.mark.parametrize("verb", ["ls", "info", "tree", "log", "check", "repair", "stats"])
 def test_a_user_without_rights_is_told_so(
@@ -54,8 +66,8 @@ def test_a_user_without_rights_is_told_so(
 ) -> None:
     for name in VERBS:
         verbs.get_command(None, name)  # type: ignore[arg-type]  # imported while that may be read
-    for above in [*tmp_path.parents[:2], tmp_path, story]:
-        above.chmod(0o755)
+    let_everybody_through(tmp_path)
+    story.chmod(0o755)
     tmp_path.chmod(0o777)
     (story / unreadable).chmod(0)
     more = {"info": ["key"], "repair": ["--output", str(tmp_path / "new")]}.get(verb, [])
@@ -73,9 +85,8 @@ def test_an_output_where_nobody_may_write_is_no_fault_of_the_store(
 ) -> None:
     closed = tmp_path / "story.closed"
     closed.mkdir(mode=0o700)
-    for above in [*tmp_path.parents[:2], tmp_path]:
-        above.chmod(0o755)
-    for path in (story, *story.rglob("*")):
+    let_everybody_through(tmp_path)
+    for path in (tmp_path, story, *story.rglob("*")):
         path.chmod(0o755)
     closed.chmod(0o500)
     with without_rights():

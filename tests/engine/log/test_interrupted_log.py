@@ -201,7 +201,7 @@ class Trials:
         return open_store(Path("/store"), file_system=self._memory, options=OPTIONS)
 
 
-@pytest.fixture(params=[KeyboardInterrupt, MemoryError])
+@pytest.fixture(params=[KeyboardInterrupt, MemoryError, RecursionError])
 def error(request: pytest.FixtureRequest) -> type[BaseException]:
     kind: type[BaseException] = request.param
     return kind
