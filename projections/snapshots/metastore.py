@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from eventstore import EventStore, Metadata
-from projections.snapshots import events
 from projections.snapshots.errors import NoTransactionError
-from projections.snapshots.projection import SNAPSHOTS, SnapshotsProjection
+from projections.snapshots.history import HistoryEntry, entries_of, owners_of
+from projections.snapshots.projection import SnapshotsProjection
 from projections.snapshots.transaction import (
     SnapshotReadTransaction,
     SnapshotTransaction,
     SnapshotWriteTransaction,
 )
-from projections.snapshots.validation import checked_text
 
 if TYPE_CHECKING:
     import os
@@ -29,34 +28,14 @@ if TYPE_CHECKING:
     from eventstore import (
         Batch,
         CompactionReport,
-        Event,
         FileSystem,
         Receipt,
         RecoveryReport,
         StoreOptions,
         VerifyReport,
     )
-    from projections.snapshots.projection import Row
 
 _current: ContextVar[SnapshotTransaction] = ContextVar("snapledger_transaction")
-
-
-class HistoryEntry(NamedTuple):
-    """One change of a snapshot.
-
-    Attributes:
-        revision: of the batch.
-        time: of the batch, UTC.
-        metadata: who and why.
-        id: of the snapshot.
-        event: what happened; its types are in `projections.snapshots.events`.
-    """
-
-    revision: int
-    time: datetime
-    metadata: Metadata
-    id: str
-    event: Event
 
 
 class _CurrentReadTransaction(SnapshotReadTransaction):
@@ -271,19 +250,17 @@ class MetaStore:
     def history(self, key: str) -> Iterator[HistoryEntry]:
         """Yield every change of the snapshots that ever had a key or name, oldest first.
 
-        A snapshot is followed through its renames, by its id. Reads the whole log, twice: what
-        was committed until the call, as far back as batches are kept.
+        A snapshot is followed through its renames, by its id. Reads what was committed until the
+        call, as far back as batches are kept: once the whole log, to learn which snapshots are
+        meant, and again from their first event to their last.
 
         Raises:
             InvalidArgumentError: the key is no text.
             StoreClosedError: the store is closed.
         """
-        checked_text(key, "key")
         with self.transaction() as now:
-            row: Row | None = now.get(SNAPSHOTS, key)
             last_revision = now.revision
-        ids = self._ids_that_had(key, last_revision) | ({int(row[0])} if row else set())
-        return self._changes_of(ids, last_revision)
+        return entries_of(self._store, owners_of(self._store, key, last_revision))
 
     def watch(
         self, from_revision: int | None = None, *, timeout: float | None = None
@@ -329,25 +306,6 @@ class MetaStore:
         traceback: TracebackType | None,
     ) -> None:
         self._store.__exit__(error_type, error, traceback)
-
-    def _ids_that_had(self, key: str, last_revision: int) -> set[int]:
-        """Return the ids of all snapshots with a change that tells of a key."""
-        return {
-            snapshot_id
-            for batch in self._store.batches(self._store.oldest_revision(), last_revision)
-            for event in batch.events
-            if (snapshot_id := events.id_in(event)) is not None
-            and key in (event.data.get("key"), event.data.get("name"))
-        }
-
-    def _changes_of(self, ids: set[int], last_revision: int) -> Iterator[HistoryEntry]:
-        for batch in self._store.batches(self._store.oldest_revision(), last_revision):
-            for event in batch.events:
-                snapshot_id = events.id_in(event)
-                if snapshot_id in ids:
-                    yield HistoryEntry(
-                        batch.revision, batch.time, batch.metadata, str(snapshot_id), event
-                    )
 
 
 def current_transaction() -> SnapshotTransaction:
