@@ -43,7 +43,7 @@ from eventstore.errors import (
     UnsupportedPlatformError,
     WriterBusyError,
 )
-from eventstore.event import Batch, Event, Metadata
+from eventstore.event import Batch, Event, Metadata, TransactionArguments
 from eventstore.files.interface import FileSystem
 from eventstore.integrity.detached import DetachedBatches
 from eventstore.integrity.repair import LostRevisions, RepairReport, repair_store
@@ -109,6 +109,7 @@ __all__ = [
     "StoreOptions",
     "TableSpec",
     "TornTail",
+    "TransactionArguments",
     "TransactionClosedError",
     "UnsupportedFileSystemError",
     "UnsupportedPlatformError",

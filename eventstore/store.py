@@ -52,9 +52,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
     from types import TracebackType
-    from typing import Self
+    from typing import Self, Unpack
 
-    from eventstore.event import Batch
+    from eventstore.event import Batch, TransactionArguments
     from eventstore.files.interface import FileSystem
     from eventstore.log.interface import Log, LogReader
     from eventstore.recovery.loading import Loaded
@@ -312,24 +312,16 @@ class EventStore:
 
     @overload
     def transaction(
-        self,
-        writable: Literal[False] = False,
-        *,
-        actor: str | None = None,
-        reason: str | None = None,
-        request_id: str | None = None,
-        timeout: float | None = None,
+        self, writable: Literal[False] = False, **arguments: Unpack[TransactionArguments]
     ) -> ReadTransaction: ...
     @overload
     def transaction(
-        self,
-        writable: Literal[True],
-        *,
-        actor: str | None = None,
-        reason: str | None = None,
-        request_id: str | None = None,
-        timeout: float | None = None,
+        self, writable: Literal[True], **arguments: Unpack[TransactionArguments]
     ) -> WriteTransaction: ...
+    @overload
+    def transaction(
+        self, writable: bool, **arguments: Unpack[TransactionArguments]
+    ) -> ReadTransaction | WriteTransaction: ...
     def transaction(
         self,
         writable: bool = False,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from contextvars import Token
     from datetime import datetime
     from types import TracebackType
-    from typing import Self
+    from typing import Self, Unpack
 
     from eventstore import (
         Batch,
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         Receipt,
         RecoveryReport,
         StoreOptions,
+        TransactionArguments,
         VerifyReport,
     )
 
@@ -159,33 +160,15 @@ class MetaStore:
 
     @overload
     def transaction(
-        self,
-        writable: Literal[False] = False,
-        *,
-        actor: str | None = None,
-        reason: str | None = None,
-        request_id: str | None = None,
-        timeout: float | None = None,
+        self, writable: Literal[False] = False, **arguments: Unpack[TransactionArguments]
     ) -> SnapshotReadTransaction: ...
     @overload
     def transaction(
-        self,
-        writable: Literal[True],
-        *,
-        actor: str | None = None,
-        reason: str | None = None,
-        request_id: str | None = None,
-        timeout: float | None = None,
+        self, writable: Literal[True], **arguments: Unpack[TransactionArguments]
     ) -> SnapshotWriteTransaction: ...
     @overload
     def transaction(
-        self,
-        writable: bool,
-        *,
-        actor: str | None = None,
-        reason: str | None = None,
-        request_id: str | None = None,
-        timeout: float | None = None,
+        self, writable: bool, **arguments: Unpack[TransactionArguments]
     ) -> SnapshotReadTransaction | SnapshotWriteTransaction: ...
     def transaction(
         self,
@@ -199,23 +182,8 @@ class MetaStore:
         """Return a transaction: a context manager that commits on success and else rolls back.
 
         A read transaction begins at once. One that may write waits for the writer lock and begins
-        when it is entered, or first used where it is driven by hand; `WriteTransaction.begin` says
-        what that raises.
-
-        Args:
-            writable: whether it may change anything; it then holds the writer lock until it ends.
-            actor: who, for the history.
-            reason: why.
-            request_id: on behalf of which request.
-            timeout: seconds to wait for the writer lock; None for ever.
-
-        Raises:
-            StoreFailedError: an earlier write or sync failed.
-            StoreClosedError: the store is closed.
-            ReadOnlyStoreError: `writable` on a store opened with `read_only`.
-            InvalidEventError: actor, reason or request id is not a text.
-            ValueError: the timeout is negative.
-            TypeError: it is no number.
+        when it is entered, or first used where it is driven by hand, and holds the lock until it
+        ends. Arguments and errors are those of `EventStore.transaction`.
         """
         if not writable:
             return self._store.begin_read(SnapshotReadTransaction)
