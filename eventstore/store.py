@@ -36,7 +36,7 @@ from eventstore.event import Metadata
 from eventstore.files.local import local_file_system
 from eventstore.files.paths import absolute
 from eventstore.format.codec import checked_metadata
-from eventstore.integrity.verify import VerifyReport, verify_files
+from eventstore.integrity.verify import verify_files
 from eventstore.locks import checked_timeout, refuse_reentry
 from eventstore.maintenance.background import Maintenance
 from eventstore.options import StoreOptions, checked_options
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from eventstore.files.interface import FileSystem
     from eventstore.log.interface import Log, LogReader
     from eventstore.recovery.loading import Loaded
-    from eventstore.reports import CompactionReport, RecoveryReport
+    from eventstore.reports import CompactionReport, RecoveryReport, VerifyReport
     from eventstore.tables.state import State
 
 _NOTHING_LEFT_OUT = LeftOut(0, ())
