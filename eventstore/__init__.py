@@ -43,11 +43,11 @@ from eventstore.errors import (
     UnsupportedPlatformError,
     WriterBusyError,
 )
-from eventstore.event import Batch, Event, Metadata
+from eventstore.event import Batch, Event, Metadata, TransactionArguments
 from eventstore.files.interface import FileSystem
 from eventstore.integrity.detached import DetachedBatches
 from eventstore.integrity.repair import LostRevisions, RepairReport, repair_store
-from eventstore.integrity.verify import VerifyReport, verify_store
+from eventstore.integrity.verify import verify_store
 from eventstore.options import Retention, StoreOptions
 from eventstore.projection import (
     Projection,
@@ -65,6 +65,7 @@ from eventstore.reports import (
     RecoveryReport,
     TornTail,
     Verdict,
+    VerifyReport,
 )
 from eventstore.store import EventStore
 from eventstore.transaction import ReadTransaction, Receipt, WriteTransaction
@@ -109,6 +110,7 @@ __all__ = [
     "StoreOptions",
     "TableSpec",
     "TornTail",
+    "TransactionArguments",
     "TransactionClosedError",
     "UnsupportedFileSystemError",
     "UnsupportedPlatformError",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 Plain = Any
 """A value of None, bool, int, float, str, bytes, and lists, tuples and dicts of these."""
@@ -17,6 +17,18 @@ class Metadata(NamedTuple):
     actor: str | None = None
     reason: str | None = None
     request_id: str | None = None
+
+
+class TransactionArguments(TypedDict, total=False):
+    """The keyword arguments of a transaction, for whoever passes them on with their types.
+
+    `EventStore.transaction` says what they are for.
+    """
+
+    actor: str | None
+    reason: str | None
+    request_id: str | None
+    timeout: float | None
 
 
 class Event(NamedTuple):

@@ -8,6 +8,9 @@ from typing import NamedTuple
 
 from eventstore.errors import CorruptionError
 
+PROBLEMS_MAX = 100
+"""How many problems a report lists; the others it counts."""
+
 
 class Verdict(enum.Enum):
     """What an open finds; a corrupt store it refuses."""
@@ -124,3 +127,50 @@ class CompactionReport:
     dropped: int = 0
     checkpoints_removed: int = 0
     freed_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport:
+    """What a verification found.
+
+    Attributes:
+        is_full: whether every byte was read.
+        verdict: what an open would find, now.
+        problems: what is wrong, the first `PROBLEMS_MAX` of it; empty for a sound store.
+        more_problems: how many more there are.
+        remarks: what is unusual but legal, such as a torn tail that the next open will cut, and
+            where the replay had to end.
+        segment_count: segments whose records were read, archived ones included.
+        unread_segments: those whose records were not: earlier ones, by a quick verification.
+        batch_count: batches read, of a damaged segment those before the damage.
+        checkpoint_count: checkpoints read.
+        replayed_checkpoints: checkpoints that were compared with a fold of the log, but for the
+            tables of `unknown_projections`. The one that the replay began at, because the log does
+            not reach back to revision 1, is none of them: nothing says how it came about.
+        unknown_projections: names of projections that have tables in a checkpoint, but were not
+            given to the verification, or not in that version: nothing says whether these tables are
+            right.
+        first_revision: of the oldest segment, archived ones included, by its name; 0 if there is
+            none. If it is more than 1, the batches before were dropped by retention, left out by
+            a repair or removed by hand: what is left looks the same.
+        revision: of the last batch read.
+    """
+
+    is_full: bool
+    verdict: Verdict
+    problems: tuple[Damage, ...]
+    more_problems: int
+    remarks: tuple[str, ...]
+    segment_count: int
+    unread_segments: int
+    batch_count: int
+    checkpoint_count: int
+    replayed_checkpoints: int
+    unknown_projections: tuple[str, ...]
+    first_revision: int
+    revision: int
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.problems

@@ -36,7 +36,7 @@ from eventstore.event import Metadata
 from eventstore.files.local import local_file_system
 from eventstore.files.paths import absolute
 from eventstore.format.codec import checked_metadata
-from eventstore.integrity.verify import VerifyReport, verify_files
+from eventstore.integrity.verify import verify_files
 from eventstore.locks import checked_timeout, refuse_reentry
 from eventstore.maintenance.background import Maintenance
 from eventstore.options import StoreOptions, checked_options
@@ -52,13 +52,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
     from types import TracebackType
-    from typing import Self
+    from typing import Self, Unpack
 
-    from eventstore.event import Batch
+    from eventstore.event import Batch, TransactionArguments
     from eventstore.files.interface import FileSystem
     from eventstore.log.interface import Log, LogReader
     from eventstore.recovery.loading import Loaded
-    from eventstore.reports import CompactionReport, RecoveryReport
+    from eventstore.reports import CompactionReport, RecoveryReport, VerifyReport
     from eventstore.tables.state import State
 
 _NOTHING_LEFT_OUT = LeftOut(0, ())
@@ -312,24 +312,16 @@ class EventStore:
 
     @overload
     def transaction(
-        self,
-        writable: Literal[False] = False,
-        *,
-        actor: str | None = None,
-        reason: str | None = None,
-        request_id: str | None = None,
-        timeout: float | None = None,
+        self, writable: Literal[False] = False, **arguments: Unpack[TransactionArguments]
     ) -> ReadTransaction: ...
     @overload
     def transaction(
-        self,
-        writable: Literal[True],
-        *,
-        actor: str | None = None,
-        reason: str | None = None,
-        request_id: str | None = None,
-        timeout: float | None = None,
+        self, writable: Literal[True], **arguments: Unpack[TransactionArguments]
     ) -> WriteTransaction: ...
+    @overload
+    def transaction(
+        self, writable: bool, **arguments: Unpack[TransactionArguments]
+    ) -> ReadTransaction | WriteTransaction: ...
     def transaction(
         self,
         writable: bool = False,

@@ -49,9 +49,9 @@ if TYPE_CHECKING:
 
     from eventstore.files.interface import FileSystem
     from eventstore.integrity.chains import Chain
-    from eventstore.integrity.verify import VerifyReport
     from eventstore.options import StoreOptions
     from eventstore.projection import Projection
+    from eventstore.reports import VerifyReport
 
 
 class LostRevisions(NamedTuple):

@@ -14,7 +14,8 @@ from projections.snapshots.errors import (
     SnapshotError,
 )
 from projections.snapshots.filters import parse_filters, quote_filter
-from projections.snapshots.metastore import HistoryEntry, MetaStore
+from projections.snapshots.history import HistoryEntry
+from projections.snapshots.metastore import MetaStore
 from projections.snapshots.model import Info, Kind, Snapshot, Usage
 from projections.snapshots.projection import SnapshotsProjection
 from projections.snapshots.transaction import (

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from eventstore import EventStore, Metadata
-from projections.snapshots import events
 from projections.snapshots.errors import NoTransactionError
-from projections.snapshots.projection import SNAPSHOTS, SnapshotsProjection
+from projections.snapshots.history import HistoryEntry, entries_of, owners_of
+from projections.snapshots.projection import SnapshotsProjection
 from projections.snapshots.transaction import (
     SnapshotReadTransaction,
     SnapshotTransaction,
     SnapshotWriteTransaction,
 )
-from projections.snapshots.validation import checked_text
 
 if TYPE_CHECKING:
     import os
@@ -24,39 +23,20 @@ if TYPE_CHECKING:
     from contextvars import Token
     from datetime import datetime
     from types import TracebackType
-    from typing import Self
+    from typing import Self, Unpack
 
     from eventstore import (
         Batch,
         CompactionReport,
-        Event,
         FileSystem,
         Receipt,
         RecoveryReport,
         StoreOptions,
+        TransactionArguments,
         VerifyReport,
     )
-    from projections.snapshots.projection import Row
 
 _current: ContextVar[SnapshotTransaction] = ContextVar("snapledger_transaction")
-
-
-class HistoryEntry(NamedTuple):
-    """One change of a snapshot.
-
-    Attributes:
-        revision: of the batch.
-        time: of the batch, UTC.
-        metadata: who and why.
-        id: of the snapshot.
-        event: what happened; its types are in `projections.snapshots.events`.
-    """
-
-    revision: int
-    time: datetime
-    metadata: Metadata
-    id: str
-    event: Event
 
 
 class _CurrentReadTransaction(SnapshotReadTransaction):
@@ -180,33 +160,15 @@ class MetaStore:
 
     @overload
     def transaction(
-        self,
-        writable: Literal[False] = False,
-        *,
-        actor: str | None = None,
-        reason: str | None = None,
-        request_id: str | None = None,
-        timeout: float | None = None,
+        self, writable: Literal[False] = False, **arguments: Unpack[TransactionArguments]
     ) -> SnapshotReadTransaction: ...
     @overload
     def transaction(
-        self,
-        writable: Literal[True],
-        *,
-        actor: str | None = None,
-        reason: str | None = None,
-        request_id: str | None = None,
-        timeout: float | None = None,
+        self, writable: Literal[True], **arguments: Unpack[TransactionArguments]
     ) -> SnapshotWriteTransaction: ...
     @overload
     def transaction(
-        self,
-        writable: bool,
-        *,
-        actor: str | None = None,
-        reason: str | None = None,
-        request_id: str | None = None,
-        timeout: float | None = None,
+        self, writable: bool, **arguments: Unpack[TransactionArguments]
     ) -> SnapshotReadTransaction | SnapshotWriteTransaction: ...
     def transaction(
         self,
@@ -220,23 +182,8 @@ class MetaStore:
         """Return a transaction: a context manager that commits on success and else rolls back.
 
         A read transaction begins at once. One that may write waits for the writer lock and begins
-        when it is entered, or first used where it is driven by hand; `WriteTransaction.begin` says
-        what that raises.
-
-        Args:
-            writable: whether it may change anything; it then holds the writer lock until it ends.
-            actor: who, for the history.
-            reason: why.
-            request_id: on behalf of which request.
-            timeout: seconds to wait for the writer lock; None for ever.
-
-        Raises:
-            StoreFailedError: an earlier write or sync failed.
-            StoreClosedError: the store is closed.
-            ReadOnlyStoreError: `writable` on a store opened with `read_only`.
-            InvalidEventError: actor, reason or request id is not a text.
-            ValueError: the timeout is negative.
-            TypeError: it is no number.
+        when it is entered, or first used where it is driven by hand, and holds the lock until it
+        ends. Arguments and errors are those of `EventStore.transaction`.
         """
         if not writable:
             return self._store.begin_read(SnapshotReadTransaction)
@@ -271,19 +218,17 @@ class MetaStore:
     def history(self, key: str) -> Iterator[HistoryEntry]:
         """Yield every change of the snapshots that ever had a key or name, oldest first.
 
-        A snapshot is followed through its renames, by its id. Reads the whole log, twice: what
-        was committed until the call, as far back as batches are kept.
+        A snapshot is followed through its renames, by its id. Reads what was committed until the
+        call, as far back as batches are kept: once the whole log, to learn which snapshots are
+        meant, and again from their first event to their last.
 
         Raises:
             InvalidArgumentError: the key is no text.
             StoreClosedError: the store is closed.
         """
-        checked_text(key, "key")
         with self.transaction() as now:
-            row: Row | None = now.get(SNAPSHOTS, key)
             last_revision = now.revision
-        ids = self._ids_that_had(key, last_revision) | ({int(row[0])} if row else set())
-        return self._changes_of(ids, last_revision)
+        return entries_of(self._store, owners_of(self._store, key, last_revision))
 
     def watch(
         self, from_revision: int | None = None, *, timeout: float | None = None
@@ -329,25 +274,6 @@ class MetaStore:
         traceback: TracebackType | None,
     ) -> None:
         self._store.__exit__(error_type, error, traceback)
-
-    def _ids_that_had(self, key: str, last_revision: int) -> set[int]:
-        """Return the ids of all snapshots with a change that tells of a key."""
-        return {
-            snapshot_id
-            for batch in self._store.batches(self._store.oldest_revision(), last_revision)
-            for event in batch.events
-            if (snapshot_id := events.id_in(event)) is not None
-            and key in (event.data.get("key"), event.data.get("name"))
-        }
-
-    def _changes_of(self, ids: set[int], last_revision: int) -> Iterator[HistoryEntry]:
-        for batch in self._store.batches(self._store.oldest_revision(), last_revision):
-            for event in batch.events:
-                snapshot_id = events.id_in(event)
-                if snapshot_id in ids:
-                    yield HistoryEntry(
-                        batch.revision, batch.time, batch.metadata, str(snapshot_id), event
-                    )
 
 
 def current_transaction() -> SnapshotTransaction:

@@ -33,7 +33,7 @@ from eventstore import (
     Verdict,
     repair_store,
 )
-from eventstore.integrity.verify import VerifyReport, verify_store
+from eventstore.integrity.verify import verify_store
 from eventstore.testing.simulated import SimulatedFileSystem
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from eventstore import ReadableTable, WritableTable
+    from eventstore.reports import VerifyReport
 
 
 def _verified(files: Files, *, quick: bool = False) -> VerifyReport:

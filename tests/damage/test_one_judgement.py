@@ -25,13 +25,15 @@ from support.damage_oracle import sample
 
 from eventstore import CorruptionError, Event, EventStore, NotAStoreError, Verdict
 from eventstore.format.durable import pack_durable
-from eventstore.integrity.verify import VerifyReport, verify_store
+from eventstore.integrity.verify import verify_store
 from eventstore.log.segments import compress
 from eventstore.testing.simulated import SimulatedFileSystem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from eventstore.reports import VerifyReport
 
 
 def _overwritten(files: Files, path: str, offset: int, data: bytes) -> None:

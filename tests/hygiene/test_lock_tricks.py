@@ -249,7 +249,9 @@ def test_what_is_no_lock_file_is_named_and_left(
     (path / "LOCK").unlink()
     make(path / "LOCK")
     for read_only in (False, True):
-        with pytest.raises(NotAStoreError, match=r"LOCK: .* a regular file.*move it elsewhere"):
+        with pytest.raises(
+            NotAStoreError, match=r"LOCK: a store's lock must be a regular file.*move it elsewhere"
+        ):
             open_store(path, read_only=read_only)
     place = tmp_path / "place"
     place.mkdir()

@@ -465,32 +465,32 @@ MUTANTS = (
     ),
     Mutant(
         "a verification takes a store in the making for a damaged one",
-        "eventstore/integrity/verify.py",
+        "eventstore/integrity/verification.py",
         "        if decision.verdict is Verdict.NEW:\n",
         "        if False:\n",
     ),
     Mutant(
         "a verification lists only the first damage of a segment",
-        "eventstore/integrity/verify.py",
+        "eventstore/integrity/verification.py",
         "            self._add_gaps(tail, file)\n            return damage",
         "            return damage",
     ),
     Mutant(
         "a verification ends at the first damaged segment",
-        "eventstore/integrity/verify.py",
+        "eventstore/integrity/verification.py",
         "            if number >= first_opened:\n",
         "            if self.problems:\n                break\n"
         "            if number >= first_opened:\n",
     ),
     Mutant(
         "a verification judges a checkpoint that no open reads",
-        "eventstore/integrity/verify.py",
+        "eventstore/integrity/verification.py",
         "        return problem if revision == self._base_revision else None\n",
         "        return problem\n",
     ),
     Mutant(
         "what a checkpoint supersedes is judged as if an open read it",
-        "eventstore/integrity/verify.py",
+        "eventstore/integrity/verification.py",
         "            if number >= first_opened:\n",
         "            if True:\n",
     ),
@@ -865,7 +865,7 @@ MUTANTS = (
     ),
     Mutant(
         "a verification takes a record on its way for damage",
-        "eventstore/integrity/verify.py",
+        "eventstore/integrity/verification.py",
         "            end = settled_end(file, header, end)\n",
         "            pass\n",
     ),
@@ -1263,8 +1263,8 @@ MUTANTS = (
     ),
     Mutant(
         "a verification says that every history begins at 1",
-        "eventstore/integrity/verify.py",
-        "            first_revision=sources[0].first_revision if sources else 0,\n",
+        "eventstore/integrity/verification.py",
+        "            first_revision=_first_revision(sources),\n",
         "            first_revision=1,\n",
     ),
     Mutant(
@@ -1317,13 +1317,13 @@ MUTANTS = (
     ),
     Mutant(
         "a quick verification takes a segment of any length",
-        "eventstore/integrity/verify.py",
+        "eventstore/integrity/verification.py",
         "        if size_bytes < end_bytes:\n",
         "        if False:\n",
     ),
     Mutant(
         "a quick verification does not count what it leaves unread",
-        "eventstore/integrity/verify.py",
+        "eventstore/integrity/verification.py",
         "                self.unread_segments += 1\n",
         "",
     ),
@@ -1438,8 +1438,8 @@ MUTANTS = (
     # What a verification asks
     Mutant(
         "a verification does not ask the projections",
-        "eventstore/integrity/verify.py",
-        "            self._check_projections(self.state)\n",
+        "eventstore/integrity/verification.py",
+        "            self._add_all(self.comparison.projections_own(self.path))\n",
         "            pass\n",
     ),
     Mutant(
@@ -1456,21 +1456,21 @@ MUTANTS = (
     ),
     Mutant(
         "a verification finds that NaN differs from itself",
-        "eventstore/integrity/verify.py",
+        "eventstore/integrity/comparison.py",
         "    if held == replayed:",
         "    if not held:",
     ),
     Mutant(
         "a verification counts the checkpoint that its replay began at as compared",
-        "eventstore/integrity/verify.py",
-        "if checkpoint is not self.start and (tables",
+        "eventstore/integrity/comparison.py",
+        "if checkpoint is not self._start and (tables",
         "if (tables",
     ),
     Mutant(
         "a verification does not name the projections that it does not know",
-        "eventstore/integrity/verify.py",
-        "for name in held - self._known_tables()}",
-        "for name in held & self._known_tables()}",
+        "eventstore/integrity/comparison.py",
+        "for name in held - self._known}",
+        "for name in held & self._known}",
     ),
     Mutant(
         "check calls a store sound whose tables it has not compared",

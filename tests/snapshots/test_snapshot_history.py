@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.snapshots import OPTIONS, create_committed
 
-from eventstore import Metadata, Retention, StoreClosedError, StoreOptions
+from eventstore import EventStore, Metadata, Retention, StoreClosedError, StoreOptions
 from projections.snapshots import InvalidArgumentError, Kind, MetaStore, Usage, events
 from projections.snapshots.importer import import_containerd
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from support.snapshots import OpenStore
+
+    from eventstore import Batch
 
 DATABASE = Path(__file__).parent.parent / "data" / "containerd" / "containerd-overlayfs-metadata.db"
 
@@ -196,3 +200,28 @@ def test_history_ends_with_its_store(renamed: MetaStore) -> None:
     renamed.close()
     with pytest.raises(StoreClosedError):
         list(renamed.history("layer"))
+
+
+def test_history_reads_the_log_once_and_again_only_where_the_snapshot_lived(
+    store: MetaStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(10):
+        with store.transaction(writable=True) as tx:
+            create_committed(tx, f"before-{number}")
+    with store.transaction(writable=True) as tx:
+        tx.create_snapshot(Kind.ACTIVE, "key")
+        tx.remove("key")
+        first = store.event_store.stats()["revision"] + 1
+    for number in range(10):
+        with store.transaction(writable=True) as tx:
+            create_committed(tx, f"after-{number}")
+    read: list[tuple[int, int | None]] = []
+    batches = EventStore.batches
+
+    def counted(self: EventStore, first: int = 1, last: int | None = None) -> Iterator[Batch]:
+        read.append((first, last))
+        return batches(self, first, last)
+
+    monkeypatch.setattr(EventStore, "batches", counted)
+    assert told(store, "key") == [("11", "created"), ("11", "removed")]
+    assert read == [(1, store.event_store.stats()["revision"]), (first, first)]

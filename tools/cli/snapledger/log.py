@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from projections.snapshots import NotFoundError
-from projections.snapshots.events import id_in
+from projections.snapshots.history import changes_of, owners_of
 from snapledger import output
 from snapledger.arguments import COUNT, REVISION, json_option, store_argument
 from snapledger.batches import write_batch
@@ -16,7 +16,7 @@ from snapledger.reading import open_for_reading
 from snapledger.records import batch_record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from eventstore import Batch, Event
     from projections.snapshots import MetaStore
@@ -74,20 +74,15 @@ def command(
 
 
 def _changes(store: MetaStore, key: str | None, first: int, last: int | None) -> Iterator[Change]:
-    batches = store.event_store.batches(first, last)
+    events = store.event_store
     if key is None:
-        return ((batch, batch.events) for batch in batches)
-    ids = {int(entry.id) for entry in store.history(key)}
-    if not ids:
+        return ((batch, batch.events) for batch in events.batches(first, last))
+    with store.transaction() as now:
+        newest = now.revision
+    owners = owners_of(events, key, newest)
+    if not owners.ids:
         raise NotFoundError(f"no snapshot has or had the key or name {key!r}")
-    return _about(ids, batches)
-
-
-def _about(ids: set[int], batches: Iterable[Batch]) -> Iterator[Change]:
-    for batch in batches:
-        about = tuple(event for event in batch.events if id_in(event) in ids)
-        if about:
-            yield batch, about
+    return changes_of(events, owners, first, newest if last is None else last)
 
 
 def _limited(found: Iterator[Change], limit: int, *, newest: bool) -> Iterator[Change]:
