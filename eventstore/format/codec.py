@@ -198,13 +198,14 @@ def decode_batch(payload: bytes | memoryview) -> tuple[Metadata, tuple[Event, ..
     try:
         metadata, packed_events = batch
         events = tuple(
-            Event(event_type, data, version) for event_type, version, data in packed_events
+            [Event(event_type, data, version) for event_type, version, data in packed_events]
         )
         decoded = Metadata(*metadata)
     except (ValueError, TypeError) as error:
         raise DecodeError(f"the payload is not a batch of events: {error}") from error
-    if not all(type(event.type) is str and type(event.version) is int for event in events):
-        raise DecodeError("the payload holds an event without a type or a version")
+    for event_type, _, version in events:
+        if type(event_type) is not str or type(version) is not int:
+            raise DecodeError("the payload holds an event without a type or a version")
     _require_shallow(payload, batch)
     return decoded, events
 

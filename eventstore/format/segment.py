@@ -92,7 +92,7 @@ class Framing(NamedTuple):
 
     def record_bytes(self, payload_bytes: int) -> int:
         """Return the length of a whole record with a payload of that length."""
-        return len(self.mark) + _RECORD_HEADER_BYTES + padded_bytes(payload_bytes)
+        return self.header_bytes + padded_bytes(payload_bytes)
 
 
 class RecordHeader(NamedTuple):

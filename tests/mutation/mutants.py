@@ -619,7 +619,9 @@ MUTANTS = (
     Mutant(
         "memory for a payload before its checksum",
         "eventstore/log/reader.py",
-        "        if not large_payload_holds(self._file, header, offset, framing):\n",
+        "        if payload_bytes > _LARGE_BYTES and not large_payload_holds(\n"
+        "            self._file, header, offset, framing\n"
+        "        ):\n",
         "        if False:\n",
     ),
     Mutant(
@@ -655,7 +657,7 @@ MUTANTS = (
     Mutant(
         "times may go back",
         "eventstore/log/reader.py",
-        "    if header.time_ns < position.time_ns:\n",
+        "    if header.time_ns < previous.time_ns:\n",
         "    if False:\n",
     ),
     Mutant(
