@@ -15,17 +15,18 @@ from eventstore.arguments import excerpt
 from eventstore.errors import ReentrantUseError
 
 
-def refuse_reentry(lock: threading.RLock) -> None:
-    """Raise unless the running thread may wait for a lock.
+def refuse_reentry(*locks: threading.RLock) -> None:
+    """Raise unless the running thread may wait for locks.
 
     Raises:
-        ReentrantUseError: it holds the lock, so that this was called by what interrupted it.
+        ReentrantUseError: it holds one, so that this was called by what interrupted it.
     """
-    if lock._is_owned():  # type: ignore[attr-defined]  # of all of CPython's, also Condition's
-        raise ReentrantUseError(
-            "the store is being used by the code that this call has interrupted, as a signal "
-            "handler or a finalizer does: set a flag there, and use the store after it returns"
-        )
+    for lock in locks:
+        if lock._is_owned():  # type: ignore[attr-defined]  # of all of CPython's, also Condition's
+            raise ReentrantUseError(
+                "the store is being used by the code that this call has interrupted, as a signal "
+                "handler or a finalizer does: set a flag there, and use the store after it returns"
+            )
 
 
 def checked_timeout(seconds: float | None, name: str) -> float | None:

@@ -383,28 +383,31 @@ class EventStore:
         self, transaction_type: type[W], metadata: Metadata, timeout: float | None = None
     ) -> W:
         """Make a write transaction of a domain's own type; see `transaction`."""
-        self._require_open()
+        if self._closed is not None:
+            raise StoreClosedError(self._closed)
         log = self._written()
-        self._require_sound(log)
+        if log.failure is not None:
+            self._require_sound(log)
         return transaction_type(
             self._state,
             log,
             self._writer_lock,
             checked_metadata(metadata),
-            checked_timeout(timeout, "timeout"),
+            None if timeout is None else checked_timeout(timeout, "timeout"),
             self._require_ready,
         )
 
     def _require_ready(self) -> None:
         """Make sure that a write transaction may begin; it has the writer lock."""
-        self._require_open()
+        if self._closed is not None:
+            raise StoreClosedError(self._closed)
         log = self._written()
         log.refuse_reentry()
-        head = log.head.revision
-        if head != self._state.newest.revision:
+        if log.head.revision != self._state.newest.revision:
             # Interrupts have left a commit whose batch is in the log and not in the tables.
             log.abandon(StoreFailedError("a commit was interrupted"))
-        self._require_sound(log)
+        if log.failure is not None:
+            self._require_sound(log)
         if self._options.background:
             self._maintenance.start()
 

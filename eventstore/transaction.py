@@ -243,7 +243,7 @@ class WriteTransaction(Holder):
             timeout_seconds: how long to wait for the lock; None for ever.
             require_ready: called with the lock; raises if nothing can be written.
         """
-        super().__init__()
+        self._bound = self._statement = None
         self._state = state
         self._log = log
         self._lock = lock
@@ -335,7 +335,8 @@ class WriteTransaction(Holder):
         What interrupts this from outside, as a signal handler does, may undo the event or roll the
         whole transaction back.
         """
-        self._refuse_amid_a_change()
+        if self._is_changing:
+            self._refuse_amid_a_change()
         self._is_changing = True
         self._begun()
         packed = encode_event(event)
@@ -381,7 +382,8 @@ class WriteTransaction(Holder):
 
         Durability: survives power loss once this returns.
         """
-        self._refuse_amid_a_change()
+        if self._is_changing:
+            self._refuse_amid_a_change()
         self._is_changing = True
         turn = self._begun()
         if not self._events:
@@ -428,7 +430,8 @@ class WriteTransaction(Holder):
             ReentrantUseError: called by a projection's `apply`, or by what has interrupted another
                 change of this transaction; nothing was changed.
         """
-        self._refuse_amid_a_change()
+        if self._is_changing:
+            self._refuse_amid_a_change()
         self._is_changing = True
         self._roll_back()
 
@@ -443,9 +446,10 @@ class WriteTransaction(Holder):
         self._settle()
 
     def __enter__(self) -> Self:
-        self._refuse_amid_a_change()
+        if self._is_changing:
+            self._refuse_amid_a_change()
         self._enter()
-        self.begin()
+        self._begun()
         return self
 
     def __del__(self) -> None:
@@ -475,7 +479,8 @@ class WriteTransaction(Holder):
 
     def _begun(self) -> Turn:
         """Begin if need be, and return the turn, which nobody else can end while this is used."""
-        if self._has_ended or self.was_left:
+        statement = self._statement
+        if self._has_ended or (statement is not None and statement() is None):  # as `was_left`
             raise _closed()
         turn = self._turn
         if turn is not None and not turn.is_over:
@@ -495,13 +500,15 @@ class WriteTransaction(Holder):
     def _refuse_amid_a_change(self) -> None:
         """Raise if the caller of the method that asks is called by a change of this transaction.
 
+        Asked only where a change has begun.
+
         Between the tables, the events and the log such a call would come where one has what the
         others lack.
 
         Raises:
             ReentrantUseError: a projection's `apply` or a signal handler makes that call.
         """
-        if self._is_changing and _is_called_by_a_change():
+        if _is_called_by_a_change():
             raise ReentrantUseError(
                 "the transaction is in the middle of a change: neither Projection.apply nor what "
                 "interrupts it can emit, commit or roll back; a signal handler sets a flag"

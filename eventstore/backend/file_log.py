@@ -34,7 +34,6 @@ from eventstore.files.paths import join
 from eventstore.format.durable import DURABLE_BYTES, pack_durable
 from eventstore.format.names import CHECKPOINTS_NAME, DURABLE_NAME, WAL_NAME
 from eventstore.locks import Latch
-from eventstore.log.interface import Head
 from eventstore.log.spares import SpareKeeper
 from eventstore.log.writer import LogWriter, Segment, Ticket
 from eventstore.maintenance.compaction import compact
@@ -50,7 +49,7 @@ if TYPE_CHECKING:
 
     from eventstore.files.guarded import GuardedFileSystem
     from eventstore.files.interface import FileSystem
-    from eventstore.log.interface import Appended
+    from eventstore.log.interface import Appended, Head
     from eventstore.log.reader import Position, Record
     from eventstore.options import StoreOptions
     from eventstore.projection import Projection
@@ -114,7 +113,7 @@ class FileLog:
     @property
     def head(self) -> Head:
         """The last batch appended."""
-        return Head(*self._writer.position)
+        return self._writer.head
 
     @property
     def durable_revision(self) -> int:
@@ -135,11 +134,13 @@ class FileLog:
         self, payload: bytes, *, expected_revision: int, frees_space: Callable[[], bool]
     ) -> Ticket:
         """Give a batch the expected revision and queue it; it is not durable yet."""
-        self._require_open()
-        if expected_revision != self._writer.last_revision + 1:
+        if self._closed:
+            self._require_open()
+        last_revision = self._writer.head.revision
+        if expected_revision != last_revision + 1:
             error = StoreFailedError(
                 f"{self._path}: revision {expected_revision} was expected, but the log is at "
-                f"{self._writer.last_revision}: another writer has come in between, or a commit "
+                f"{last_revision}: another writer has come in between, or a commit "
                 "was stopped half-way; reopen"
             )
             self._writer.abandon(error)

@@ -45,6 +45,7 @@ _BATCH_LEVELS = 3
 _NO_METADATA = Metadata()
 _EMPTY_METADATA: bytes = msgpack.packb([None, None, None])
 _BATCH_PREFIX: bytes = msgpack.Packer().pack_array_header(2)
+_EVENTS_OF_ONE: bytes = msgpack.Packer().pack_array_header(1)
 
 
 def encode_event(event: Event) -> bytes:
@@ -57,7 +58,7 @@ def encode_event(event: Event) -> bytes:
     try:
         if type(event.type) is not str or type(event.version) is not int:
             raise TypeError("the type must be a str, the version an int")
-        packed: bytes = msgpack.packb([event.type, event.version, event.data], strict_types=True)
+        packed = _packed_strictly([event.type, event.version, event.data])
         # After packing, which ends at data that holds itself.
         _require_plain(event.data, list)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
@@ -78,6 +79,13 @@ def checked_metadata(metadata: Metadata) -> Metadata:
     Raises:
         InvalidEventError: a part of it is not a text.
     """
+    if type(metadata) is Metadata:
+        # Almost always, in a fifth of the time that the rest takes.
+        for text in metadata:
+            if text is not None and not (type(text) is str and text.isascii()):
+                break
+        else:
+            return metadata
     for name, text in zip(Metadata._fields, metadata, strict=True):
         if text is not None and not _is_text(text):
             raise InvalidEventError(
@@ -93,15 +101,21 @@ def encode_batch(metadata: Metadata, events: list[bytes]) -> bytes:
         InvalidEventError: a part of the metadata is not a text.
     """
     try:
-        packed = (
-            _EMPTY_METADATA
-            if metadata == _NO_METADATA
-            else msgpack.packb(list(metadata), strict_types=True)
-        )
+        packed = _EMPTY_METADATA if metadata == _NO_METADATA else _packed_strictly(list(metadata))
     except (TypeError, ValueError) as error:
         raise InvalidEventError(f"metadata {metadata} can't be logged: {error}") from error
+    if len(events) == 1:
+        return b"".join((_BATCH_PREFIX, packed, _EVENTS_OF_ONE, events[0]))
     header: bytes = msgpack.Packer().pack_array_header(len(events))
     return b"".join((_BATCH_PREFIX, packed, header, *events))
+
+
+def _packed_strictly(value: Plain) -> bytes:
+    # A packer for each call shares nothing with other threads, nor with what interrupts this one;
+    # `packb`, which makes one too, takes 0.3 µs more to pass its arguments on, and one that is
+    # used again 0.1 µs less.
+    packed: bytes = msgpack.Packer(strict_types=True).pack(value)
+    return packed
 
 
 def _is_text(value: object) -> bool:
@@ -184,20 +198,21 @@ def decode_batch(payload: bytes | memoryview) -> tuple[Metadata, tuple[Event, ..
     try:
         metadata, packed_events = batch
         events = tuple(
-            Event(event_type, data, version) for event_type, version, data in packed_events
+            [Event(event_type, data, version) for event_type, version, data in packed_events]
         )
         decoded = Metadata(*metadata)
     except (ValueError, TypeError) as error:
         raise DecodeError(f"the payload is not a batch of events: {error}") from error
-    if not all(type(event.type) is str and type(event.version) is int for event in events):
-        raise DecodeError("the payload holds an event without a type or a version")
+    for event_type, _, version in events:
+        if type(event_type) is not str or type(version) is not int:
+            raise DecodeError("the payload holds an event without a type or a version")
     _require_shallow(payload, batch)
     return decoded, events
 
 
 def pack(value: Plain) -> bytes:
     """Pack a key, a value or a list of them; tuples are kept as tuples by `unpack_rows`."""
-    packed: bytes = msgpack.packb(value)
+    packed: bytes = msgpack.Packer().pack(value)  # in two thirds of the time of `packb`
     return packed
 
 

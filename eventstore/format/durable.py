@@ -11,6 +11,7 @@ DURABLE_VERSION = 1
 """Of `durable` files as they are written; it and every older one is read."""
 
 _DURABLE = struct.Struct("<8sI16sQI")
+_CHECKED = struct.Struct("<8sI16sQ")
 _DURABLE_MAGIC = b"EVSTDUR\0"
 DURABLE_BYTES = 40
 
@@ -21,8 +22,8 @@ if _DURABLE.size != DURABLE_BYTES:  # pragma: no cover
 
 def pack_durable(store_id: bytes, durable_revision: int) -> bytes:
     """Return the content of the `durable` file."""
-    fields = _DURABLE.pack(_DURABLE_MAGIC, DURABLE_VERSION, store_id, durable_revision, 0)
-    return fields[: -UINT32.size] + UINT32.pack(crc32(fields[: -UINT32.size]))
+    fields = _CHECKED.pack(_DURABLE_MAGIC, DURABLE_VERSION, store_id, durable_revision)
+    return fields + UINT32.pack(crc32(fields))
 
 
 def unpack_durable(block: bytes, store_id: bytes | None) -> int | None:

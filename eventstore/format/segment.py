@@ -92,7 +92,7 @@ class Framing(NamedTuple):
 
     def record_bytes(self, payload_bytes: int) -> int:
         """Return the length of a whole record with a payload of that length."""
-        return len(self.mark) + _RECORD_HEADER_BYTES + padded_bytes(payload_bytes)
+        return self.header_bytes + padded_bytes(payload_bytes)
 
 
 class RecordHeader(NamedTuple):
@@ -197,9 +197,10 @@ def frame_record(
         len(payload), crc32(payload, seed), revision, time_ns, durable_revision
     )
     digest = chain_digest(previous_digest, digested, payload)
-    unsealed = mark + digested + digest + b"\0\0\0\0"
-    header = unsealed + UINT32.pack(crc32(unsealed, seed))
-    return (header + payload).ljust(framing.record_bytes(len(payload)), b"\0"), digest
+    unsealed = b"".join((mark, digested, digest, b"\0\0\0\0"))
+    header_crc = UINT32.pack(crc32(unsealed, seed))
+    padding = bytes(-len(payload) % RECORD_ALIGNMENT_BYTES)
+    return b"".join((unsealed, header_crc, payload, padding)), digest
 
 
 def unpack_record_header(block: bytes, framing: Framing) -> RecordHeader | None:

@@ -141,18 +141,28 @@ def start_of(header: SegmentHeader) -> Position:
 class SegmentScanner:
     """Iterate over the records of one segment, from a position on.
 
-    `position` is behind the last record given out. `end` is set when the iteration is exhausted;
-    a new scanner from its position goes on when more has been written.
+    `end` is set when the iteration is exhausted; a new scanner from its position goes on when more
+    has been written.
     """
 
     def __init__(self, file: File, header: SegmentHeader, start: Position) -> None:
         self._file = file
         self._window = Window(file)
         self._path = file.path
-        self._framing = header.framing
+        self._framing = framing = header.framing
+        self._header_bytes = framing.header_bytes
         self._payload_bytes_max = header.batch_bytes_max
-        self.position = start
+        # What the next record must continue, and where it starts. A position is built when asked
+        # for: one a record would be a twentieth of a scan.
+        self._previous: Position | Record = start
+        self._next_bytes = start.offset_bytes
         self.end: ScanEnd | None = None
+
+    @property
+    def position(self) -> Position:
+        """Behind the last record given out."""
+        previous = self._previous
+        return Position(self._next_bytes, previous.revision, previous.digest, previous.time_ns)
 
     def __iter__(self) -> Iterator[Record]:
         while True:
@@ -160,44 +170,34 @@ class SegmentScanner:
             if isinstance(record, ScanEnd):
                 self.end = record
                 return
-            self.position = Position(
-                record.end_bytes,
-                record.revision,
-                record.digest,
-                record.time_ns,
-            )
+            self._previous, self._next_bytes = record, record.end_bytes
             yield record
 
     def _next(self) -> Record | ScanEnd:
-        offset = self.position.offset_bytes
-        framing = self._framing
-        block = self._window.read(offset, framing.header_bytes)
-        header = next_header(block, framing, self.position, self._payload_bytes_max)
+        previous, framing, offset = self._previous, self._framing, self._next_bytes
+        block = self._window.read(offset, self._header_bytes)
+        header = next_header(block, framing, previous, self._payload_bytes_max)
         if header is None:
             return self._ended_at_zeros()
         if isinstance(header, str):
             return self._ended(header)
-        if not large_payload_holds(self._file, header, offset, framing):
+        payload_bytes, _, revision, time_ns, durable_revision, digest = header
+        if payload_bytes > _LARGE_BYTES and not large_payload_holds(
+            self._file, header, offset, framing
+        ):
             return self._ended("the payload fails its checksum")
-        size = padded_bytes(header.payload_bytes)
-        padded = self._window.read(offset + framing.header_bytes, size)
-        payload = padded[: header.payload_bytes]
-        problem = _damage(header, padded, payload, self.position.digest, framing.seed)
+        start = offset + self._header_bytes
+        end = start + padded_bytes(payload_bytes)
+        padded = self._window.read(start, end - start)
+        payload = padded[:payload_bytes]
+        problem = _damage(header, padded, payload, previous.digest, framing.seed)
         if problem:
             return self._ended(problem)
-        return Record(
-            offset,
-            header.revision,
-            header.time_ns,
-            header.durable_revision,
-            header.digest,
-            payload,
-            self._path,
-            offset + framing.header_bytes + size,
-        )
+        path = self._path
+        return Record(offset, revision, time_ns, durable_revision, digest, payload, path, end)
 
     def _ended_at_zeros(self) -> ScanEnd:
-        if self._window.is_zero_from(self.position.offset_bytes):
+        if self._window.is_zero_from(self._next_bytes):
             return self._ended(None)
         return self._ended("a record header is zero although bytes follow it")
 
@@ -226,14 +226,14 @@ def large_payload_holds(
 
 
 def next_header(
-    block: bytes, framing: Framing, position: Position, payload_bytes_max: int
+    block: bytes, framing: Framing, previous: Position | Record, payload_bytes_max: int
 ) -> RecordHeader | str | None:
-    """Return the header of the record at a position, what is wrong with it, or None for zeros.
+    """Return the header of the next record, what is wrong with it, or None for zeros.
 
     Args:
         block: the bytes there, as many as a header has, or all that are left.
         framing: of the segment.
-        position: behind the record before it.
+        previous: the record before it, or the position behind that.
         payload_bytes_max: the segment's cap.
     """
     if not any(block):
@@ -243,17 +243,17 @@ def next_header(
     header = unpack_record_header(block, framing)
     if header is None:
         return "a record header fails its checksum"
-    return misfit(header, position, payload_bytes_max) or header
+    return misfit(header, previous, payload_bytes_max) or header
 
 
-def misfit(header: RecordHeader, position: Position, payload_bytes_max: int) -> str | None:
+def misfit(header: RecordHeader, previous: Position | Record, payload_bytes_max: int) -> str | None:
     """Say why a whole header can't be that of the next record."""
-    revision = position.revision
+    revision = previous.revision
     if header.revision != revision + 1:
         return f"the record has revision {header.revision}, expected {revision + 1}"
     if header.payload_bytes > payload_bytes_max:
         return f"the payload of {header.payload_bytes} bytes is over the cap of {payload_bytes_max}"
-    if header.time_ns < position.time_ns:
+    if header.time_ns < previous.time_ns:
         return "the record is older than the one before it"
     if header.durable_revision >= header.revision:
         return "the record claims to have been durable before it was written"

@@ -49,6 +49,7 @@ from eventstore.format.segment import (
     padded_bytes,
 )
 from eventstore.locks import refuse_reentry
+from eventstore.log.interface import Head
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -129,16 +130,12 @@ class End(NamedTuple):
     Attributes:
         segment: the active one.
         offset_bytes: in it.
-        revision: of the last batch.
-        digest: chain digest of the last batch.
-        time_ns: of the last batch.
+        head: the last batch.
     """
 
     segment: Segment
     offset_bytes: int
-    revision: int
-    digest: bytes
-    time_ns: int
+    head: Head
 
 
 class Ticket(NamedTuple):
@@ -198,7 +195,7 @@ class LogWriter:
         self._on_space_needed = on_space_needed
 
         # Changed by append, under the store's writer lock.
-        self._end = End(segment, *end)
+        self._end = End(segment, end.offset_bytes, Head(end.revision, end.digest, end.time_ns))
         self.appended_bytes = 0
 
         # The queue is shared between append and the leaders, under its own short lock.
@@ -219,14 +216,9 @@ class LogWriter:
         return self._failure
 
     @property
-    def position(self) -> tuple[int, bytes, int]:
-        """Revision, digest and time of the last appended batch."""
-        return self._end[2:]
-
-    @property
-    def last_revision(self) -> int:
-        """The revision of the last appended batch."""
-        return self._end.revision
+    def head(self) -> Head:
+        """The last appended batch."""
+        return self._end.head
 
     def append(self, payload: bytes, *, frees_space: Callable[[], bool]) -> Ticket:
         """Give a batch the next revision and add it to the open group; it is not durable yet.
@@ -244,7 +236,8 @@ class LogWriter:
             StorageFullError: it needs a new segment, or the reserve, and there is no space.
             StoreFailedError: an earlier write or sync failed.
         """
-        self._require_sound()
+        if self._failure is not None:
+            self._require_sound()
         cap = min(self._batch_bytes_max, self._end.segment.header.batch_bytes_max)
         if len(payload) > cap:
             cap = self._cap_of_next_segment(len(payload))
@@ -253,22 +246,22 @@ class LogWriter:
         except OSError as error:
             self.abandon(error)
             raise self._failed_error(error) from error
-        end = self._end
-        time_ns = max(time.time_ns(), end.time_ns)
-        revision = end.revision + 1
+        segment, offset_bytes, head = self._end
+        time_ns = max(time.time_ns(), head.time_ns)
+        revision = head.revision + 1
         frame, digest = frame_record(
             payload,
             revision=revision,
             time_ns=time_ns,
             durable_revision=self.durable_revision,
-            previous_digest=end.digest,
-            framing=end.segment.framing,
+            previous_digest=head.digest,
+            framing=segment.framing,
         )
-        following = End(end.segment, end.offset_bytes + len(frame), revision, digest, time_ns)
+        following = End(segment, offset_bytes + len(frame), Head(revision, digest, time_ns))
         # Before the batch is queued: whoever is stopped here sees that the head has moved.
         self._end = following
         self.appended_bytes += len(frame)
-        group, leads = self._join_group(frame, following, end.offset_bytes)
+        group, leads = self._join_group(frame, following, offset_bytes)
         return Ticket(group, leads, revision, digest, time_ns)
 
     def make_durable(self, ticket: Ticket) -> None:
@@ -289,8 +282,7 @@ class LogWriter:
         Raises:
             ReentrantUseError: it is.
         """
-        refuse_reentry(self._queue_lock)
-        refuse_reentry(self._sync_lock)
+        refuse_reentry(self._queue_lock, self._sync_lock)
 
     def abandon(self, error: BaseException) -> None:
         """Fail the handle: an interrupt left a batch that nobody makes durable, or a file failed.
@@ -321,7 +313,7 @@ class LogWriter:
     def close(self) -> None:
         """Release the files, once whoever is making a batch durable has done so, or has failed."""
         with contextlib.suppress(StoreFailedError):
-            self.wait_until_durable(self.last_revision)
+            self.wait_until_durable(self.head.revision)
         with self._sync_lock:
             self._flushed_segment.file.close()
             self._end.segment.file.close()
@@ -385,17 +377,17 @@ class LogWriter:
             SEGMENT_HEADER_BYTES + size,
             may_be_last=not self._spares.ready and frees_space(),
         )
-        end = self._end
+        end, head = self._end, self.head
         old = end.segment.header
         # A segment without a record is replaced by a larger one of the same name.
-        replaced = old.first_revision == end.revision + 1
+        replaced = old.first_revision == head.revision + 1
         header = SegmentHeader(
             store_id=old.store_id,
-            first_revision=end.revision + 1,
-            predecessor_digest=end.digest,
+            first_revision=head.revision + 1,
+            predecessor_digest=head.digest,
             predecessor_bytes=old.predecessor_bytes if replaced else end.offset_bytes,
             batch_bytes_max=self._batch_bytes_max,
-            created_ns=max(time.time_ns(), end.time_ns),
+            created_ns=max(time.time_ns(), head.time_ns),
             mark=draw_mark(payload),
         )
         segment = Segment(spare.file, header, spare.size_bytes, is_named=False)
@@ -404,15 +396,16 @@ class LogWriter:
     def _join_group(self, frame: bytes, end: End, offset_bytes: int) -> tuple[Group, bool]:
         """Queue the batch that ends there; return its group, and whether it is the first in it."""
         with self._queue_lock:
-            self._require_sound()
+            if self._failure is not None:
+                self._require_sound()
             group = self._open_group
             if group is not None and group.segment is end.segment:
                 group.frames.append(frame)
-                group.last_revision = end.revision
+                group.last_revision = end.head.revision
                 return group, False
             group = Group(end.segment, offset_bytes)
             group.frames.append(frame)
-            group.last_revision = end.revision
+            group.last_revision = end.head.revision
             self._queue.append(group)
             self._open_group = group
             return group, True

@@ -18,6 +18,7 @@ from eventstore.tables.version import Version
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from eventstore.event import Event, Metadata
     from eventstore.log.reader import Record
     from eventstore.projection import Projection
     from eventstore.tables.checkpoint import Checkpoint
@@ -61,26 +62,26 @@ def replay_record(state: State, record: Record) -> None:
         MemoryError: the interpreter ran out of memory; that says nothing about batch or projection.
         RecursionError: it ran out of stack; that says as little.
     """
-    batch = decode_record(record)
+    _, events = _decoded(record)
     applied = 0
     state.begin(is_replaying=True)
     try:
-        for event in batch.events:
+        for event in events:
             state.apply(event)
             applied += 1
     except BaseException as error:
         state.rollback()
         if not isinstance(error, Exception) or isinstance(error, CorruptionError):
             raise
-        place = f"revision {batch.revision} can't be replayed"
+        place = f"revision {record.revision} can't be replayed"
         if isinstance(error, _EXHAUSTED):
             raise _exhausted(error, place) from error
         raise ProjectionError(
             f"{place}: {type(error).__name__}: {error} (event {applied + 1} of "
-            f"{len(batch.events)}, {excerpt(batch.events[applied].type)})",
+            f"{len(events)}, {excerpt(events[applied].type)})",
             "Projection.apply must accept every event it has ever accepted",
         ) from error
-    state.publish(state.commit(batch.revision, batch.digest, batch.time_ns))
+    state.publish(state.commit(record.revision, record.digest, record.time_ns))
 
 
 def _exhausted(error: Exception, place: str) -> Exception:
@@ -102,13 +103,17 @@ def decode_record(record: Record) -> Batch:
     Raises:
         CorruptionError: the payload is no batch, although its checksum and digest hold.
     """
+    metadata, events = _decoded(record)
+    return Batch(record.revision, record.time_ns, metadata, events, record.digest)
+
+
+def _decoded(record: Record) -> tuple[Metadata, tuple[Event, ...]]:
     try:
-        metadata, events = decode_batch(record.payload)
+        return decode_batch(record.payload)
     except DecodeError as error:
         raise CorruptionError(
             record.path, record.offset_bytes, f"revision {record.revision} is no batch: {error}"
         ) from error
-    return Batch(record.revision, record.time_ns, metadata, events, record.digest)
 
 
 def _fitting_rows(

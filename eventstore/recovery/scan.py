@@ -221,12 +221,11 @@ class Scan:
         scanner = SegmentScanner(file, header, start_of(header))
         proof = _Proof(self._durable_bound)
         for record in scanner:
-            end_bytes = scanner.position.offset_bytes
             if self._is_later(record):
                 self._batch_count += 1
                 self._batch_bytes += record.end_bytes - record.offset_bytes
                 yield record
-            proof.take(record, end_bytes)
+            proof.take(record)
         end = scanner.end or ScanEnd(scanner.position, None)
         claim = 0
         if is_last:
@@ -331,10 +330,12 @@ class _Proof:
         self.proven_bytes = SEGMENT_HEADER_BYTES
         self._durable_revision = durable_bound
         # Revision and end of each record that nothing has proven yet: those of the last group.
-        self._open: deque[tuple[int, int]] = deque()
+        self._unproven: deque[tuple[int, int]] = deque()
 
-    def take(self, record: Record, end_bytes: int) -> None:
-        self._durable_revision = max(self._durable_revision, record.durable_revision)
-        self._open.append((record.revision, end_bytes))
-        while self._open and self._open[0][0] <= self._durable_revision:
-            _, self.proven_bytes = self._open.popleft()
+    def take(self, record: Record) -> None:
+        unproven, proven_revision = self._unproven, self._durable_revision
+        if record.durable_revision > proven_revision:
+            self._durable_revision = proven_revision = record.durable_revision
+        unproven.append((record.revision, record.end_bytes))
+        while unproven and unproven[0][0] <= proven_revision:
+            _, self.proven_bytes = unproven.popleft()

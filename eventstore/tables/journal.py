@@ -27,26 +27,17 @@ class Journal:
             all the same. It only grows until the transaction ends; then another list takes its
             place.
         newest: the last version of the chain: what the next batch builds on.
+        open_changes: the same while an event is being applied, else None: no table may be changed.
         is_replaying: whether the events since the begin are from the log.
     """
 
-    __slots__ = ("_open", "changes", "is_replaying", "newest")
+    __slots__ = ("changes", "is_replaying", "newest", "open_changes")
 
     def __init__(self, newest: Version) -> None:
         self.newest = newest
         self.is_replaying = False
         self.changes: list[Change] = []
-        # The list of changes while an event is being applied, else None.
-        self._open: list[Change] | None = None
-
-    def open(self) -> list[Change]:
-        """Let tables be changed until `close`; return the changes so far and to come."""
-        changes = self._open = self.changes
-        return changes
-
-    def close(self) -> None:
-        """Let no table be changed."""
-        self._open = None
+        self.open_changes: list[Change] | None = None
 
     def record(self, table: Table, key: Any, old: Any) -> None:
         """Keep what a key holds before it is changed, for readers and for rollback.
@@ -54,7 +45,7 @@ class Journal:
         Raises:
             ProjectionError: no event is being applied.
         """
-        changes = self._open
+        changes = self.open_changes
         if changes is None:
             raise ProjectionError(
                 f"table {table.name!r} was changed outside Projection.apply: emit an event"

@@ -95,9 +95,11 @@ class State:
 
     def apply(self, event: Event) -> None:
         """Fold an event into all tables on top of the newest version; on an error, undo it."""
-        changes = self.journal.open()
+        journal = self.journal
+        changes = journal.changes
         start = len(changes)
         self._undone = None
+        journal.open_changes = changes
         try:
             for projection, tables in self._projections:
                 projection.apply(event, tables)
@@ -107,7 +109,7 @@ class State:
             self._undone = error
             raise
         finally:
-            self.journal.close()
+            journal.open_changes = None
 
     def has_undone(self, error: BaseException) -> bool:
         """Say whether all of the last event was undone before `apply` raised an error."""

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
     from eventstore import Receipt
 
+_CREATED_KINDS = (Kind.ACTIVE, Kind.VIEW)
 _LABELS_PATH = "labels"
 _LABEL_PATH_PREFIX = "labels."
 
@@ -261,7 +262,7 @@ class SnapshotWriteTransaction(WriteTransaction, SnapshotTransaction):
     ) -> Snapshot:
         """See `SnapshotTransaction.create_snapshot`."""
         key, parent = checked_text(key, "key"), checked_text(parent, "parent")
-        if kind not in (Kind.ACTIVE, Kind.VIEW):
+        if kind not in _CREATED_KINDS:
             raise InvalidArgumentError(
                 f"a snapshot of kind {kind!s} can't be created: only active ones and views can; "
                 "commit an active one to get a committed one"
@@ -270,19 +271,19 @@ class SnapshotWriteTransaction(WriteTransaction, SnapshotTransaction):
             self._require_parent(parent, InvalidArgumentError)
         self._require_free(key)
         check_key(key, "key")
-        kept = checked_labels(labels)
+        kept, kind = checked_labels(labels), Kind(kind)
         id_number = self.get(COUNTERS, LAST_ID, 0) + 1
         self.emit(
             events.created(
                 id_number=id_number,
-                kind=Kind(kind),
+                kind=kind,
                 key=key,
                 parent=parent,
                 labels=kept,
                 time_ns=time.time_ns(),
             )
         )
-        return Snapshot(Kind(kind), str(id_number), self._ancestor_ids(parent))
+        return Snapshot(kind, str(id_number), self._ancestor_ids(parent))
 
     def commit_active(
         self,

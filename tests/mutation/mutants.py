@@ -619,7 +619,9 @@ MUTANTS = (
     Mutant(
         "memory for a payload before its checksum",
         "eventstore/log/reader.py",
-        "        if not large_payload_holds(self._file, header, offset, framing):\n",
+        "        if payload_bytes > _LARGE_BYTES and not large_payload_holds(\n"
+        "            self._file, header, offset, framing\n"
+        "        ):\n",
         "        if False:\n",
     ),
     Mutant(
@@ -655,7 +657,7 @@ MUTANTS = (
     Mutant(
         "times may go back",
         "eventstore/log/reader.py",
-        "    if header.time_ns < position.time_ns:\n",
+        "    if header.time_ns < previous.time_ns:\n",
         "    if False:\n",
     ),
     Mutant(
@@ -1356,7 +1358,7 @@ MUTANTS = (
     Mutant(
         "apply may emit into its transaction",
         "eventstore/transaction.py",
-        "        self._refuse_amid_a_change()\n"
+        "        if self._is_changing:\n            self._refuse_amid_a_change()\n"
         "        self._is_changing = True\n"
         "        self._begun()\n",
         "        self._is_changing = True\n        self._begun()\n",
@@ -1364,7 +1366,7 @@ MUTANTS = (
     Mutant(
         "apply may commit its transaction",
         "eventstore/transaction.py",
-        "        self._refuse_amid_a_change()\n"
+        "        if self._is_changing:\n            self._refuse_amid_a_change()\n"
         "        self._is_changing = True\n"
         "        turn = self._begun()\n"
         "        if not",
@@ -1373,7 +1375,7 @@ MUTANTS = (
     Mutant(
         "apply may roll its transaction back",
         "eventstore/transaction.py",
-        "        self._refuse_amid_a_change()\n"
+        "        if self._is_changing:\n            self._refuse_amid_a_change()\n"
         "        self._is_changing = True\n"
         "        self._roll_back()",
         "        self._is_changing = True\n        self._roll_back()",
@@ -1381,14 +1383,14 @@ MUTANTS = (
     Mutant(
         "an interrupted change counts as one that goes on",
         "eventstore/transaction.py",
-        "if self._is_changing and _is_called_by_a_change():",
-        "if self._is_changing:",
+        "if _is_called_by_a_change():",
+        "if True:",
     ),
     Mutant(
         "apply may enter its transaction again",
         "eventstore/transaction.py",
-        "        self._refuse_amid_a_change()\n        self._enter",
-        "        self._enter",
+        "            self._refuse_amid_a_change()\n        self._enter",
+        "            pass\n        self._enter",
     ),
     # What is no file in the place of one
     Mutant(
