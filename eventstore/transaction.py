@@ -455,13 +455,13 @@ class WriteTransaction(Holder):
     def __del__(self) -> None:
         turn = getattr(self, "_turn", None)
         if turn is not None and not turn.is_over:
-            # No more than this: a finalizer may run where this thread holds any other lock.
+            # No more than this: a finalizer may run where this thread holds any other lock. The
+            # warning does not get this as its source: whoever records it would keep the lock held.
             warnings.warn(
                 f"{turn} was dropped: it is rolled back when the next one begins; commit it, roll "
                 "it back, or use a with statement",
                 ResourceWarning,
                 stacklevel=2,
-                source=self,
             )
 
     def _leave(

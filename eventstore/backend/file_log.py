@@ -417,10 +417,9 @@ class _Preparer:
             self._thread.join()
 
     def _start(self) -> None:
-        self._thread = thread = threading.Thread(
-            target=self._run, name="eventstore-prepare", daemon=True
-        )
+        thread = threading.Thread(target=self._run, name="eventstore-prepare", daemon=True)
         try:
+            self._thread = thread
             thread.start()
         except BaseException as error:
             # Where an interrupt has let it start, it ends by itself.

@@ -3,7 +3,8 @@
 Events are packed with *strict* types: exactly None, bool, int, float, str, bytes, list and dict.
 So what a transaction applied is what a replay will apply: nothing comes back as another type.
 Rows of checkpoints are as strict, with tuples in place of lists. A table whose `TableSpec` has its
-own `encode` and `decode` answers for the types itself: what `encode` gives must only be packable.
+own `encode` and `decode` answers for the types itself: what `encode` gives must only be packable,
+and unpackable.
 
 Limits: data nests at most `NESTING_LEVELS_MAX` levels, well below what any msgpack packs (511 or
 1,024 levels, by its release) and unpacks, so that what was packed can be unpacked; every length
@@ -40,6 +41,8 @@ _KEY_TYPES = frozenset((int, str, bytes))
 _CONTAINERS = frozenset((list, dict))
 _NO_CONTAINERS = bytes([*range(0x80), *range(0xA0, 0xDC), *range(0xE0, 0x100)])
 """The bytes that start no array and no map."""
+_NO_EXTENSIONS = bytes([*range(0xC7), *range(0xCA, 0xD4), *range(0xD9, 0x100)])
+"""The bytes that start no value of an extension type."""
 _BATCH_LEVELS = 3
 """The batch, its events and an event: they stand around the data of an event."""
 _NO_METADATA = Metadata()
@@ -214,6 +217,19 @@ def pack(value: Plain) -> bytes:
     """Pack a key, a value or a list of them; tuples are kept as tuples by `unpack_rows`."""
     packed: bytes = msgpack.Packer().pack(value)  # in two thirds of the time of `packb`
     return packed
+
+
+def require_unpackable(value: Plain) -> None:
+    """Refuse a value that packs to what `unpack_row` refuses: one with an extension type inside.
+
+    Raises:
+        DecodeError: it does.
+        TypeError, ValueError, OverflowError: it does not pack.
+    """
+    packed = pack(value)
+    # A text or a number may hold these bytes as well; most hold none, which costs 0.3 µs to see.
+    if packed.translate(None, _NO_EXTENSIONS):
+        unpack_row(packed)
 
 
 def unpack(packed: bytes | memoryview) -> Plain:

@@ -56,10 +56,9 @@ class Maintenance:
         """Start the thread unless it runs; where it can't be started, the caller goes on."""
         if self._thread is not None or time.monotonic() < self._start_again_at:
             return
-        self._thread = thread = threading.Thread(
-            target=self._run, name="eventstore-maintenance", daemon=True
-        )
+        thread = threading.Thread(target=self._run, name="eventstore-maintenance", daemon=True)
         try:
+            self._thread = thread
             thread.start()
             self._start_error = None
         except BaseException as error:

@@ -32,6 +32,7 @@ from eventstore.format.codec import (
     key_shape,
     pack,
     require_plain_row,
+    require_unpackable,
     unpack_row,
 )
 from eventstore.projection import TableSpec
@@ -280,12 +281,12 @@ class Table:
             raise self._refusal(key, error, "; or give the TableSpec encode and decode") from error
 
     def _require_packable(self, key: Any, value: Any) -> None:
-        """Refuse a value that `encode` does not make something of that can be packed."""
+        """Refuse a value that `encode` does not make something of that a checkpoint can keep."""
         try:
             if isinstance(value, bytes):
                 raise TypeError("a value can't be bytes: wrap it in a tuple")
-            pack(self._encode(value))
-        except _UNFIT as error:
+            require_unpackable(self._encode(value))
+        except (*_UNFIT, DecodeError) as error:
             raise self._refusal(key, error, "; TableSpec.encode must return plain data") from error
 
     def _require_key(self, key: Any) -> None:

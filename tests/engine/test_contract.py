@@ -9,6 +9,7 @@ from collections import Counter
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgpack
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -220,7 +221,16 @@ BAD_VALUES = [
     {"a": 2**64},
     DEEP,
 ]
-BAD_CONTENTS = [object(), 2**64, {1, 2}, datetime(2026, 1, 1, tzinfo=UTC), ("\ud800",)]
+BAD_CONTENTS = [
+    object(),
+    2**64,
+    {1, 2},
+    datetime(2026, 1, 1, tzinfo=UTC),
+    ("\ud800",),
+    msgpack.ExtType(5, b"abc"),
+    ["Ȁ", {"a": msgpack.ExtType(5, b"")}],
+    msgpack.Timestamp(1, 2),
+]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import traceback
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -171,6 +172,19 @@ def test_dropped_transaction_is_rolled_back_with_a_warning(store: EventStore) ->
     in_thread(lambda: add(store, 1))
     assert balance(store) == 2
     store.check()
+
+
+def test_dropped_transaction_lets_go_of_the_lock_while_its_warning_is_kept(
+    store: EventStore,
+) -> None:
+    tx = store.transaction(writable=True)
+    deposit(tx, "a", 7)
+    with warnings.catch_warnings(record=True) as kept:
+        warnings.simplefilter("always")
+        del tx
+        add(store, 1)
+    assert [warning.category for warning in kept] == [ResourceWarning]
+    assert balance(store) == 2
 
 
 def test_store_closes_though_a_transaction_was_dropped(tmp_path: Path) -> None:

@@ -800,6 +800,18 @@ MUTANTS = (
         "            pass\n",
     ),
     Mutant(
+        "the warning of a dropped transaction keeps it",
+        "eventstore/transaction.py",
+        "                ResourceWarning,\n                stacklevel=2,\n",
+        "                ResourceWarning,\n                stacklevel=2,\n                source=self,\n",
+    ),
+    Mutant(
+        "put takes values that encode makes an extension type of",
+        "eventstore/format/codec.py",
+        "    if packed.translate(None, _NO_EXTENSIONS):\n",
+        "    if False:\n",
+    ),
+    Mutant(
         "put takes keys of several shapes in one table",
         "eventstore/tables/table.py",
         "            elif shape != self._key_shape:\n",
