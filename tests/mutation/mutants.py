@@ -802,8 +802,8 @@ MUTANTS = (
     Mutant(
         "the warning of a dropped transaction keeps it",
         "eventstore/transaction.py",
-        "                ResourceWarning,\n                stacklevel=2,\n",
-        "                ResourceWarning,\n                stacklevel=2,\n                source=self,\n",
+        "                stacklevel=2,\n",
+        "                source=self,\n",
     ),
     Mutant(
         "put takes values that encode makes an extension type of",
