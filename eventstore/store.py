@@ -36,7 +36,7 @@ from eventstore.event import Metadata
 from eventstore.files.local import local_file_system
 from eventstore.files.paths import absolute
 from eventstore.format.codec import checked_metadata
-from eventstore.integrity.verify import verify_files
+from eventstore.integrity.verify import verify_store
 from eventstore.locks import checked_timeout, refuse_reentry
 from eventstore.maintenance.background import Maintenance
 from eventstore.options import StoreOptions, checked_options
@@ -583,7 +583,8 @@ class EventStore:
         self._require_open()
         if self._file_system is None:
             raise EventStoreError(f"{self.path}: a log that was given is verified by its own means")
-        return verify_files(self._file_system, self.path, self._projections, quick=quick)
+        file_system = self._file_system
+        return verify_store(self.path, self._projections, quick=quick, file_system=file_system)
 
     def stats(self) -> Mapping[str, Any]:
         """Return sizes, counts and the state of background work.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
+from eventstore.directory.contents import require_store
 from eventstore.errors import CompactedError, CorruptionError
 from eventstore.files.failures import is_no_file
 from eventstore.files.paths import join
@@ -70,6 +71,7 @@ class StoreFiles:
     def _sources(self) -> list[SegmentSource]:
         sources = list_sources(self._file_system, self._path)
         if not sources:
+            require_store(self._file_system, self._path, may_create=False)
             wal_path = join(self._path, WAL_NAME)
             raise CorruptionError(wal_path, 0, "all segments of the log are missing")
         return sources

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from eventstore.directory.contents import require_store
 from eventstore.errors import CompactedError, CorruptionError
 from eventstore.files.failures import is_no_file, unreadable_is_damage
 from eventstore.files.paths import join
@@ -127,6 +128,7 @@ class RecordCursor:
             return fitting[-1]
         if sources:
             raise CompactedError(self.next_revision, sources[0].first_revision)
+        require_store(self._file_system, self._path, may_create=False)
         raise CorruptionError(join(self._path, WAL_NAME), 0, "all segments are missing")
 
     def _enter(self, source: SegmentSource, header: SegmentHeader) -> Position:
