@@ -446,13 +446,13 @@ MUTANTS = (
     ),
     Mutant(
         "an open that is not to make a store finishes one whose making was cut",
-        "eventstore/backend/file_log.py",
+        "eventstore/backend/opening.py",
         "    if decision.verdict is Verdict.NEW and not may_create:\n",
         "    if False:\n",
     ),
     Mutant(
         "an open that is not to make a store makes one",
-        "eventstore/backend/file_log.py",
+        "eventstore/backend/opening.py",
         "    require_store(file_system, path, may_create=may_create)\n",
         "    require_store(file_system, path, may_create=True)\n",
     ),
@@ -1034,7 +1034,7 @@ MUTANTS = (
     ),
     Mutant(
         "a thread that can't be started ends the commit that needs a segment",
-        "eventstore/backend/file_log.py",
+        "eventstore/log/preparer.py",
         "            if not isinstance(error, RuntimeError):\n",
         "            if True:\n",
     ),
