@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from eventstore import history
 from eventstore.arguments import checked_flag, checked_int, checked_text, checked_whole, excerpt
-from eventstore.backend.file_log import hold_file_log, open_file_log
 from eventstore.backend.follower import FollowerLog
+from eventstore.backend.opening import hold_file_log, open_file_log
 from eventstore.directory.contents import full_disk_is_told
 from eventstore.directory.making import making
 from eventstore.errors import (

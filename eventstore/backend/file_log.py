@@ -1,29 +1,16 @@
 """The embedded log: a directory of segments, checkpoints and archive, held by one lock.
 
-It composes recovery, the writer, checkpoints and compaction, and owns what they share: the lock,
-the `durable` file, the spare segments and the thread that prepares them. It never sees an event.
+It composes the writer, checkpoints and compaction, and owns what they share: the lock, the
+`durable` file, the spare segments and the thread that prepares them. It never sees an event.
+`opening` makes it, after a recovery.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import logging
-import threading
-import time
-from functools import partial
-from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from eventstore.backend.reading import StoreFiles
-from eventstore.directory.contents import (
-    being_made,
-    require_files,
-    require_made,
-    require_own,
-    require_store,
-)
-from eventstore.directory.hold import hold_fit
 from eventstore.errors import (
     StorageFullError,
     StoreClosedError,
@@ -33,33 +20,21 @@ from eventstore.files.failures import is_full
 from eventstore.files.paths import join
 from eventstore.format.durable import DURABLE_BYTES, pack_durable
 from eventstore.format.names import CHECKPOINTS_NAME, DURABLE_NAME, WAL_NAME
-from eventstore.locks import Latch
+from eventstore.log.preparer import Preparer
 from eventstore.log.spares import SpareKeeper
 from eventstore.log.writer import LogWriter, Segment, Ticket
 from eventstore.maintenance.compaction import compact
-from eventstore.recovery.decide import decide
-from eventstore.recovery.execute import execute
-from eventstore.recovery.loading import load
-from eventstore.recovery.scan import scan_store
-from eventstore.reports import Verdict
 from eventstore.tables.checkpoint import Checkpoint, CheckpointContent, write_checkpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     from eventstore.files.guarded import GuardedFileSystem
     from eventstore.files.interface import FileSystem
     from eventstore.log.interface import Appended, Head
     from eventstore.log.reader import Position, Record
     from eventstore.options import StoreOptions
-    from eventstore.projection import Projection
-    from eventstore.recovery.loading import Loaded
     from eventstore.reports import CompactionReport, RecoveryReport
-
-_PREPARE_PAUSE_SECONDS = 0.002
-_START_AGAIN_SECONDS = 1.0
-
-_logger = logging.getLogger("eventstore")
 
 
 class FileLog:
@@ -74,7 +49,7 @@ class FileLog:
         *,
         ends_hold: bool,
     ) -> None:
-        """Use `open_file_log`."""
+        """Use `eventstore.backend.opening`."""
         segment, end, self.recovery = recovered
         self.store_id = segment.header.store_id
         self._file_system = file_system
@@ -92,7 +67,7 @@ class FileLog:
             raise
         wal_path = join(path, WAL_NAME)
         self._spares = SpareKeeper(file_system, wal_path, options.segment_bytes)
-        self._preparer = _Preparer(self._spares)
+        self._preparer = Preparer(self._spares)
         self._writer = LogWriter(
             file_system,
             wal_path,
@@ -280,172 +255,3 @@ class FileLog:
         finally:
             if self._spares.end_loan():
                 self._preparer.request()
-
-
-def hold_file_log(
-    file_system: FileSystem,
-    path: str,
-    options: StoreOptions,
-    *,
-    lock_timeout_seconds: float | None,
-    may_create: bool,
-) -> GuardedFileSystem:
-    """Lock the log in a directory, or the place for one, and return the holder's file system.
-
-    Args:
-        file_system: that the store is on.
-        path: of the store.
-        options: of the store.
-        lock_timeout_seconds: how long to wait for another process; None not at all.
-        may_create: whether there may be nothing yet.
-
-    Raises:
-        NotAStoreError: something else is at the path, a store that is half made, or nothing
-            although something must be.
-        ForeignOwnerError: the store's directories are another user's.
-        StoreLockedError: another process, or another handle of this one, holds the store.
-        StorageFullError: no space for what the lock needs.
-    """
-    require = partial(_require_place, path=path, options=options, may_create=may_create)
-    guarded = hold_fit(file_system, path, options, lock_timeout_seconds, require)
-    try:
-        require_made(guarded, path, is_held=True)
-        require_files(guarded, path)
-    except BaseException:
-        guarded.release()
-        raise
-    return guarded
-
-
-def open_file_log(
-    guarded: GuardedFileSystem,
-    path: str,
-    projections: Sequence[Projection],
-    options: StoreOptions,
-    *,
-    on_rebuild: Callable[[int, int], object] | None = None,
-    may_create: bool = True,
-    ends_hold: bool,
-) -> tuple[FileLog, Loaded]:
-    """Recover the log in a directory, or make one there, for who holds it, and build its state.
-
-    Args:
-        guarded: the file system as the holder of the lock sees it.
-        path: of the store.
-        projections: what the events are folded into.
-        options: of the store.
-        on_rebuild: called now and then while projections are rebuilt.
-        may_create: whether a log is made where there is none.
-        ends_hold: whether the log lets go of the lock when it is closed.
-
-    Raises:
-        NotAStoreError: there is no log yet, and none is to be made.
-        CorruptionError: the store is damaged; it is unchanged, but for LOCK.
-        FormatVersionError: the store has a newer format; it is unchanged, but for LOCK.
-        ProjectionError: a projection can't be rebuilt, or can't apply an event.
-        StorageFullError: no space to make or to recover the store.
-    """
-    started = time.monotonic()
-    scan = scan_store(guarded, path)
-    files = StoreFiles(guarded, path, scan.store_id or b"")
-    loaded = load(path, projections, scan.checkpoint, scan, files.read, on_rebuild)
-    scanned = scan.result()
-    decision = decide(scanned.found)
-    if decision.verdict is Verdict.NEW and not may_create:
-        raise being_made(path)
-    segment, end, report = execute(guarded, scanned, decision, options)
-    report = dataclasses.replace(report, rebuilt=loaded.rebuilt, seconds=time.monotonic() - started)
-    try:
-        log = FileLog(guarded, path, options, (segment, end, report), ends_hold=ends_hold)
-    except BaseException:
-        segment.file.close()
-        raise
-    _warn(path, report)
-    return log, loaded
-
-
-def _warn(path: str, report: RecoveryReport) -> None:
-    torn = report.torn_tail
-    if torn is not None:
-        _logger.warning(
-            "%s: cut a torn tail of %d byte%s (%s); no acknowledged batch was in it; kept in %s",
-            path,
-            torn.size_bytes,
-            "" if torn.size_bytes == 1 else "s",
-            torn.reason,
-            torn.saved_path,
-        )
-    for checkpoint in report.damaged_checkpoints:
-        _logger.warning("%s: this checkpoint is damaged and was set aside", checkpoint)
-
-
-def _require_place(
-    file_system: FileSystem, path: str, options: StoreOptions, *, may_create: bool
-) -> None:
-    require_store(file_system, path, may_create=may_create)
-    if not options.allow_foreign_owner:
-        require_own(file_system, path)
-
-
-class _Preparer:
-    """The thread that makes spare segments when it is asked to; it starts when first asked.
-
-    Where none can be started, whoever needs a spare makes it, and the next request tries again.
-    """
-
-    def __init__(self, spares: SpareKeeper) -> None:
-        self._spares = spares
-        # Unlike a condition it may be used by what has interrupted another use of it.
-        self._requests: SimpleQueue[None] = SimpleQueue()
-        self._closing = Latch()
-        self._thread: threading.Thread | None = None
-        self._start_again_at = 0.0
-        self.error: str | None = None
-
-    def request(self) -> None:
-        """Ask for spares; returns at once."""
-        if self._thread is None and time.monotonic() >= self._start_again_at:
-            self._start()
-        if self._requests.empty():
-            self._requests.put(None)
-
-    def close(self) -> None:
-        """End the thread, and wait for it."""
-        self._closing.set()
-        self._requests.put(None)
-        if self._thread is not None:
-            self._thread.join()
-
-    def _start(self) -> None:
-        thread = threading.Thread(target=self._run, name="eventstore-prepare", daemon=True)
-        try:
-            self._thread = thread
-            thread.start()
-        except BaseException as error:
-            # Where an interrupt has let it start, it ends by itself.
-            self._thread = None
-            if not isinstance(error, RuntimeError):
-                raise
-            if self.error is None:
-                _logger.warning("no thread to prepare the next segment: %s", error)
-            self.error = str(error)
-            self._start_again_at = time.monotonic() + _START_AGAIN_SECONDS
-
-    def _run(self) -> None:
-        thread = threading.current_thread()
-        while True:
-            self._requests.get()
-            if self._closing.is_set() or self._thread is not thread:
-                self._requests.put(None)  # for another one that an interrupt has left running
-                return
-            try:
-                self._spares.prepare(self._pause)
-                self.error = None
-            except (StorageFullError, OSError) as error:
-                # Commits go on in the segment that is left; the roll that needs one will raise.
-                if self.error is None:
-                    _logger.warning("the next segment can't be prepared: %s", error)
-                self.error = str(error)
-
-    def _pause(self) -> None:
-        self._closing.wait(_PREPARE_PAUSE_SECONDS)

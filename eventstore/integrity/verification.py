@@ -310,9 +310,9 @@ class Verification:
 
     def _add_gaps(self, tail: Tail, file: File) -> None:
         """List what else is damaged behind the first invalid record of a segment."""
-        runs = SegmentStretches(tail.source, file, lambda _: True)
-        runs.read(tail.header.store_id)
-        for gap in runs.gaps:
+        stretches = SegmentStretches(tail.source, file, lambda _: True)
+        stretches.read(tail.header.store_id)
+        for gap in stretches.gaps:
             if gap.offset_bytes > tail.end.position.offset_bytes:
                 self._add(Damage(tail.source.path, gap.offset_bytes, 0, gap.reason))
 

@@ -17,8 +17,7 @@ import logging
 import sys
 import time
 from dataclasses import dataclass, field
-from functools import partial
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Any
 
 try:
     from hypothesis import HealthCheck, given, note, settings
@@ -29,15 +28,14 @@ except ImportError as error:  # pragma: no cover - a test runs this in a process
         "checking a domain needs Hypothesis: pip install '.[testing]' in a checkout"
     ) from error
 
-from eventstore.testing.domain import C, Domain, M
 from eventstore.testing.elsewhere import (
     NotImportableError,
-    payloads_of,
     problems_elsewhere,
     refuse_in_child,
 )
 from eventstore.testing.explore import Depth, explore
-from eventstore.testing.purity import Watched, check_fold, check_ignores_unknown, watched
+from eventstore.testing.purity import Watched, check_ignores_unknown, watched
+from eventstore.testing.replay import CommandChangedError, ModelChangedError, Replay
 from eventstore.testing.report import Checked, InconsistencyError, in_words
 from eventstore.testing.script import (
     CHECKPOINT,
@@ -45,7 +43,6 @@ from eventstore.testing.script import (
     REOPEN,
     Script,
     Transaction,
-    Upkeep,
     changed_command_program,
     changed_model_program,
     no_python,
@@ -56,12 +53,12 @@ from eventstore.testing.session import Session
 from eventstore.testing.simulated import SimulatedFileSystem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from hypothesis.strategies import SearchStrategy
 
-    from eventstore.store import EventStore
-    from eventstore.testing.session import NotedStore
+    from eventstore.testing.domain import C, Domain, M
+
 
 _logger = logging.getLogger("eventstore.testing")
 
@@ -160,7 +157,7 @@ class _Work:
     logs: list[tuple[Script[Any], list[bytes]]] = field(default_factory=list)
     _said: float = field(default_factory=time.monotonic)
 
-    def took(self, script: Script[Any], replay: _Replay[Any, Any], recoveries: int) -> None:
+    def took(self, script: Script[Any], replay: Replay[Any, Any], recoveries: int) -> None:
         """Count a script that holds, of which this was the plain run."""
         log = replay.log
         self.scripts += 1
@@ -282,7 +279,7 @@ def _check_script(
     replays = [
         _run_plainly(domain, [*script, *ending]) for ending in ([], [REOPEN], [CHECKPOINT, REOPEN])
     ]
-    replay = _Replay(domain, script)
+    replay = Replay(domain, script)
     try:
         report = explore(
             replay.run,
@@ -299,172 +296,17 @@ def _check_script(
     work.took(script, replays[0], report.recoveries)
 
 
-def _run_plainly(domain: Domain[C, M], script: Script[C]) -> _Replay[C, M]:
+def _run_plainly(domain: Domain[C, M], script: Script[C]) -> Replay[C, M]:
     """Run a script without a crash."""
     projections = tuple(map(Watched, domain.projections))
     session = Session.over(SimulatedFileSystem(), projections)
-    replay = _Replay(domain, script)
+    replay = Replay(domain, script)
     try:
         replay.run(session, projections)
     except Exception as error:
         heading = "the store and the model disagree after this script"
         raise _inconsistency(domain, script, heading, error) from error
     return replay
-
-
-class _Replay(Generic[C, M]):
-    """Runs a script beside the model, and remembers the model after each batch."""
-
-    def __init__(self, domain: Domain[C, M], script: Script[C]) -> None:
-        self._domain = domain
-        self._script = script
-        self._models: dict[bytes, M] = {}
-        self._accepted: list[C] = []
-        self._folds: Sequence[Watched] = ()
-        self._left_by_refused = ""
-        self.log: list[bytes] = []
-        self.commands = 0
-        self.refused = 0
-
-    def run(self, session: Session, folds: Sequence[Watched] = ()) -> None:
-        """Run the script; the tables of these projections must then be the fold of its batches."""
-        self._folds = folds
-        model = self._domain.initial()
-        store: EventStore = session.open()
-        for number, step in enumerate(self._script, 1):
-            if isinstance(step, Upkeep):
-                store = step.run(session, store)
-            else:
-                model = self._transact(store, step, model)
-            self._compare(store, model, f"after step {number}")
-            store.check()
-        if folds:
-            check_fold(store, folds)
-            self.log = payloads_of(store)
-        store.close()
-
-    def _transact(self, store: EventStore, step: Transaction[C], before: M) -> M:
-        model, accepted, left = before, list(self._accepted), self._left_by_refused
-        with self._domain.wrap(store).transaction(writable=True) as transaction:
-            for command in step.commands:
-                shown, shown_command = repr(model), repr(command)
-                wanted = self._outcome(partial(self._domain.expect, model, command))
-                if repr(model) != shown:
-                    raise _ModelChangedError(shown, model, accepted, command)
-                if repr(command) != shown_command:
-                    raise _CommandChangedError("expect", shown_command, accepted, command)
-                emitted = self._emitted()
-                found = self._outcome(partial(self._domain.execute, transaction, command))
-                if repr(command) != shown_command:
-                    raise _CommandChangedError("execute", shown_command, accepted, command)
-                if (wanted.error is None) != (found.error is None):
-                    raise InconsistencyError(
-                        f"the model says of {command!r}: {wanted.in_words()}; "
-                        f"the store says: {found.in_words()}"
-                    )
-                self.commands += 1
-                if wanted.error is None:
-                    model = wanted.value
-                    accepted.append(command)
-                    continue
-                self.refused += 1
-                if self._emitted() > emitted:
-                    left = (
-                        f"; {command!r} was refused after it had emitted: its events stay in the "
-                        "transaction; check first, then emit"
-                    )
-            if not step.commits:
-                transaction.rollback()
-        if transaction.receipt is not None:
-            self._models[transaction.receipt.digest] = model
-        if not step.commits:
-            return before
-        self._accepted, self._left_by_refused = accepted, left
-        return model
-
-    def _emitted(self) -> int:
-        """Return how many events the projections were given, as far as they are watched."""
-        return max((fold.applied_events for fold in self._folds), default=0)
-
-    def _outcome(self, call: Callable[[], Any]) -> _Outcome:
-        try:
-            return _Outcome(call(), None)
-        except self._domain.refusals as refusal:
-            return _Outcome(None, refusal)
-
-    def inspect(self, store: NotedStore) -> None:
-        """Compare a recovered store with the model as it was after the script's last batch in it.
-
-        What the exploration itself has committed after that changes nothing.
-        """
-        for record in reversed(list(store.raw_records())):
-            if record.digest in self._models:
-                self._compare(store, self._models[record.digest], "after the recovery")
-                return
-        if store.oldest_revision() == 1:
-            self._compare(store, self._domain.initial(), "after the recovery")
-
-    def _compare(self, store: EventStore, model: M, when: str) -> None:
-        with self._domain.wrap(store).transaction() as reader:
-            observed = self._domain.observe(reader)
-        if observed != model:
-            raise InconsistencyError(
-                f"{when}, the store shows {observed!r}; the model is {model!r}"
-                f"{self._hint(store, observed, model)}"
-            )
-
-    def _hint(self, store: EventStore, observed: M, model: M) -> str:
-        """Return why the domain itself, and no projection, may be wrong."""
-        if repr(observed) == repr(model):
-            return (
-                "; they look alike: is there a NaN, which does not equal itself, or a type without "
-                "__eq__?"
-            )
-        if model is None:
-            return "; does expect return the new model?"
-        if self._left_by_refused:
-            return self._left_by_refused
-        with self._domain.wrap(store).transaction() as reader:
-            again = self._domain.observe(reader)
-        if repr(again) != repr(observed):
-            return f"; observed again, it shows {again!r}: observe must depend on the store alone"
-        return ""
-
-
-@dataclass(frozen=True, slots=True)
-class _Outcome:
-    value: Any
-    error: Exception | None
-
-    def in_words(self) -> str:
-        return "done" if self.error is None else in_words(self.error)
-
-
-class _ModelChangedError(InconsistencyError):
-    """`expect` has changed the model that it was given."""
-
-    def __init__(
-        self, before: str, model: object, accepted: Sequence[Any], command: object
-    ) -> None:
-        super().__init__(
-            f"expect changed the model that it was given, at {command!r}: {before} has become "
-            f"{model!r}. It must return a new model, and leave the one it was given alone"
-        )
-        self.accepted = accepted
-        self.command = command
-
-
-class _CommandChangedError(InconsistencyError):
-    """`expect` or `execute` has changed the command that it was given."""
-
-    def __init__(self, who: str, before: str, accepted: Sequence[Any], command: object) -> None:
-        super().__init__(
-            f"{who} changed the command that it was given: {before} has become {command!r}. A "
-            "command is given to both, in every run of its script: change a copy"
-        )
-        self.before = before
-        self.accepted = accepted
-        self.command = command
 
 
 def _inconsistency(
@@ -475,10 +317,10 @@ def _inconsistency(
     *,
     elsewhere: bool = False,
 ) -> InconsistencyError:
-    if isinstance(error, _ModelChangedError):
+    if isinstance(error, ModelChangedError):
         heading = "expect changes the model in place"
         text = changed_model_program(domain, error.accepted, error.command)
-    elif isinstance(error, _CommandChangedError):
+    elif isinstance(error, CommandChangedError):
         heading = "a command is changed in place"
         text = changed_command_program(domain, error.accepted, error.command, error.before)
     else:

@@ -8,12 +8,41 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from eventstore.testing.medium import Change
 
-if TYPE_CHECKING:
-    from eventstore.testing.simulated import SimulatedFileSystem
+
+class OpenNodes(Protocol):
+    """What the open files ask of their file system, each by the number of its node."""
+
+    def read_node(self, path: str, number: int, offset_bytes: int, size_bytes: int) -> bytes:
+        """Return cached bytes of a file."""
+        ...
+
+    def size_of_node(self, path: str, number: int) -> int:
+        """Return the cached length of a file."""
+        ...
+
+    def change_node(self, name: str, path: str, number: int, change: Change) -> None:
+        """Change a file, or a part of the change if the call fails in its midst."""
+        ...
+
+    def sync_node(self, path: str, number: int) -> None:
+        """Make the pending changes of a file durable."""
+        ...
+
+    def load_node(self, number: int, size_bytes: int) -> bytes:
+        """Return mapped bytes; memory is read without a call."""
+        ...
+
+    def forget_open_file(self) -> None:
+        """Count a file as closed."""
+        ...
+
+    def release_node(self, number: int) -> None:
+        """Let the next one lock a file."""
+        ...
 
 
 class SimulatedFile:
@@ -21,9 +50,7 @@ class SimulatedFile:
 
     __slots__ = ("_file_system", "_is_open", "_number", "_writable", "path")
 
-    def __init__(
-        self, file_system: SimulatedFileSystem, path: str, number: int, *, writable: bool
-    ) -> None:
+    def __init__(self, file_system: OpenNodes, path: str, number: int, *, writable: bool) -> None:
         self.path = path
         self._file_system = file_system
         self._number = number
@@ -80,7 +107,7 @@ class SimulatedSharedBlock:
 
     def __init__(
         self,
-        file_system: SimulatedFileSystem,
+        file_system: OpenNodes,
         path: str,
         number: int,
         size_bytes: int,
@@ -129,7 +156,7 @@ class SimulatedFileLock:
 
     __slots__ = ("_file_system", "_number")
 
-    def __init__(self, file_system: SimulatedFileSystem, number: int) -> None:
+    def __init__(self, file_system: OpenNodes, number: int) -> None:
         self._file_system = file_system
         self._number: int | None = number
 

@@ -17,7 +17,7 @@ from support.crash import LEDGER, pay
 from support.ledger import balances, open_account
 
 from eventstore import EventStore, StoreFailedError
-from eventstore.files import local
+from eventstore.files import handles
 from eventstore.files.local import local_file_system
 from eventstore.testing import SMALL
 
@@ -51,7 +51,7 @@ class System:
 @pytest.fixture
 def system(monkeypatch: pytest.MonkeyPatch) -> System:
     system = System(7, 11)
-    monkeypatch.setattr(local, "os", system)
+    monkeypatch.setattr(handles, "os", system)
     return system
 
 

@@ -22,7 +22,8 @@ from support.engine import (
 from support.ledger import Ledger, Totals
 
 from eventstore import repair_store, verify_store
-from eventstore.files.local import LocalFile, LocalFileSystem
+from eventstore.files.handles import LocalFile
+from eventstore.files.local import LocalFileSystem
 
 if TYPE_CHECKING:
     from pathlib import Path

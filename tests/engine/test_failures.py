@@ -170,7 +170,7 @@ def test_closing_on_a_dead_medium_lets_go_of_the_store(
     store = open_store(tmp_path / "store")
     add(store, 3)
     with monkeypatch.context() as dead:
-        dead.setattr("eventstore.files.local.LocalSharedBlock.sync", fail)
+        dead.setattr("eventstore.files.handles.LocalSharedBlock.sync", fail)
         store.close()
     with open_store(tmp_path / "store") as store:
         assert balance(store) == 3

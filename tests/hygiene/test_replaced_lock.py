@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support.engine import add, balance, open_store
 
-from eventstore.files import local
+from eventstore.files import descriptors, local
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,7 +20,7 @@ def test_lock_on_a_file_that_was_replaced_meanwhile_is_no_lock(
     with open_store(path) as store:
         add(store, 3)
     lock = path / "LOCK"
-    flocked = local._flocked
+    flocked = descriptors.flocked
 
     def replaced_meanwhile(locked: str, flags: int) -> int | None:
         descriptor = flocked(locked, flags)
@@ -30,7 +30,7 @@ def test_lock_on_a_file_that_was_replaced_meanwhile_is_no_lock(
         return descriptor
 
     with monkeypatch.context() as patch:
-        patch.setattr(local, "_flocked", replaced_meanwhile)
+        patch.setattr(local, "flocked", replaced_meanwhile)
         with pytest.raises(OSError, match="replaced while it was being locked"):
             open_store(path)
     assert lock.read_text() == "of somebody else"

@@ -446,13 +446,13 @@ MUTANTS = (
     ),
     Mutant(
         "an open that is not to make a store finishes one whose making was cut",
-        "eventstore/backend/file_log.py",
+        "eventstore/backend/opening.py",
         "    if decision.verdict is Verdict.NEW and not may_create:\n",
         "    if False:\n",
     ),
     Mutant(
         "an open that is not to make a store makes one",
-        "eventstore/backend/file_log.py",
+        "eventstore/backend/opening.py",
         "    require_store(file_system, path, may_create=may_create)\n",
         "    require_store(file_system, path, may_create=True)\n",
     ),
@@ -712,8 +712,8 @@ MUTANTS = (
     Mutant(
         "the store's directory is not locked",
         "eventstore/files/local.py",
-        "        directory = _flocked(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)\n",
-        "        directory = _open_descriptor("
+        "        directory = flocked(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)\n",
+        "        directory = open_descriptor("
         "os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)\n",
     ),
     Mutant(
@@ -885,7 +885,7 @@ MUTANTS = (
     ),
     Mutant(
         "the lock is not exclusive",
-        "eventstore/files/local.py",
+        "eventstore/files/descriptors.py",
         "fcntl.LOCK_EX | fcntl.LOCK_NB",
         "fcntl.LOCK_SH | fcntl.LOCK_NB",
     ),
@@ -954,13 +954,13 @@ MUTANTS = (
     ),
     Mutant(
         "the kit lets expect change the model it is given",
-        "eventstore/testing/consistency.py",
+        "eventstore/testing/replay.py",
         "                if repr(model) != shown:\n",
         "                if False:\n",
     ),
     Mutant(
         "the kit takes an observation that differs each time for the store's",
-        "eventstore/testing/consistency.py",
+        "eventstore/testing/replay.py",
         "        if repr(again) != repr(observed):\n",
         "        if False:\n",
     ),
@@ -1046,7 +1046,7 @@ MUTANTS = (
     ),
     Mutant(
         "a thread that can't be started ends the commit that needs a segment",
-        "eventstore/backend/file_log.py",
+        "eventstore/log/preparer.py",
         "            if not isinstance(error, RuntimeError):\n",
         "            if True:\n",
     ),
@@ -1133,7 +1133,7 @@ MUTANTS = (
     ),
     Mutant(
         "a forked child holds its parent's lock",
-        "eventstore/files/local.py",
+        "eventstore/files/handles.py",
         "        return bool(self._descriptors) and os.getpid() == self._process\n",
         "        return bool(self._descriptors)\n",
     ),
@@ -1319,15 +1319,15 @@ MUTANTS = (
     ),
     Mutant(
         "what root makes in a store of another user is root's",
-        "eventstore/files/local.py",
+        "eventstore/files/descriptors.py",
         "        if owner.st_uid != 0:\n",
         "        if False:\n",
     ),
     Mutant(
         "root gives away a lock file that was there",
         "eventstore/files/local.py",
-        "            return _flocked(path, os.O_RDWR)\n        if descriptor is not None:\n",
-        "            descriptor = _flocked(path, os.O_RDWR)\n        if descriptor is not None:\n",
+        "            return flocked(path, os.O_RDWR)\n        if descriptor is not None:\n",
+        "            descriptor = flocked(path, os.O_RDWR)\n        if descriptor is not None:\n",
     ),
     Mutant(
         "a quick verification takes a segment of any length",
@@ -1519,19 +1519,19 @@ MUTANTS = (
     # The kit
     Mutant(
         "the kit does not see that execute changes its command",
-        "eventstore/testing/consistency.py",
-        'raise _CommandChangedError("execute", shown_command, accepted, command)',
+        "eventstore/testing/replay.py",
+        'raise CommandChangedError("execute", shown_command, accepted, command)',
         "pass",
     ),
     Mutant(
         "the kit does not see that expect changes its command",
-        "eventstore/testing/consistency.py",
-        'raise _CommandChangedError("expect", shown_command, accepted, command)',
+        "eventstore/testing/replay.py",
+        'raise CommandChangedError("expect", shown_command, accepted, command)',
         "pass",
     ),
     Mutant(
         "the kit does not tell events that a refused command has left",
-        "eventstore/testing/consistency.py",
+        "eventstore/testing/replay.py",
         "                if self._emitted() > emitted:\n",
         "                if False:\n",
     ),

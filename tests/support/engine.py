@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from support.ledger import ACCOUNTS, Ledger, Totals, deposit, open_account
 
 from eventstore import EventStore, StoreOptions
-from eventstore.files.local import LocalFile, LocalFileSystem
+from eventstore.files.handles import LocalFile
+from eventstore.files.local import LocalFileSystem
 from eventstore.format.durable import pack_durable
 from eventstore.format.names import (
     ARCHIVE_NAME,
