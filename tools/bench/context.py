@@ -39,7 +39,7 @@ class Sizes:
     @classmethod
     def quick(cls) -> Sizes:
         """Return sizes that only show that all of it runs."""
-        few = {"creates": 10, "threaded": 32, "batch": 20, "imported": 100, "reads": 300}
+        few = {"creates": 5, "threaded": 16, "batch": 20, "imported": 100, "reads": 300}
         stores = {"replayed": 60, "small": 30, "middle": 300, "snapshots": 300}
         return replace(cls(), rounds=1, large_rounds=1, batches_behind_max=100, **few, **stores)
 

@@ -1,7 +1,7 @@
 """What every participant does: one transaction, with the same keys and labels for all.
 
 The transaction looks the parent up, inserts a record with two labels, and keeps an audit event:
-who, when, why, what. It is durable before it returns. `peers/containerd/main.go` has the same in Go.
+who, when, why, what. It is durable before it returns. `peers/containerd/main.go` is the same in Go.
 """
 
 from __future__ import annotations
