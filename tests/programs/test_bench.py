@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from typing import TYPE_CHECKING, Any
@@ -11,14 +12,16 @@ from click.testing import CliRunner
 
 from tools.bench.__main__ import SECTIONS, main
 from tools.bench.children import HERE, ChildFailedError, Source, measured
-from tools.bench.peers import MissingPeerError, containerd
+from tools.bench.peers import MissingPeerError, containerd, timed_creates
 from tools.bench.results import Section, Spread
 from tools.bench.sections import reads
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from tools.bench.context import Bench
+    from tools.bench.peers import Create
 
 PEERS = {"floor", "sqlite", "sqlite-packed", "rocksdict", "lmdb", "containerd"}
 MEASURED = {
@@ -118,6 +121,26 @@ def test_a_section_that_fails_says_so_and_the_others_go_on(
 def test_a_directory_without_the_store_is_not_measured_as_one(tmp_path: Path) -> None:
     with pytest.raises(ChildFailedError, match=f"not from {tmp_path}"):
         measured(Source("empty", tmp_path), reads.read, path=str(tmp_path / "s"), rows=1, count=1)
+
+
+def test_a_create_that_fails_in_a_thread_is_not_waited_for() -> None:
+    class Broken:
+        versions: Mapping[str, str] = {}
+
+        @contextlib.contextmanager
+        def worker(self) -> Iterator[Create]:
+            yield self.create
+
+        def create(self, number: int) -> None:
+            if number == 3:
+                raise OSError("the disk is gone")
+
+        def batch(self, first: int, count: int) -> None: ...
+
+        def close(self) -> None: ...
+
+    with pytest.raises(OSError, match="the disk is gone"):
+        timed_creates(Broken(), first=0, threads=4, count=8)
 
 
 def test_ratios_are_taken_within_rounds() -> None:

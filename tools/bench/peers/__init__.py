@@ -6,6 +6,7 @@ Its import raises `MissingPeerError` where what it needs isn't installed.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Protocol
@@ -42,25 +43,33 @@ class Peer(Protocol):
 def timed_creates(peer: Peer, first: int, threads: int, count: int) -> dict[str, Any]:
     """Create `count` snapshots by some threads at once; return nanoseconds: of each, of all."""
     found: list[list[int]] = [[] for _ in range(threads)]
-    start = threading.Barrier(threads + 1)
+    errors: list[Exception] = []
+    turn = threading.Barrier(threads + 1)
     each = count // threads
 
     def work(thread: int) -> None:
-        with peer.worker() as create:
-            start.wait()
-            numbers = range(first + thread * each, first + (thread + 1) * each)
-            found[thread] = [_nanoseconds(create, number) for number in numbers]
-            start.wait()  # what closing a connection costs is not measured
+        numbers = range(first + thread * each, first + (thread + 1) * each)
+        try:
+            with peer.worker() as create:
+                turn.wait()
+                found[thread] = [_nanoseconds(create, number) for number in numbers]
+                turn.wait()  # what closing a connection costs is not measured
+        except Exception as error:  # the barrier is broken so that nobody waits for this thread
+            errors.append(error)
+            turn.abort()
 
     workers = [threading.Thread(target=work, args=(thread,)) for thread in range(threads)]
     for worker in workers:
         worker.start()
-    start.wait()
-    wall, cpu = time.perf_counter_ns(), time.process_time_ns()
-    start.wait()
-    wall, cpu = time.perf_counter_ns() - wall, time.process_time_ns() - cpu
+    with contextlib.suppress(threading.BrokenBarrierError):
+        turn.wait()
+        wall, cpu = time.perf_counter_ns(), time.process_time_ns()
+        turn.wait()
+        wall, cpu = time.perf_counter_ns() - wall, time.process_time_ns() - cpu
     for worker in workers:
         worker.join()
+    if errors:
+        raise errors[0]
     return {"ns": [one for part in found for one in part], "wall_ns": wall, "cpu_ns": cpu}
 
 
