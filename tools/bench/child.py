@@ -54,11 +54,11 @@ def _serve(module: str, arguments: dict[str, Any]) -> None:
     _say({"versions": peer.versions, "record_bytes": getattr(peer, "record_bytes", None)})
     for line in sys.stdin:
         request = json.loads(line)
-        first, count = request["first"], request["count"]
+        first = request["first"]
         if request["do"] == "creates":
-            _say(timed_creates(peer, first, request["threads"], count))
+            _say(timed_creates(peer, first, request["threads"], request["seconds"]))
         else:
-            _say(timed_batch(peer, first, count))
+            _say(timed_batch(peer, first, request["count"]))
     peer.close()
 
 

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, Self, cast
 
-from tools.bench.peers import MissingPeerError
+from tools.bench.peers import KEYS_A_THREAD, MissingPeerError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,17 +85,18 @@ class Participant:
         arguments = {"directory": str(directory), "settings": settings}
         return cls(name, _command(source, "serve", f"tools.bench.peers.{module}", arguments))
 
-    def creates(self, threads: int, count: int) -> dict[str, Any]:
-        """Create `count` snapshots by some threads; return nanoseconds: each, wall and CPU."""
-        return self._ask("creates", threads, count)
+    def creates(self, threads: int, seconds: float) -> dict[str, Any]:
+        """Create by some threads for some seconds; return nanoseconds: each, wall and CPU."""
+        request = {"do": "creates", "threads": threads, "seconds": seconds}
+        return self._ask(request, threads * KEYS_A_THREAD)
 
     def batch(self, count: int) -> dict[str, Any]:
         """Create and commit `count` snapshots in one transaction; return nanoseconds."""
-        return self._ask("batch", 1, count)
+        return self._ask({"do": "batch", "count": count}, count)
 
-    def _ask(self, what: str, threads: int, count: int) -> dict[str, Any]:
-        request = {"do": what, "first": self._first, "threads": threads, "count": count}
-        self._first += count
+    def _ask(self, request: dict[str, Any], keys: int) -> dict[str, Any]:
+        request["first"] = self._first
+        self._first += keys
         with contextlib.suppress(BrokenPipeError):  # its last words are read instead of its answer
             self._requests.write(json.dumps(request).encode() + b"\n")
             self._requests.flush()

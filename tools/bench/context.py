@@ -26,8 +26,7 @@ class Sizes:
     snapshots: int = 1_000_000
     rounds: int = 10
     large_rounds: int = 2
-    creates: int = 200
-    threaded: int = 1600
+    turn_s: float = 0.3
     batch: int = 5000
     imported: int = 50_000
     reads: int = 100_000
@@ -39,9 +38,9 @@ class Sizes:
     @classmethod
     def quick(cls) -> Sizes:
         """Return sizes that only show that all of it runs."""
-        few = {"creates": 5, "threaded": 16, "batch": 20, "imported": 100, "reads": 300}
+        few = {"batch": 20, "imported": 100, "reads": 300, "batches_behind_max": 100}
         stores = {"replayed": 60, "small": 30, "middle": 300, "snapshots": 300}
-        return replace(cls(), rounds=1, large_rounds=1, batches_behind_max=100, **few, **stores)
+        return replace(cls(), rounds=1, large_rounds=1, turn_s=0.02, **few, **stores)
 
 
 class Bench:

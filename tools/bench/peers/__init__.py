@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     """Does the transaction of the workload for one number; returns when it is durable."""
 
 
+KEYS_A_THREAD = 100_000
+"""More than a thread can use up in one turn."""
+
+
 class MissingPeerError(Exception):
     """A peer can't take part; the text says what it lacks."""
 
@@ -40,19 +44,17 @@ class Peer(Protocol):
         """Let go of it."""
 
 
-def timed_creates(peer: Peer, first: int, threads: int, count: int) -> dict[str, Any]:
-    """Create `count` snapshots by some threads at once; return nanoseconds: of each, of all."""
+def timed_creates(peer: Peer, first: int, threads: int, seconds: float) -> dict[str, Any]:
+    """Create by some threads at once for some seconds; return nanoseconds: of each, of all."""
     found: list[list[int]] = [[] for _ in range(threads)]
     errors: list[Exception] = []
     turn = threading.Barrier(threads + 1)
-    each = count // threads
 
     def work(thread: int) -> None:
-        numbers = range(first + thread * each, first + (thread + 1) * each)
         try:
             with peer.worker() as create:
                 turn.wait()
-                found[thread] = [_nanoseconds(create, number) for number in numbers]
+                _create_for(seconds, create, first + thread * KEYS_A_THREAD, found[thread])
                 turn.wait()  # what closing a connection costs is not measured
         except Exception as error:  # the barrier is broken so that nobody waits for this thread
             errors.append(error)
@@ -81,7 +83,12 @@ def timed_batch(peer: Peer, first: int, count: int) -> dict[str, Any]:
     return {"wall_ns": wall, "cpu_ns": cpu}
 
 
-def _nanoseconds(create: Create, number: int) -> int:
+def _create_for(seconds: float, create: Create, number: int, found: list[int]) -> None:
     start = time.perf_counter_ns()
-    create(number)
-    return time.perf_counter_ns() - start
+    end = start + int(seconds * 1e9)
+    while start < end:
+        create(number)
+        number += 1
+        done = time.perf_counter_ns()
+        found.append(done - start)
+        start = done

@@ -76,8 +76,8 @@ def _noted(section: Section, name: str) -> Iterator[None]:
 
 
 def _round(bench: Bench, peer: Participant) -> Figures:
-    one = peer.creates(1, bench.sizes.creates)
-    many = peer.creates(_THREADS, bench.sizes.threaded)
+    one = peer.creates(1, bench.sizes.turn_s)
+    many = peer.creates(_THREADS, bench.sizes.turn_s)
     return {
         "1_thread_us": statistics.median(one["ns"]) / 1e3,
         "1_thread_p99_us": percentile_99(one["ns"]) / 1e3,

@@ -27,7 +27,7 @@ def run(bench: Bench) -> Section:
                 stores[f"{size}_reopened"] = open_stores.enter_context(reopened)
             for turn in range(sizes.rounds + 1):
                 for name, store in stores.items():
-                    took = store.creates(1, sizes.creates)
+                    took = store.creates(1, sizes.turn_s)
                     if turn:  # the first round warms up
                         figures = {
                             f"{name}_us": statistics.median(took["ns"]) / 1e3,

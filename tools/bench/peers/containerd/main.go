@@ -30,6 +30,7 @@ const (
 	actor       = "puller"
 	reason      = "unpack web:1.4"
 	createdFrom = 1_000_000_000
+	keysAThread = 100_000 // as the adapters in Python
 )
 
 var (
@@ -38,10 +39,11 @@ var (
 )
 
 type request struct {
-	Do      string `json:"do"`
-	First   int    `json:"first"`
-	Threads int    `json:"threads"`
-	Count   int    `json:"count"`
+	Do      string  `json:"do"`
+	First   int     `json:"first"`
+	Threads int     `json:"threads"`
+	Seconds float64 `json:"seconds"`
+	Count   int     `json:"count"`
 }
 
 type answer struct {
@@ -161,22 +163,29 @@ func makeParent(store *storage.MetaStore) error {
 }
 
 func creates(store *storage.MetaStore, asked request) []int64 {
-	each := asked.Count / asked.Threads
-	found := make([]int64, each*asked.Threads)
+	found := make([][]int64, asked.Threads)
+	duration := time.Duration(asked.Seconds * float64(time.Second))
 	var workers sync.WaitGroup
-	for thread := 0; thread < asked.Threads; thread++ {
+	for thread := range found {
 		workers.Add(1)
-		go func(from int) {
+		go func(thread int) {
 			defer workers.Done()
-			for place := from; place < from+each; place++ {
-				start := time.Now()
-				must(createOne(store, asked.First+place))
-				found[place] = time.Since(start).Nanoseconds()
+			number := asked.First + thread*keysAThread
+			start := time.Now()
+			for end := start.Add(duration); start.Before(end); number++ {
+				must(createOne(store, number))
+				done := time.Now()
+				found[thread] = append(found[thread], done.Sub(start).Nanoseconds())
+				start = done
 			}
-		}(thread * each)
+		}(thread)
 	}
 	workers.Wait()
-	return found
+	var all []int64
+	for _, each := range found {
+		all = append(all, each...)
+	}
+	return all
 }
 
 func cpuNs() int64 {
