@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from tools.bench.__main__ import SECTIONS, main
 from tools.bench.children import HERE, ChildFailedError, Source, measured
 from tools.bench.peers import KEYS_A_THREAD, MissingPeerError, containerd, timed_creates
+from tools.bench.plot import main as plot
 from tools.bench.results import Section, Spread
 from tools.bench.sections import reads
 
@@ -57,24 +58,21 @@ def assert_measured(results: dict[str, Any], name: str, who: str) -> None:
         assert len(figures[figure]["samples"]) == 1, "one round"
 
 
-@pytest.mark.parametrize("name", [name for name in SECTIONS if name != "creates"])
-def test_section_measures_what_it_is_for(name: str, tmp_path: Path) -> None:
-    results, _ = run(tmp_path, name, "--without", "containerd")
-    assert_measured(results, name, "snapledger")
-    assert results["machine"].keys() >= {"processor", "kernel", "file system", "Python"}
-
-
-def test_every_peer_takes_part_or_is_named_with_the_reason(tmp_path: Path) -> None:
-    results, text = run(tmp_path, "creates", "--without", "containerd", "--without", "floor")
+def test_every_section_measures_what_it_is_for_and_names_who_is_missing(tmp_path: Path) -> None:
+    results, text = run(tmp_path, "--without", "containerd", "--without", "floor")
+    assert results["sections"].keys() == SECTIONS.keys() == MEASURED.keys()
+    for name in SECTIONS:
+        assert_measured(results, name, "snapledger")
     section = results["sections"]["creates"]
-    assert set(section["missing"]) >= {"containerd", "floor"}
-    assert section["figures"].keys() ^ section["missing"].keys() == PEERS | {"snapledger"}
     for who in section["figures"]:
         assert_measured(results, "creates", who)
+    assert section["missing"].keys() >= {"containerd", "floor"}
+    assert section["figures"].keys() ^ section["missing"].keys() == PEERS | {"snapledger"}
     for who, reason in section["missing"].items():
         assert f"{who} is missing: {reason}" in text
     assert {ratio["to"] for ratio in section["ratios"]} >= {"sqlite 1_thread_us"}
     assert "SQLite" in results["versions"]
+    assert results["machine"].keys() >= {"processor", "kernel", "file system", "Python"}
 
 
 def test_containerds_own_package_does_the_same_work(tmp_path: Path) -> None:
@@ -141,6 +139,23 @@ def test_a_create_that_fails_in_a_thread_is_not_waited_for() -> None:
 
     with pytest.raises(OSError, match="the disk is gone"):
         timed_creates(Broken(), first=0, threads=4, seconds=60)
+
+
+def test_the_plot_shows_every_participant(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="the extra `bench` is not installed")
+    section = Section()
+    for who in ("snapledger", "sqlite"):
+        for micros in (100.0, 130.0):
+            section.add(who, {"1_thread_us": micros, "16_threads_mean_us": micros / 4})
+    about = {"processor": "fast, 2 cores", "file system": "ext4 (rw)", "Python": "CPython 3"}
+    results = {"machine": about, "sections": {"creates": section.as_json()}}
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    arguments = [str(tmp_path / "results.json"), str(tmp_path / "picture.svg")]
+    done = CliRunner().invoke(plot, arguments, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    picture = (tmp_path / "picture.svg").read_text()
+    for text in ("snapledger", "sqlite", "1 thread", "16 threads", "fast, 2 cores, ext4"):
+        assert text in picture
 
 
 def test_ratios_are_taken_within_rounds() -> None:

@@ -25,8 +25,8 @@ def left_open(store: object) -> None:
 
 def _import_store(root: Path) -> None:
     """Import the store's packages from a checkout, before the benchmark finds its own."""
-    sys.path[0:1] = [str(root), str(root / "tools/cli")]
-    for name in ("eventstore", "projections.snapshots", "snapledger"):
+    sys.path[0] = str(root)
+    for name in ("eventstore", "projections.snapshots"):
         file = importlib.import_module(name).__file__
         if file is None or root not in Path(file).parents:
             raise ImportError(f"{name} comes from {file}, not from {root}")
