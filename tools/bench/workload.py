@@ -6,6 +6,7 @@ who, when, why, what. It is durable before it returns. `peers/containerd/main.go
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from projections.snapshots import Info, Kind, Usage, events
@@ -23,6 +24,7 @@ CREATED_FROM = 1_000_000_000
 """Creates number their keys from here on, so that they meet none that was filled in."""
 
 _FILL_BATCH = 10_000
+_THREADS = 16
 
 
 def layer_name(number: int) -> str:
@@ -58,3 +60,15 @@ def create(store: MetaStore, number: int) -> None:
     with store.transaction(writable=True, actor=ACTOR, reason=REASON) as transaction:
         key = layer_name(CREATED_FROM + number)
         transaction.create_snapshot(Kind.ACTIVE, key, PARENT, labels_of(number))
+
+
+def create_by_threads(store: MetaStore, numbers: range) -> None:
+    """Create them by 16 threads, which share syncs: for what needs many batches, not their time."""
+    with ThreadPoolExecutor(_THREADS) as threads:
+        parts = [numbers[part::_THREADS] for part in range(_THREADS)]
+        list(threads.map(_create_all, [store] * _THREADS, parts))  # raises what a thread raised
+
+
+def _create_all(store: MetaStore, numbers: range) -> None:
+    for number in numbers:
+        create(store, number)

@@ -14,13 +14,13 @@ from projections.snapshots import MetaStore
 from tools.bench.child import left_open
 from tools.bench.children import measured
 from tools.bench.results import Section
-from tools.bench.workload import create
+from tools.bench.workload import create_by_threads
 
 if TYPE_CHECKING:
     from tools.bench.context import Bench
     from tools.bench.results import Figures
 
-_CREATES_AT_ONCE = 100
+_CREATES_AT_ONCE = 1000
 _NEARLY = 0.95
 
 
@@ -50,9 +50,8 @@ def brought_behind(path: str, batches_max: int) -> Figures:
     left_open(store)
     most = behind = number = checkpoints = 0
     while number < batches_max and not (most and behind >= most * _NEARLY):
-        for _ in range(_CREATES_AT_ONCE):
-            create(store, number)
-            number += 1
+        first, number = number, min(number + _CREATES_AT_ONCE, batches_max)
+        create_by_threads(store, range(first, number))
         before, behind = behind, _batches_behind(store)
         if behind < before:
             most = max(most, before)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -11,13 +10,12 @@ from projections.snapshots import MetaStore
 from tools.bench.child import left_open
 from tools.bench.children import measured
 from tools.bench.results import Section
-from tools.bench.workload import PARENT, create, fill
+from tools.bench.workload import PARENT, create_by_threads, fill
 
 if TYPE_CHECKING:
     from tools.bench.context import Bench
     from tools.bench.results import Figures
 
-_THREADS = 16
 _PLACES = 10
 
 
@@ -40,28 +38,15 @@ def run(bench: Bench) -> Section:
 
 def written(path: str, count: int) -> Figures:
     """Commit creates under the default policy, and close."""
-    each = count // _THREADS
     with MetaStore.open(path) as store:
         fill(store, 0)
-        writers = [
-            threading.Thread(target=_create_all, args=(store, range(at * each, (at + 1) * each)))
-            for at in range(_THREADS)
-        ]
-        for writer in writers:
-            writer.start()
-        for writer in writers:
-            writer.join()
+        create_by_threads(store, range(count))
         stats = store.stats()
     return {
         "batch_count": stats["revision"],
         "checkpoint_mib": stats["checkpoint_bytes"] / 2**20,
         "archive_mib": stats["archive_bytes"] / 2**20,
     }
-
-
-def _create_all(store: MetaStore, numbers: range) -> None:
-    for number in numbers:
-        create(store, number)
 
 
 def looked_back(path: str) -> Figures:
