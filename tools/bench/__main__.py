@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import sys
 import tempfile
 import time
 import traceback
@@ -136,4 +138,6 @@ def _joined(values: dict[str, str]) -> str:
 
 
 if __name__ == "__main__":
+    # A run that is told to end ends its children, and removes what it made.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     main()

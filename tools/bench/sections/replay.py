@@ -10,7 +10,7 @@ from tools.bench.child import left_open
 from tools.bench.children import measured
 from tools.bench.results import Section
 from tools.bench.sections.prepared import QUIET
-from tools.bench.workload import create, fill
+from tools.bench.workload import create_by_threads, fill
 
 if TYPE_CHECKING:
     from tools.bench.context import Bench
@@ -36,8 +36,7 @@ def written(path: str, count: int) -> Figures:
     store = MetaStore.open(path, options=QUIET)
     left_open(store)
     fill(store, 0)
-    for number in range(count):
-        create(store, number)
+    create_by_threads(store, range(count))
     return {}
 
 
