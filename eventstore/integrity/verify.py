@@ -37,6 +37,7 @@ from eventstore.log.search import highest_durable_claim
 from eventstore.log.segments import SegmentSource, list_sources, opened_source
 from eventstore.log.stretches import SegmentStretches
 from eventstore.projection import checked_projections
+from eventstore.recovery.carrying import carried_over
 from eventstore.recovery.decide import (
     Found,
     Tail,
@@ -227,6 +228,7 @@ class _Verification:
         sources = self.sources = list_sources(self.file_system, self.path)
         self._check_start(sources)
         if not self.quick:
+            self._carry_checkpoints_over()
             self._choose_start(sources)
         first_opened = self._first_opened(sources)
         for number, source in enumerate(sources):
@@ -312,6 +314,17 @@ class _Verification:
         else:
             reason += f"but checkpoint {min(self.checkpoints)} needs the batches before it"
         self._add(Damage(sources[0].path, 0, 0, reason))
+
+    def _carry_checkpoints_over(self) -> None:
+        """Bring checkpoints to the versions of the projections, so that all can be compared."""
+        for revision, checkpoint in self.checkpoints.items():
+            try:
+                self.checkpoints[revision] = carried_over(self.projections, checkpoint)
+            except CorruptionError as error:
+                self._add_error(error)
+            except ProjectionError as error:
+                path = join(self.path, CHECKPOINTS_NAME, checkpoint_name(revision))
+                self._add(Damage(path, 0, 0, error.what))
 
     def _choose_start(self, sources: list[SegmentSource]) -> None:
         """Begin the replay at the first batch, or at the oldest checkpoint that it continues."""
