@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from eventstore.arguments import excerpt
 from eventstore.errors import CompactedError
 from eventstore.event import EPOCH
+from eventstore.recovery.carrying import carried_over
 from eventstore.recovery.replay import decode_record, replay_record, stale_projections, start_state
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def state_at(log: LogReader, projections: Sequence[Projection], revision: int) -
         CompactedError: the batches that are needed are no longer kept.
         CorruptionError: what it would start from is damaged, or of another history.
     """
-    checkpoint = log.checkpoint_before(revision)
+    checkpoint = carried_over(projections, log.checkpoint_before(revision))
     if stale_projections(projections, checkpoint):
         checkpoint = None
     state = start_state(projections, checkpoint)

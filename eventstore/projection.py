@@ -10,19 +10,21 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Protocol, overload
 
 from eventstore.arguments import excerpt
 from eventstore.errors import ProjectionError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 
     # For the defaults, by which a bare TableSpec or WritableTable is one of anything.
     from typing_extensions import TypeVar
 
     from eventstore.event import Event, Plain
+
+    KeyFunction = Callable[[Any, Any], Iterable[Hashable]]
 
     K = TypeVar("K", default=Any)
     V = TypeVar("V", default=Any)
@@ -64,9 +66,14 @@ class TableSpec(Generic[K, V]):
 
     Values are immutable. Without `encode` and `decode` they are None, bool, int (64 bits), float,
     str, and tuples and dicts of these and of bytes: no lists, which would come back as tuples.
-    With them they are anything but bytes, which the engine uses for values that are still packed.
-    `put` then sees to it that what `encode` makes of the value can be packed; that `decode` makes
-    an equal value of it is up to the projection (`eventstore.testing` finds where it does not).
+    With them they are anything but bytes, which the engine uses for values that are packed. `put`
+    packs what `encode` makes of the value, and a read gets what `decode` makes of that; that the
+    two are equal is up to the projection (`eventstore.testing` finds where they are not).
+
+    `indexes` gives the table secondary indexes, which `by_index` of a transaction asks:
+    `TableSpec("accounts", indexes={"by_owner": lambda number, account: (account.owner,)})`. They
+    are derived from the rows whenever they are asked, and never part of events or checkpoints, so
+    a key function may be changed at any time. The first question after an open looks at all rows.
 
     Attributes:
         name: unique in the store.
@@ -74,11 +81,15 @@ class TableSpec(Generic[K, V]):
             tuples, lists or dicts of these). Called by each `put`, so make it quick.
         decode: key and plain data → value; arrays arrive as tuples. It gets the key so that
             values that know their key need not be stored with it.
+        indexes: for each index, by its name, its key function: key and value → the entries that the
+            row has in the index, in a list or a tuple. Entries are equal, or not, as keys of a
+            dictionary are. It must be pure.
     """
 
     name: str
     encode: Callable[[V], Plain] = _encode_unchanged
     decode: Callable[[K, Plain], V] = _decode_unchanged
+    indexes: Mapping[str, Callable[[K, V], Iterable[Hashable]]] = field(default_factory=dict)
 
     def __hash__(self) -> int:
         return hash(self.name)
@@ -113,6 +124,16 @@ class ReadableTable(Protocol[K, V_co]):
 
         They are as of the call: what is changed while the iteration goes on, even by `apply`
         itself, is not seen by it. So live tables and a replay see the same. O(log n) to start.
+        """
+
+    def by_index(self, index: str, entry: Hashable) -> Iterator[tuple[K, V_co]]:
+        """Yield (key, value) of all rows that have an entry in an index, in key order.
+
+        They are as of the call, as with `items`. O(rows found), and O(rows changed since the index
+        was last asked) before; the first time O(n), about 3 µs a row.
+
+        Raises:
+            ProjectionError: the table has no such index, or its key function fails.
         """
 
 
@@ -160,7 +181,7 @@ class Projection(ABC):
     Attributes:
         name: stable, unique in the store.
         version: raise it when `apply` or the tables change; the store then rebuilds this
-            projection from the log when it is next opened.
+            projection from the log when it is next opened, unless `upgrade` carries it over.
         tables: the specifications of its tables.
     """
 
@@ -176,6 +197,24 @@ class Projection(ABC):
         If this raises all the same, the event is undone and the error reaches the emitter. It
         can't emit, commit or roll back itself: that raises `ReentrantUseError`.
         """
+
+    def upgrade(self, version: int, tables: WritableTables) -> bool:
+        """Carry over what a checkpoint holds of an older version, where that needs no events.
+
+        So the state outlives a log that retention has dropped, and an open needs no rebuild. It is
+        asked whenever a checkpoint of the older version is read, and must be pure, as `apply`.
+
+        Args:
+            version: what the checkpoint holds.
+            tables: those of this version. One that the checkpoint holds too has its rows, which
+                `decode` must be able to read; the others are empty.
+
+        Returns:
+            whether the tables are now as this version would have folded them; if not, what was
+            done to them is dropped, and the projection rebuilt.
+        """
+        _ = version, tables
+        return False
 
     def check(self, tables: ReadableTables) -> None:
         """Check every invariant of the tables; O(n).
@@ -248,6 +287,17 @@ def _require_well_stated(projection: Projection) -> None:
             )
         if not callable(spec.encode) or not callable(spec.decode):
             raise ProjectionError(f"encode and decode of table {spec.name!r} must be functions")
+        if not _are_indexes(spec.indexes):
+            raise ProjectionError(
+                f"the indexes of table {spec.name!r} must be functions by the names of the "
+                f"indexes, not {excerpt(spec.indexes)}"
+            )
+
+
+def _are_indexes(indexes: object) -> bool:
+    return isinstance(indexes, Mapping) and all(
+        _is_name(name) and callable(function) for name, function in indexes.items()
+    )
 
 
 def _is_name(name: object) -> bool:

@@ -35,7 +35,7 @@ from eventstore.tables.view import View
 from eventstore.writer_lock import Holder, Turn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Hashable, Iterator
     from types import FrameType, TracebackType
     from typing import Self
 
@@ -114,6 +114,9 @@ class _TableAt:
     def items(self, start: Any = None, stop: Any = None) -> Iterator[tuple[Any, Any]]:
         return self._transaction.items(self._name, start, stop)
 
+    def by_index(self, index: str, entry: Hashable) -> Iterator[tuple[Any, Any]]:
+        return self._transaction.by_index(self._name, index, entry)
+
 
 class ReadTransaction:
     """A state that does not change while it is looked at.
@@ -160,6 +163,27 @@ class ReadTransaction:
         if view is None:
             raise _closed()
         return view.items(_known(self._tables, table), start, stop)
+
+    def by_index(self, table: str, index: str, entry: Hashable) -> Iterator[tuple[Any, Any]]:
+        """Yield (key, value) of all rows that have an entry in an index of a table, in key order.
+
+        O(rows found), and O(rows changed since the index was last asked, or since this transaction
+        began) before. The first time after an open, O(rows of the table), about 3 µs each.
+
+        Args:
+            table: its name.
+            index: one that the table's `TableSpec` declares.
+            entry: as the key function of the index gives it.
+
+        Raises:
+            ProjectionError: there is no such table or index, or the key function fails.
+            TypeError: nothing can be such an entry, since it has no hash.
+            TransactionClosedError: the transaction has ended.
+        """
+        view = self._view
+        if view is None:
+            raise _closed()
+        return view.by_index(_known(self._tables, table), index, entry)
 
     @overload
     def table(self, table: str) -> ReadableTable: ...
@@ -306,6 +330,21 @@ class WriteTransaction(Holder):
         """
         turn = self._begun()
         return self._while_open(turn, _known(self._state.tables, table).items(start, stop))
+
+    def by_index(self, table: str, index: str, entry: Hashable) -> Iterator[tuple[Any, Any]]:
+        """Yield (key, value) of all rows that have an entry in an index of a table, in key order.
+
+        They are as of the call, whatever this transaction emits meanwhile. The cost and the
+        arguments are those of `ReadTransaction.by_index`.
+
+        Raises:
+            ProjectionError: there is no such table or index, or the key function fails.
+            TypeError: nothing can be such an entry, since it has no hash.
+            TransactionClosedError: the transaction has ended, also while iterating.
+        """
+        turn = self._begun()
+        found = _known(self._state.tables, table).by_index(index, entry)
+        return self._while_open(turn, found)
 
     @overload
     def table(self, table: str) -> ReadableTable: ...

@@ -35,6 +35,7 @@ from eventstore.format.names import DURABLE_NAME
 from eventstore.locks import refuse_reentry
 from eventstore.log.cursor import RecordCursor
 from eventstore.log.interface import Head
+from eventstore.recovery.carrying import carried_over
 from eventstore.recovery.decide import decide
 from eventstore.recovery.replay import decode_record, replay_record, stale_projections, start_state
 from eventstore.recovery.scan import scan_store
@@ -175,12 +176,13 @@ class FollowerLog:
 
     def _load_once(self) -> tuple[State, bytes, RecoveryReport]:
         scan = scan_store(self._file_system, self._path, beside_writer=True)
-        if stale_projections(self._projections, scan.checkpoint):
+        checkpoint = carried_over(self._projections, scan.checkpoint)
+        if stale_projections(self._projections, checkpoint):
             raise ReadOnlyStoreError(
                 f"{self._path}: the newest checkpoint holds other projections, or other versions "
                 "of them, than were given; open the store for writing to rebuild them"
             )
-        state = start_state(self._projections, scan.checkpoint)
+        state = start_state(self._projections, checkpoint)
         for record in scan:
             if record.revision <= scan.durable_revision:
                 replay_record(state, record)

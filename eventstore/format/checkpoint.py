@@ -190,6 +190,11 @@ def are_ends(ends: bytes, count: int) -> bool:
     return len(ends) == UINT32.size * count
 
 
+def ends_count(ends: bytes) -> int:
+    """Return how many ends of values there are."""
+    return len(ends) // UINT32.size
+
+
 def end_of_value(ends: bytes, index: int) -> int:
     """Return where one of a chunk's values ends."""
     start = UINT32.size * index

@@ -13,7 +13,7 @@ is bounded by the length of the input, and that by the batch cap of the log.
 
 from __future__ import annotations
 
-from itertools import chain
+from itertools import accumulate, chain
 from typing import Any
 
 import msgpack
@@ -128,15 +128,16 @@ def _is_text(value: object) -> bool:
         return False
 
 
-def require_plain_row(value: Plain) -> None:
-    """Refuse a value of a row that `unpack_row` would not give back as it is.
+def pack_plain_row(value: Plain) -> bytes:
+    """Pack a value of a row; refuse one that `unpack_row` would not give back as it is.
 
     Raises:
         TypeError, ValueError, OverflowError: it would not.
     """
-    pack(value)
+    packed = pack(value)
     if type(value) is not tuple or not _SCALARS.issuperset(map(type, value)):
         _require_plain(value, tuple)
+    return packed
 
 
 def key_shape(key: Any) -> KeyShape:
@@ -219,17 +220,18 @@ def pack(value: Plain) -> bytes:
     return packed
 
 
-def require_unpackable(value: Plain) -> None:
-    """Refuse a value that packs to what `unpack_row` refuses: one with an extension type inside.
+def pack_row(value: Plain) -> bytes:
+    """Pack a value of a row; refuse one with an extension type inside, as `unpack_row` does.
 
     Raises:
-        DecodeError: it does.
+        DecodeError: it has one.
         TypeError, ValueError, OverflowError: it does not pack.
     """
     packed = pack(value)
     # A text or a number may hold these bytes as well; most hold none, which costs 0.3 µs to see.
     if packed.translate(None, _NO_EXTENSIONS):
         unpack_row(packed)
+    return packed
 
 
 def unpack(packed: bytes | memoryview) -> Plain:
@@ -248,6 +250,35 @@ def unpack_row(packed: bytes | memoryview) -> Plain:
         DecodeError: the bytes are not one value.
     """
     return _unpack(packed, use_list=False)
+
+
+def unpack_rows(packed: list[bytes]) -> list[Plain]:
+    """Unpack many values as `unpack_row` does one, in half of the time.
+
+    Raises:
+        DecodeError: some of them are not one value.
+    """
+    joined = b"".join(packed)
+    size = len(joined)
+    unpacker = msgpack.Unpacker(
+        use_list=False,
+        strict_map_key=False,
+        max_buffer_size=size or 1,
+        max_ext_len=0,
+        ext_hook=_no_extension,
+    )
+    unpacker.feed(joined)
+    unpack_one, end_of_one = unpacker.unpack, unpacker.tell
+    plains = []
+    try:
+        for end in accumulate(map(len, packed)):
+            plains.append(unpack_one())
+            # Each must end where it ends by itself, or it was taken from its neighbour.
+            if end_of_one() != end:
+                raise DecodeError("not one value in each of these bytes")
+    except (ValueError, TypeError, msgpack.UnpackException, RecursionError) as error:
+        raise DecodeError(f"not valid msgpack: {error}") from error
+    return plains
 
 
 def unpack_keys(packed: bytes | memoryview) -> list[Any]:

@@ -27,6 +27,7 @@ from eventstore.log.reader import (
 from eventstore.log.search import highest_durable_claim
 from eventstore.log.segments import SegmentSource, list_sources, opened_source
 from eventstore.log.stretches import SegmentStretches
+from eventstore.recovery.carrying import carried_over
 from eventstore.recovery.decide import (
     Found,
     Tail,
@@ -95,6 +96,7 @@ class Verification:
         sources = self.sources = list_sources(self.file_system, self.path)
         self._check_start(sources)
         if not self.quick:
+            self._carry_checkpoints_over()
             self.comparison.begin(_first_revision(sources) or 1, self.checkpoints)
         first_opened = self._first_opened(sources)
         for number, source in enumerate(sources):
@@ -165,6 +167,17 @@ class Verification:
             else:
                 self.checkpoints[revision] = checkpoint
         return len(found)
+
+    def _carry_checkpoints_over(self) -> None:
+        """Bring checkpoints to the versions of the projections, so that all can be compared."""
+        for revision, checkpoint in self.checkpoints.items():
+            try:
+                self.checkpoints[revision] = carried_over(self.projections, checkpoint)
+            except CorruptionError as error:
+                self._add_error(error)
+            except ProjectionError as error:
+                path = join(self.path, CHECKPOINTS_NAME, checkpoint_name(revision))
+                self._add(Damage(path, 0, 0, error.what))
 
     def _check_start(self, sources: list[SegmentSource]) -> None:
         """Check that the log goes on from every checkpoint, or starts at the first batch.

@@ -13,6 +13,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from eventstore.errors import CompactedError, ProjectionError
+from eventstore.recovery.carrying import carried_over
 from eventstore.recovery.decide import contradiction
 from eventstore.recovery.replay import replay_record, stale_projections, start_state
 from eventstore.reports import RebuiltProjection
@@ -53,7 +54,7 @@ class Loaded(NamedTuple):
     Attributes:
         state: with every batch.
         checkpointed_revision: of the checkpoint that it was built on, 0 if there was none, or
-            if it does not hold all projections.
+            if it does not hold all projections in their version.
         left_out: what the checkpoint holds of projections that were not given.
         rebuilt: the projections that were folded anew.
     """
@@ -87,6 +88,7 @@ def load(
             can't apply one.
         CorruptionError: a payload is no batch; or, of what a rebuild reads, something is damaged.
     """
+    found, checkpoint = checkpoint, carried_over(projections, checkpoint)
     state = start_state(projections, checkpoint)
     rebuilt: tuple[RebuiltProjection, ...] = ()
     left_out = LeftOut(0, ())
@@ -101,7 +103,7 @@ def load(
         if stale:
             state.adopt(_rebuilt_state(path, stale, checkpoint, read, on_rebuild))
             rebuilt = _told(stale, checkpoint)
-        else:
+        elif checkpoint is found:
             checkpointed_revision = checkpoint.revision
     for record in records:
         replay_record(state, record)

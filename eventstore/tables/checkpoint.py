@@ -248,6 +248,21 @@ def _write_content(file: File, content: CheckpointContent, pause: Callable[[], o
     output.flush()
 
 
+def packed_rows(rows: Iterable[tuple[Any, bytes]], path: str) -> PackedRows:
+    """Return rows in key order in the form that loading gives them.
+
+    Args:
+        rows: keys and packed values.
+        path: of the checkpoint that they are from, for errors.
+    """
+    chunks, row_count = [], 0
+    for keys, values in _chunks(rows):
+        parts = (pack(keys[0]), pack(keys), pack_ends(values), b"".join(values))
+        chunks.append(PackedChunk(*parts, path, 0))
+        row_count += len(keys)
+    return PackedRows(chunks, row_count, path)
+
+
 def _chunks(rows: Iterable[tuple[Any, bytes]]) -> Iterator[tuple[list[Any], list[bytes]]]:
     keys: list[Any] = []
     values: list[bytes] = []

@@ -3,28 +3,34 @@
 A table that was loaded from a checkpoint keeps its rows in this form under the changes made
 since, so that opening a store costs a checksum of the file and one key a chunk, not a dictionary
 entry a row. Measured with 1,000,000 rows of 71-byte keys and 120-byte values: building the
-dictionaries takes 2.2 s, keeping the chunks 0.2 s. The keys of a chunk are unpacked when the
-chunk is first touched (about 10 µs), a value when it is read. What was decoded last is kept, up to
-a bound, since these rows never change.
+dictionaries takes 2.2 s, keeping the chunks 0.2 s.
+
+A look-up finds the chunk by its first key. A text that stands nowhere among the bytes of the
+chunk's keys is none of them, so that a new key costs no more than a search of some kilobytes (a
+msgpack text is packed in one way only); else the keys are unpacked, and checked the first time.
+Both the keys of some chunks and what was found of late are kept, up to a bound: these rows never
+change, so that what is kept is right for ever.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
 from eventstore.errors import CorruptionError
-from eventstore.format.checkpoint import are_ends, end_of_value, unpack_ends
-from eventstore.format.codec import DecodeError, require_keys, unpack_keys, unpack_row
+from eventstore.format.checkpoint import are_ends, end_of_value, ends_count, unpack_ends
+from eventstore.format.codec import DecodeError, pack, require_keys, unpack_keys, unpack_row
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
-CHUNK_ROWS = 128
-"""Rows in a chunk: a first touch unpacks this many keys."""
-_DECODED_MAX = 8192
-"""Decoded values that are kept of a table are twice as many at the most."""
+CHUNK_ROWS = 64
+"""Rows in a chunk as it is written: a first touch unpacks this many keys. Older files have 128."""
+_FOUND_MAX = 2048
+"""What was found of late is kept, of twice as many keys at the most."""
+_UNPACKED_CHUNKS_MAX = 32
+"""Chunks whose unpacked keys are kept."""
 
 
 class Absent:
@@ -36,6 +42,17 @@ class Absent:
 
 ABSENT = Absent()
 """Stands for "no row" where None could be a value."""
+
+
+class Tombstone:
+    """The type of `TOMBSTONE`."""
+
+    def __repr__(self) -> str:
+        return "TOMBSTONE"
+
+
+TOMBSTONE = Tombstone()
+"""In a table's changed rows: the packed row under it is deleted."""
 
 
 class PackedChunk:
@@ -53,7 +70,15 @@ class PackedChunk:
         DecodeError: the first key is no key.
     """
 
-    __slots__ = ("_ends", "_keys", "_offset_bytes", "_packed_keys", "_path", "_values", "first_key")
+    __slots__ = (
+        "_ends",
+        "_is_checked",
+        "_offset_bytes",
+        "_packed_keys",
+        "_path",
+        "_values",
+        "first_key",
+    )
 
     def __init__(
         self,
@@ -68,27 +93,37 @@ class PackedChunk:
         self._offset_bytes = offset_bytes
         self.first_key: Any = unpack_row(first_key)
         self._packed_keys = keys
-        self._keys: list[Any] | None = None
+        self._is_checked = False
         self._ends = ends
         self._values = values
 
     @property
-    def keys(self) -> list[Any]:
-        """All keys; unpacked the first time.
+    def row_count(self) -> int:
+        """How many values there are."""
+        return ends_count(self._ends)
+
+    def unpacked_keys(self) -> Sequence[Any]:
+        """Unpack all keys, and check them the first time.
 
         Raises:
             CorruptionError: they are no keys, or not as many as there are values.
         """
-        if self._keys is None:
-            try:
-                keys = unpack_keys(self._packed_keys)
-            except DecodeError as error:
-                raise CorruptionError(self._path, self._offset_bytes, str(error)) from error
-            if keys[:1] != [self.first_key] or not are_ends(self._ends, len(keys)):
-                reason = "a chunk of rows does not hold the keys that it states"
-                raise CorruptionError(self._path, self._offset_bytes, reason)
-            self._keys = keys
-        return self._keys
+        if self._is_checked:
+            unpacked: Sequence[Any] = unpack_row(self._packed_keys)
+            return unpacked
+        try:
+            keys = unpack_keys(self._packed_keys)
+        except DecodeError as error:
+            raise CorruptionError(self._path, self._offset_bytes, str(error)) from error
+        if keys[:1] != [self.first_key] or not are_ends(self._ends, len(keys)):
+            reason = "a chunk of rows does not hold the keys that it states"
+            raise CorruptionError(self._path, self._offset_bytes, reason)
+        self._is_checked = True
+        return keys
+
+    def lacks(self, packed_key: bytes) -> bool:
+        """Say whether the bytes of a key are nowhere among those of the keys."""
+        return packed_key not in self._packed_keys
 
     def value(self, index: int) -> bytes:
         """Return the packed value of a row."""
@@ -112,7 +147,10 @@ class PackedChunk:
             CorruptionError: a part is damaged.
         """
         ends = [0, *unpack_ends(self._ends)]
-        if len(ends) != len(self.keys) + 1 or ends[-1] != len(self._values):
+        keys = self.unpacked_keys()
+        if pack(list(keys)) != self._packed_keys:
+            raise AssertionError("the keys of a chunk are packed in another way than here")
+        if len(ends) != len(keys) + 1 or ends[-1] != len(self._values):
             raise AssertionError("a chunk does not have one value for each key")
         if any(low > high for low, high in pairwise(ends)):
             raise AssertionError("a value in a chunk ends before it starts")
@@ -130,57 +168,93 @@ class PackedRows:
         DecodeError: the chunks are not in key order.
     """
 
-    __slots__ = ("_chunks", "_decoded", "_decoded_before", "_first_keys", "path", "row_count")
+    __slots__ = (
+        "_chunks",
+        "_first_keys",
+        "_found",
+        "_found_before",
+        "_starts",
+        "_unpacked",
+        "path",
+        "row_count",
+    )
 
     def __init__(self, chunks: list[PackedChunk], row_count: int, path: str) -> None:
         self._chunks = chunks
         self._first_keys = require_keys([chunk.first_key for chunk in chunks])
         self.row_count = row_count
         self.path = path
-        # What was decoded of late, and before: once the first is full it becomes the second.
-        self._decoded: dict[Any, Any] = {}
-        self._decoded_before: dict[Any, Any] = {}
+        # Keys of some chunks, by the number of the chunk.
+        self._unpacked: dict[int, Sequence[Any]] = {}
+        # The numbers of the first rows of the chunks; counted when first asked for.
+        self._starts: list[int] | None = None
+        # What was found of late, and before: once the first is full it becomes the second.
+        self._found: dict[Any, bytes | Absent] = {}
+        self._found_before: dict[Any, bytes | Absent] = {}
 
-    def get(self, key: Any) -> Any:
-        """Return the value of a key, packed or decoded, or ABSENT.
+    def get(self, key: Any) -> bytes | Absent:
+        """Return the packed value of a key, or ABSENT: the same object for some time.
 
-        O(log n), and O(chunk) on a chunk's first touch; O(1) where it was decoded of late.
-
-        A key of another type than these is not among them, as in a dictionary.
-        """
-        value = self._decoded.get(key, ABSENT)
-        if value is ABSENT and self._decoded_before:
-            value = self._decoded_before.get(key, ABSENT)
-        return self.packed(key) if value is ABSENT else value
-
-    def keep(self, key: Any, value: Any) -> None:
-        """Keep the decoded value of a row for some time. Thread safe: at worst some are lost."""
-        if len(self._decoded) >= _DECODED_MAX:
-            self._decoded_before, self._decoded = self._decoded, {}
-        self._decoded[key] = value
-
-    def packed(self, key: Any) -> bytes | Absent:
-        """Return the packed value of a key.
+        O(log n), and O(chunk) on a chunk's first touch; O(1) where it was asked of late. Thread
+        safe: at worst something is found twice.
 
         A key of another type than these is not among them, as in a dictionary.
         """
+        value = self._found.get(key)
+        if value is None:
+            value = self._found_before.get(key)
+            if value is None:
+                value = self._search(key)
+            if len(self._found) >= _FOUND_MAX:
+                self._found_before, self._found = self._found, {}
+            self._found[key] = value
+        return value
+
+    def _search(self, key: Any) -> bytes | Absent:
         try:
             number = bisect_right(self._first_keys, key) - 1
             if number < 0:
                 return ABSENT
-            chunk = self._chunks[number]
-            keys = chunk.keys
+            keys = self._unpacked.get(number)
+            if keys is None:
+                if type(key) is str and self._chunks[number].lacks(pack(key)):
+                    return ABSENT
+                keys = self._keys(number)
             index = bisect_left(keys, key)
-        except TypeError:
+        except (TypeError, UnicodeEncodeError):  # as a lone surrogate has it
             return ABSENT
         if index == len(keys) or keys[index] != key:
             return ABSENT
-        return chunk.value(index)
+        return self._chunks[number].value(index)
+
+    def _keys(self, number: int) -> Sequence[Any]:
+        """Return the keys of a chunk."""
+        keys = self._unpacked.get(number)
+        if keys is None:
+            keys = self._chunks[number].unpacked_keys()
+            if len(self._unpacked) >= _UNPACKED_CHUNKS_MAX:
+                self._unpacked = {}
+            self._unpacked[number] = keys
+        return keys
 
     def items(self) -> Iterator[tuple[Any, bytes]]:
         """Yield all rows: key and packed value."""
         for chunk in self._chunks:
-            yield from zip(chunk.keys, chunk.values(), strict=True)
+            yield from zip(chunk.unpacked_keys(), chunk.values(), strict=True)
+
+    def rows_at(self, numbers: Iterable[int]) -> Iterator[tuple[Any, bytes]]:
+        """Yield rows by their numbers in key order, from 0 on: key and packed value."""
+        if self._starts is None:
+            counts = [chunk.row_count for chunk in self._chunks]
+            self._starts = list(accumulate(counts, initial=0))
+        starts, chunk_number, end = self._starts, 0, 0
+        for number in numbers:
+            if not starts[chunk_number] <= number < end:
+                chunk_number = bisect_right(starts, number) - 1
+                end = starts[chunk_number + 1]
+                chunk, keys = self._chunks[chunk_number], self._keys(chunk_number)
+            place = number - starts[chunk_number]
+            yield keys[place], chunk.value(place)
 
     def slice(
         self, start: Any, stop: Any, limit: int, *, inclusive: bool
@@ -198,10 +272,11 @@ class PackedRows:
         if start is not None:
             number = max(0, bisect_right(self._first_keys, start) - 1)
         find = bisect_left if inclusive else bisect_right
-        for chunk in self._chunks[number : number + limit + 1]:
+        for place in range(number, min(number + limit + 1, len(self._chunks))):
+            chunk = self._chunks[place]
             if stop is not None and not chunk.first_key < stop:
                 break
-            keys = chunk.keys
+            keys = self._keys(place)
             low = 0 if start is None else find(keys, start)
             high = len(keys) if stop is None else bisect_left(keys, stop)
             high = min(high, low + limit - len(rows))
@@ -221,7 +296,7 @@ class PackedRows:
         """
         for chunk in self._chunks:
             chunk.check()
-        keys = [key for chunk in self._chunks for key in chunk.keys]
+        keys = [key for chunk in self._chunks for key in chunk.unpacked_keys()]
         if any(not low < high for low, high in pairwise(keys)):
             raise AssertionError("the packed rows are not in key order")
         if len(keys) != self.row_count:

@@ -2,14 +2,20 @@
 
 It is a dictionary of changed rows, whose order is kept apart (`order`), over the packed rows of the
 checkpoint that it was loaded from. Invariants: a key is at most once in each; a TOMBSTONE stands
-only over a packed row; a value of type `bytes` is what the packed rows hold for its key. Reading
-changes no row: what was decoded is kept beside the packed rows, which never change.
+only over a packed row; a value of type `bytes` is a packed one.
+
+Values are packed when they are put, which also shows that they can be, and stay so: a read decodes
+what a checkpoint would give back, whether there was one or not. Only None, numbers and texts of
+tables without an `encode` are kept as they are. Reading changes no row: what was decoded of late is
+kept apart, up to a bound, beside the very bytes that it was made from. Whoever has those bytes, of
+whatever version, gets it; where the row has changed, others have other bytes.
 
     the writer                             a reader (`view`)
     1. the old value to the journal        1. takes the value
        and to the undo map                 2. takes the undo maps from its version on:
     2. the key to the order's notes           the first that has the key is right,
-    3. the row                                else the value is
+       and to the indexes' notes              else the value is
+    3. the row
 
 The writer's own scans, in `Projection.apply` and between the events of a transaction, are
 corrected by the journal of the transaction, from the entry on at which they began. So what they
@@ -31,13 +37,15 @@ from eventstore.format.codec import (
     DecodeError,
     key_shape,
     pack,
-    require_plain_row,
-    require_unpackable,
+    pack_plain_row,
+    pack_row,
     unpack_row,
+    unpack_rows,
 )
 from eventstore.projection import TableSpec
+from eventstore.tables.index import Indexes
 from eventstore.tables.order import KeyOrder
-from eventstore.tables.packed import ABSENT
+from eventstore.tables.packed import ABSENT, TOMBSTONE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -48,18 +56,12 @@ if TYPE_CHECKING:
 
 FIRST_SLICE_ROWS = 16
 SLICE_ROWS_MAX = 256
+_DECODED_MAX = 2048
+"""Decoded values that are kept of a table are twice as many at the most."""
 # What a value raises that `encode` is not made for, or that can't be packed. Nothing else is taken
 # for that: it may be what a signal handler raised, or that there is no memory.
+_CONTAINERS = frozenset((tuple, dict))
 _UNFIT = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
-
-
-class _Tombstone:
-    def __repr__(self) -> str:
-        return "TOMBSTONE"
-
-
-TOMBSTONE = _Tombstone()
-"""In a table's changed rows: the packed row under it is deleted."""
 
 
 class Table:
@@ -72,7 +74,10 @@ class Table:
     __slots__ = (
         "__weakref__",
         "_decode",
+        "_decoded",
+        "_decoded_before",
         "_encode",
+        "_indexes",
         "_is_plain",
         "_journal",
         "_key_shape",
@@ -82,17 +87,39 @@ class Table:
         "name",
     )
 
-    def __init__(self, spec: TableSpec, journal: Journal, packed: PackedRows | None) -> None:
+    def __init__(
+        self,
+        spec: TableSpec,
+        journal: Journal,
+        packed: PackedRows | None,
+        changed: Iterable[tuple[Any, Any]] = (),
+    ) -> None:
+        """Make a table of what a checkpoint holds.
+
+        Args:
+            spec: of the table.
+            journal: of all changes to come.
+            packed: the rows, or None.
+            changed: what lies over them: keys, each with the packed value or `TOMBSTONE`. Of those
+                with the same key the last counts.
+        """
         self.name = spec.name
         self._encode = spec.encode
         self._decode = spec.decode
         self._is_plain = spec.is_plain
         self._journal = journal
         self._packed = packed
-        self._rows: dict[Any, Any] = {}
+        self._rows: dict[Any, Any] = dict(changed)
         self._order = KeyOrder()
+        self._indexes = Indexes(spec.name, spec.indexes) if spec.indexes else None
+        # Key to packed and decoded value, of late, and before: a full first becomes the second.
+        self._decoded: dict[Any, tuple[bytes, Any]] = {}
+        self._decoded_before: dict[Any, tuple[bytes, Any]] = {}
         # Of all keys; None until the first one is seen.
         self._key_shape: KeyShape | None = None
+        if self._rows:
+            self._drop_needless_tombstones()
+            self._order.forget(next(iter(self._rows), None))
 
     def get(self, key: Any, default: Any = None) -> Any:
         """Return the value of a key as it is now, or the default. O(1)."""
@@ -130,18 +157,15 @@ class Table:
         first_olds: SortedDict[Any, Any] = SortedDict()
         while more:
             if self._journal.changes is not changes:
-                raise TransactionClosedError(
-                    f"an iteration over table {self.name!r} goes on although its transaction has "
-                    "ended: begin another one"
-                )
+                raise self._ended()
             rows, last, more = self.slice(start, stop, limit, inclusive=inclusive)
             for table, key, old in changes[place:]:
                 if table is self:
                     first_olds.setdefault(key, old)
             place = len(changes)
             between = first_olds.irange(start, last if more else stop, (inclusive, more))
-            for key, value in corrected(rows, {key: first_olds[key] for key in between}):
-                yield key, self.decoded(key, value)
+            older = {key: first_olds[key] for key in between}
+            yield from self.decoded_rows(corrected(rows, older))
             start, inclusive, limit = last, False, min(4 * limit, SLICE_ROWS_MAX)
 
     def put(self, key: Any, value: Any) -> None:
@@ -154,11 +178,11 @@ class Table:
         """
         kind = type(value)
         if not self._is_plain:
-            self._require_packable(key, value)
+            value = self._packed_value(key, value)
         elif value is not None and not (
             (kind is str and value.isascii()) or (kind is int and INT_MIN <= value <= INT_MAX)
         ):
-            self._require_plain(key, value)
+            value = self._plain_value(key, value)
         kind = type(key)
         # The common keys are seen through here, since a call takes a tenth of a `put`.
         if kind is not self._key_shape or not (
@@ -167,6 +191,57 @@ class Table:
             self._require_key(key)
         self._journal.record(self, key, self.raw(key))
         self._write(key, value)
+
+    def by_index(self, index: str, entry: Any) -> Iterator[tuple[Any, Any]]:
+        """Yield (key, value) of all rows that have an entry in an index, in key order.
+
+        They are as of the call, whatever the same writer changes meanwhile. O(rows found), and
+        O(changed rows) before; the first time O(rows), see `index`.
+
+        Raises:
+            ProjectionError: the table has no such index, or its key function fails.
+            TransactionClosedError: while iterating, the transaction of the call has ended.
+        """
+        changes = self._journal.changes
+        return self._found_since(changes, len(changes), index, entry, self.found(index, entry))
+
+    def _found_since(
+        self,
+        changes: list[Change],
+        place: int,
+        index: str,
+        entry: Any,
+        found: Iterator[tuple[Any, Any]],
+    ) -> Iterator[tuple[Any, Any]]:
+        """Yield of the rows found those that had the entry when the changes ended at a place."""
+        first_olds: dict[Any, Any] = {}
+        for key, value in found:
+            if self._journal.changes is not changes:
+                raise self._ended()
+            for table, changed, old in changes[place:]:
+                if table is self:
+                    first_olds.setdefault(changed, old)
+            place = len(changes)
+            yield from self.confirmed(index, entry, key, first_olds.get(key, value))
+
+    def found(self, index: str, entry: Any) -> Iterator[tuple[Any, Any]]:
+        """Return rows as they are kept that may have an entry in an index, in key order.
+
+        All that have it now are among them, and those that change from now on.
+
+        Raises:
+            ProjectionError: the table has no such index, or its key function fails.
+        """
+        if self._indexes is None:
+            raise ProjectionError(f"table {self.name!r} has no index {excerpt(index)}")
+        return self._indexes.found(self, index, entry)
+
+    def confirmed(self, index: str, entry: Any, key: Any, value: Any) -> Iterator[tuple[Any, Any]]:
+        """Yield a row, decoded, if it has an entry in an index."""
+        if value is not ABSENT and self._indexes is not None:
+            decoded = self.decoded(key, value)
+            if entry in self._indexes.entries(index, key, decoded):
+                yield key, decoded
 
     def delete(self, key: Any) -> None:
         """Remove a key that is there; KeyError if it is not. O(1).
@@ -185,6 +260,8 @@ class Table:
     def renew_lock(self) -> None:
         """Replace the lock, in the child of a fork: no thread is there to release the old one."""
         self._order.renew_lock()
+        if self._indexes is not None:
+            self._indexes.renew_lock()
 
     def restore(self, key: Any, old: Any) -> None:
         """Put back what a key held before a change; for rollback only."""
@@ -201,12 +278,20 @@ class Table:
         return ABSENT if value is TOMBSTONE else value
 
     def unpacked(self, key: Any, packed: bytes) -> Any:
-        """Decode a value of the packed rows, and keep that beside them."""
-        value = self.decoded(key, packed)
-        rows = self._packed
-        if rows is not None:
-            rows.keep(key, value)
-        return value
+        """Decode a value that `raw` or an undo map has given, and keep that for some time.
+
+        Thread safe: at worst some are lost.
+        """
+        kept = self._decoded.get(key)
+        if kept is not None and kept[0] is packed:
+            return kept[1]
+        kept = self._decoded_before.get(key)
+        if kept is None or kept[0] is not packed:
+            kept = (packed, self.decoded(key, packed))
+        if len(self._decoded) >= _DECODED_MAX:
+            self._decoded_before, self._decoded = self._decoded, {}
+        self._decoded[key] = kept
+        return kept[1]
 
     def packed(self, key: Any, value: Any) -> bytes:
         """Return a value as checkpoints hold it.
@@ -242,10 +327,41 @@ class Table:
         packed = self._packed.slice(start, stop, limit, inclusive=inclusive)
         return _merged(changed, packed, start, limit)
 
+    def raw_rows(self, keys: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+        """Yield keys, each with its value as it is kept now; ABSENT if there is none."""
+        for key in keys:
+            yield key, self.raw(key)
+
+    def packed_rows(self) -> Iterator[tuple[Any, Any]]:
+        """Yield all rows of the checkpoint, in key order, also where they were changed since."""
+        return self._packed.items() if self._packed is not None else iter(())
+
+    def rows_at(self, numbers: Iterable[int]) -> Iterator[tuple[Any, Any]]:
+        """Yield the rows as they are now whose keys have these numbers among the packed ones."""
+        if self._packed is not None:
+            rows = self._rows
+            for key, packed in self._packed.rows_at(numbers):
+                value = rows.get(key, packed)
+                yield key, ABSENT if value is TOMBSTONE else value
+
+    def changed_keys(self) -> list[Any]:
+        """Return the keys that have a changed row, in any order."""
+        # The items in one step: the writer may be at work.
+        return [key for key, value in list(self._rows.items()) if value is not TOMBSTONE]
+
+    def slices(self) -> Iterator[list[tuple[Any, Any]]]:
+        """Yield all rows as they are now, in key order."""
+        start, inclusive, more = None, True, True
+        while more:
+            rows, start, more = self.slice(start, None, SLICE_ROWS_MAX, inclusive=inclusive)
+            inclusive = False
+            yield rows
+
     def take_rows(self, other: Table) -> None:
         """Take over the rows of another table of the same specification; before any reader."""
         self._packed, self._rows = other._packed, other._rows
         self._key_shape, self._order = other._key_shape, other._order
+        self._indexes = other._indexes
 
     def row_count(self) -> int:
         """Return the number of rows as they are now. O(changed rows)."""
@@ -270,22 +386,44 @@ class Table:
             over_packed = self._packed is not None and self._packed.get(key) is not ABSENT
             if value is TOMBSTONE and not over_packed:
                 raise AssertionError(f"table {self.name!r}: a tombstone over nothing at {key!r}")
+        self.check_indexes()
 
-    def _require_plain(self, key: Any, value: Any) -> None:
-        """Refuse a value that does not come back as it is, where no `encode` changes it."""
+    def check_indexes(self) -> None:
+        """Check that each index finds what its key function says of the rows; O(n).
+
+        Raises:
+            AssertionError: it does not.
+            ProjectionError: a key function fails.
+        """
+        if self._indexes is not None:
+            self._indexes.check(self)
+
+    def _drop_needless_tombstones(self) -> None:
+        packed, rows = self._packed, self._rows
+        deleted = [key for key, value in rows.items() if value is TOMBSTONE]
+        for key in deleted:
+            if packed is None or packed.get(key) is ABSENT:
+                del rows[key]
+
+    def _plain_value(self, key: Any, value: Any) -> Any:
+        """Return what is kept of a value that no `encode` changes.
+
+        Refuse one that does not come back as it is. Lists and dicts take less room when packed.
+        """
         try:
             if isinstance(value, bytes):
                 raise TypeError("a value can't be bytes: wrap it in a tuple")
-            require_plain_row(value)
+            packed = pack_plain_row(value)
+            return packed if type(value) in _CONTAINERS else value
         except (TypeError, ValueError, OverflowError) as error:
             raise self._refusal(key, error, "; or give the TableSpec encode and decode") from error
 
-    def _require_packable(self, key: Any, value: Any) -> None:
-        """Refuse a value that `encode` does not make something of that a checkpoint can keep."""
+    def _packed_value(self, key: Any, value: Any) -> bytes:
+        """Pack a value; refuse one that `encode` makes nothing of that a checkpoint can keep."""
         try:
             if isinstance(value, bytes):
                 raise TypeError("a value can't be bytes: wrap it in a tuple")
-            require_unpackable(self._encode(value))
+            return pack_row(self._encode(value))
         except (*_UNFIT, DecodeError) as error:
             raise self._refusal(key, error, "; TableSpec.encode must return plain data") from error
 
@@ -297,9 +435,8 @@ class Table:
         """
         try:
             shape = key_shape(key)
-            if self._key_shape is None and self._packed is not None:
-                for known, _ in self._packed.slice(None, None, 1, inclusive=True):
-                    self._key_shape = key_shape(known)
+            if self._key_shape is None:
+                self._key_shape = self._known_shape()
             if self._key_shape is None:
                 self._key_shape = shape
             elif shape != self._key_shape:
@@ -310,8 +447,17 @@ class Table:
                     )
                 self._rows, self._packed, self._key_shape = {}, None, shape
                 self._order = KeyOrder()
+                if self._indexes is not None:
+                    self._indexes = self._indexes.emptied()
         except (TypeError, ValueError, OverflowError) as error:
             raise self._refusal(key, error) from error
+
+    def _known_shape(self) -> KeyShape | None:
+        """Return the shape of the keys that the table was loaded with."""
+        if self._packed is not None:
+            for key, _ in self._packed.slice(None, None, 1, inclusive=True):
+                return key_shape(key)
+        return key_shape(next(iter(self._rows))) if self._rows else None
 
     def _has_rows(self) -> bool:
         rows = self._rows
@@ -319,6 +465,12 @@ class Table:
             return True
         # Each tombstone stands over one packed row.
         return self._packed is not None and len(rows) < self._packed.row_count
+
+    def _ended(self) -> TransactionClosedError:
+        return TransactionClosedError(
+            f"an iteration over table {self.name!r} goes on although its transaction has ended: "
+            "begin another one"
+        )
 
     def _refusal(self, key: Any, error: Exception, advice: str = "") -> TypeError | ValueError:
         kind = ValueError if isinstance(error, (ValueError, OverflowError)) else TypeError
@@ -332,6 +484,8 @@ class Table:
             self._write(key, TOMBSTONE)
         else:
             self._order.note(key, len(self._rows))
+            if self._indexes is not None:
+                self._indexes.note(key, len(self._rows))
             # It may not be there: an interrupt may have come between undo map and table.
             self._rows.pop(key, None)
 
@@ -339,6 +493,8 @@ class Table:
         rows = self._rows
         if key not in rows:
             self._order.note(key, len(rows))
+        if self._indexes is not None:
+            self._indexes.note(key, len(rows))
         rows[key] = value
 
     def _undecodable(self, key: Any, error: Exception) -> CorruptionError:
@@ -349,6 +505,31 @@ class Table:
             f"{self._shown(key)} can't be decoded ({type(error).__name__}: {error}): the "
             "checkpoint is damaged, or TableSpec.decode does not read what encode has written",
         )
+
+    def decoded_rows(self, rows: Iterable[tuple[Any, Any]]) -> Iterable[tuple[Any, Any]]:
+        """Return rows whose values may be packed, decoded but not kept so: for scans.
+
+        At once, which takes half of the time; but where one can't be decoded, one after the other,
+        so that those before it come out.
+        """
+        rows = list(rows)
+        packed = [value for _, value in rows if type(value) is bytes]
+        if not packed:
+            return rows
+        if len(packed) < len(rows):
+            return self._decoded_one_by_one(rows)
+        keys = [key for key, _ in rows]
+        try:
+            values = list(map(self._decode, keys, unpack_rows(packed)))
+        except (*_UNFIT, DecodeError, RecursionError):
+            return self._decoded_one_by_one(rows)
+        if bytes in set(map(type, values)):
+            return self._decoded_one_by_one(rows)
+        return zip(keys, values, strict=True)
+
+    def _decoded_one_by_one(self, rows: Iterable[tuple[Any, Any]]) -> Iterator[tuple[Any, Any]]:
+        for key, value in rows:
+            yield key, self.decoded(key, value)
 
     def decoded(self, key: Any, value: Any) -> Any:
         """Return a value that may be packed, decoded but not kept so: for scans."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from sortedcontainers import SortedDict
 
 from eventstore.locks import refuse_reentry
+from eventstore.tables.index import merged
 from eventstore.tables.packed import ABSENT
 from eventstore.tables.table import FIRST_SLICE_ROWS, SLICE_ROWS_MAX, corrected
 
@@ -44,32 +45,72 @@ class View:
 
     def get(self, table: Table, key: Any, default: Any = None) -> Any:
         """Return the value of a key as it was at this version, or the default."""
-        value = table.raw(key)
-        version = self._version
-        if version.next is not None or self._merged is not None:
-            value = self._older(table, key, value)
-        elif version.undo:
-            undo = version.undo.get(table)
-            if undo is not None:
-                value = undo.get(key, value)
+        value = self._as_of(table, key, table.raw(key))
         if type(value) is bytes:
             return table.unpacked(key, value)
         return default if value is ABSENT else value
 
     def items(self, table: Table, start: Any = None, stop: Any = None) -> Iterator[tuple[Any, Any]]:
         """Yield (key, value) as they were, in key order, from `start` on and before `stop`."""
-        for key, value in self.raw_items(table, start, stop):
-            yield key, table.decoded(key, value)
+        for rows in self._slices(table, start, stop):
+            yield from table.decoded_rows(rows)
 
     def raw_items(
         self, table: Table, start: Any = None, stop: Any = None
     ) -> Iterator[tuple[Any, Any]]:
         """Yield (key, value) as `items` does, but the values as they are kept, perhaps packed."""
+        for rows in self._slices(table, start, stop):
+            yield from rows
+
+    def by_index(self, table: Table, index: str, entry: Any) -> Iterator[tuple[Any, Any]]:
+        """Yield (key, value) of all rows that had an entry in an index, in key order.
+
+        The index gives those that have it now, the undo maps those that were changed since this
+        version. They are asked in this order, so that no change falls between them.
+
+        Raises:
+            ProjectionError: the table has no such index, or its key function fails.
+        """
+        found = table.found(index, entry)
+        changed = self._changed_keys(table)
+        if changed:
+            found = merged([found, table.raw_rows(changed)])
+        return self._confirmed(table, index, entry, found)
+
+    def _confirmed(
+        self, table: Table, index: str, entry: Any, found: Iterator[tuple[Any, Any]]
+    ) -> Iterator[tuple[Any, Any]]:
+        for key, value in found:
+            yield from table.confirmed(index, entry, key, self._as_of(table, key, value))
+
+    def _changed_keys(self, table: Table) -> list[Any]:
+        """Return the keys of a table that were changed since this version, in order."""
+        changed: set[Any] = set()
+        folding = self._own_lock()
+        with folding:
+            version = self._advance()
+            if self._merged is not None:
+                changed.update(self._merged.get(table, ()))
+        undo = version.undo.get(table)
+        if undo:
+            # A copy made in one step, because the writer may be adding to the map.
+            changed.update(undo.copy())
+        return sorted(changed)
+
+    def _slices(self, table: Table, start: Any, stop: Any) -> Iterator[Iterable[tuple[Any, Any]]]:
         limit, inclusive, more = FIRST_SLICE_ROWS, True, True
         while more:
             rows, last, more = table.slice(start, stop, limit, inclusive=inclusive)
-            yield from self._corrected(table, rows, start, last if more else stop, inclusive, more)
+            yield self._corrected(table, rows, start, last if more else stop, inclusive, more)
             start, inclusive, limit = last, False, min(4 * limit, SLICE_ROWS_MAX)
+
+    def _as_of(self, table: Table, key: Any, value: Any) -> Any:
+        """Return what a key held at this version, perhaps packed, by a value just taken."""
+        version = self._version
+        if version.next is not None or self._merged is not None:
+            return self._older(table, key, value)
+        undo = version.undo.get(table)
+        return value if undo is None else undo.get(key, value)
 
     def _older(self, table: Table, key: Any, value: Any) -> Any:
         folding = self._own_lock()

@@ -24,7 +24,7 @@ from eventstore.testing.oracle import difference, folded
 from eventstore.testing.report import InconsistencyError, in_words
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 
     from eventstore.projection import (
         ReadableTable,
@@ -97,6 +97,9 @@ class _WatchedTable:
 
     def items(self, start: Any = None, stop: Any = None) -> Iterator[tuple[Any, Any]]:
         return self._table.items(start, stop)
+
+    def by_index(self, index: str, entry: Hashable) -> Iterator[tuple[Any, Any]]:
+        return self._table.by_index(index, entry)
 
     def put(self, key: Any, value: Any) -> None:
         self._table.put(key, value)

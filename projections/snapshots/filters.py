@@ -132,7 +132,7 @@ def parse_filters(*filters: str) -> Predicate:
         InvalidArgumentError: a filter doesn't parse; names it, the position (in characters,
             from 0) and what was expected there.
     """
-    return _any_of(tuple(parse_filter(text).matches for text in filters or ("",)))
+    return any_of(tuple(parse_filter(text).matches for text in filters or ("",)))
 
 
 def parse_filter(text: str) -> Filter:
@@ -228,7 +228,8 @@ def _all_of(predicates: tuple[Predicate, ...]) -> Predicate:
     return matches
 
 
-def _any_of(predicates: tuple[Predicate, ...]) -> Predicate:
+def any_of(predicates: tuple[Predicate, ...]) -> Predicate:
+    """Return a predicate that is true where one of these is."""
     if len(predicates) == 1:
         return predicates[0]
 

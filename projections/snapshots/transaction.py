@@ -22,12 +22,11 @@ from projections.snapshots.filters import equalities
 from projections.snapshots.model import Info, Kind, Snapshot, Usage
 from projections.snapshots.projection import (
     BY_PARENT,
+    CHILDREN,
     COUNTERS,
     LAST_ID,
     SNAPSHOTS,
     Row,
-    index_range,
-    name_in,
 )
 from projections.snapshots.validation import (
     check_key,
@@ -40,7 +39,7 @@ from projections.snapshots.validation import (
 from projections.snapshots.walk import walk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Hashable, Iterator, Mapping
     from types import TracebackType
     from typing import Self
 
@@ -219,6 +218,10 @@ class SnapshotTransaction:
         """Yield (key, value) of a table in key order, from `start` on and before `stop`."""
         raise NotImplementedError
 
+    def by_index(self, table: str, index: str, entry: Hashable) -> Iterator[tuple[Any, Any]]:
+        """Yield (key, value) of all rows that have an entry in an index, in key order."""
+        raise NotImplementedError
+
     @property
     def revision(self) -> int:
         """The revision whose state the transaction sees or builds on."""
@@ -361,10 +364,10 @@ class SnapshotWriteTransaction(WriteTransaction, SnapshotTransaction):
     def remove(self, key: str) -> tuple[str, Kind]:
         """See `SnapshotTransaction.remove`."""
         snapshot_id, info, _ = self.get_info(key)
-        for child, _ in self.items(BY_PARENT, *index_range(key)):
+        if self.get(CHILDREN, info.name):
+            child, _ = next(self.by_index(SNAPSHOTS, BY_PARENT, info.name))
             raise FailedPreconditionError(
-                f"snapshot {shown(key)} has children, {shown(name_in(child))} for one: remove "
-                "those first"
+                f"snapshot {shown(key)} has children, {shown(child)} for one: remove those first"
             )
         self.emit(events.removed(id_number=int(snapshot_id), key=info.name))
         return snapshot_id, info.kind

@@ -1,9 +1,8 @@
-r"""Walks: which snapshots to visit for a set of filters, and visiting them in key order.
+"""Walks: which snapshots to visit for a set of filters, and visiting them in key order.
 
-A filter that asks for equality on name, parent, kind or a label can only match the snapshots in
-one index range, so only those are looked at; every candidate is then tested against the whole
-filter. An equality with NUL, which a filter can write as `\x00`, is in no index and does not
-count. If any filter of a walk asks for no equality, all snapshots are visited. Of several
+A filter that asks for equality on name, parent, kind or a label can only match the snapshots that
+one name or one index gives, so only those are looked at; every candidate is then tested against the
+whole filter. If any filter of a walk asks for no equality, all snapshots are visited. Of several
 equalities in one filter, the one that most likely selects least is used: name, label, parent,
 kind, in that order.
 
@@ -15,26 +14,27 @@ from __future__ import annotations
 
 import heapq
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, Protocol
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from projections.snapshots.filters import Column, Filter, Operator, parse_filter, resolve_field
-from projections.snapshots.projection import (
-    BY_KIND,
-    BY_LABEL,
-    BY_PARENT,
-    SEPARATOR,
-    SNAPSHOTS,
-    index_range,
-    name_in,
+from projections.snapshots.filters import (
+    Column,
+    Filter,
+    Operator,
+    any_of,
+    parse_filter,
+    resolve_field,
 )
+from projections.snapshots.projection import BY_KIND, BY_LABEL, BY_PARENT, SNAPSHOTS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Hashable, Iterable, Iterator
 
     from projections.snapshots.filters import Selector
     from projections.snapshots.model import Info
     from projections.snapshots.projection import Row
 
+_NAME = itemgetter(0)
 _PREFERENCE = (Column.NAME, Column.LABEL, Column.PARENT, Column.KIND)
 _INDEXES = {Column.PARENT: BY_PARENT, Column.KIND: BY_KIND, Column.LABEL: BY_LABEL}
 
@@ -47,6 +47,16 @@ class Reads(Protocol):
 
     def items(self, table: str, start: Any = None, stop: Any = None) -> Iterator[tuple[Any, Any]]:
         """Yield (key, value) of a table in key order."""
+
+    def by_index(self, table: str, index: str, entry: Hashable) -> Iterator[tuple[Any, Any]]:
+        """Yield (key, value) of all rows that have an entry in an index, in key order."""
+
+
+class _Equality(NamedTuple):
+    """What is asked for: an entry of an index, or a name where there is none."""
+
+    by: str | None
+    entry: str | tuple[str, str]
 
 
 def walk(
@@ -68,54 +78,41 @@ def walk(
 
 
 def _walk(transaction: Reads, parsed: list[Filter]) -> Iterator[Info]:
-    ranges = [_index_range(each) for each in parsed]
-    if not parsed or None in ranges:
-        rows: Iterator[Row] = (row for _, row in transaction.items(SNAPSHOTS))
+    asked = [_equality(each) for each in parsed]
+    matches = any_of(tuple(each.matches for each in parsed)) if parsed else None
+    if parsed and None not in asked:
+        rows = _candidates(transaction, [each for each in asked if each is not None])
     else:
-        rows = _candidates(transaction, [each for each in ranges if each is not None])
-    matchers = [each.matches for each in parsed]
-    for _, info, _ in rows:
-        if not matchers or any(matches(info) for matches in matchers):
-            yield info
+        rows = transaction.items(SNAPSHOTS)
+    if matches is None:
+        return (info for _, (_, info, _) in rows)
+    return (info for _, (_, info, _) in rows if matches(info))
 
 
-def _index_range(parsed: Filter) -> tuple[str | None, tuple[str, ...]] | None:
-    """Return which index rows hold everything that a filter can match.
-
-    Returns:
-        the table and the indexed texts, or None and the name; None if no equality is asked for.
-    """
-    found: dict[Column, tuple[str | None, tuple[str, ...]]] = {}
+def _equality(parsed: Filter) -> _Equality | None:
+    """Return what all that a filter can match is equal in; None if there is no such thing."""
+    found: dict[Column, _Equality] = {}
     for selector in parsed.selectors:
         reference = resolve_field(selector.field)
         if selector.operator is not Operator.EQUAL or reference is None:
             continue
-        if SEPARATOR in reference.label or SEPARATOR in selector.value:
-            continue
-        if reference.column is Column.NAME:
-            found[Column.NAME] = (None, (selector.value,))
-        elif reference.column is Column.LABEL:
-            found[Column.LABEL] = (BY_LABEL, (reference.label, selector.value))
-        else:
-            found[reference.column] = (_INDEXES[reference.column], (selector.value,))
+        column, value = reference.column, selector.value
+        entry = (reference.label, value) if column is Column.LABEL else value
+        found[column] = _Equality(_INDEXES.get(column), entry)
     return next((found[column] for column in _PREFERENCE if column in found), None)
 
 
-def _candidates(
-    transaction: Reads, ranges: list[tuple[str | None, tuple[str, ...]]]
-) -> Iterator[Row]:
-    """Yield the rows in any of the ranges, in key order, each once."""
-    names = heapq.merge(*(_names(transaction, table, texts) for table, texts in ranges))
-    for name, _ in groupby(names):
-        row = transaction.get(SNAPSHOTS, name)
-        if row is not None:
-            yield row
+def _candidates(transaction: Reads, asked: list[_Equality]) -> Iterator[tuple[str, Row]]:
+    """Yield the rows that meet any of the equalities, in key order, each once."""
+    found = [_found(transaction, each) for each in dict.fromkeys(asked)]
+    if len(found) == 1:
+        return found[0]
+    rows = heapq.merge(*found, key=_NAME)
+    return (next(same) for _, same in groupby(rows, _NAME))
 
 
-def _names(transaction: Reads, table: str | None, texts: tuple[str, ...]) -> Iterator[str]:
-    if table is None:
-        yield from texts
-        return
-    start, stop = index_range(*texts)
-    for key, _ in transaction.items(table, start, stop):
-        yield name_in(key)
+def _found(transaction: Reads, asked: _Equality) -> Iterator[tuple[str, Row]]:
+    if asked.by is not None:
+        return transaction.by_index(SNAPSHOTS, asked.by, asked.entry)
+    row = transaction.get(SNAPSHOTS, asked.entry)
+    return iter([] if row is None else [(row[1].name, row)])

@@ -27,7 +27,7 @@ from projections.snapshots.projection import SNAPSHOTS
 from projections.snapshots.walk import walk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Hashable, Iterator
 
     from support.snapshots import OpenStore
 
@@ -222,10 +222,13 @@ class Counting:
 
     def items(self, table: str, start: Any = None, stop: Any = None) -> Iterator[tuple[Any, Any]]:
         for key, value in self.transaction.items(table, start, stop):
-            if table == SNAPSHOTS:
-                self.snapshots.add(key)
-            else:
-                self.index_rows += 1
+            self.snapshots.add(key)
+            yield key, value
+
+    def by_index(self, table: str, index: str, entry: Hashable) -> Iterator[tuple[Any, Any]]:
+        for key, value in self.transaction.by_index(table, index, entry):
+            self.snapshots.add(key)
+            self.index_rows += 1
             yield key, value
 
 

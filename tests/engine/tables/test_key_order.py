@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eventstore.tables import order as order_module
-from eventstore.tables import packed as packed_module
 from eventstore.tables.order import KeyOrder
 
 # A change of one key, or a scan.
@@ -139,14 +138,3 @@ def test_scans_beside_a_writer_without_a_lock_miss_no_key_that_stays() -> None:
         sys.setswitchinterval(interval)
         thread.join()
     assert listed(order, rows) == sorted(rows)
-
-
-def test_decoded_values_are_kept_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packed_module, "_DECODED_MAX", 10)
-    rows = packed_module.PackedRows([], 0, "")
-    for key in range(100):
-        rows.keep(key, str(key))
-        assert rows.get(key) == str(key)
-    kept = [key for key in range(100) if rows.get(key) is not packed_module.ABSENT]
-    assert len(kept) <= 20
-    assert kept[-1] == 99

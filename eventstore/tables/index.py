@@ -1,0 +1,341 @@
+"""Secondary indexes: which rows have an entry, kept off the write path and out of every file.
+
+A `TableSpec` gives a key function for each: from key and value to the entries of a row. The writer
+only notes each key whose row it is about to change. Whoever asks an index holds the lock, and takes
+what was noted into it. So it is right for every version: a row is what it was when the index looked
+at it, or the undo maps have its key, and a reader looks at those after the index. What an index
+gives is *candidates*, which the reader confirms by the row as he sees it; an entry too many costs
+time and nothing else. So hashes can stand for entries.
+
+The candidates come from three places:
+
+- *packed*: the rows of a checkpoint, by their numbers. They never change; for a key with a changed
+  row over it, that row is what is looked at.
+- *sorted*: the changed rows that there were when they were last sorted, by their places in that
+  list. A key that was changed since is left out.
+- *recent*: keys changed since, in a dictionary by the hash. Once they are more than an eighth, the
+  changed rows are sorted anew, and entries move on to the new places without a look at the rows.
+
+In the first two an entry is 8 bytes: 32 bits of the hash of what the key function gave, then the
+number of the row. So the entries of one hash stand together, in key order, and are found by
+bisection. Arrays and lists are never changed, only replaced; so what was begun under the lock may
+go on without it.
+"""
+
+from __future__ import annotations
+
+import heapq
+import threading
+from array import array
+from bisect import bisect_left
+from itertools import groupby, islice, pairwise
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, Protocol
+
+from eventstore.arguments import excerpt
+from eventstore.errors import ProjectionError
+from eventstore.locks import refuse_reentry
+from eventstore.tables.packed import ABSENT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from eventstore.projection import KeyFunction
+
+    Row = tuple[Any, Any]
+
+_NOTES_MIN = 1024
+_RECENT_SHARE = 8
+"""The share of the sorted rows above which there are too many recent ones, as a divisor."""
+_SLICE_ROWS = 256
+_NUMBER_BITS = 32
+_NUMBER_MASK = (1 << _NUMBER_BITS) - 1
+_HASH_MASK = 0xFFFF_FFFF
+_HASHES = _HASH_MASK << _NUMBER_BITS
+_GONE = _NUMBER_MASK
+_KEY = itemgetter(0)
+_FAILURES = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+"""What a key function may raise that does not fit the rows; nothing else is taken for that."""
+
+
+class Source(Protocol):
+    """The rows, as their table gives them: values as they are kept, perhaps packed."""
+
+    def packed_rows(self) -> Iterator[Row]:
+        """Yield all rows of the checkpoint, in key order, also where they were changed since."""
+
+    def rows_at(self, numbers: Iterable[int]) -> Iterator[Row]:
+        """Yield the rows as they are now whose keys have these numbers among the packed ones."""
+
+    def changed_keys(self) -> list[Any]:
+        """Return the keys that have a changed row, in any order."""
+
+    def raw_rows(self, keys: Iterable[Any]) -> Iterator[Row]:
+        """Yield keys, each with its value as it is now, or ABSENT."""
+
+    def slices(self) -> Iterator[list[Row]]:
+        """Yield all rows as they are now."""
+
+    def decoded_rows(self, rows: Iterable[Row]) -> Iterable[Row]:
+        """Return rows whose values may be packed, decoded."""
+
+
+class _Index:
+    """What was found out about one index: entries by hash and number, and recent ones by hash."""
+
+    __slots__ = ("packed", "recent", "sorted")
+
+    def __init__(self, packed: array[int]) -> None:
+        self.packed = packed
+        self.sorted = array("Q")
+        self.recent: dict[int, dict[Any, None]] = {}
+
+
+class Indexes:
+    """All indexes of one table. Those that nobody has asked take no room but for the notes."""
+
+    __slots__ = (
+        "_drops",
+        "_drops_seen",
+        "_functions",
+        "_indexes",
+        "_is_whole",
+        "_lock",
+        "_notes",
+        "_packed_entries",
+        "_recent",
+        "_sorted",
+        "_table",
+        "_taken",
+    )
+
+    def __init__(self, table: str, functions: Mapping[str, KeyFunction]) -> None:
+        self._table = table
+        self._functions = functions
+        # What may have changed since; the writer's.
+        self._notes: list[Any] = []
+        # How often the writer has begun another list of notes, and how often that was seen.
+        self._drops, self._drops_seen = 1, 0
+        # Unset while the rest is changed: an interrupt may have left it half done.
+        self._is_whole = True
+        self._packed_entries: dict[str, array[int]] = {}
+        self._indexes: dict[str, _Index] = {}
+        self._sorted: list[Any] = []
+        # Keys changed since the others were sorted, each with how many there were before it.
+        self._recent: dict[Any, int] = {}
+        # How many notes were taken since then.
+        self._taken = 0
+        self._lock = threading.RLock()
+
+    def note(self, key: Any, row_count: int) -> None:
+        """Remember that the row of a key is about to change; for the writer.
+
+        Args:
+            key: of the row.
+            row_count: how many changed rows there are, about: with notes of half as many, all are
+                looked at anew when an index is next asked.
+        """
+        notes = self._notes
+        notes.append(key)
+        if len(notes) > _NOTES_MIN and 2 * len(notes) > row_count:
+            # In this order: whoever finds the new list knows that it is not all.
+            self._drops += 1
+            self._notes = [key]
+
+    def emptied(self) -> Indexes:
+        """Return the indexes of the same table without any row."""
+        return Indexes(self._table, self._functions)
+
+    def entries(self, index: str, key: Any, value: Any) -> tuple[Any, ...]:
+        """Return the entries of a row.
+
+        Raises:
+            ProjectionError: the key function does not give any.
+        """
+        try:
+            found = self._functions[index](key, value)
+            if isinstance(found, (str, bytes)):
+                raise TypeError(f"{excerpt(found)} is one entry: return it in a tuple")
+            return tuple(found)
+        except _FAILURES as error:
+            raise self._failure(index, key, error) from error
+
+    def found(self, source: Source, index: str, entry: Any) -> Iterator[Row]:
+        """Return rows as they are kept that may have an entry, in key order.
+
+        Raises:
+            ProjectionError: there is no such index, or its key function fails.
+            TypeError: nothing can be such an entry, since it has no hash.
+            ReentrantUseError: this was called by what has interrupted such a call.
+        """
+        if index not in self._functions:
+            names = ", ".join(map(repr, self._functions))
+            raise ProjectionError(
+                f"table {self._table!r} has no index {excerpt(index)}: it has {names}"
+            )
+        hashed = hash(entry) & _HASH_MASK
+        refuse_reentry(self._lock)
+        with self._lock:
+            self._take_notes(source)
+            one = self._indexes.get(index)
+            if one is None:
+                one = self._indexes[index] = self._built(source, index)
+            keys, recent = self._sorted, self._recent
+            places, numbers = _numbers(one.sorted, hashed), _numbers(one.packed, hashed)
+            changed = sorted(one.recent.get(hashed, ()))
+            recent_count = len(recent)
+        found: list[Iterator[Row]] = []
+        if places:
+            unchanged = (
+                keys[place & _NUMBER_MASK]
+                for place in places
+                if recent.get(keys[place & _NUMBER_MASK], recent_count) >= recent_count
+            )
+            found.append(source.raw_rows(unchanged))
+        if changed:
+            found.append(source.raw_rows(changed))
+        if numbers:
+            found.append(source.rows_at(number & _NUMBER_MASK for number in numbers))
+        return merged(found)
+
+    def renew_lock(self) -> None:
+        """Replace the lock, in the child of a fork: no thread is there to release the old one."""
+        self._lock = threading.RLock()
+
+    def check(self, source: Source) -> None:
+        """Check that each index gives all rows that have an entry; O(n), for tests and `verify`.
+
+        Raises:
+            AssertionError: it does not.
+            ProjectionError: a key function fails.
+        """
+        for index in self._functions:
+            expected: dict[Any, set[Any]] = {}
+            for rows in source.slices():
+                for key, value in source.decoded_rows(rows):
+                    for entry in self.entries(index, key, value):
+                        expected.setdefault(entry, set()).add(key)
+            for entry, keys in expected.items():
+                found = [key for key, _ in self.found(source, index, entry)]
+                if any(not low < high for low, high in pairwise(found)):
+                    raise AssertionError(
+                        f"index {index!r} of table {self._table!r} is not in key order"
+                    )
+                if not keys.issubset(found):
+                    raise AssertionError(
+                        f"index {index!r} of table {self._table!r} does not agree with the rows"
+                    )
+
+    def _take_notes(self, source: Source) -> None:
+        # The notes before the count of drops; see `note`.
+        notes, drops = self._notes, self._drops
+        count = len(notes)
+        anew = not self._is_whole or drops != self._drops_seen
+        self._is_whole = False
+        if anew:
+            self._sorted = sorted(source.changed_keys())
+            self._recent, self._indexes, self._taken = {}, {}, 0
+        else:
+            self._take(source, list(dict.fromkeys(notes[:count])))
+            if self._taken * _RECENT_SHARE > len(self._sorted) + _NOTES_MIN * _RECENT_SHARE:
+                self._sort(source)
+        # The row of the newest one may still be on its way.
+        del notes[: count - 1]
+        self._drops_seen = drops
+        self._is_whole = True
+
+    def _take(self, source: Source, keys: list[Any]) -> None:
+        """Note keys as recent, with the entries of their rows in the indexes that were asked."""
+        recent = self._recent
+        for key in keys:
+            recent.setdefault(key, len(recent))
+        self._taken += len(keys)
+        for index, one in self._indexes.items():
+            self._add_recent(source, index, one, keys)
+
+    def _sort(self, source: Source) -> None:
+        """Sort all changed keys anew, and move the entries to the new places."""
+        recent, old_keys = self._recent, self._sorted
+        added = [key for key, value in source.raw_rows(list(recent)) if value is not ABSENT]
+        keys = sorted([*(key for key in old_keys if key not in recent), *added])
+        moved = (place for place, key in enumerate(keys) if key not in recent)
+        places = array("I", (_GONE if key in recent else next(moved) for key in old_keys))
+        place_of = {key: place for place, key in enumerate(keys) if key in recent}
+        for one in self._indexes.values():
+            entries = [
+                (entry & _HASHES) | places[entry & _NUMBER_MASK]
+                for entry in one.sorted
+                if places[entry & _NUMBER_MASK] != _GONE
+            ]
+            for hashed, own in one.recent.items():
+                entries.extend(
+                    hashed << _NUMBER_BITS | place_of[key] for key in own if key in place_of
+                )
+            one.sorted = array("Q", sorted(entries))
+            one.recent = {}
+        self._sorted, self._recent, self._taken = keys, {}, 0
+
+    def _built(self, source: Source, index: str) -> _Index:
+        """Find out the entries of all rows."""
+        packed = self._packed_entries.get(index)
+        if packed is None:
+            packed = self._numbered(source, index, source.packed_rows())
+            self._packed_entries[index] = packed
+        one, recent = _Index(packed), self._recent
+        one.sorted = self._numbered(
+            source,
+            index,
+            (
+                (key, ABSENT if key in recent else value)
+                for key, value in source.raw_rows(self._sorted)
+            ),
+        )
+        self._add_recent(source, index, one, list(recent))
+        return one
+
+    def _add_recent(self, source: Source, index: str, one: _Index, keys: list[Any]) -> None:
+        hashes = self._hashes(source, index, source.raw_rows(keys))
+        for key, own in zip(keys, hashes, strict=True):
+            for hashed in own:
+                one.recent.setdefault(hashed, {})[key] = None
+
+    def _numbered(self, source: Source, index: str, rows: Iterable[Row]) -> array[int]:
+        """Return the entries of rows, which are numbered as they come."""
+        entries: list[int] = []
+        for number, hashes in enumerate(self._hashes(source, index, rows)):
+            entries.extend([hashed << _NUMBER_BITS | number for hashed in hashes])
+        entries.sort()
+        return array("Q", entries)
+
+    def _hashes(self, source: Source, index: str, rows: Iterable[Row]) -> Iterator[Sequence[int]]:
+        """Yield for each row the hashes of its entries."""
+        rest = iter(rows)
+        while part := list(islice(rest, _SLICE_ROWS)):
+            values = dict(source.decoded_rows(row for row in part if row[1] is not ABSENT))
+            for key, _ in part:
+                if key in values:
+                    entries = self.entries(index, key, values[key])
+                    yield [hash(entry) & _HASH_MASK for entry in entries]
+                else:
+                    yield ()
+
+    def _failure(self, index: str, key: Any, error: Exception) -> ProjectionError:
+        return ProjectionError(
+            f"index {index!r} of table {self._table!r} can't tell the entries of key "
+            f"{excerpt(key)}: {type(error).__name__}: {error}"
+        )
+
+
+def merged(found: list[Iterator[Row]]) -> Iterator[Row]:
+    """Merge rows from several places, all in key order, into one row for each key."""
+    if len(found) <= 1:
+        return found[0] if found else iter(())
+    rows = heapq.merge(*found, key=_KEY)
+    return (next(same) for _, same in groupby(rows, _KEY))
+
+
+def _numbers(entries: array[int], hashed: int) -> memoryview:
+    """Return the entries of a hash."""
+    low = bisect_left(entries, hashed << _NUMBER_BITS)
+    high = bisect_left(entries, (hashed + 1) << _NUMBER_BITS, low)
+    return memoryview(entries)[low:high]
