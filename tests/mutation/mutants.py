@@ -363,6 +363,18 @@ MUTANTS = (
         "        elif version.next",
     ),
     Mutant(
+        "a reader without a view sees what is being changed",
+        "eventstore/transaction.py",
+        "            if place.next is None and not place.undo:\n",
+        "            if place.next is None:\n",
+    ),
+    Mutant(
+        "a reader without a view sees later batches",
+        "eventstore/transaction.py",
+        "            if place.next is None and not place.undo:\n",
+        "            if not place.undo:\n",
+    ),
+    Mutant(
         "two threads fold one view at once",
         "eventstore/tables/view.py",
         "    def _older(self, table: Table, key: Any, value: Any) -> Any:\n"
