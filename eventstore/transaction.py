@@ -504,7 +504,7 @@ class WriteTransaction(Holder):
             self._lock.acquire(turn, self._timeout_seconds)
             self._require_ready()
             self._state.begin()
-            self._base_revision = self._state.newest.revision
+            self._base_revision = self._state.journal.newest.revision
         except BaseException:
             turn.is_over = True
             self._lock.release(turn)
