@@ -401,9 +401,9 @@ class EventStore:
         """Make sure that a write transaction may begin; it has the writer lock."""
         if self._closed is not None:
             raise StoreClosedError(self._closed)
-        log = self._written()
+        log = self._writer or self._written()
         log.refuse_reentry()
-        if log.head.revision != self._state.newest.revision:
+        if log.head.revision != self._state.journal.newest.revision:
             # Interrupts have left a commit whose batch is in the log and not in the tables.
             log.abandon(StoreFailedError("a commit was interrupted"))
         if log.failure is not None:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import re
 import sys
 import warnings
-from typing import TYPE_CHECKING, Any, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, cast, overload
 
 from eventstore.arguments import excerpt
 from eventstore.errors import (
@@ -31,6 +31,7 @@ from eventstore.errors import (
 from eventstore.format.codec import encode_batch, encode_event
 from eventstore.projection import TableSpec
 from eventstore.tables.packed import ABSENT
+from eventstore.tables.version import Version
 from eventstore.tables.view import View
 from eventstore.writer_lock import Holder, Turn
 
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
     from eventstore.projection import K, ReadableTable, V
     from eventstore.tables.state import State
     from eventstore.tables.table import Table, Tables
-    from eventstore.tables.version import Version
     from eventstore.writer_lock import WriterLock
 
 
@@ -124,11 +124,12 @@ class ReadTransaction:
     A subclass may add the reads of a domain; `EventStore.begin_read` makes it.
     """
 
-    __slots__ = ("_revision", "_tables", "_view")
+    __slots__ = ("_place", "_revision", "_tables")
 
     def __init__(self, tables: Tables[Table], version: Version) -> None:
         self._tables = tables
-        self._view: View | None = View(version)
+        # A view is made when something has changed since; None after the end.
+        self._place: Version | View | None = version
         self._revision = version.revision
 
     @property
@@ -143,14 +144,21 @@ class ReadTransaction:
             ProjectionError: no projection of the store has such a table.
             TransactionClosedError: the transaction has ended.
         """
-        view = self._view
-        if view is None:
+        place = self._place
+        if place is None:
             raise _closed()
         try:
             found = self._tables[table]
         except (KeyError, TypeError):
             raise _unknown(self._tables, table) from None
-        return view.get(found, key, default)
+        if type(place) is Version:
+            # As a view would read it, which takes a sixth of a short transaction to make.
+            value = found.raw(key)
+            if place.next is None and not place.undo:
+                if type(value) is bytes:
+                    return found.unpacked(key, value)
+                return default if value is ABSENT else value
+        return self._view().get(found, key, default)
 
     def items(self, table: str, start: Any = None, stop: Any = None) -> Iterator[tuple[Any, Any]]:
         """Yield (key, value) of a table in key order, from `start` on and before `stop`.
@@ -159,10 +167,7 @@ class ReadTransaction:
             ProjectionError: no projection of the store has such a table.
             TransactionClosedError: the transaction has ended.
         """
-        view = self._view
-        if view is None:
-            raise _closed()
-        return view.items(_known(self._tables, table), start, stop)
+        return self._view().items(_known(self._tables, table), start, stop)
 
     def by_index(self, table: str, index: str, entry: Hashable) -> Iterator[tuple[Any, Any]]:
         """Yield (key, value) of all rows that have an entry in an index of a table, in key order.
@@ -199,7 +204,7 @@ class ReadTransaction:
 
     def rollback(self) -> None:
         """End the transaction; does nothing the second time."""
-        self._view = None
+        self._place = None
 
     def commit(self) -> Receipt:
         """Refuse: there is nothing to commit.
@@ -218,7 +223,16 @@ class ReadTransaction:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._view = None
+        self._place = None
+
+    def _view(self) -> View:
+        """Return the view to read by; where two threads make one at once, either will do."""
+        place = self._place
+        if place is None:
+            raise _closed()
+        if type(place) is Version:
+            place = self._place = View(place)
+        return cast("View", place)
 
 
 class WriteTransaction(Holder):
@@ -529,7 +543,7 @@ class WriteTransaction(Holder):
             self._lock.acquire(turn, self._timeout_seconds)
             self._require_ready()
             self._state.begin()
-            self._base_revision = self._state.newest.revision
+            self._base_revision = self._state.journal.newest.revision
         except BaseException:
             turn.is_over = True
             self._lock.release(turn)

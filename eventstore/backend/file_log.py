@@ -88,7 +88,7 @@ class FileLog:
     @property
     def head(self) -> Head:
         """The last batch appended."""
-        return self._writer.head
+        return self._writer.end.head
 
     @property
     def durable_revision(self) -> int:
@@ -111,7 +111,7 @@ class FileLog:
         """Give a batch the expected revision and queue it; it is not durable yet."""
         if self._closed:
             self._require_open()
-        last_revision = self._writer.head.revision
+        last_revision = self._writer.end.head.revision
         if expected_revision != last_revision + 1:
             error = StoreFailedError(
                 f"{self._path}: revision {expected_revision} was expected, but the log is at "

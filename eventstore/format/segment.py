@@ -92,7 +92,8 @@ class Framing(NamedTuple):
 
     def record_bytes(self, payload_bytes: int) -> int:
         """Return the length of a whole record with a payload of that length."""
-        return self.header_bytes + padded_bytes(payload_bytes)
+        unpadded = len(self.mark) + _RECORD_HEADER_BYTES + payload_bytes
+        return unpadded + -payload_bytes % RECORD_ALIGNMENT_BYTES
 
 
 class RecordHeader(NamedTuple):

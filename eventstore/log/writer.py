@@ -13,7 +13,7 @@ Invariants:
   only after it;
 - a group never spans two segments. The first group of a segment writes the segment's header with
   its records and syncs both before the file gets its name, so a named segment has a whole header;
-- where the next record goes, and what it continues, is one value (`_end`), which is replaced in one
+- where the next record goes, and what it continues, is one value (`end`), which is replaced in one
   step: whatever stops an append or a roll, the old value is there or the new one. A group is joined
   only where its segment is that of the end;
 - a flush notes that it runs until it has ended well. Whoever finds such a note under the sync lock
@@ -80,7 +80,7 @@ def draw_mark(payload: bytes = b"") -> bytes:
 class Segment:
     """A segment that is being written."""
 
-    __slots__ = ("file", "framing", "header", "is_named", "size_bytes")
+    __slots__ = ("batch_bytes_max", "file", "framing", "header", "is_named", "size_bytes")
 
     def __init__(
         self, file: File, header: SegmentHeader, size_bytes: int, *, is_named: bool
@@ -88,6 +88,7 @@ class Segment:
         self.file = file
         self.header = header
         self.framing = header.framing
+        self.batch_bytes_max = header.batch_bytes_max
         self.size_bytes = size_bytes
         self.is_named = is_named
 
@@ -161,7 +162,14 @@ class _StoppedError(Exception):
 
 
 class LogWriter:
-    """Appends batches to the active segment and makes them durable."""
+    """Appends batches to the active segment and makes them durable.
+
+    Attributes:
+        end: where the next record goes, and the last appended batch.
+        failure: the error that ended this handle's writing, if one did.
+        durable_revision: the highest one that a sync has confirmed.
+        appended_bytes: through this handle.
+    """
 
     def __init__(
         self,
@@ -195,30 +203,20 @@ class LogWriter:
         self._on_space_needed = on_space_needed
 
         # Changed by append, under the store's writer lock.
-        self._end = End(segment, end.offset_bytes, Head(end.revision, end.digest, end.time_ns))
+        self.end = End(segment, end.offset_bytes, Head(end.revision, end.digest, end.time_ns))
         self.appended_bytes = 0
 
         # The queue is shared between append and the leaders, under its own short lock.
         self._queue_lock = threading.RLock()
         self._queue: deque[Group] = deque()
         self._open_group: Group | None = None
-        self._failure: BaseException | None = None
+        self.failure: BaseException | None = None
 
         # Changed by leaders, under the sync lock.
         self._sync_lock = threading.RLock()
         self._flushed_segment = segment
         self._is_flushing = False
         self.durable_revision = end.revision
-
-    @property
-    def failure(self) -> BaseException | None:
-        """The error that ended this handle's writing, if one did."""
-        return self._failure
-
-    @property
-    def head(self) -> Head:
-        """The last appended batch."""
-        return self._end.head
 
     def append(self, payload: bytes, *, frees_space: Callable[[], bool]) -> Ticket:
         """Give a batch the next revision and add it to the open group; it is not durable yet.
@@ -236,9 +234,9 @@ class LogWriter:
             StorageFullError: it needs a new segment, or the reserve, and there is no space.
             StoreFailedError: an earlier write or sync failed.
         """
-        if self._failure is not None:
+        if self.failure is not None:
             self._require_sound()
-        cap = min(self._batch_bytes_max, self._end.segment.header.batch_bytes_max)
+        cap = min(self._batch_bytes_max, self.end.segment.batch_bytes_max)
         if len(payload) > cap:
             cap = self._cap_of_next_segment(len(payload))
         try:
@@ -246,7 +244,7 @@ class LogWriter:
         except OSError as error:
             self.abandon(error)
             raise self._failed_error(error) from error
-        segment, offset_bytes, head = self._end
+        segment, offset_bytes, head = self.end
         time_ns = max(time.time_ns(), head.time_ns)
         revision = head.revision + 1
         frame, digest = frame_record(
@@ -259,7 +257,7 @@ class LogWriter:
         )
         following = End(segment, offset_bytes + len(frame), Head(revision, digest, time_ns))
         # Before the batch is queued: whoever is stopped here sees that the head has moved.
-        self._end = following
+        self.end = following
         self.appended_bytes += len(frame)
         group, leads = self._join_group(frame, following, offset_bytes)
         return Ticket(group, leads, revision, digest, time_ns)
@@ -290,7 +288,7 @@ class LogWriter:
         Those who wait for such a batch, or build on it, can't be told what became of it. Once the
         first line is done, a second interrupt may come: whoever waits finds the failure himself.
         """
-        self._failure = self._failure or error
+        self.failure = self.failure or error
         with self._sync_lock:
             self._fail(error)
 
@@ -313,14 +311,14 @@ class LogWriter:
     def close(self) -> None:
         """Release the files, once whoever is making a batch durable has done so, or has failed."""
         with contextlib.suppress(StoreFailedError):
-            self.wait_until_durable(self.head.revision)
+            self.wait_until_durable(self.end.head.revision)
         with self._sync_lock:
             self._flushed_segment.file.close()
-            self._end.segment.file.close()
+            self.end.segment.file.close()
 
     def _require_sound(self) -> None:
-        if self._failure is not None:
-            raise self._failed_error(self._failure) from self._failure
+        if self.failure is not None:
+            raise self._failed_error(self.failure) from self.failure
 
     def _failed_error(self, failure: BaseException) -> StoreFailedError:
         return StoreFailedError(
@@ -356,18 +354,18 @@ class LogWriter:
         into a segment with another one. A segment of format version 1 has no mark, so nothing is
         added to it.
         """
-        segment = self._end.segment
-        size = segment.framing.record_bytes(len(payload))
-        left = segment.size_bytes - self._end.offset_bytes
-        mark = segment.framing.mark
-        if size > left or cap > segment.header.batch_bytes_max or not mark or mark in payload:
+        segment, offset_bytes, _ = self.end
+        framing = segment.framing
+        mark = framing.mark
+        left = segment.size_bytes - offset_bytes - framing.record_bytes(len(payload))
+        if left < 0 or cap > segment.batch_bytes_max or not mark or mark in payload:
             self._roll(payload, frees_space=frees_space)
             return
         reserve = segment.size_bytes // _RESERVE_FRACTION
-        if left - size >= 2 * reserve or self._spares.ready:
+        if left >= 2 * reserve or self._spares.ready:
             return
         self._on_space_needed()
-        if left - size < reserve and not frees_space():
+        if left < reserve and not frees_space():
             # Normally the background has long prepared it; this tells a full disk from a slow one.
             self._spares.prepare()
 
@@ -377,7 +375,7 @@ class LogWriter:
             SEGMENT_HEADER_BYTES + size,
             may_be_last=not self._spares.ready and frees_space(),
         )
-        end, head = self._end, self.head
+        end, head = self.end, self.end.head
         old = end.segment.header
         # A segment without a record is replaced by a larger one of the same name.
         replaced = old.first_revision == head.revision + 1
@@ -391,12 +389,12 @@ class LogWriter:
             mark=draw_mark(payload),
         )
         segment = Segment(spare.file, header, spare.size_bytes, is_named=False)
-        self._end = end._replace(segment=segment, offset_bytes=SEGMENT_HEADER_BYTES)
+        self.end = end._replace(segment=segment, offset_bytes=SEGMENT_HEADER_BYTES)
 
     def _join_group(self, frame: bytes, end: End, offset_bytes: int) -> tuple[Group, bool]:
         """Queue the batch that ends there; return its group, and whether it is the first in it."""
         with self._queue_lock:
-            if self._failure is not None:
+            if self.failure is not None:
                 self._require_sound()
             group = self._open_group
             if group is not None and group.segment is end.segment:
@@ -413,7 +411,7 @@ class LogWriter:
     def _flush_through(self, group: Group) -> None:
         """Flush every queued group up to and with this one, unless another leader has done it."""
         with self._sync_lock:
-            if self._is_flushing or self._failure is not None:
+            if self._is_flushing or self.failure is not None:
                 self._fail(_StoppedError("a flush was stopped, and may be half done"))
                 return
             try:
@@ -482,7 +480,7 @@ class LogWriter:
 
     def _fail(self, error: BaseException) -> None:
         with self._queue_lock:
-            error = self._failure = self._failure or error
+            error = self.failure = self.failure or error
             self._open_group = None
             for group in self._queue:
                 group.finish(error)

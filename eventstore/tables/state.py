@@ -124,7 +124,7 @@ class State:
         """
         self.rollback()
         self.journal.is_replaying = is_replaying
-        self._thinning.step(self.newest, self.durable)
+        self._thinning.step(self.journal.newest, self.durable)
 
     def rows_added(self) -> int:
         """Return how many more rows there are since `begin`: negative if more were deleted."""

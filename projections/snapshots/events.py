@@ -63,7 +63,7 @@ def created(
     """Return the event of an active snapshot or view being created."""
     data = {
         "id": id_number,
-        "kind": kind.value,
+        "kind": str.__str__(kind),  # its value, without the detour of an enumeration
         "key": key,
         "parent": parent,
         "labels": dict(labels),

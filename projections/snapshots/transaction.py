@@ -270,8 +270,10 @@ class SnapshotWriteTransaction(WriteTransaction, SnapshotTransaction):
                 f"a snapshot of kind {kind!s} can't be created: only active ones and views can; "
                 "commit an active one to get a committed one"
             )
+        parent_ids: tuple[str, ...] = ()
         if parent:
-            self._require_parent(parent, InvalidArgumentError)
+            row = self._require_parent(parent, InvalidArgumentError)
+            parent_ids = (row[0], *self._ancestor_ids(row[1].parent))
         self._require_free(key)
         check_key(key, "key")
         kept, kind = checked_labels(labels), Kind(kind)
@@ -286,7 +288,7 @@ class SnapshotWriteTransaction(WriteTransaction, SnapshotTransaction):
                 time_ns=time.time_ns(),
             )
         )
-        return Snapshot(kind, str(id_number), self._ancestor_ids(parent))
+        return Snapshot(kind, str(id_number), parent_ids)
 
     def commit_active(
         self,
@@ -382,7 +384,7 @@ class SnapshotWriteTransaction(WriteTransaction, SnapshotTransaction):
         self,
         parent: str,
         wrong_kind: type[InvalidArgumentError] | type[FailedPreconditionError],
-    ) -> None:
+    ) -> Row:
         row: Row | None = self.get(SNAPSHOTS, parent)
         if row is None:
             raise NotFoundError(f"parent snapshot {shown(parent)} does not exist: commit it first")
@@ -391,6 +393,7 @@ class SnapshotWriteTransaction(WriteTransaction, SnapshotTransaction):
                 f"parent snapshot {shown(parent)} is {row[1].kind}: only a committed one can be "
                 "a parent"
             )
+        return row
 
 
 def _now_ns(last_change_ns: int) -> int:

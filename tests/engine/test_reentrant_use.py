@@ -56,7 +56,7 @@ def test_calls_amid_others_are_refused(tmp_path: Path) -> None:
             store._writer_lock._mutex: ["begin"],
             store._maintaining: ["checkpoint", "compact", "close"],
             store._state.tables[ACCOUNTS]._order._lock: ["scan"],
-            reader._view._folding[os.getpid()]: ["look-up"],  # type: ignore[union-attr]
+            reader._view()._folding[os.getpid()]: ["look-up"],
         }
         for lock, names in held.items():
             with lock:

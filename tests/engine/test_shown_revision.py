@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.engine import HookedFileSystem, add, balance, open_store, state_durable
+from support.ledger import ACCOUNTS, deposit
 
-from eventstore import Receipt, ReceiptError
+from eventstore import Event, Receipt, ReceiptError
 from eventstore.tables.state import State
 from eventstore.testing import SimulatedFileSystem
 
@@ -169,3 +170,23 @@ def test_a_follower_shows_batches_and_tables_of_one_revision(tmp_path: Path) -> 
             state_durable(path, 2)
             assert learn_from_batches(follower) == learn_by_watching(follower) == 8
             assert follower.transaction().revision == 8
+
+
+def test_reader_sees_nothing_of_what_is_being_changed(tmp_path: Path) -> None:
+    with open_store(tmp_path / "store") as store:
+        add(store, 3)
+        reader = store.transaction()
+        with store.transaction(writable=True) as tx:
+            deposit(tx, "a", 10)
+            assert reader.get(ACCOUNTS, "a").balance == 3
+        assert reader.get(ACCOUNTS, "a").balance == 3
+
+
+def test_reader_sees_nothing_of_a_batch_behind_one_without_effect(tmp_path: Path) -> None:
+    with open_store(tmp_path / "store") as store:
+        add(store, 3)
+        reader = store.transaction()
+        with store.transaction(writable=True) as tx:
+            tx.emit(Event("nobody.knows", None))
+        add(store)
+        assert reader.get(ACCOUNTS, "a").balance == 3

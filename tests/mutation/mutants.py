@@ -258,13 +258,13 @@ MUTANTS = (
     Mutant(
         "a flush that was stopped is not noticed",
         "eventstore/log/writer.py",
-        "            if self._is_flushing or self._failure is not None:\n",
-        "            if self._failure is not None:\n",
+        "            if self._is_flushing or self.failure is not None:\n",
+        "            if self.failure is not None:\n",
     ),
     Mutant(
         "a failed sync is forgotten",
         "eventstore/log/writer.py",
-        "            error = self._failure = self._failure or error\n",
+        "            error = self.failure = self.failure or error\n",
         "",
     ),
     Mutant(
@@ -339,9 +339,9 @@ MUTANTS = (
     Mutant(
         "a roll can be stopped between the segment and the offset",
         "eventstore/log/writer.py",
-        "        self._end = end._replace(segment=segment, offset_bytes=SEGMENT_HEADER_BYTES)\n",
-        "        self._end = end._replace(segment=segment)\n"
-        "        self._end = self._end._replace(offset_bytes=SEGMENT_HEADER_BYTES)\n",
+        "        self.end = end._replace(segment=segment, offset_bytes=SEGMENT_HEADER_BYTES)\n",
+        "        self.end = end._replace(segment=segment)\n"
+        "        self.end = self.end._replace(offset_bytes=SEGMENT_HEADER_BYTES)\n",
     ),
     Mutant(
         "a row is changed before its old value is kept",
@@ -361,6 +361,18 @@ MUTANTS = (
         "        if undo is not None and self._merged is None:\n"
         "            value = undo.get(key, value)\n"
         "        elif version.next",
+    ),
+    Mutant(
+        "a reader without a view sees what is being changed",
+        "eventstore/transaction.py",
+        "            if place.next is None and not place.undo:\n",
+        "            if place.next is None:\n",
+    ),
+    Mutant(
+        "a reader without a view sees later batches",
+        "eventstore/transaction.py",
+        "            if place.next is None and not place.undo:\n",
+        "            if not place.undo:\n",
     ),
     Mutant(
         "two threads fold one view at once",
@@ -725,7 +737,7 @@ MUTANTS = (
     Mutant(
         "versions behind an idle reader are not merged",
         "eventstore/tables/state.py",
-        "        self._thinning.step(self.newest, self.durable)\n",
+        "        self._thinning.step(self.journal.newest, self.durable)\n",
         "",
     ),
     Mutant(
