@@ -230,11 +230,13 @@ def test_interrupted_start_of_a_thread_leaves_one_that_works(
 
 def test_inherited_reader_reads_in_the_child_of_a_fork(tmp_path: Path) -> None:
     script = """
-import os, signal, sys, threading
+import os, signal, sys, threading, warnings
 from pathlib import Path
 from support.engine import add, open_store
 from support.ledger import ACCOUNTS
 
+# Python 3.12 warns of a fork beside threads, which is what is tried here.
+warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
 store = open_store(Path(sys.argv[1]))
 add(store, 3)
 stop = threading.Event()
