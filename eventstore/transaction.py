@@ -185,10 +185,7 @@ class ReadTransaction:
             TypeError: nothing can be such an entry, since it has no hash.
             TransactionClosedError: the transaction has ended.
         """
-        view = self._view
-        if view is None:
-            raise _closed()
-        return view.by_index(_known(self._tables, table), index, entry)
+        return self._view().by_index(_known(self._tables, table), index, entry)
 
     @overload
     def table(self, table: str) -> ReadableTable: ...
