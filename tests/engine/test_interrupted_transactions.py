@@ -1,4 +1,6 @@
-"""Interrupts anywhere in a transaction, or in close, leave nobody waiting and lose nothing.
+"""Interrupts anywhere in a transaction, checkpoint, compaction or close leave nobody waiting.
+
+Nothing that was acknowledged is lost.
 
 They come where CPython runs signal handlers: when a function of the engine begins, and when a call
 that it makes of a function in C has returned. The first one is raised by a profile function, which
@@ -18,7 +20,7 @@ from support.engine import add, balance, open_store
 from support.ledger import deposit
 
 import eventstore
-from eventstore import StoreClosedError, StoreFailedError
+from eventstore import Retention, StoreClosedError, StoreFailedError, StoreOptions
 from eventstore.testing import SimulatedFileSystem
 
 if TYPE_CHECKING:
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
 ENGINE = str(Path(eventstore.__file__).parent)
 KIT = str(Path(ENGINE, "testing"))
 SECONDS = 20
+OPTIONS = StoreOptions(segment_bytes=4096, background=False, retention=Retention(revisions=1))
+BIG_NOTE = "n" * 2500
+"""A batch with this takes more than half of a segment, so each one rolls."""
 
 
 class Interrupts:
@@ -80,18 +85,33 @@ def look(store: EventStore) -> None:
         pass
 
 
+def commit_with_a_roll(store: EventStore) -> None:
+    add(store, 1, BIG_NOTE)
+
+
+def checkpoint(store: EventStore) -> None:
+    store.checkpoint()
+
+
+def compact(store: EventStore) -> None:
+    store.compact()
+
+
 def close(store: EventStore) -> None:
     store.close()
 
 
-WORKS: list[Callable[[EventStore], None]] = [commit, roll_back, look, close]
+COMMITS = (commit, commit_with_a_roll)
+WORKS: list[Callable[[EventStore], None]] = [*COMMITS, roll_back, look, checkpoint, compact, close]
 
 
 def interrupted(work: Callable[[EventStore], None], first: int, second: int) -> int:
     """Interrupt some work, demand that others go on, and return how many places it has."""
     path, memory = Path("/store"), SimulatedFileSystem(keep_steps=False)
-    store = open_store(path, file_system=memory)
-    add(store, 3)
+    store = open_store(path, file_system=memory, options=OPTIONS)
+    for _ in range(3):
+        store.checkpoint()
+        add(store, 1, BIG_NOTE)
     interrupts = Interrupts(first, second)
     kept: list[BaseException] = []
     outcomes: list[object] = []
@@ -115,9 +135,9 @@ def interrupted(work: Callable[[EventStore], None], first: int, second: int) -> 
     thread.start()
     thread.join(SECONDS)
     assert not thread.is_alive(), f"{work.__name__}, interrupts at {first} and {second}: it hangs"
-    acknowledged: Any = [work is commit and "done" in outcomes, callable(outcomes[-2])]
-    with open_store(path, file_system=memory) as store:
-        unknown = work is commit and not acknowledged[0]
+    acknowledged: Any = [work in COMMITS and "done" in outcomes, callable(outcomes[-2])]
+    with open_store(path, file_system=memory, options=OPTIONS) as store:
+        unknown = work in COMMITS and not acknowledged[0]
         assert balance(store) - 3 - sum(acknowledged) in ((0, 1) if unknown else (0,))
         assert store.verify().is_sound
     return interrupts.places

@@ -49,8 +49,9 @@ NEAR = {
     ),
     "eventstore/log/": (
         "tests/engine/recovery/test_recovery.py",
-        "tests/engine/log",
+        "tests/engine/log/test_groups.py",
         "tests/crash/test_exploration.py",
+        "tests/engine/log",
         "tests/damage",
     ),
     "eventstore/recovery/": (
