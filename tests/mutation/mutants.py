@@ -354,13 +354,28 @@ MUTANTS = (
     Mutant(
         "a reader takes the old value first and the present one second",
         "eventstore/tables/view.py",
-        "        value = table.raw(key)\n        version = self._version\n        if version.next",
+        "        value = self._as_of(table, key, table.raw(key))\n",
         "        version = self._version\n"
         "        undo = dict(version.undo.get(table, ())) if version.next is None else None\n"
         "        value = table.raw(key)\n"
         "        if undo is not None and self._merged is None:\n"
         "            value = undo.get(key, value)\n"
-        "        elif version.next",
+        "        else:\n"
+        "            value = self._as_of(table, key, value)\n",
+    ),
+    Mutant(
+        "a reader without a view takes the present value second",
+        "eventstore/transaction.py",
+        "            value = found.raw(key)\n"
+        "            if place.next is None and not place.undo:\n",
+        "            if place.next is None and not place.undo:\n"
+        "                value = found.raw(key)\n",
+    ),
+    Mutant(
+        "a reader walks no further than one version",
+        "eventstore/tables/view.py",
+        "            if following is None:\n                return value\n",
+        "            return value\n",
     ),
     Mutant(
         "a reader without a view sees what is being changed",
