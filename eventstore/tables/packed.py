@@ -142,8 +142,8 @@ class PackedChunk:
         size = self._key_bytes
         if size != len(packed_key):
             return None
-        place, rest = divmod(found + size * self.row_count - len(self._packed_keys), size)
-        return None if rest else place
+        # The first byte of a packed text is none that ASCII has, so it stands where a key begins.
+        return (found + size * self.row_count - len(self._packed_keys)) // size
 
     def value(self, index: int) -> bytes:
         """Return the packed value of a row."""
