@@ -14,13 +14,16 @@ is bounded by the length of the input, and that by the batch cap of the log.
 from __future__ import annotations
 
 from itertools import accumulate, chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgpack
 
 from eventstore.arguments import excerpt
 from eventstore.errors import InvalidEventError
 from eventstore.event import Event, Metadata, Plain
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 NESTING_LEVELS_MAX = 256
 """How many lists and dicts may stand inside each other in the data of an event."""
@@ -257,7 +260,7 @@ def unpack_row(packed: bytes | memoryview) -> Plain:
     return _unpack(packed, use_list=False)
 
 
-def unpack_rows(packed: list[bytes]) -> list[Plain]:
+def unpack_rows(packed: Sequence[bytes]) -> list[Plain]:
     """Unpack many values as `unpack_row` does one, in half of the time.
 
     Raises:

@@ -38,7 +38,7 @@ from eventstore.locks import refuse_reentry
 from eventstore.tables.packed import ABSENT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from eventstore.projection import KeyFunction
 
@@ -146,7 +146,7 @@ class Indexes:
         """Return the indexes of the same table without any row."""
         return Indexes(self._table, self._functions)
 
-    def entries(self, index: str, key: Any, value: Any) -> tuple[Any, ...]:
+    def entries(self, index: str, key: Any, value: Any) -> frozenset[Any]:
         """Return the entries of a row.
 
         Raises:
@@ -156,7 +156,7 @@ class Indexes:
             found = self._functions[index](key, value)
             if isinstance(found, (str, bytes)):
                 raise TypeError(f"{excerpt(found)} is one entry: return it in a tuple")
-            return tuple(found)
+            return frozenset(found)
         except _FAILURES as error:
             raise self._failure(index, key, error) from error
 
@@ -307,15 +307,15 @@ class Indexes:
         entries.sort()
         return array("Q", entries)
 
-    def _hashes(self, source: Source, index: str, rows: Iterable[Row]) -> Iterator[Sequence[int]]:
-        """Yield for each row the hashes of its entries."""
+    def _hashes(self, source: Source, index: str, rows: Iterable[Row]) -> Iterator[Collection[int]]:
+        """Yield for each row the hashes of its entries, each once."""
         rest = iter(rows)
         while part := list(islice(rest, _SLICE_ROWS)):
             values = dict(source.decoded_rows(row for row in part if row[1] is not ABSENT))
             for key, _ in part:
                 if key in values:
                     entries = self.entries(index, key, values[key])
-                    yield [hash(entry) & _HASH_MASK for entry in entries]
+                    yield {hash(entry) & _HASH_MASK for entry in entries}
                 else:
                     yield ()
 

@@ -7,9 +7,10 @@ dictionaries takes 2.2 s, keeping the chunks 0.2 s.
 
 A look-up finds the chunk by its first key. A text that stands nowhere among the bytes of the
 chunk's keys is none of them, so that a new key costs no more than a search of some kilobytes (a
-msgpack text is packed in one way only); else the keys are unpacked, and checked the first time.
-Both the keys of some chunks and what was found of late are kept, up to a bound: these rows never
-change, so that what is kept is right for ever.
+msgpack text is packed in one way only). Else the keys are unpacked, and checked the first time;
+from then on, where all are as long, as digests are, the place of the bytes tells the row. Both the
+keys of some chunks and what was found of late are kept, up to a bound: these rows never change, so
+that what is kept is right for ever.
 """
 
 from __future__ import annotations
@@ -73,6 +74,7 @@ class PackedChunk:
     __slots__ = (
         "_ends",
         "_is_checked",
+        "_key_bytes",
         "_offset_bytes",
         "_packed_keys",
         "_path",
@@ -94,6 +96,8 @@ class PackedChunk:
         self.first_key: Any = unpack_row(first_key)
         self._packed_keys = keys
         self._is_checked = False
+        # How long each key is, packed, where they are texts of one length; 0 where that is unknown.
+        self._key_bytes = 0
         self._ends = ends
         self._values = values
 
@@ -119,11 +123,27 @@ class PackedChunk:
             reason = "a chunk of rows does not hold the keys that it states"
             raise CorruptionError(self._path, self._offset_bytes, reason)
         self._is_checked = True
+        self._key_bytes = _common_length(keys, self._packed_keys)
         return keys
 
-    def lacks(self, packed_key: bytes) -> bool:
-        """Say whether the bytes of a key are nowhere among those of the keys."""
-        return packed_key not in self._packed_keys
+    def key(self, place: int) -> Any:
+        """Return one key; O(1) where all have the same length."""
+        size = self._key_bytes
+        if not size:
+            return self.unpacked_keys()[place]
+        start = len(self._packed_keys) - size * (self.row_count - place)
+        return unpack_row(self._packed_keys[start : start + size])
+
+    def find(self, packed_key: bytes) -> int | None:
+        """Return the place of a key by its bytes, -1 if it has none; None where that is unknown."""
+        found = self._packed_keys.find(packed_key)
+        if found < 0:
+            return -1
+        size = self._key_bytes
+        if size != len(packed_key):
+            return None
+        # The first byte of a packed text is none that ASCII has, so it stands where a key begins.
+        return (found + size * self.row_count - len(self._packed_keys)) // size
 
     def value(self, index: int) -> bytes:
         """Return the packed value of a row."""
@@ -215,11 +235,11 @@ class PackedRows:
             number = bisect_right(self._first_keys, key) - 1
             if number < 0:
                 return ABSENT
-            keys = self._unpacked.get(number)
-            if keys is None:
-                if type(key) is str and self._chunks[number].lacks(pack(key)):
-                    return ABSENT
-                keys = self._keys(number)
+            if type(key) is str and number not in self._unpacked:
+                place = self._chunks[number].find(pack(key))
+                if place is not None:
+                    return self._chunks[number].value(place) if place >= 0 else ABSENT
+            keys = self._keys(number)
             index = bisect_left(keys, key)
         except (TypeError, UnicodeEncodeError):  # as a lone surrogate has it
             return ABSENT
@@ -252,9 +272,9 @@ class PackedRows:
             if not starts[chunk_number] <= number < end:
                 chunk_number = bisect_right(starts, number) - 1
                 end = starts[chunk_number + 1]
-                chunk, keys = self._chunks[chunk_number], self._keys(chunk_number)
+                chunk = self._chunks[chunk_number]
             place = number - starts[chunk_number]
-            yield keys[place], chunk.value(place)
+            yield chunk.key(place), chunk.value(place)
 
     def slice(
         self, start: Any, stop: Any, limit: int, *, inclusive: bool
@@ -301,3 +321,14 @@ class PackedRows:
             raise AssertionError("the packed rows are not in key order")
         if len(keys) != self.row_count:
             raise AssertionError(f"{len(keys)} packed rows where {self.row_count} are stated")
+
+
+def _common_length(keys: Sequence[Any], packed: bytes) -> int:
+    """Return how long each of the keys of a chunk is, packed; 0 unless they are as long all."""
+    size = len(pack(keys[0]))
+    header = 1 if len(keys) < 16 else 3 if len(keys) < 1 << 16 else 5
+    # As no text takes fewer bytes than it has characters, the sum is right only if each is.
+    if type(keys[0]) is not str or len(keys[0].encode()) != len(keys[0]):
+        return 0
+    is_common = {len(key) for key in keys} == {len(keys[0])}
+    return size if is_common and header + size * len(keys) == len(packed) else 0

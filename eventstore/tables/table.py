@@ -25,6 +25,7 @@ memory, and a replay sees the same.
 
 from __future__ import annotations
 
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sortedcontainers import SortedDict
@@ -58,6 +59,8 @@ FIRST_SLICE_ROWS = 16
 SLICE_ROWS_MAX = 256
 _DECODED_MAX = 2048
 """Decoded values that are kept of a table are twice as many at the most."""
+_DECODED_AT_ONCE = 64
+"""More would have the garbage collector look at the new values before they are gone again."""
 # What a value raises that `encode` is not made for, or that can't be packed. Nothing else is taken
 # for that: it may be what a signal handler raised, or that there is no memory.
 _CONTAINERS = frozenset((tuple, dict))
@@ -294,20 +297,9 @@ class Table:
         return kept[1]
 
     def packed(self, key: Any, value: Any) -> bytes:
-        """Return a value as checkpoints hold it.
-
-        Raises:
-            ProjectionError: it can't be packed: `encode` does not do any more what it did in `put`.
-        """
-        if type(value) is bytes:
-            return value
-        try:
-            return pack(self._encode(value))
-        except _UNFIT as error:
-            raise ProjectionError(
-                f"a checkpoint can't keep the value of {self._shown(key)}: "
-                f"{type(error).__name__}: {error}"
-            ) from error
+        """Return the value of a key as checkpoints hold it."""
+        _ = key
+        return value if type(value) is bytes else pack(value)
 
     def slice(
         self, start: Any, stop: Any, limit: int, *, inclusive: bool
@@ -512,20 +504,23 @@ class Table:
         At once, which takes half of the time; but where one can't be decoded, one after the other,
         so that those before it come out.
         """
-        rows = list(rows)
-        packed = [value for _, value in rows if type(value) is bytes]
-        if not packed:
+        rest = iter(rows)
+        parts = iter(lambda: list(islice(rest, _DECODED_AT_ONCE)), [])
+        return chain.from_iterable(map(self._decoded_part, parts))
+
+    def _decoded_part(self, rows: list[tuple[Any, Any]]) -> Iterable[tuple[Any, Any]]:
+        keys, packed = zip(*rows, strict=True)
+        kinds = set(map(type, packed))
+        if bytes not in kinds:
             return rows
-        if len(packed) < len(rows):
-            return self._decoded_one_by_one(rows)
-        keys = [key for key, _ in rows]
         try:
-            values = list(map(self._decode, keys, unpack_rows(packed)))
+            if len(kinds) == 1:
+                values = list(map(self._decode, keys, unpack_rows(packed)))
+                if bytes not in set(map(type, values)):
+                    return zip(keys, values, strict=True)
         except (*_UNFIT, DecodeError, RecursionError):
-            return self._decoded_one_by_one(rows)
-        if bytes in set(map(type, values)):
-            return self._decoded_one_by_one(rows)
-        return zip(keys, values, strict=True)
+            pass
+        return self._decoded_one_by_one(rows)
 
     def _decoded_one_by_one(self, rows: Iterable[tuple[Any, Any]]) -> Iterator[tuple[Any, Any]]:
         for key, value in rows:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import threading
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from sortedcontainers import SortedDict
@@ -56,8 +57,7 @@ class View:
 
     def items(self, table: Table, start: Any = None, stop: Any = None) -> Iterator[tuple[Any, Any]]:
         """Yield (key, value) as they were, in key order, from `start` on and before `stop`."""
-        for rows in self._slices(table, start, stop):
-            yield from table.decoded_rows(rows)
+        return chain.from_iterable(map(table.decoded_rows, self._slices(table, start, stop)))
 
     def raw_items(
         self, table: Table, start: Any = None, stop: Any = None

@@ -13,16 +13,22 @@ import weakref
 from typing import TYPE_CHECKING
 
 import pytest
-from support.engine import add, balance, open_store, run_python, tree
+from support.engine import SMALL, add, balance, open_store, run_python, tree
 from support.ledger import deposit
 
-from eventstore import StoreClosedError, StoreLockedError
+from eventstore import (
+    Event,
+    EventStore,
+    Projection,
+    StoreClosedError,
+    StoreLockedError,
+    TableSpec,
+    WritableTables,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-    from eventstore import EventStore
 
 _CHILD_SECONDS = 20
 
@@ -120,6 +126,46 @@ def test_a_transaction_ends_in_the_child_though_other_threads_held_every_table(
                 may_end.clear()
             tx.rollback()
         assert balance(store) == 3
+
+
+class Indexed(Projection):
+    """Keeps rows with an index that gives all of them for None."""
+
+    name = "indexed"
+    version = 1
+    tables = (TableSpec("rows", indexes={"all": lambda key, value: (None,)}),)
+
+    def apply(self, event: Event, tables: WritableTables) -> None:
+        tables["rows"].put(event.data, 1)
+
+
+def test_a_reader_asks_an_index_in_the_child_though_another_thread_was_at_it(
+    tmp_path: Path,
+) -> None:
+    with EventStore.open(tmp_path / "store", [Indexed()], options=SMALL) as store:
+        with store.transaction(writable=True) as tx:
+            tx.emit(Event("put", 5))
+        reader = store.transaction()
+        indexes = store._state.tables["rows"]._indexes
+        assert indexes is not None
+        locked, may_end = threading.Event(), threading.Event()
+
+        def hold_index() -> None:
+            with indexes._lock:
+                locked.set()
+                may_end.wait()
+
+        def in_child() -> None:
+            assert list(reader.by_index("rows", "all", None)) == [(5, 1)]
+
+        thread = threading.Thread(target=hold_index)
+        thread.start()
+        locked.wait()
+        try:
+            _run_in_child(in_child)
+        finally:
+            may_end.set()
+            thread.join()
 
 
 def test_a_follower_can_not_be_used_in_the_child_either(tmp_path: Path) -> None:

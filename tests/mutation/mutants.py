@@ -790,7 +790,11 @@ MUTANTS = (
         "eventstore/tables/table.py",
         "        if key not in rows:\n"
         "            self._order.note(key, len(rows))\n"
+        "        if self._indexes is not None:\n"
+        "            self._indexes.note(key, len(rows))\n"
         "        rows[key] = value\n",
+        "        if self._indexes is not None:\n"
+        "            self._indexes.note(key, len(rows))\n"
         "        is_new = key not in rows\n"
         "        rows[key] = value\n"
         "        if is_new:\n"
@@ -798,15 +802,143 @@ MUTANTS = (
     ),
     Mutant(
         "decoded values are kept without a bound",
-        "eventstore/tables/packed.py",
+        "eventstore/tables/table.py",
         "        if len(self._decoded) >= _DECODED_MAX:\n",
         "        if False:\n",
     ),
     Mutant(
+        "an index that an interrupt has left half done is not made anew",
+        "eventstore/tables/index.py",
+        "        anew = not self._is_whole or drops != self._drops_seen\n",
+        "        anew = drops != self._drops_seen\n",
+    ),
+    Mutant(
+        "an index forgets the note of a row that is on its way",
+        "eventstore/tables/index.py",
+        "        del notes[: count - 1]\n",
+        "        del notes[:count]\n",
+    ),
+    Mutant(
+        "an index does not see that notes were dropped",
+        "eventstore/tables/index.py",
+        "            self._drops += 1\n",
+        "            pass\n",
+    ),
+    Mutant(
+        "notes for indexes are kept without a bound",
+        "eventstore/tables/index.py",
+        "        if len(notes) > _NOTES_MIN and 2 * len(notes) > row_count:\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        "two entries of a row with one hash give it twice",
+        "eventstore/tables/index.py",
+        "                    yield {hash(entry) & _HASH_MASK for entry in entries}\n",
+        "                    yield [hash(entry) & _HASH_MASK for entry in entries]\n",
+    ),
+    Mutant(
+        "a row is changed before the indexes note its key",
+        "eventstore/tables/table.py",
+        "            self._indexes.note(key, len(rows))\n        rows[key] = value\n",
+        "            rows[key] = value\n"
+        "            self._indexes.note(key, len(rows))\n"
+        "        rows[key] = value\n",
+    ),
+    Mutant(
+        "a row goes without a note for the indexes",
+        "eventstore/tables/table.py",
+        "                self._indexes.note(key, len(self._rows))\n",
+        "                pass\n",
+    ),
+    Mutant(
+        "a reader asks the undo maps before the index",
+        "eventstore/tables/view.py",
+        "        found = table.found(index, entry)\n        changed = self._changed_keys(table)\n",
+        "        changed = self._changed_keys(table)\n        found = table.found(index, entry)\n",
+    ),
+    Mutant(
+        "a reader takes what an index gives without the rows that were changed since",
+        "eventstore/tables/view.py",
+        "        if changed:\n            found = merged",
+        "        if False:\n            found = merged",
+    ),
+    Mutant(
+        "what an index gives is not confirmed by the row",
+        "eventstore/tables/table.py",
+        "            if entry in self._indexes.entries(index, key, decoded):\n",
+        "            if True:\n",
+    ),
+    Mutant(
+        "a question of the writer shows what was changed since it was asked",
+        "eventstore/tables/table.py",
+        "self.confirmed(index, entry, key, first_olds.get(key, value))",
+        "self.confirmed(index, entry, key, value)",
+    ),
+    Mutant(
+        "a rebuilt table keeps the indexes of the rows that it had",
+        "eventstore/tables/table.py",
+        "        self._indexes = other._indexes\n",
+        "",
+    ),
+    Mutant(
+        "a kept value is given for a row that has changed",
+        "eventstore/tables/table.py",
+        "        if kept is not None and kept[0] is packed:\n",
+        "        if kept is not None:\n",
+    ),
+    Mutant(
+        "a tombstone over nothing is loaded",
+        "eventstore/tables/table.py",
+        "            self._drop_needless_tombstones()\n",
+        "",
+    ),
+    Mutant(
+        "rows decoded at once may take bytes from each other",
+        "eventstore/format/codec.py",
+        "            if end_of_one() != end:\n",
+        "            if False:\n",
+    ),
+    Mutant(
+        "keys of several lengths are taken for keys of one",
+        "eventstore/tables/packed.py",
+        "    return size if is_common and header",
+        "    return size if header",
+    ),
+    Mutant(
+        "what a projection could not carry over is taken for carried over",
+        "eventstore/recovery/carrying.py",
+        "    if not upgrade.is_done:\n        return None\n",
+        "",
+    ),
+    Mutant(
+        "a checkpoint that was carried over counts as one of this version",
+        "eventstore/recovery/loading.py",
+        "        elif checkpoint is found:\n",
+        "        else:\n",
+    ),
+    Mutant(
+        "labels that are no texts are taken",
+        "projections/snapshots/projection.py",
+        "        if type(key) is not str or type(value) is not str:\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        "the last child is not counted off",
+        "projections/snapshots/projection.py",
+        "        if count > 1:\n",
+        "        if count > 0:\n",
+    ),
+    Mutant(
+        "the lock of an index is not renewed in a child",
+        "eventstore/tables/table.py",
+        "            self._indexes.renew_lock()\n",
+        "            pass\n",
+    ),
+    Mutant(
         "a scan by the writer shows what was changed since it began",
         "eventstore/tables/table.py",
-        "in corrected(rows, {key: first_olds[key] for key in between}):",
-        "in rows:",
+        "decoded_rows(corrected(rows, older))\n            start",
+        "decoded_rows(rows)\n            start",
     ),
     Mutant(
         "a scan by the writer shows a value between its begin and now",
@@ -817,13 +949,13 @@ MUTANTS = (
     Mutant(
         "put takes values that a checkpoint does not give back",
         "eventstore/tables/table.py",
-        "            self._require_plain(key, value)\n",
+        "            value = self._plain_value(key, value)\n",
         "            pass\n",
     ),
     Mutant(
         "put takes values that encode makes nothing of that can be packed",
         "eventstore/tables/table.py",
-        "            self._require_packable(key, value)\n",
+        "            value = self._packed_value(key, value)\n",
         "            pass\n",
     ),
     Mutant(
@@ -847,8 +979,8 @@ MUTANTS = (
     Mutant(
         "put does not look at the keys of a checkpoint",
         "eventstore/tables/table.py",
-        "            if self._key_shape is None and self._packed is not None:\n",
-        "            if False:\n",
+        "                self._key_shape = self._known_shape()\n",
+        "                pass\n",
     ),
     Mutant(
         "put does not know the keys of a table that was rebuilt",
@@ -1245,8 +1377,8 @@ MUTANTS = (
     Mutant(
         "a chunk states another first key than it holds",
         "eventstore/tables/packed.py",
-        "            if keys[:1] != [self.first_key] or not are_ends",
-        "            if not are_ends",
+        "        if keys[:1] != [self.first_key] or not are_ends",
+        "        if not are_ends",
     ),
     Mutant(
         "a chunk holds more values than keys",
@@ -1257,8 +1389,8 @@ MUTANTS = (
     Mutant(
         "a key of another type is an error once the rows are packed",
         "eventstore/tables/packed.py",
-        "        except TypeError:\n            return ABSENT\n",
-        "        except ZeroDivisionError:\n            return ABSENT\n",
+        "        except (TypeError, UnicodeEncodeError):",
+        "        except UnicodeEncodeError:",
     ),
     Mutant(
         "what decode raises for a hostile row goes through",
