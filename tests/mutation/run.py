@@ -116,6 +116,8 @@ def failing_test(mutant: Mutant | None) -> str | None:
         ordered = dict.fromkeys((*(test for tests in near for test in tests), *SUITES))
         suites = [suite for suite in ordered if (directory / suite).exists()]
         command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
+        # Else pytest leaves out the files that a later suite holds too, and all order with them.
+        command += ["--keep-duplicates"]
         command += ["--tb=no", f"--basetemp={directory / 'tmp'}", *IGNORED, *suites]
         try:
             result = subprocess.run(
