@@ -1369,6 +1369,24 @@ MUTANTS = (
         "",
     ),
     Mutant(
+        "a bytearray in an event passes for bytes",
+        "eventstore/format/codec.py",
+        "_NO_BINARY = bytes([*range(0xC4), ",
+        "_NO_BINARY = bytes([*range(0xC7), ",
+    ),
+    Mutant(
+        "an extension type in an event passes for plain data",
+        "eventstore/format/codec.py",
+        "_NO_BINARY = bytes([*range(0xC4), *range(0xCA, 0xD4), ",
+        "_NO_BINARY = bytes([*range(0xC4), *range(0xC7, 0xD9), ",
+    ),
+    Mutant(
+        "an event nests as deep as it likes",
+        "eventstore/format/codec.py",
+        "        if len(packed) > NESTING_LEVELS_MAX or packed.translate(None, _NO_BINARY):\n",
+        "        if packed.translate(None, _NO_BINARY):\n",
+    ),
+    Mutant(
         "an extension type of msgpack is unpacked",
         "eventstore/format/codec.py",
         "            ext_hook=_no_extension,\n",
