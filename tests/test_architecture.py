@@ -206,7 +206,9 @@ def test_only_the_format_packs_and_unpacks_bytes() -> None:
                 users.add(name)
     assert users >= {"eventstore.format.segment"}
     platform = {"eventstore.files.platform"}
-    assert all(user.startswith("eventstore.format.") for user in users - platform), users
+    in_memory = {"eventstore.tables.index"}  # arrays of numbers, of which no byte is seen
+    others = users - platform - in_memory
+    assert all(user.startswith("eventstore.format.") for user in others), users
 
 
 @pytest.mark.parametrize("name", ENGINE)

@@ -837,14 +837,6 @@ MUTANTS = (
         "                    yield [hash(entry) & _HASH_MASK for entry in entries]\n",
     ),
     Mutant(
-        "a row is changed before the indexes note its key",
-        "eventstore/tables/table.py",
-        "            self._indexes.note(key, len(rows))\n        rows[key] = value\n",
-        "            rows[key] = value\n"
-        "            self._indexes.note(key, len(rows))\n"
-        "        rows[key] = value\n",
-    ),
-    Mutant(
         "a row goes without a note for the indexes",
         "eventstore/tables/table.py",
         "                self._indexes.note(key, len(self._rows))\n",
