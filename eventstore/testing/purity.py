@@ -174,8 +174,12 @@ class Watched(Projection):
             )
 
     def _rows(self, tables: Mapping[str, ReadableTable]) -> dict[str, dict[Any, bytes]]:
+        # By look-ups, which share a decoded value for some time: what is changed in place is there.
         return {
-            spec.name: {key: _encoded(spec, value) for key, value in tables[spec.name].items()}
+            spec.name: {
+                key: _encoded(spec, tables[spec.name].get(key))
+                for key, _ in tables[spec.name].items()
+            }
             for spec in self.tables
         }
 
