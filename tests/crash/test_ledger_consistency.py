@@ -84,7 +84,6 @@ class ForgetfulCheckpoint(Bug):
     shows = (
         "domain.execute(tx, Pay(source='bank', target='ann', amount=1))",
         "the model is",
-        "store.checkpoint()",
     )
 
 
