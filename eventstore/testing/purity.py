@@ -82,7 +82,8 @@ def check_fold(store: EventStore, projections: Sequence[Projection]) -> None:
 class _WatchedTable:
     """A table that remembers the keys that were changed through it."""
 
-    def __init__(self, table: WritableTable) -> None:
+    def __init__(self, name: str, table: WritableTable) -> None:
+        self._name = name
         self._table = table
         self.changed: set[Any] = set()
 
@@ -104,6 +105,13 @@ class _WatchedTable:
     def put(self, key: Any, value: Any) -> None:
         self._table.put(key, value)
         self.changed.add(key)
+        found = self._table.get(key)
+        # What is not equal to itself, as NaN, at least looks the same.
+        if found != value and repr(found) != repr(value):
+            raise InconsistencyError(
+                f"table {self._name!r}, row {key!r}: {value!r} was put, and a read gives {found!r}"
+                ", as a checkpoint would: TableSpec.decode must give back what encode was given"
+            )
 
     def delete(self, key: Any) -> None:
         self._table.delete(key)
@@ -131,7 +139,7 @@ class Watched(Projection):
         self._require_same_tables()
         self.applied_events += 1
         data, rows = pack(event.data), self._rows(tables)
-        seen = Tables((table, _WatchedTable(tables[table])) for table in tables)
+        seen = Tables((table, _WatchedTable(table, tables[table])) for table in tables)
         try:
             self._projection.apply(event, cast("WritableTables", seen))
         except Exception as error:
@@ -174,8 +182,12 @@ class Watched(Projection):
             )
 
     def _rows(self, tables: Mapping[str, ReadableTable]) -> dict[str, dict[Any, bytes]]:
+        # By look-ups, which share a decoded value for some time: what is changed in place is there.
         return {
-            spec.name: {key: _encoded(spec, value) for key, value in tables[spec.name].items()}
+            spec.name: {
+                key: _encoded(spec, tables[spec.name].get(key))
+                for key, _ in tables[spec.name].items()
+            }
             for spec in self.tables
         }
 

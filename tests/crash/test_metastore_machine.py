@@ -430,13 +430,15 @@ def forget_old_values(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Journal, "record", record)
 
 
-def keep_index_of_old_labels(monkeypatch: pytest.MonkeyPatch) -> None:
-    def update(tables: Any, name: str, labels: Any, time_ns: int) -> None:
-        snapshot_id, info, usage = tables[projection.SNAPSHOTS][name]
-        new = info._replace(labels=labels, updated_ns=time_ns)
-        tables[projection.SNAPSHOTS].put(name, (snapshot_id, new, usage))
+def count_children_that_are_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def delete(tables: Any, name: str) -> None:
+        tables[projection.SNAPSHOTS].delete(name)
 
-    monkeypatch.setattr(projection, "_update", update)
+    monkeypatch.setattr(projection, "_delete", delete)
+
+
+def index_no_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(projection, "_labels", lambda name, row: ())
 
 
 def leave_usage_out_of_checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -457,7 +459,8 @@ def acknowledge_before_the_sync(monkeypatch: pytest.MonkeyPatch) -> None:
     "break_something",
     [
         forget_old_values,
-        keep_index_of_old_labels,
+        count_children_that_are_gone,
+        index_no_labels,
         leave_usage_out_of_checkpoints,
         acknowledge_before_the_sync,
     ],

@@ -316,7 +316,7 @@ class DependsOnWhatItCached(Beside):
 
 
 class ForgetsInACheckpoint(Beside):
-    says = NO_FOLD[:3]
+    says = ("table 'wrong', row ", "a read gives None", "TableSpec.decode must give back")
 
     class Wrong(WrongWords):
         tables = (TableSpec("wrong", encode=lambda _: None, decode=lambda _, plain: plain),)

@@ -311,11 +311,14 @@ def test_packed_rows_are_an_ordered_map_of_texts(
         assert found == ordered[::step]
 
 
-def test_keys_that_another_packer_has_packed_are_found_by_a_check() -> None:
-    values = [pack(1)]
-    chunk = PackedChunk(pack("a"), b"\x91\xd9\x01a", pack_ends(values), values[0], "", 0)
-    with pytest.raises(AssertionError, match="packed in another way"):
-        PackedRows([chunk], 1, "").check()
+def test_keys_that_another_packer_has_packed_are_found() -> None:
+    values = [pack(1)] * 2
+    for keys in (b"\x92\xd9\x01a\xa1b", b"\x92\xa1a\xd9\x01b", b"\xdc\x00\x02\xa1a\xa1b"):
+        chunk = PackedChunk(pack("a"), keys, pack_ends(values), b"".join(values), "", 0)
+        rows = PackedRows([chunk], 2, "")
+        rows.check()
+        assert [rows.get(key) for key in "abc"] == [pack(1), pack(1), ABSENT]
+        assert [key for key, _ in rows.rows_at([0, 1])] == ["a", "b"]
 
 
 def test_what_was_found_and_decoded_is_kept_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
