@@ -29,12 +29,16 @@ class Retention:
         size_bytes: keep the newest archive files that fit into this.
         revisions: keep segments that hold any of this many newest revisions.
         archive: False drops superseded segments at once; the limits are then not used.
+        checkpoint_share: superseded checkpoints stay, so that the past is near (`EventStore.at`),
+            while they take no more than this share of what the archive takes, and while there are
+            batches that follow them; the oldest go first. 0 keeps none.
     """
 
     age_seconds: float | None = None
     size_bytes: int | None = None
     revisions: int | None = None
     archive: bool = True
+    checkpoint_share: float = 0.5
 
     def __post_init__(self) -> None:
         age = self.age_seconds
@@ -48,6 +52,11 @@ class Retention:
             if limit is not None:
                 checked_whole(limit, name, 0)
         checked_flag(self.archive, "archive")
+        share = self.checkpoint_share
+        if not isinstance(share, int | float) or isinstance(share, bool):
+            raise TypeError(f"checkpoint_share must be a number, not {excerpt(share)}")
+        if not 0 <= share < math.inf:
+            raise ValueError(f"checkpoint_share must be a number from 0 on, not {excerpt(share)}")
 
     @property
     def drops(self) -> bool:
@@ -78,6 +87,11 @@ class StoreOptions:
             writer and reader: it stands in the header of every segment written under it.
         checkpoint_after_bytes: write a checkpoint once this much log lies behind the newest.
         checkpoint_after_batches: the same, counted in batches.
+        checkpoint_after_seconds: the same, by how long an open is estimated to take for replaying
+            it.
+        checkpoint_on_close: whether a clean close writes a checkpoint if there is much to replay,
+            a quarter of that time, and if it takes a second or two at the most: a delta, or a base
+            of no more than 200,000 rows.
         background: whether checkpoints and compaction run by that policy. The next segment is
             prepared in the background either way.
         retention: what becomes of superseded segments.
@@ -95,6 +109,8 @@ class StoreOptions:
     batch_bytes_max: int = BATCH_BYTES_DEFAULT
     checkpoint_after_bytes: int = 64 * _MIB
     checkpoint_after_batches: int = 100_000
+    checkpoint_after_seconds: float = 1.0
+    checkpoint_on_close: bool = True
     background: bool = True
     retention: Retention = field(default_factory=Retention)
     retired_projections: tuple[str, ...] = ()
@@ -106,6 +122,14 @@ class StoreOptions:
         checked_whole(self.batch_bytes_max, "batch_bytes_max", 1024, BATCH_BYTES_LIMIT)
         checked_whole(self.checkpoint_after_bytes, "checkpoint_after_bytes", 1)
         checked_whole(self.checkpoint_after_batches, "checkpoint_after_batches", 1)
+        seconds = self.checkpoint_after_seconds
+        if not isinstance(seconds, int | float) or isinstance(seconds, bool):
+            raise TypeError(f"checkpoint_after_seconds must be a number, not {excerpt(seconds)}")
+        if not 0 < seconds < math.inf:
+            raise ValueError(
+                f"checkpoint_after_seconds must be a number above 0, not {excerpt(seconds)}"
+            )
+        checked_flag(self.checkpoint_on_close, "checkpoint_on_close")
         checked_flag(self.background, "background")
         checked_flag(self.allow_network_file_system, "allow_network_file_system")
         checked_flag(self.allow_foreign_owner, "allow_foreign_owner")

@@ -12,7 +12,6 @@ from __future__ import annotations
 import logging
 import threading
 from contextlib import contextmanager, nullcontext
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from eventstore import history
@@ -24,7 +23,6 @@ from eventstore.directory.making import making
 from eventstore.errors import (
     CompactedError,
     EventStoreError,
-    ProjectionError,
     ReadOnlyStoreError,
     ReceiptError,
     StoreClosedError,
@@ -39,11 +37,11 @@ from eventstore.format.codec import checked_metadata
 from eventstore.integrity.verify import verify_store
 from eventstore.locks import checked_timeout, refuse_reentry
 from eventstore.maintenance.background import Maintenance
+from eventstore.maintenance.checkpointing import Checkpointer
 from eventstore.options import StoreOptions, checked_options
 from eventstore.projection import Projection, checked_projections
-from eventstore.recovery.loading import LeftOut, load_log
-from eventstore.tables.checkpoint import CheckpointContent, TableName
-from eventstore.tables.view import View
+from eventstore.recovery.loading import load_log
+from eventstore.tables.checkpoint_reader import no_pause
 from eventstore.transaction import ReadTransaction, Receipt, WriteTransaction
 from eventstore.writer_lock import StoreTurn, WriterLock
 
@@ -60,8 +58,6 @@ if TYPE_CHECKING:
     from eventstore.recovery.loading import Loaded
     from eventstore.reports import CompactionReport, RecoveryReport, VerifyReport
     from eventstore.tables.state import State
-
-_NOTHING_LEFT_OUT = LeftOut(0, ())
 
 _logger = logging.getLogger("eventstore")
 
@@ -83,8 +79,7 @@ class EventStore:
         writer: Log | None,
         refresh: Callable[[], State] | None = None,
         file_system: FileSystem | None,
-        checkpointed_revision: int = 0,
-        left_out: LeftOut = _NOTHING_LEFT_OUT,
+        checkpointer: Checkpointer | None = None,
     ) -> None:
         """Use `EventStore.open`."""
         self.path = path
@@ -98,27 +93,15 @@ class EventStore:
         self._state = state
         self._projections = projections
         self._options = options
-        kept = [
-            (table, rows)
-            for table, rows in left_out.tables
-            if table.projection not in options.retired_projections
-        ]
-        self._left_out = tuple(sorted({table.projection for table, _ in kept}))
-        self._left_out_revision = left_out.revision
-        # Rows for the next checkpoint; none if the one that holds them is as good as it would be.
-        self._carried = kept if checkpointed_revision != left_out.revision else []
         self._writer_lock = WriterLock()
         # Why it can't be used any more; whether it has let go of everything.
         self._closed: str | None = None
         self._has_let_go = False
         # Held by a checkpoint or a compaction.
         self._maintaining = threading.RLock()
-        self._checkpointed_revision = checkpointed_revision
-        # Whether the open rebuilt a projection that no checkpoint holds yet.
-        self._is_rebuilt = False
-        # May be negative: what was replayed at the open counts towards the next checkpoint.
-        appended_bytes = writer.appended_bytes if writer is not None else 0
-        self._checkpointed_bytes = appended_bytes - log.recovery.replayed_bytes
+        self._checkpointer = checkpointer
+        # Whether the close has written down what it should, or has tried to.
+        self._is_saved = False
         self._maintenance = Maintenance(self._is_checkpoint_due, self._checkpoint_and_compact)
 
     @classmethod
@@ -287,8 +270,9 @@ class EventStore:
                 options,
                 writer=log,
                 file_system=file_system,
-                checkpointed_revision=loaded.checkpointed_revision,
-                left_out=loaded.left_out,
+                checkpointer=Checkpointer(
+                    directory, loaded.state, log, projections, options, loaded
+                ),
             )
             store._process().call_in_forked_child(store._give_up_after_fork)
             _renew_locks_in_children(store._process(), loaded.state)
@@ -429,7 +413,7 @@ class EventStore:
         self._maintenance.raise_error()
         with self._maintaining:
             self._require_open()
-            return self._write_checkpoint()
+            return self._checkpoints().write(self._maintenance.pause)
 
     def compact(self) -> CompactionReport:
         """Write a checkpoint, then archive or drop what checkpoints supersede, by retention.
@@ -446,7 +430,7 @@ class EventStore:
         self._maintenance.raise_error()
         with self._maintaining:
             self._require_open()
-            self._write_checkpoint()
+            self._checkpoints().write(self._maintenance.pause)
             return self._written().compact(self._maintenance.pause)
 
     def at(
@@ -610,7 +594,7 @@ class EventStore:
     def _newest_checkpoint_revision(self) -> int:
         if self._refresh is not None:  # a follower may have begun again from a newer one
             return self._log.recovery.checkpoint_revision
-        return self._checkpointed_revision
+        return self._checkpointer.revision if self._checkpointer is not None else 0
 
     def close(self) -> None:
         """End background work and let go of the store; does nothing the second time.
@@ -631,6 +615,7 @@ class EventStore:
         with StoreTurn(self._writer_lock) if self._writer is not None else nullcontext():
             self._closed = f"{self.path}: the store was closed: open it again"
             self._maintenance.close()
+            self._save_at_close()
             with self._maintaining:
                 self._log.close()
             self._has_let_go = True
@@ -689,26 +674,29 @@ class EventStore:
             )
         return self._writer
 
+    def _checkpoints(self) -> Checkpointer:
+        """Return what writes checkpoints, for whoever writes to the store."""
+        self._written()
+        if self._checkpointer is None:
+            raise AssertionError("a store that is written to has a checkpointer")
+        return self._checkpointer
+
     def _is_checkpoint_due(self) -> bool:
-        batches = self._shown_revision() - self._checkpointed_revision
-        written = self._written().appended_bytes - self._checkpointed_bytes
-        return batches > 0 and (
-            self._is_rebuilt
-            or batches >= self._options.checkpoint_after_batches
-            or written >= self._options.checkpoint_after_bytes
-        )
+        with self._maintaining:
+            checkpointer = self._checkpoints()
+            checkpointer.take_in(self._maintenance.pause)
+            return checkpointer.is_due()
 
     def _checkpoint_and_compact(self) -> None:
         with self._maintaining:
-            self._write_checkpoint()
+            self._checkpoints().write(self._maintenance.pause)
             self._written().compact(self._maintenance.pause)
 
     def _save_rebuilt(self) -> None:
         """Write down what the open has rebuilt, so that the next one need not do it again."""
-        self._is_rebuilt = True
         try:
             with self._maintaining:
-                self._write_checkpoint(lambda: None)
+                self._checkpoints().write(no_pause)
         except (EventStoreError, OSError) as error:
             # Maintenance tries again. The open is as good without.
             _logger.warning("%s: no checkpoint of what was rebuilt: %s", self.path, error)
@@ -716,52 +704,20 @@ class EventStore:
             self.close()
             raise
 
-    def _write_checkpoint(self, pause: Callable[[], object] | None = None) -> int:
-        """Write a checkpoint of the durable state as a long read."""
-        version = self._state.shown(self._log)
-        written = self._written().appended_bytes
-        if version.revision == self._checkpointed_revision:
-            return version.revision
-        self._require_nothing_left_behind(version.revision)
-        view = View(version)
-        tables: list[tuple[TableName, Callable[[], Iterable[tuple[Any, bytes]]]]] = [
-            (
-                TableName(projection.name, projection.version, spec.name),
-                partial(self._packed_rows, view, spec.name),
-            )
-            for projection in self._projections
-            for spec in projection.tables
-        ]
-        tables += [(table, rows.items) for table, rows in self._carried]
-        self._written().save_checkpoint(
-            CheckpointContent(
-                self.store_id, version.revision, version.time_ns, version.digest, tuple(tables)
-            ),
-            pause or self._maintenance.pause,
-        )
-        self._checkpointed_revision = version.revision
-        self._checkpointed_bytes = written
-        self._is_rebuilt = False
-        self._carried = []
-        return version.revision
-
-    def _require_nothing_left_behind(self, revision: int) -> None:
-        """Refuse a checkpoint for which tables of projections that are not here are too old."""
-        if not self._left_out or revision == self._left_out_revision:
+    def _save_at_close(self) -> None:
+        """Leave little to replay to the next open; that this fails takes nothing back."""
+        options, checkpointer = self._options, self._checkpointer
+        if checkpointer is None or not (options.background and options.checkpoint_on_close):
             return
-        names = ", ".join(map(repr, self._left_out))
-        raise ProjectionError(
-            f"{self.path}: a checkpoint would lose the tables of projection {names}, which the "
-            "store was opened without: they are in the checkpoint at revision "
-            f"{self._left_out_revision} and lack what was committed since",
-            "open the store with it too, or, if it is needed no more, with "
-            "StoreOptions(retired_projections=...)",
-        )
-
-    def _packed_rows(self, view: View, name: str) -> Iterator[tuple[Any, bytes]]:
-        table = self._state.tables[name]
-        for key, value in view.raw_items(table):
-            yield key, table.packed(key, value)
+        if self._is_saved:
+            return
+        self._is_saved = True  # before it is: what interrupts a close is not held up by another
+        try:
+            with self._maintaining:
+                if checkpointer.is_due_at_close():
+                    checkpointer.write(no_pause)
+        except (EventStoreError, OSError) as error:
+            _logger.warning("%s: no checkpoint at the close: %s", self.path, error)
 
 
 def _require_revision(revision: int) -> None:

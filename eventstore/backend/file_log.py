@@ -24,7 +24,7 @@ from eventstore.log.preparer import Preparer
 from eventstore.log.spares import SpareKeeper
 from eventstore.log.writer import LogWriter, Segment, Ticket
 from eventstore.maintenance.compaction import compact
-from eventstore.tables.checkpoint import Checkpoint, CheckpointContent, write_checkpoint
+from eventstore.tables.checkpoint_writer import write_checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from eventstore.log.reader import Position, Record
     from eventstore.options import StoreOptions
     from eventstore.reports import CompactionReport, RecoveryReport
+    from eventstore.tables.checkpoint import Checkpoint, CheckpointContent
 
 
 class FileLog:

@@ -9,7 +9,7 @@ from eventstore.directory.contents import require_store
 from eventstore.errors import CompactedError, CorruptionError
 from eventstore.files.failures import is_no_file
 from eventstore.files.paths import join
-from eventstore.format.names import WAL_NAME
+from eventstore.format.names import CHECKPOINTS_NAME, WAL_NAME, checkpoint_name
 from eventstore.log.cursor import RecordCursor
 from eventstore.log.reader import read_own_header, read_segment_header
 from eventstore.log.segments import (
@@ -20,13 +20,15 @@ from eventstore.log.segments import (
     opened_source,
 )
 from eventstore.recovery.decide import contradiction
-from eventstore.tables.checkpoint import Checkpoint, examine_checkpoint, list_checkpoints
+from eventstore.tables.checkpoint import Checkpoint, CheckpointLoader, list_checkpoints
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from eventstore.files.interface import FileSystem
     from eventstore.log.reader import Record
+
+_ATTEMPTS = 5
 
 
 class StoreFiles:
@@ -86,15 +88,22 @@ class StoreFiles:
             CorruptionError: there would be one, were it not damaged or contradicted by the log,
                 and the log no longer reaches back to its first batch.
         """
+        for _ in range(_ATTEMPTS - 1):
+            with contextlib.suppress(FileNotFoundError):  # compaction has removed a file
+                return self._newest_until(revision)
+        return self._newest_until(revision)
+
+    def _newest_until(self, revision: int) -> Checkpoint | None:
         problem: CorruptionError | None = None
-        for found, path in reversed(list_checkpoints(self._file_system, self._path)):
+        loader = CheckpointLoader(
+            self._file_system, list_checkpoints(self._file_system, self._path)
+        )
+        for found in loader.revisions:
             if found > revision:
                 continue
             try:
-                checkpoint = examine_checkpoint(self._file_system, path)
-                self._require_own(checkpoint, found, path)
-            except FileNotFoundError:
-                continue  # compaction has removed it
+                checkpoint = loader.load(found)
+                self._require_own(checkpoint)
             except CorruptionError as error:
                 problem = problem or error
             else:
@@ -103,15 +112,16 @@ class StoreFiles:
             raise problem
         return None
 
-    def _require_own(self, checkpoint: Checkpoint, named: int, path: str) -> None:
+    def _require_own(self, checkpoint: Checkpoint) -> None:
         """Check that a checkpoint belongs to this store and its history, as far as that is kept.
 
         Raises:
             CorruptionError: it does not.
         """
-        if (checkpoint.store_id, checkpoint.revision) != (self._store_id, named):
-            raise CorruptionError(path, 0, "the checkpoint belongs to another store or revision")
-        digest = self._digest_at(named)
+        path = join(self._path, CHECKPOINTS_NAME, checkpoint_name(checkpoint.revision))
+        if checkpoint.store_id != self._store_id:
+            raise CorruptionError(path, 0, "the checkpoint belongs to another store")
+        digest = self._digest_at(checkpoint.revision)
         problem = contradiction(checkpoint, digest, path, 0) if digest is not None else None
         if problem is not None:
             raise problem.error()
@@ -142,7 +152,7 @@ class StoreFiles:
         paths = {
             "segment": [source.path for source in segments],
             "archive": [source.path for source in archived],
-            "checkpoint": [path for _, path in list_checkpoints(self._file_system, self._path)],
+            "checkpoint": [file.path for file in list_checkpoints(self._file_system, self._path)],
         }
         usage = {}
         for kind, found in paths.items():

@@ -37,6 +37,7 @@ from eventstore.format.names import (
     WAL_NAME,
     parse_archive_name,
     parse_checkpoint_name,
+    parse_delta_name,
     parse_segment_name,
 )
 from eventstore.format.names import beside as beside_path
@@ -51,9 +52,9 @@ if TYPE_CHECKING:
 # Room for a path in which every character is escaped.
 _MARK_BYTES_MAX = 64 * 1024
 
-_FILES_MADE: dict[str, Callable[[str], int | None]] = {
+_FILES_MADE: dict[str, Callable[[str], object]] = {
     WAL_NAME: parse_segment_name,
-    CHECKPOINTS_NAME: parse_checkpoint_name,
+    CHECKPOINTS_NAME: lambda name: parse_delta_name(name) or parse_checkpoint_name(name),
     ARCHIVE_NAME: parse_archive_name,
     TORN_NAME: lambda name: None,
 }

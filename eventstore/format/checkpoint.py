@@ -1,4 +1,4 @@
-"""Checkpoints: a header, chunks of rows, a footer.
+"""Checkpoints: a header, chunks of rows, a footer; a base has all rows, a delta what changed.
 
 Everything here is a pure function of its arguments. FORMAT.md describes the same layout in prose.
 """
@@ -17,11 +17,14 @@ from eventstore.format.blocks import UINT32, MalformedError, check_block, seal_b
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-CHECKPOINT_VERSION = 1
+CHECKPOINT_VERSION = 2
 """Of checkpoints as they are written; it and every older one is read."""
 
 _CHECKPOINT_MAGIC = b"EVSTCKP\0"
 _CHECKPOINT_HEADER = struct.Struct("<8sII16sQQ32s")
+_PREVIOUS = struct.Struct("<Q32s")
+_NO_PREVIOUS = bytes(_PREVIOUS.size)
+_VERSION_WITHOUT_DELTAS = 1
 CHECKPOINT_HEADER_BYTES_MIN = _CHECKPOINT_HEADER.size + 4
 CHECKPOINT_HEADER_BYTES_MAX = 1024 * 1024
 _CHUNK_HEADER = struct.Struct("<IIIIII")
@@ -47,6 +50,8 @@ class CheckpointHeader(NamedTuple):
         time_ns: of that revision's batch; 0 at revision 0.
         digest: chain digest at that revision.
         table_names: what the tables are, packed.
+        previous: revision and chain digest of the checkpoint that a delta continues; None for a
+            base.
     """
 
     store_id: bytes
@@ -54,6 +59,7 @@ class CheckpointHeader(NamedTuple):
     time_ns: int
     digest: bytes
     table_names: bytes
+    previous: tuple[int, bytes] | None = None
 
 
 class ChunkHeader(NamedTuple):
@@ -93,7 +99,8 @@ class CheckpointFooter(NamedTuple):
 
 def pack_checkpoint_header(header: CheckpointHeader) -> bytes:
     """Return the first block of a checkpoint; its length stands in it."""
-    block_bytes = CHECKPOINT_HEADER_BYTES_MIN + len(header.table_names)
+    previous = _PREVIOUS.pack(*header.previous) if header.previous else _NO_PREVIOUS
+    block_bytes = CHECKPOINT_HEADER_BYTES_MIN + len(previous) + len(header.table_names)
     if block_bytes > CHECKPOINT_HEADER_BYTES_MAX:
         raise ValueError("the names of the tables do not fit into a checkpoint header")
     fields = _CHECKPOINT_HEADER.pack(
@@ -105,7 +112,7 @@ def pack_checkpoint_header(header: CheckpointHeader) -> bytes:
         header.time_ns,
         header.digest,
     )
-    return seal_block(fields + header.table_names, block_bytes)
+    return seal_block(fields + previous + header.table_names, block_bytes)
 
 
 def checkpoint_header_bytes(start: bytes) -> int:
@@ -129,10 +136,21 @@ def unpack_checkpoint_header(block: bytes) -> CheckpointHeader:
         MalformedError: the bytes are not a checkpoint header.
         NewerVersionError: they are one of a newer format.
     """
-    check_block(block, len(block), _CHECKPOINT_MAGIC, CHECKPOINT_VERSION, "checkpoint header")
+    version = check_block(
+        block, len(block), _CHECKPOINT_MAGIC, CHECKPOINT_VERSION, "checkpoint header"
+    )
     _, _, _, store_id, revision, time_ns, digest = _CHECKPOINT_HEADER.unpack_from(block)
-    table_names = block[_CHECKPOINT_HEADER.size : -UINT32.size]
-    return CheckpointHeader(store_id, revision, time_ns, digest, table_names)
+    rest = block[_CHECKPOINT_HEADER.size : -UINT32.size]
+    if version == _VERSION_WITHOUT_DELTAS:
+        return CheckpointHeader(store_id, revision, time_ns, digest, rest)
+    if len(rest) < _PREVIOUS.size:
+        raise MalformedError(0, "the checkpoint header is too short for its version")
+    previous = None
+    if not rest.startswith(_NO_PREVIOUS):
+        previous_revision, previous_digest = _PREVIOUS.unpack_from(rest)
+        previous = (int(previous_revision), bytes(previous_digest))
+    table_names = rest[_PREVIOUS.size :]
+    return CheckpointHeader(store_id, revision, time_ns, digest, table_names, previous)
 
 
 def pack_chunk(

@@ -20,6 +20,7 @@ DIRECTORY_NAMES = (WAL_NAME, CHECKPOINTS_NAME, ARCHIVE_NAME, TORN_NAME)
 
 _SEGMENT_NAME = re.compile(r"([0-9]{20})\.log")
 _CHECKPOINT_NAME = re.compile(r"([0-9]{20})\.ckpt")
+_DELTA_NAME = re.compile(r"([0-9]{20})-([0-9]{20})\.delta")
 _ARCHIVE_NAME = re.compile(r"([0-9]{20})\.log\.gz")
 
 
@@ -28,8 +29,15 @@ def segment_name(first_revision: int) -> str:
     return f"{first_revision:020d}.log"
 
 
-def checkpoint_name(revision: int) -> str:
-    """Return the file name of the checkpoint at a revision."""
+def checkpoint_name(revision: int, previous: int | None = None) -> str:
+    """Return the file name of the checkpoint at a revision.
+
+    Args:
+        revision: of the checkpoint.
+        previous: of the one that it continues, if it is a delta; None for a base.
+    """
+    if previous is not None:
+        return f"{revision:020d}-{previous:020d}.delta"
     return f"{revision:020d}.ckpt"
 
 
@@ -71,9 +79,15 @@ def parse_segment_name(name: str) -> int | None:
 
 
 def parse_checkpoint_name(name: str) -> int | None:
-    """Return the revision that a checkpoint's name states; None for another name."""
+    """Return the revision that a base checkpoint's name states; None for another name."""
     match = _CHECKPOINT_NAME.fullmatch(name)
     return int(match[1]) if match else None
+
+
+def parse_delta_name(name: str) -> tuple[int, int] | None:
+    """Return the revisions that a delta's name states, its own first; None for another name."""
+    match = _DELTA_NAME.fullmatch(name)
+    return (int(match[1]), int(match[2])) if match else None
 
 
 def parse_archive_name(name: str) -> int | None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from eventstore.format.codec import DecodeError, unpack_row
 from eventstore.recovery.replay import decode_record, replay_record, stale_projections, start_state
 from eventstore.reports import Damage
-from eventstore.tables.checkpoint import Checkpoint, TableName
+from eventstore.tables.checkpoint_reader import TableName
 from eventstore.tables.view import View
 
 if TYPE_CHECKING:
@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
     from eventstore.log.reader import Record
     from eventstore.projection import Projection
-    from eventstore.tables.packed import PackedRows
+    from eventstore.tables.checkpoint import Checkpoint
     from eventstore.tables.state import State
+    from eventstore.tables.stored import StoredRows
 
 _ERROR_CHARACTERS_MAX = 200
 
@@ -129,10 +130,10 @@ class Comparison:
             yield Damage(path, 0, 0, reason)
 
 
-def _differing_keys(state: State, table_name: str, rows: PackedRows) -> list[object]:
+def _differing_keys(state: State, table_name: str, rows: StoredRows) -> list[object]:
     table, view = state.tables[table_name], View(state.durable)
     replayed = {key: table.packed(key, value) for key, value in view.raw_items(table)}
-    held = dict(rows.slice(None, None, rows.row_count + 1, inclusive=True))
+    held = dict(rows.items())
     return [
         key
         for key in replayed.keys() | held.keys()

@@ -1,4 +1,7 @@
-"""Writing the new store of a repair: segments and checkpoints are copied as they are."""
+"""Writing the new store of a repair: segments and checkpoints are copied as they are.
+
+But for checkpoints that end in a delta: what their chain holds is written as a base.
+"""
 
 from __future__ import annotations
 
@@ -27,6 +30,8 @@ from eventstore.integrity.chains import frame_again, records_of
 from eventstore.log.writer import draw_mark
 from eventstore.maintenance.compaction import compact
 from eventstore.options import BATCH_BYTES_DEFAULT, Retention
+from eventstore.tables.checkpoint import load_checkpoint
+from eventstore.tables.checkpoint_writer import fold_checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -86,7 +91,12 @@ def _copy_checkpoints(
 ) -> None:
     directory = join(path, CHECKPOINTS_NAME)
     for base in bases:
-        if base.path is not None:
+        if base.path is None:
+            continue
+        checkpoint = load_checkpoint(source, base.path, with_digest=True)
+        if checkpoint.delta_count:
+            fold_checkpoint(target, directory, checkpoint)
+        else:
             copy = join(directory, checkpoint_name(base.revision))
             write_file(target, copy, read_file(source, base.path))
     target.sync_directory(directory)

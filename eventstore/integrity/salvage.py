@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from eventstore.errors import CorruptionError
-from eventstore.files.paths import join, parent
-from eventstore.format.names import checkpoint_name
 from eventstore.format.segment import genesis_digest
 from eventstore.log.reader import Record, read_segment_header
 from eventstore.log.segments import (
@@ -26,7 +24,11 @@ from eventstore.log.stretches import Gap, SegmentStretches, Stretch
 from eventstore.recovery.replay import decode_record
 from eventstore.recovery.scan import read_durable_bound, read_durable_store_id
 from eventstore.reports import Damage
-from eventstore.tables.checkpoint import list_checkpoints, verify_checkpoint
+from eventstore.tables.checkpoint import (
+    CheckpointLoader,
+    list_checkpoints,
+    verify_checkpoint,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -137,9 +139,15 @@ class _Salvage:
         return max(counts, key=lambda store_id: counts[store_id])
 
     def _checkpoints(self) -> Iterator[tuple[Base | Damage, bytes | None]]:
-        for _, path in list_checkpoints(self._file_system, self._path):
+        files = self._files = list_checkpoints(self._file_system, self._path)
+        loader = CheckpointLoader(self._file_system, files, with_digest=True)
+        for file in files:
+            path = file.path
             try:
-                checkpoint = verify_checkpoint(self._file_system, path)
+                if file.previous is None:  # one with a wrong name is good for a state too
+                    checkpoint = verify_checkpoint(self._file_system, path)
+                else:
+                    checkpoint = loader.load_by(file)
             except CorruptionError as error:
                 size = self._file_system.size_bytes(path)
                 reason = f"at byte {error.offset_bytes}: {error.reason}"
@@ -151,7 +159,7 @@ class _Salvage:
     def _add_checkpoint(self, base: Base) -> None:
         self._found.bases.append(base)
         path = str(base.path)
-        if path != join(parent(path), checkpoint_name(base.revision)):
+        if path not in (file.path for file in self._files if file.revision == base.revision):
             reason = f"the header states revision {base.revision}, the name another one"
             self._found.damage.append(Damage(path, 0, 0, reason))
 

@@ -15,7 +15,7 @@ from eventstore.directory.contents import being_made
 from eventstore.errors import CorruptionError, ProjectionError
 from eventstore.files.failures import unreadable_is_damage
 from eventstore.files.paths import join
-from eventstore.format.names import CHECKPOINTS_NAME, DURABLE_NAME, checkpoint_name
+from eventstore.format.names import DURABLE_NAME
 from eventstore.integrity.comparison import Comparison
 from eventstore.log.reader import (
     Record,
@@ -40,7 +40,8 @@ from eventstore.recovery.decide import (
 )
 from eventstore.recovery.scan import read_durable_bound, settled_end
 from eventstore.reports import PROBLEMS_MAX, Damage, Verdict, VerifyReport
-from eventstore.tables.checkpoint import Checkpoint, examine_checkpoint, list_checkpoints
+from eventstore.tables.chains import CheckpointFile, must_keep
+from eventstore.tables.checkpoint import Checkpoint, CheckpointLoader, list_checkpoints
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -77,6 +78,10 @@ class Verification:
         """The first damage before the end of what an open reads."""
         self.comparison = Comparison(self.projections)
         self.store_id: bytes | None = None
+        self.files: list[CheckpointFile] = []
+        """Of checkpoints, as they are listed."""
+        self.loaded: dict[CheckpointFile, Checkpoint] = {}
+        """What each valid file leads to."""
         self.checkpoints: dict[int, Checkpoint] = {}
         self.contradicted: set[int] = set()
         """Revisions of checkpoints whose digest is not that of the log."""
@@ -136,8 +141,7 @@ class Verification:
 
     def was_compacted(self) -> bool:
         """Say whether a running writer has removed anything that was judged."""
-        names = map(checkpoint_name, self.checkpoints)
-        paths = [join(self.path, CHECKPOINTS_NAME, name) for name in names]
+        paths = [file.path for file in self.files]
         paths += [source.path for source in self.sources]
         return not all(map(self.file_system.exists, paths))
 
@@ -152,47 +156,49 @@ class Verification:
         return None
 
     def _read_checkpoints(self) -> int:
-        found = list_checkpoints(self.file_system, self.path)
-        for revision, path in found:
+        self.files = list_checkpoints(self.file_system, self.path)
+        loader = CheckpointLoader(self.file_system, self.files, with_digest=not self.quick)
+        for file in self.files:
             try:
-                checkpoint = examine_checkpoint(self.file_system, path, with_digest=not self.quick)
-                if checkpoint.revision != revision:
-                    raise CorruptionError(
-                        path, 0, f"the header states revision {checkpoint.revision}"
-                    )
+                checkpoint = loader.load_by(file)
                 if self.store_id is not None and checkpoint.store_id != self.store_id:
-                    raise CorruptionError(path, 0, "the checkpoint belongs to another store")
+                    raise CorruptionError(file.path, 0, "the checkpoint belongs to another store")
             except CorruptionError as error:
                 self._add_error(error)
             else:
-                self.checkpoints[revision] = checkpoint
-        return len(found)
-
-    def _carry_checkpoints_over(self) -> None:
-        """Bring checkpoints to the versions of the projections, so that all can be compared."""
-        for revision, checkpoint in self.checkpoints.items():
-            try:
-                self.checkpoints[revision] = carried_over(self.projections, checkpoint)
-            except CorruptionError as error:
-                self._add_error(error)
-            except ProjectionError as error:
-                path = join(self.path, CHECKPOINTS_NAME, checkpoint_name(revision))
-                self._add(Damage(path, 0, 0, error.what))
+                self.loaded[file] = checkpoint
+                self.checkpoints.setdefault(file.revision, checkpoint)
+        return len(self.files)
 
     def _check_start(self, sources: list[SegmentSource]) -> None:
         """Check that the log goes on from every checkpoint, or starts at the first batch.
 
-        Compaction keeps each segment with a batch after the older of two checkpoints.
+        Compaction keeps each segment with a batch after the newest checkpoint that shares no file
+        with the newest one.
         """
         first_revision = _first_revision(sources) or 1
-        if first_revision == 1 or min(self.checkpoints, default=0) >= first_revision - 1:
+        newest, fallback = max(self.checkpoints, default=0), must_keep(self.loaded).fallback
+        if first_revision == 1 or min(newest, fallback or newest) >= first_revision - 1:
             return
         reason = f"the log starts at revision {first_revision}, "
-        if max(self.checkpoints, default=0) < first_revision - 1:
+        if newest < first_revision - 1:
             reason += "and no valid checkpoint holds the state before it"
         else:
-            reason += f"but checkpoint {min(self.checkpoints)} needs the batches before it"
+            reason += f"but checkpoint {fallback} needs the batches before it"
         self._add(Damage(sources[0].path, 0, 0, reason))
+
+    def _carry_checkpoints_over(self) -> None:
+        """Bring checkpoints to the versions of the projections, so that all can be compared."""
+        carried: dict[int, Checkpoint] = {}
+        for file, checkpoint in self.loaded.items():
+            try:
+                self.loaded[file] = carried_over(self.projections, checkpoint)
+            except CorruptionError as error:
+                self._add_error(error)
+            except ProjectionError as error:
+                self._add(Damage(file.path, 0, 0, error.what))
+            carried.setdefault(file.revision, self.loaded[file])
+        self.checkpoints = carried
 
     def _read_bound(self) -> int:
         path = join(self.path, DURABLE_NAME)
@@ -368,8 +374,9 @@ class Verification:
             return None
         problem = contradiction(checkpoint, digest, source.path, offset_bytes)
         if problem is None:
-            path = join(self.path, CHECKPOINTS_NAME, checkpoint_name(revision))
-            self._add_all(self.comparison.differences(checkpoint, path))
+            for file, loaded in self.loaded.items():
+                if file.revision == revision:
+                    self._add_all(self.comparison.differences(loaded, file.path))
             return None
         self._add(problem)
         self.contradicted.add(revision)

@@ -3,9 +3,17 @@
 `plan` is a pure function over names; `compact` carries the plan out, one idempotent step after
 the other, so that it can be cut at any point and started again.
 
-Always kept: the newest two checkpoints, and every segment with a batch after the older of them.
-So one bad checkpoint costs time, not data; and nothing is dropped while one of the two lacks a
-table of the other. The order for a segment: read and verify it, write the compressed copy to a
+Always kept: the newest two checkpoints, the fallback, which shares no file with the newest one
+(`tables.chains`), and every segment with a batch after the fallback. So one bad file costs time,
+not data; and nothing is dropped while one of these checkpoints lacks a table of another. Beyond
+that, superseded checkpoints stay as far as the ladder has a use for them (`ladder`). A checkpoint
+file is removed after those that continue it, and durably so, so that a crash leaves no delta
+without its base.
+
+First of all a long chain is folded into a new base, which takes its place; the deltas are what
+the fallback is loaded from then.
+
+The order for a segment: read and verify it, write the compressed copy to a
 temporary file, sync, rename, sync the directory, read the copy back, and only then remove the
 segment. What is dropped is dropped by whole segments, oldest first; the digest of the chain at the
 cut stays in the header of the first segment that is left.
@@ -28,7 +36,6 @@ from eventstore.format.names import (
     TEMPORARY_SUFFIX,
     WAL_NAME,
     archive_name,
-    checkpoint_name,
 )
 from eventstore.log.reader import SegmentScanner, read_own_header, start_of
 from eventstore.log.segments import (
@@ -39,16 +46,23 @@ from eventstore.log.segments import (
     list_sources,
     open_source,
 )
+from eventstore.maintenance.ladder import rungs
 from eventstore.reports import CompactionReport
-from eventstore.tables.checkpoint import list_checkpoints, load_checkpoint
+from eventstore.tables.chains import Chains, must_keep
+from eventstore.tables.checkpoint import CheckpointLoader, list_checkpoints
+from eventstore.tables.checkpoint_writer import fold_checkpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from eventstore.files.interface import FileSystem
     from eventstore.options import Retention
+    from eventstore.tables.chains import CheckpointFile
 
-_CHECKPOINTS_KEPT = 2
+_CHAIN_DELTAS = 8
+"""A chain with more deltas is folded: to fall back costs the replay of what they span."""
+_FOLD_SHARE = 4
+"""A chain is folded if its deltas take more than one in so many parts of its base."""
 _NS_PER_SECOND = 1_000_000_000
 _RECORDS_BETWEEN_PAUSES = 64
 
@@ -57,29 +71,35 @@ class Plan(NamedTuple):
     """What may go.
 
     Attributes:
-        checkpoints: revisions of checkpoints to remove.
+        checkpoints: files of checkpoints that recovery does not need.
         segments: first revisions of superseded segments, oldest first.
     """
 
-    checkpoints: tuple[int, ...]
+    checkpoints: tuple[CheckpointFile, ...]
     segments: tuple[int, ...]
 
 
-def plan(checkpoints: Sequence[int], segments: Sequence[int]) -> Plan:
+def plan(checkpoints: Sequence[CheckpointFile], segments: Sequence[int]) -> Plan:
     """Return what checkpoints supersede. Pure.
 
     Args:
-        checkpoints: revisions of the valid checkpoints, ascending.
+        checkpoints: the files of all valid checkpoints.
         segments: first revisions of the segments in the log, ascending; the last is active.
     """
-    kept = checkpoints[-_CHECKPOINTS_KEPT:]
+    kept = must_keep(checkpoints)
     superseded: list[int] = []
-    if len(kept) == _CHECKPOINTS_KEPT:
-        for first, following in pairwise(segments):
-            if following - 1 > kept[0]:
-                break
-            superseded.append(first)
-    return Plan(tuple(checkpoints[:-_CHECKPOINTS_KEPT]), tuple(superseded))
+    for first, following in pairwise(segments):
+        if following - 1 > kept.fallback:
+            break
+        superseded.append(first)
+    going = tuple(file for file in checkpoints if file not in kept.files)
+    return Plan(going, tuple(superseded))
+
+
+def is_fold_due(chain: Sequence[CheckpointFile], sizes_bytes: Mapping[CheckpointFile, int]) -> bool:
+    """Say whether a chain should become a base: it has many deltas, or much in them. Pure."""
+    deltas_bytes = sum(sizes_bytes[file] for file in chain[1:])
+    return len(chain) > _CHAIN_DELTAS or deltas_bytes * _FOLD_SHARE > sizes_bytes[chain[0]]
 
 
 def compact(
@@ -121,14 +141,15 @@ class _Compaction:
         self._drops = False
 
     def run(self) -> CompactionReport:
-        before_bytes = self._size_bytes()
-        checkpoints = [revision for revision, _ in list_checkpoints(self._file_system, self._path)]
+        before_bytes = self._store_bytes()
+        self._fold()
+        checkpoints = list_checkpoints(self._file_system, self._path)
         segments = list_segments(self._file_system, self._path)
         going = plan(checkpoints, [source.first_revision for source in segments])
         self._drops = self._retention.drops
         if self._drops and (going.checkpoints or going.segments or self._archived()):
-            self._drops = self._may_drop(checkpoints[-_CHECKPOINTS_KEPT:])
-        self._remove_checkpoints(going.checkpoints)
+            self._drops = self._may_drop([file for file in checkpoints if file not in going[0]])
+        removed = self._remove_checkpoints(going.checkpoints)
         # Before anything in the log is dropped: what goes, goes oldest first.
         archived, dropped = 0, self._drop_archived()
         for source, following in pairwise(segments):
@@ -148,30 +169,53 @@ class _Compaction:
         return CompactionReport(
             archived=archived,
             dropped=dropped,
-            checkpoints_removed=len(going.checkpoints),
-            freed_bytes=before_bytes - self._size_bytes(),
+            checkpoints_removed=removed,
+            freed_bytes=before_bytes - self._store_bytes(),
         )
 
-    def _remove_checkpoints(self, revisions: Sequence[int]) -> None:
-        for revision in revisions:
-            path = join(self._checkpoints_path, checkpoint_name(revision))
-            self._file_system.remove(path)
-        if revisions:
-            self._file_system.sync_directory(self._checkpoints_path)
+    def _fold(self) -> None:
+        """Make a base of the newest checkpoint, if the chain to it has become long."""
+        chains = Chains(list_checkpoints(self._file_system, self._path))
+        if not chains.revisions:
+            return
+        chain = chains.to(chains.revisions[-1])
+        if not is_fold_due(chain, self._sizes_bytes(chain)):
+            return
+        loader = CheckpointLoader(self._file_system, chain, pause=self._pause)
+        checkpoint = loader.load(chain[-1].revision)
+        fold_checkpoint(self._file_system, self._checkpoints_path, checkpoint, self._pause)
 
-    def _may_drop(self, revisions: Sequence[int]) -> bool:
+    def _remove_checkpoints(self, superseded: Sequence[CheckpointFile]) -> int:
+        """Remove superseded checkpoints that the ladder does not need; return how many."""
+        if not superseded:
+            return 0
+        ladder: set[CheckpointFile] = set()
+        if self._retention.archive and self._retention.checkpoint_share:
+            files = list_checkpoints(self._file_system, self._path)
+            oldest = list_sources(self._file_system, self._path)[0].first_revision
+            archived = [source.path for source in self._archived()]
+            archive_bytes = sum(map(self._file_system.size_bytes, archived))
+            bytes_max = int(archive_bytes * self._retention.checkpoint_share)
+            ladder = rungs(self._sizes_bytes(files), oldest, bytes_max)
+        removed = [file for file in superseded if file not in ladder]
+        for file in sorted(removed, key=lambda file: file.revision, reverse=True):
+            self._file_system.remove(file.path)
+            # Before that which it continues goes: a delta alone would be damage.
+            self._file_system.sync_directory(self._checkpoints_path)
+        return len(removed)
+
+    def _sizes_bytes(self, files: Sequence[CheckpointFile]) -> dict[CheckpointFile, int]:
+        return {file: self._file_system.size_bytes(file.path) for file in files}
+
+    def _may_drop(self, files: Sequence[CheckpointFile]) -> bool:
         """Read the checkpoints that stay once more, and say whether anything older may be dropped.
 
-        A log that was cut at its start can't replay what they hold. So either of them must hold
-        all that the other does: if one is of other projections, or of another version of them,
-        what it lacks could not be rebuilt once the other one is damaged.
+        A log that was cut at its start can't replay what they hold. So each of them must hold
+        all that the others do: if one is of other projections, or of another version of them,
+        what it lacks could not be rebuilt once another one is damaged.
         """
-        held = []
-        for revision in revisions:
-            path = join(self._checkpoints_path, checkpoint_name(revision))
-            checkpoint = load_checkpoint(self._file_system, path)
-            held.append({name for name, _ in checkpoint.tables})
-            self._pause()
+        loader = CheckpointLoader(self._file_system, files, pause=self._pause)
+        held = [{name for name, _ in loader.part(file).tables} for file in files]
         return all(names == held[0] for names in held)
 
     def _archive(self, source: SegmentSource, following: SegmentSource) -> None:
@@ -280,7 +324,7 @@ class _Compaction:
             file.close()
         return time.time_ns() - header.created_ns <= limits.age_seconds * _NS_PER_SECOND
 
-    def _size_bytes(self) -> int:
+    def _store_bytes(self) -> int:
         directories = (self._wal_path, self._archive_path, self._checkpoints_path)
         total = 0
         for directory in directories:

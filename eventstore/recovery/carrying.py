@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, overload
 from eventstore.errors import CorruptionError, ProjectionError
 from eventstore.event import Event
 from eventstore.projection import Projection
-from eventstore.tables.checkpoint import TableName, packed_rows
+from eventstore.tables.checkpoint_reader import TableName
+from eventstore.tables.checkpoint_writer import packed_rows
 from eventstore.tables.state import State
+from eventstore.tables.stored import StoredRows
 from eventstore.tables.version import Version
 from eventstore.tables.view import View
 
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
 
     from eventstore.projection import WritableTables
     from eventstore.tables.checkpoint import Checkpoint
-    from eventstore.tables.packed import PackedRows
 
 _EXHAUSTED = (MemoryError, RecursionError)
 _UPGRADE = Event("upgrade", None)
@@ -78,7 +79,7 @@ def carried_over(
 
 def _upgraded(
     projection: Projection, version: int, checkpoint: Checkpoint
-) -> tuple[tuple[TableName, PackedRows], ...] | None:
+) -> tuple[tuple[TableName, StoredRows], ...] | None:
     """Return what a projection makes of the tables of an older version; None if it can't."""
     held = {
         name.table: rows for name, rows in checkpoint.tables if name.projection == projection.name
@@ -106,6 +107,6 @@ def _upgraded(
         rows = held.get(name)
         if rows is None or name in changed:
             now = ((key, table.packed(key, value)) for key, value in view.raw_items(table))
-            rows = packed_rows(now, path)
+            rows = StoredRows(packed_rows(now, path))
         tables.append((TableName(projection.name, projection.version, name), rows))
     return tuple(tables)

@@ -17,6 +17,7 @@ from eventstore.recovery.carrying import carried_over
 from eventstore.recovery.decide import contradiction
 from eventstore.recovery.replay import replay_record, stale_projections, start_state
 from eventstore.reports import RebuiltProjection
+from eventstore.tables.changed import DELTA_SHARE, ChangedKeys, Standing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,9 +25,10 @@ if TYPE_CHECKING:
     from eventstore.log.interface import LogReader
     from eventstore.log.reader import Record
     from eventstore.projection import Projection
-    from eventstore.tables.checkpoint import Checkpoint, TableName
-    from eventstore.tables.packed import PackedRows
+    from eventstore.tables.checkpoint import Checkpoint
+    from eventstore.tables.checkpoint_reader import TableName
     from eventstore.tables.state import State
+    from eventstore.tables.stored import StoredRows
 
     Read = Callable[[int, int], Iterator[Record]]
     OnRebuild = Callable[[int, int], object]
@@ -45,7 +47,7 @@ class LeftOut(NamedTuple):
     """
 
     revision: int
-    tables: tuple[tuple[TableName, PackedRows], ...]
+    tables: tuple[tuple[TableName, StoredRows], ...]
 
 
 class Loaded(NamedTuple):
@@ -57,12 +59,16 @@ class Loaded(NamedTuple):
             if it does not hold all projections in their version.
         left_out: what the checkpoint holds of projections that were not given.
         rebuilt: the projections that were folded anew.
+        standing: the checkpoint, if a delta can continue it, and what was changed since.
+        replay_seconds: how long it took to read and fold what was after it.
     """
 
     state: State
     checkpointed_revision: int
     left_out: LeftOut
     rebuilt: tuple[RebuiltProjection, ...]
+    standing: Standing | None
+    replay_seconds: float
 
 
 def load(
@@ -105,9 +111,28 @@ def load(
             rebuilt = _told(stale, checkpoint)
         elif checkpoint is found:
             checkpointed_revision = checkpoint.revision
+    standing = _standing(state, checkpoint) if checkpoint and checkpointed_revision else None
+    started = time.monotonic()
     for record in records:
         replay_record(state, record)
-    return Loaded(state, checkpointed_revision, left_out, rebuilt)
+        if standing is not None and record.revision % _BATCHES_BETWEEN_CALLS == 0:
+            # Versions that were passed can be freed.
+            standing.changed.advance(state.durable)
+    seconds = time.monotonic() - started
+    return Loaded(state, checkpointed_revision, left_out, rebuilt, standing, seconds)
+
+
+def _standing(state: State, checkpoint: Checkpoint) -> Standing:
+    row_count = checkpoint.base_rows
+    return Standing(
+        checkpoint.revision,
+        checkpoint.digest,
+        tuple(name for name, _ in checkpoint.tables),
+        row_count,
+        checkpoint.changed_rows,
+        checkpoint.delta_count,
+        ChangedKeys(state.durable, row_count // DELTA_SHARE),
+    )
 
 
 def load_log(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from eventstore.log.reader import Record
     from eventstore.projection import Projection
     from eventstore.tables.checkpoint import Checkpoint
-    from eventstore.tables.packed import PackedRows
+    from eventstore.tables.stored import StoredRows
 
 _EXHAUSTED = (MemoryError, RecursionError)
 """What the interpreter raises where it has no room left, whatever code is running then."""
@@ -118,7 +118,7 @@ def _decoded(record: Record) -> tuple[Metadata, tuple[Event, ...]]:
 
 def _fitting_rows(
     projections: Sequence[Projection], checkpoint: Checkpoint
-) -> dict[str, PackedRows]:
+) -> dict[str, StoredRows]:
     """Return the rows in a checkpoint of the projections that it holds in their version."""
     stale = {projection.name for projection in stale_projections(projections, checkpoint)}
     return {table.table: rows for table, rows in checkpoint.tables if table.projection not in stale}

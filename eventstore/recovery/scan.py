@@ -46,13 +46,14 @@ from eventstore.recovery.decide import (
     sealed_damage,
 )
 from eventstore.reports import Damage
-from eventstore.tables.checkpoint import examine_checkpoint, list_checkpoints
+from eventstore.tables.checkpoint import CheckpointLoader, list_checkpoints
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from eventstore.files.interface import File, FileSystem
     from eventstore.log.reader import Record
+    from eventstore.tables.chains import CheckpointFile
     from eventstore.tables.checkpoint import Checkpoint
 
 _Unpacked = TypeVar("_Unpacked")
@@ -68,7 +69,8 @@ class ScanResult:
     Attributes:
         found: what the judgement needs of it.
         checkpoint: the newest valid one.
-        damaged_checkpoints: paths of newer ones that can't be used.
+        damaged_checkpoints: paths of checkpoint files that were tried and can't be used: newer
+            ones, and those that the valid one could have been loaded by.
         batch_count: how many records are after it.
         batch_bytes: of these records.
     """
@@ -172,18 +174,27 @@ class Scan:
             return read_segment_header(file).store_id
 
     def _newest_checkpoint(
-        self, checkpoints: list[tuple[int, str]], store_id: bytes | None
+        self, files: list[CheckpointFile], store_id: bytes | None
     ) -> Checkpoint | None:
-        for revision, path in reversed(checkpoints):
+        loader = CheckpointLoader(self._file_system, files)
+        foreign: set[int] = set()
+        for revision in loader.revisions:
             try:
-                checkpoint = examine_checkpoint(self._file_system, path)
+                checkpoint = loader.load(revision)
             except CorruptionError:
-                self._damaged.append(path)
                 continue
-            if (checkpoint.revision, checkpoint.store_id) == (revision, store_id or b""):
-                return checkpoint
-            self._damaged.append(path)
-        return None
+            if checkpoint.store_id == (store_id or b""):
+                break
+            foreign.add(revision)
+        else:
+            checkpoint = None
+        # What continues another file is set aside before it, wherever that is cut short.
+        self._damaged = [
+            file.path
+            for file in reversed(files)
+            if file.path in loader.problems or file.revision in foreign
+        ]
+        return checkpoint
 
     def _read_bound(self, store_id: bytes | None) -> int:
         with unreadable_is_damage(join(self._path, DURABLE_NAME), is_no_file):

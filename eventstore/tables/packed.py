@@ -100,6 +100,11 @@ class PackedChunk:
         self._values = values
 
     @property
+    def parts(self) -> tuple[bytes, bytes, bytes, bytes]:
+        """What the chunk was made of: first key, keys, ends and values."""
+        return pack(self.first_key), self._packed_keys, self._ends, self._values
+
+    @property
     def row_count(self) -> int:
         """How many values there are."""
         return ends_count(self._ends)
@@ -215,6 +220,11 @@ class PackedRows:
         # What was found of late, and before: once the first is full it becomes the second.
         self._found: dict[Any, bytes | Absent] = {}
         self._found_before: dict[Any, bytes | Absent] = {}
+
+    @property
+    def chunks(self) -> Sequence[PackedChunk]:
+        """All chunks, in key order."""
+        return self._chunks
 
     def get(self, key: Any) -> bytes | Absent:
         """Return the packed value of a key, or ABSENT: the same object for some time.

@@ -39,13 +39,13 @@ from eventstore.tables.thinning import Thinning
 from eventstore.tables.version import Version
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from typing import Any
 
     from eventstore.event import Event
-    from eventstore.projection import Projection, ReadableTables, WritableTables
+    from eventstore.projection import Projection, ReadableTables, TableSpec, WritableTables
     from eventstore.tables.journal import Change
-    from eventstore.tables.packed import PackedRows
+    from eventstore.tables.stored import StoredRows
     from eventstore.tables.version import Durability
 
 
@@ -64,21 +64,21 @@ class State:
         self,
         projections: Iterable[Projection],
         start: Version,
-        packed: dict[str, PackedRows] | None = None,
+        stored: Mapping[str, StoredRows] | None = None,
     ) -> None:
         """Start with the tables of a checkpoint, or with empty ones.
 
         Args:
             projections: that the tables belong to.
-            start: the version that `packed` holds.
-            packed: the rows of each table, by its name.
+            start: the version that `stored` holds.
+            stored: the rows of each table, by its name.
         """
         self.journal = Journal(start)
         self._projections: list[tuple[Projection, WritableTables]] = []
         self.tables: Tables[Table] = Tables()
         for projection in projections:
             own = Tables(
-                (spec.name, Table(spec, self.journal, (packed or {}).get(spec.name)))
+                (spec.name, _table(spec, self.journal, (stored or {}).get(spec.name)))
                 for spec in projection.tables
             )
             self.tables.update(own)
@@ -207,3 +207,9 @@ class State:
     def _undo(changes: list[Change]) -> None:
         for table, key, old in reversed(changes):
             table.restore(key, old)
+
+
+def _table(spec: TableSpec[Any, Any], journal: Journal, stored: StoredRows | None) -> Table:
+    if stored is None:
+        return Table(spec, journal, None)
+    return Table(spec, journal, stored.packed, stored.changes.items())

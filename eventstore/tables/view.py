@@ -108,6 +108,13 @@ class View:
             yield self._corrected(table, rows, start, last if more else stop, inclusive, more)
             start, inclusive, limit = last, False, min(4 * limit, SLICE_ROWS_MAX)
 
+    def raw(self, table: Table, key: Any) -> Any:
+        """Return what a key held at this version as it is kept, perhaps packed; ABSENT for no row.
+
+        O(1).
+        """
+        return self._as_of(table, key, table.raw(key))
+
     def _as_of(self, table: Table, key: Any, value: Any) -> Any:
         """Return what a key held at this version, perhaps packed, by a value just taken.
 

@@ -13,13 +13,15 @@ import uuid
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from eventstore.errors import BatchTooLargeError, StoreFailedError
-from eventstore.format.names import CHECKPOINTS_NAME, checkpoint_name
+from eventstore.format.names import CHECKPOINTS_NAME
 from eventstore.format.segment import Framing, frame_record, genesis_digest, record_seed
 from eventstore.log.interface import Head
 from eventstore.log.reader import Record
 from eventstore.options import StoreOptions
 from eventstore.reports import CompactionReport, RecoveryReport, Verdict
-from eventstore.tables.checkpoint import load_checkpoint, write_checkpoint
+from eventstore.tables.chains import Chains, must_keep
+from eventstore.tables.checkpoint import CheckpointLoader, list_checkpoints
+from eventstore.tables.checkpoint_writer import write_checkpoint
 from eventstore.testing.simulated import SimulatedFileSystem
 
 if TYPE_CHECKING:
@@ -28,7 +30,8 @@ if TYPE_CHECKING:
     from eventstore.log.interface import Appended
     from eventstore.tables.checkpoint import Checkpoint, CheckpointContent
 
-_CHECKPOINTS_KEPT = 2
+_PATH = "/"
+_CHECKPOINTS_PATH = f"/{CHECKPOINTS_NAME}"
 
 
 class _Batch(NamedTuple):
@@ -51,9 +54,8 @@ class MemoryLog:
         self.store_id = uuid.uuid4().bytes
         self._records: list[Record] = []
         self._durable_revision = 0
-        self._checkpoints: list[int] = []
         self._files = SimulatedFileSystem()
-        self._files.make_directory(f"/{CHECKPOINTS_NAME}")
+        self._files.make_directory(_CHECKPOINTS_PATH)
         self._syncing = threading.Lock()
         self.recovery = RecoveryReport(Verdict.NEW)
         self.failure: BaseException | None = None
@@ -66,7 +68,9 @@ class MemoryLog:
         self.recovery = RecoveryReport(
             Verdict.CLEAN if self._records else Verdict.NEW,
             revision=self._durable_revision,
-            checkpoint_revision=self._checkpoints[-1] if self._checkpoints else 0,
+            checkpoint_revision=max(
+                Chains(list_checkpoints(self._files, _PATH)).revisions, default=0
+            ),
         )
         self.failure = None
         self.appended_bytes = 0
@@ -149,21 +153,22 @@ class MemoryLog:
 
     def checkpoint_before(self, revision: int) -> Checkpoint | None:
         """Return the newest checkpoint at or before a revision."""
-        fitting = [found for found in self._checkpoints if found <= revision]
-        if not fitting:
-            return None
-        return load_checkpoint(self._files, f"/{CHECKPOINTS_NAME}/{checkpoint_name(fitting[-1])}")
+        loader = CheckpointLoader(self._files, list_checkpoints(self._files, _PATH))
+        fitting = [found for found in loader.revisions if found <= revision]
+        return loader.load(fitting[0]) if fitting else None
 
     def save_checkpoint(self, content: CheckpointContent, pause: Callable[[], object]) -> None:
         """Store a checkpoint."""
-        write_checkpoint(self._files, f"/{CHECKPOINTS_NAME}", content, pause)
-        self._checkpoints.append(content.revision)
+        write_checkpoint(self._files, _CHECKPOINTS_PATH, content, pause)
 
     def compact(self, pause: Callable[[], object]) -> CompactionReport:
-        """Drop all checkpoints but the newest two; batches are kept."""
+        """Drop all checkpoints that are superseded; batches are kept."""
         _ = pause
-        removed = self._checkpoints[:-_CHECKPOINTS_KEPT]
-        del self._checkpoints[: len(removed)]
+        files = list_checkpoints(self._files, _PATH)
+        kept = must_keep(files).files
+        removed = [file for file in files if file not in kept]
+        for file in removed:
+            self._files.remove(file.path)
         return CompactionReport(checkpoints_removed=len(removed))
 
     def stats(self) -> dict[str, Any]:

@@ -39,6 +39,7 @@ from eventstore import (
 )
 from eventstore.format.names import parse_checkpoint_name, parse_segment_name
 from eventstore.maintenance.compaction import Plan, plan
+from eventstore.tables.chains import CheckpointFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -240,12 +241,15 @@ def test_store_without_projections_keeps_events(tmp_path: Path) -> None:
 
 
 def test_compaction_supersedes_only_what_two_checkpoints_hold() -> None:
+    def bases(*revisions: int) -> list[CheckpointFile]:
+        return [CheckpointFile(revision, None, "") for revision in revisions]
+
     assert plan([], [1, 10, 20]) == Plan((), ())
-    assert plan([25], [1, 10, 20]) == Plan((), ())
-    assert plan([9, 25], [1, 10, 20]) == Plan((), (1,))
-    assert plan([8, 25], [1, 10, 20]) == Plan((), ())
-    assert plan([30, 31], [1, 10, 20]) == Plan((), (1, 10))
-    assert plan([3, 19, 25], [1, 10, 20]) == Plan((3,), (1, 10))
+    assert plan(bases(25), [1, 10, 20]) == Plan((), ())
+    assert plan(bases(9, 25), [1, 10, 20]) == Plan((), (1,))
+    assert plan(bases(8, 25), [1, 10, 20]) == Plan((), ())
+    assert plan(bases(30, 31), [1, 10, 20]) == Plan((), (1, 10))
+    assert plan(bases(3, 19, 25), [1, 10, 20]) == Plan(tuple(bases(3)), (1, 10))
 
 
 def test_everything_is_kept_in_the_archive_by_default(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ from eventstore.tables import table as table_module
 from eventstore.tables import view as view_module
 from eventstore.tables.packed import ABSENT, TOMBSTONE, PackedChunk, PackedRows
 from eventstore.tables.state import State
+from eventstore.tables.stored import StoredRows
 from eventstore.tables.table import Table
 from eventstore.tables.version import Version
 from eventstore.tables.view import View
@@ -105,7 +106,7 @@ def packed_rows(rows: dict[Any, Any], chunk_rows: int) -> PackedRows:
 
 def state_of(rows: dict[Any, Any], chunk_rows: int = 3) -> State:
     """Return a state that was loaded from a checkpoint with these rows."""
-    packed = {ROWS: packed_rows(rows, chunk_rows)} if rows else None
+    packed = {ROWS: StoredRows(packed_rows(rows, chunk_rows))} if rows else None
     return State([Rows()], Version(0, b"", 0), packed)
 
 
@@ -455,7 +456,9 @@ def test_values_are_decoded_only_when_they_are_read() -> None:
             TableSpec(ROWS, decode=lambda key, plain: decoded.append(key) or ("decoded", plain)),
         )
 
-    state = State([Counting()], Version(0, b"", 0), {ROWS: packed_rows({1: "a", 2: "b"}, 2)})
+    state = State(
+        [Counting()], Version(0, b"", 0), {ROWS: StoredRows(packed_rows({1: "a", 2: "b"}, 2))}
+    )
     view = View(state.durable)
     assert decoded == []
     for _ in range(3):
