@@ -99,7 +99,7 @@ def plan(checkpoints: Sequence[CheckpointFile], segments: Sequence[int]) -> Plan
 def is_fold_due(chain: Sequence[CheckpointFile], sizes_bytes: Mapping[CheckpointFile, int]) -> bool:
     """Say whether a chain should become a base: it has many deltas, or much in them. Pure."""
     deltas_bytes = sum(sizes_bytes[file] for file in chain[1:])
-    return len(chain) > _CHAIN_DELTAS or deltas_bytes * _FOLD_SHARE > sizes_bytes[chain[0]]
+    return len(chain) - 1 > _CHAIN_DELTAS or deltas_bytes * _FOLD_SHARE > sizes_bytes[chain[0]]
 
 
 def compact(

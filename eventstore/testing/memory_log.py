@@ -65,12 +65,11 @@ class MemoryLog:
         """Return the log as a process would find it that opens it anew."""
         self._options = options or self._options
         del self._records[self._durable_revision :]
+        checkpoints = Chains(list_checkpoints(self._files, _PATH)).revisions
         self.recovery = RecoveryReport(
             Verdict.CLEAN if self._records else Verdict.NEW,
             revision=self._durable_revision,
-            checkpoint_revision=max(
-                Chains(list_checkpoints(self._files, _PATH)).revisions, default=0
-            ),
+            checkpoint_revision=checkpoints[-1] if checkpoints else 0,
         )
         self.failure = None
         self.appended_bytes = 0

@@ -12,10 +12,19 @@ import pytest
 from support.crash import LEDGER, WORKLOADS, rolls
 from support.ledger import balances, total
 
+from eventstore.maintenance import checkpointing, compaction
 from eventstore.testing import DEEP, QUICK, Defect, NotedStore, explore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+@pytest.fixture(autouse=True)
+def _small_chains(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have small stores write deltas, and fold them soon."""
+    monkeypatch.setattr(checkpointing, "BASE_ROWS", 16)
+    monkeypatch.setattr(compaction, "_CHAIN_DELTAS", 2)
+    monkeypatch.setattr(compaction, "_FOLD_SHARE", 1)
 
 
 def both_projections_agree(store: NotedStore) -> None:

@@ -101,6 +101,49 @@ def compaction(session: Session) -> None:
             store.compact()
 
 
+def deltas(session: Session) -> None:
+    """Checkpoints of little change, compactions that fold their chain, and a base of much change."""
+    session.options = replace(SMALL, retention=Retention.none())
+    with session.open() as store:
+        with store.transaction(writable=True) as tx:
+            for number in range(20):
+                open_account(tx, str(number))
+        store.checkpoint()
+        for number in range(2):
+            pay(store, str(number), 1, 900)
+            store.checkpoint()
+    with session.open() as store:
+        pay(store, "2", 1, 900)
+        with store.transaction(writable=True) as tx:
+            close_account(tx, "19")
+        store.compact()
+        pay(store, "3", 1, 900)
+        store.compact()
+        pay(store, "4", 1)
+        store.compact()
+        for number in range(9):
+            pay(store, str(number), 1)
+        store.compact()
+    session.open().close()
+
+
+def rungs(session: Session) -> None:
+    """A ladder that is climbed, and cut at its foot."""
+    session.options = replace(SMALL, retention=Retention(checkpoint_share=100.0))
+    with session.open() as store:
+        with store.transaction(writable=True) as tx:
+            for number in range(20):
+                open_account(tx, str(number))
+        for number in range(4):
+            pay(store, str(number), 1, 1500)
+            store.compact()
+        for revision in range(1, 6):
+            assert store.at(revision).revision == revision
+    with session.open(replace(SMALL, retention=Retention(revisions=1))) as store:
+        pay(store, "5", 1, 1500)
+        store.compact()
+
+
 def retention(session: Session) -> None:
     """A compaction that drops all but the newest of the archive, several files."""
     with opened(session) as store:
@@ -166,6 +209,8 @@ WORKLOADS: dict[str, tuple[Callable[[Session], None], tuple[Projection, ...]]] =
     "checkpoints": (checkpoints, LEDGER),
     "compaction": (compaction, LEDGER),
     "retention": (retention, LEDGER),
+    "deltas": (deltas, LEDGER),
+    "rungs": (rungs, LEDGER),
     "forgetting": (forgetting, LEDGER),
     "importing": (importing, SNAPSHOTS),
     "driving": (driving, SNAPSHOTS),

@@ -350,7 +350,7 @@ def test_checkpoint_of_a_newer_version_is_told_from_damage(checkpoint: Path) -> 
     checkpoint.write_bytes(newer(whole[:size]) + whole[size:])
     with pytest.raises(FormatVersionError) as refusal:
         load_checkpoint(local_file_system(), str(checkpoint))
-    assert (refusal.value.found_version, refusal.value.known_version) == (2, 1)
+    assert (refusal.value.found_version, refusal.value.known_version) == (3, 2)
 
 
 def test_an_archive_file_is_read_like_its_content_in_any_order() -> None:

@@ -456,9 +456,8 @@ def test_values_are_decoded_only_when_they_are_read() -> None:
             TableSpec(ROWS, decode=lambda key, plain: decoded.append(key) or ("decoded", plain)),
         )
 
-    state = State(
-        [Counting()], Version(0, b"", 0), {ROWS: StoredRows(packed_rows({1: "a", 2: "b"}, 2))}
-    )
+    stored = StoredRows(packed_rows({1: "a", 2: "b"}, 2))
+    state = State([Counting()], Version(0, b"", 0), {ROWS: stored})
     view = View(state.durable)
     assert decoded == []
     for _ in range(3):
