@@ -102,7 +102,7 @@ def compaction(session: Session) -> None:
 
 
 def deltas(session: Session) -> None:
-    """Checkpoints of little change, compactions that fold their chain, and a base of much change."""
+    """Checkpoints of little change, folds of their chain, and a base of much change."""
     session.options = replace(SMALL, retention=Retention.none())
     with session.open() as store:
         with store.transaction(writable=True) as tx:

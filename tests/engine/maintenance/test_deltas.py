@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.engine import SMALL, checkpoints, flip, open_store
@@ -14,6 +14,7 @@ from support.ledger import ACCOUNTS, Ledger, Totals, close_account, deposit, ope
 from eventstore import CorruptionError, EventStore, Retention, Verdict, history, repair_store
 from eventstore.files.local import local_file_system
 from eventstore.maintenance import checkpointing, compaction
+from eventstore.recovery import replay as replay_module
 from eventstore.tables.checkpoint import (
     CheckpointContent,
     CheckpointLoader,
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from eventstore.tables.chains import CheckpointFile
-    from eventstore.tables.checkpoint import CheckpointContent
     from eventstore.tables.checkpoint_reader import CheckpointPart
 
 NONE = replace(SMALL, retention=Retention.none())
@@ -278,7 +278,7 @@ def rewrite(
 ) -> None:
     """Write a delta again, with other rows, under good checksums."""
     header = part.header
-    tables = []
+    tables: list[Any] = []
     for name, rows in part.tables:
         changed = [(key, change(key, value)) for key, value in rows.items()]
         left = [(key, value) for key, value in changed if value is not None]
@@ -339,7 +339,7 @@ def test_the_past_is_replayed_from_the_rung_before_it(
             states[store.stats()["revision"]] = content(store)
             store.compact()
         replayed: list[object] = []
-        replay = history.replay_record
+        replay = replay_module.replay_record
         monkeypatch.setattr(
             history, "replay_record", lambda *given: (replayed.append(given), replay(*given))
         )
