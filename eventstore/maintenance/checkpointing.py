@@ -141,12 +141,12 @@ class Checkpointer:
         written_bytes = self._log.appended_bytes
         if self._standing is not None:
             self._standing.changed.advance(version, pause)
-        continued = self._continued()
+        continued, changed = self._continued(), _ordered(self._standing)
         view = View(version)
-        if continued is not None:
-            rows = partial(self._changed_rows, view, continued.changed.keys)
+        if continued is not None and changed is not None:
+            rows = partial(self._changed_rows, view, changed)
         else:
-            rows = partial(self._all_rows, view)
+            continued, rows = None, partial(self._all_rows, view)
         tables: list[tuple[TableName, Rows]] = [
             (name, partial(rows, name.table)) for name in self._table_names()
         ]
@@ -239,9 +239,19 @@ class Checkpointer:
             yield key, table.packed(key, value)
 
     def _changed_rows(
-        self, view: View, changed: dict[str, set[Any]], name: str
+        self, view: View, changed: dict[str, list[Any]], name: str
     ) -> Iterator[tuple[Any, bytes]]:
         table = self._state.tables[name]
-        for key in sorted(changed.get(name, ())):
+        for key in changed.get(name, ()):
             value = view.raw(table, key)
             yield key, b"" if value is ABSENT else table.packed(key, value)
+
+
+def _ordered(standing: Standing | None) -> dict[str, list[Any]] | None:
+    """Return the changed keys in order; None where a table had keys of two types meanwhile."""
+    if standing is None:
+        return None
+    try:
+        return {name: sorted(keys) for name, keys in standing.changed.keys.items()}
+    except TypeError:
+        return None

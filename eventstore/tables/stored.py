@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from eventstore.errors import CorruptionError
 from eventstore.tables.packed import ABSENT, TOMBSTONE, Absent, PackedRows, Tombstone
 
 if TYPE_CHECKING:
@@ -21,10 +22,38 @@ class StoredRows:
     __slots__ = ("changes", "packed")
 
     def __init__(self, packed: PackedRows, deltas: Iterable[PackedRows] = ()) -> None:
+        """Lay deltas over a base.
+
+        Raises:
+            CorruptionError: a key is of another type than the others.
+        """
         self.packed = packed
         self.changes: dict[Any, bytes | Tombstone] = {}
         for delta in deltas:
             self.changes.update(changes_of(delta))
+            self._require_one_type(delta.path)
+            if self._is_emptied():
+                # Keys of another type may follow, and rows that are gone must not forbid them.
+                self.packed, self.changes = PackedRows([], 0, packed.path), {}
+
+    def _require_one_type(self, path: str) -> None:
+        keys = [chunk.first_key for chunk in self.packed.chunks[:1]]
+        keys += self.changes
+        kinds = set(map(type, keys))
+        is_one = len(kinds) <= 1
+        if kinds == {tuple}:
+            try:
+                keys.sort()
+            except TypeError:
+                is_one = False
+        if not is_one:
+            raise CorruptionError(path, 0, "the keys of a table are of several types")
+
+    def _is_emptied(self) -> bool:
+        gone = [key for key, value in self.changes.items() if isinstance(value, Tombstone)]
+        if len(gone) != len(self.changes) or len(gone) < self.packed.row_count:
+            return False
+        return sum(self.packed.get(key) is not ABSENT for key in gone) == self.packed.row_count
 
     @property
     def path(self) -> str:

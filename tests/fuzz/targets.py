@@ -24,9 +24,10 @@ from eventstore.format.checkpoint import (
     CheckpointHeader,
     pack_checkpoint_header,
     pack_chunk,
+    pack_ends,
     pack_footer,
 )
-from eventstore.format.codec import DecodeError, decode_batch, unpack_row
+from eventstore.format.codec import DecodeError, decode_batch, pack, unpack_row
 from eventstore.format.durable import unpack_durable
 from eventstore.format.segment import (
     SEGMENT_HEADER_BYTES,
@@ -45,17 +46,21 @@ from eventstore.log.reader import (
 from eventstore.log.search import highest_durable_claim, read_record
 from eventstore.log.segments import MemoryFile, SegmentSource
 from eventstore.log.stretches import UNKNOWN, SegmentStretches
+from eventstore.tables.chains import CheckpointFile
+from eventstore.tables.checkpoint import CheckpointLoader
 from eventstore.tables.checkpoint_reader import read_part
 from projections.snapshots import Info, InvalidArgumentError, Kind, parse_filters
 from projections.snapshots.boltfile import BoltFormatError
 from projections.snapshots.containerd_db import read_snapshots
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 STORE_ID = bytes(range(16))
 SEED = record_seed(STORE_ID)
 MARK = b"the mark"
+BASE = CheckpointFile(1, None, "base")
+DELTA = CheckpointFile(2, 1, "delta")
 INFO = Info("a/b", "p", Kind.ACTIVE, {"containerd.io/gc": "x", "empty": "y"}, 1, 2)
 
 
@@ -69,6 +74,17 @@ class FuzzedFile(MemoryFile):
         raise AssertionError("a reader has synced")
 
 
+class FilesFileSystem(LocalFileSystem):
+    """Some files in memory."""
+
+    def __init__(self, files: dict[str, bytes]) -> None:
+        self._files = files
+
+    def open(self, path: str, *, writable: bool = False) -> FuzzedFile:
+        """Open a file."""
+        return FuzzedFile(self._files[path])
+
+
 class BytesFileSystem(LocalFileSystem):
     """One file under every name."""
 
@@ -78,6 +94,20 @@ class BytesFileSystem(LocalFileSystem):
     def open(self, path: str, *, writable: bool = False) -> FuzzedFile:
         """Open the file."""
         return FuzzedFile(self._data)
+
+
+def _base() -> bytes:
+    """Return a base of two tables, the second of which is empty."""
+    names = pack([["a", 1, "a"], ["a", 1, "b"]])
+    content = pack_checkpoint_header(CheckpointHeader(STORE_ID, 1, 0, bytes(32), names))
+    keys, values = ["a", "b", "c"], [pack(1), pack("two"), pack(3)]
+    parts = (pack(keys[0]), pack(keys), pack_ends(values), b"".join(values))
+    content += pack_chunk(0, len(keys), parts, SEED)
+    footer = CheckpointFooter(1, hashlib.sha256(content).digest(), (len(keys), 0))
+    return content + pack_footer(footer)
+
+
+BASE_CONTENT = _base()
 
 
 def batch(data: bytes) -> None:
@@ -175,9 +205,38 @@ def checkpoint(data: bytes) -> None:
 
 def sealed_checkpoint(data: bytes) -> None:
     """Chunks with right checksums, and a footer with the right digest, around whatever rows."""
+    for content in _sealed_checkpoints(data, None):
+        checkpoint(content)
+
+
+def delta(data: bytes) -> None:
+    """A delta over a base; if it is taken for a good one, every row can be read."""
+    files = {BASE.path: BASE_CONTENT, DELTA.path: data}
+    try:
+        loaded = CheckpointLoader(FilesFileSystem(files), [BASE, DELTA]).load(2)
+    except (CorruptionError, FormatVersionError):
+        return
+    for _, rows in loaded.tables:
+        read = list(rows.items())
+        if [key for key, _ in read] != sorted(key for key, _ in read):
+            raise AssertionError("the rows are not in order")
+        for key, value in read:
+            if rows.get(key) != value or not value:
+                raise AssertionError(f"the row of {key!r} is not found")
+
+
+def sealed_delta(data: bytes) -> None:
+    """The same with right checksums and digest around whatever rows, of the base's tables."""
+    names = pack([["a", 1, "a"], ["a", 1, "b"]])
+    for content in _sealed_checkpoints(bytes([len(names)]) + names + data, (1, bytes(32))):
+        delta(content)
+
+
+def _sealed_checkpoints(data: bytes, previous: tuple[int, bytes] | None) -> Iterator[bytes]:
     table_names_bytes = data[0] if data else 0
     table_names, data = data[1 : 1 + table_names_bytes], data[1 + table_names_bytes :]
-    header = CheckpointHeader(STORE_ID, 1, 0, bytes(32), table_names)
+    revision = 1 if previous is None else 2
+    header = CheckpointHeader(STORE_ID, revision, 0, bytes(32), table_names, previous)
     content = pack_checkpoint_header(header)
     counts, chunk_count = [0, 0], 0
     while len(data) >= 6:
@@ -197,7 +256,7 @@ def sealed_checkpoint(data: bytes) -> None:
         footer = CheckpointFooter(
             chunk_count, hashlib.sha256(content).digest(), tuple(counts[:tables])
         )
-        checkpoint(content + pack_footer(footer))
+        yield content + pack_footer(footer)
 
 
 def bolt(data: bytes) -> None:
@@ -235,6 +294,8 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
         sealed_segment,
         checkpoint,
         sealed_checkpoint,
+        delta,
+        sealed_delta,
         bolt,
         sealed_bolt,
         filters,
