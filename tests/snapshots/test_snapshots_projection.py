@@ -160,6 +160,16 @@ def test_indexes_give_the_snapshots_that_have_an_entry(
         assert [name for name, _ in tx.by_index(SNAPSHOTS, index, entry)] == found
 
 
+def test_a_removed_child_is_no_child_any_more(populated: MetaStore) -> None:
+    for name, count in (("view", 1), ("child", None)):
+        with populated.transaction(writable=True) as tx:
+            tx.remove(name)
+            assert tx.get(CHILDREN, "base") == count
+        populated.check()
+    with populated.transaction(writable=True) as tx:
+        tx.remove("base")
+
+
 def without(event: Event, field: str) -> Event:
     return Event(event.type, {name: each for name, each in event.data.items() if name != field})
 

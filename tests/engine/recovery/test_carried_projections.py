@@ -88,7 +88,10 @@ def test_what_is_carried_over_is_what_a_rebuild_gives(path: Path) -> None:
 
 
 def test_the_next_checkpoint_is_of_the_new_version(path: Path) -> None:
+    with EventStore.open(path, [Words()], options=SMALL) as store:
+        store.checkpoint()
     with EventStore.open(path, [Lengths()], options=SMALL) as store:
+        assert store.stats()["checkpoint_revision"] == 0
         store.checkpoint()
 
     class Never(Lengths):

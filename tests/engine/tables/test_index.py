@@ -203,6 +203,32 @@ def test_entries_move_on_when_the_rows_are_sorted_anew_and_are_not_asked_of_the_
     state.check()
 
 
+def test_a_change_between_the_index_and_the_undo_maps_is_seen_by_one_of_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    state = state_of(4)
+    table, view = state.tables[ACCOUNTS], View(state.durable)
+    for number, asked in enumerate((type(table).found, View._changed_keys)):
+        owner, name = type(table) if number == 0 else View, asked.__name__
+
+        def changing(*arguments: Any, asked: Any = asked, number: int = number) -> Any:
+            state.apply(Event("changed", [(2 * number, ["z"])]))
+            return asked(*arguments)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, changing)
+            found = view.by_index(table, BY_OWNER, "a")
+        assert [key for key, _ in found] == [0, 2]
+
+
+def test_a_question_of_the_writer_shows_the_rows_as_they_were_when_it_was_asked() -> None:
+    state = state_of(6)
+    table = state.tables[ACCOUNTS]
+    found = table.by_index(BY_OWNER, "a")
+    state.apply(Event("changed", [(0, ["z"]), (2, None), (4, ["a", "z"]), (1, ["a"])]))
+    assert list(found) == [(0, ("a",)), (2, ("a",)), (4, ("a",))]
+
+
 @pytest.mark.parametrize("changes", [0, 1])
 def test_a_row_whose_entries_have_one_hash_is_found_once(
     monkeypatch: pytest.MonkeyPatch, changes: int

@@ -25,7 +25,7 @@ from sortedcontainers import SortedList
 
 from eventstore import Event, Projection, ProjectionError, TableSpec
 from eventstore.format.checkpoint import pack_ends
-from eventstore.format.codec import pack
+from eventstore.format.codec import DecodeError, pack, unpack_rows
 from eventstore.tables import index as index_module
 from eventstore.tables import packed as packed_module
 from eventstore.tables import table as table_module
@@ -310,6 +310,22 @@ def test_packed_rows_are_an_ordered_map_of_texts(
     for step in (2, 3):
         found = [key for key, _ in packed.rows_at(places[::step])]
         assert found == ordered[::step]
+
+
+def test_keys_whose_lengths_only_add_up_are_found() -> None:
+    rows = packed_rows(dict.fromkeys(["aa", "b", "ccc"], 1), 3)
+    for _ in range(2):
+        assert [key for key, _ in rows.rows_at([0, 1, 2])] == ["aa", "b", "ccc"]
+        rows._unpacked.clear()
+        for key in ("aa", "b", "ccc"):
+            rows._found.clear()
+            assert rows.get(key) == pack(1)
+
+
+def test_values_that_only_together_are_as_many_are_not_decoded_at_once() -> None:
+    assert unpack_rows([pack(1), pack((2, "a"))]) == [1, (2, "a")]
+    with pytest.raises(DecodeError):
+        unpack_rows([pack(1) + b"\x92\x01", b"\x02"])
 
 
 def test_keys_that_another_packer_has_packed_are_found() -> None:
