@@ -148,7 +148,8 @@ class _Compaction:
         going = plan(checkpoints, [source.first_revision for source in segments])
         self._drops = self._retention.drops
         if self._drops and (going.checkpoints or going.segments or self._archived()):
-            self._drops = self._may_drop([file for file in checkpoints if file not in going[0]])
+            staying = [file for file in checkpoints if file not in going.checkpoints]
+            self._drops = self._may_drop(staying)
         removed = self._remove_checkpoints(going.checkpoints)
         # Before anything in the log is dropped: what goes, goes oldest first.
         archived, dropped = 0, self._drop_archived()

@@ -58,7 +58,7 @@ MUTANTS = (
     ),
     Mutant(
         "no sync of a checkpoint before its rename",
-        "eventstore/tables/checkpoint.py",
+        "eventstore/tables/checkpoint_writer.py",
         "            file.sync()\n        finally:",
         "        finally:",
     ),
@@ -110,7 +110,7 @@ MUTANTS = (
     ),
     Mutant(
         "no directory sync after a checkpoint",
-        "eventstore/tables/checkpoint.py",
+        "eventstore/tables/checkpoint_writer.py",
         "    file_system.sync_directory(parent(path))\n",
         "",
     ),
@@ -294,20 +294,20 @@ MUTANTS = (
     ),
     Mutant(
         "only one checkpoint is kept",
-        "eventstore/maintenance/compaction.py",
-        "_CHECKPOINTS_KEPT = 2",
-        "_CHECKPOINTS_KEPT = 1",
+        "eventstore/tables/chains.py",
+        "    kept.update(others.to(fallback))\n",
+        "",
     ),
     Mutant(
         "the segment after the older checkpoint goes too",
         "eventstore/maintenance/compaction.py",
-        "            if following - 1 > kept[0]:\n",
-        "            if first > kept[0]:\n",
+        "        if following - 1 > kept.fallback:\n",
+        "        if first > kept.fallback:\n",
     ),
     Mutant(
         "checkpoints that stay are not read before older ones go",
         "eventstore/maintenance/compaction.py",
-        "            self._drops = self._may_drop(checkpoints[-_CHECKPOINTS_KEPT:])\n",
+        "            self._drops = self._may_drop(staying)\n",
         "            pass\n",
     ),
     Mutant(
@@ -318,13 +318,13 @@ MUTANTS = (
     ),
     Mutant(
         "a checkpoint is not read back",
-        "eventstore/tables/checkpoint.py",
-        "        verify_checkpoint(file_system, temporary)\n",
-        "",
+        "eventstore/tables/checkpoint_writer.py",
+        "        if written.header != header or _row_counts(written.tables) != row_counts:\n",
+        "        if False:\n",
     ),
     Mutant(
         "a checkpoint is written in place",
-        "eventstore/tables/checkpoint.py",
+        "eventstore/tables/checkpoint_writer.py",
         "    temporary = path + TEMPORARY_SUFFIX\n",
         "    temporary = path\n",
     ),
@@ -701,13 +701,13 @@ MUTANTS = (
     ),
     Mutant(
         "no digest of checkpoints",
-        "eventstore/tables/checkpoint.py",
+        "eventstore/tables/checkpoint_reader.py",
         "        if self._digest is not None and self._digest.digest() != footer.digest:\n",
         "        if False:\n",
     ),
     Mutant(
         "a checkpoint may lack chunks",
-        "eventstore/tables/checkpoint.py",
+        "eventstore/tables/checkpoint_reader.py",
         "        if chunk_count != footer.chunk_count or tuple(row_counts) != footer.row_counts:\n",
         "        if False:\n",
     ),
@@ -1000,14 +1000,14 @@ MUTANTS = (
     ),
     Mutant(
         "a checkpoint loses tables that the open did not know",
-        "eventstore/store.py",
-        "        tables += [(table, rows.items) for table, rows in self._carried]\n",
+        "eventstore/maintenance/checkpointing.py",
+        "        tables += [(table, stored.items) for table, stored in self._carried]\n",
         "",
     ),
     Mutant(
         "a checkpoint carries tables on that lack what was committed since",
-        "eventstore/store.py",
-        "        if not self._left_out or revision == self._left_out_revision:\n",
+        "eventstore/maintenance/checkpointing.py",
+        "        if not self.left_out or revision == self._left_out.revision:\n",
         "        if True:\n",
     ),
     Mutant(
@@ -1039,6 +1039,92 @@ MUTANTS = (
         "eventstore/files/descriptors.py",
         "fcntl.LOCK_EX | fcntl.LOCK_NB",
         "fcntl.LOCK_SH | fcntl.LOCK_NB",
+    ),
+    # Chains of checkpoint files
+    Mutant(
+        "a delta is laid over another history",
+        "eventstore/tables/checkpoint.py",
+        "    elif header.previous != (before.header.revision, before.header.digest):\n",
+        "    elif False:\n",
+    ),
+    Mutant(
+        "a state is loaded by the first chain or not at all",
+        "eventstore/tables/checkpoint.py",
+        "                problem = problem or error\n        raise problem or",
+        "                raise\n        raise problem or",
+    ),
+    Mutant(
+        "what is superseded is judged by the newest two checkpoints, whatever files they share",
+        "eventstore/tables/chains.py",
+        "    others = Chains(file for file in files if file not in newest)\n",
+        "    others = Chains(file for file in files if file not in newest[-1:])\n",
+    ),
+    Mutant(
+        "a delta lacks what changed while the one before was written",
+        "eventstore/maintenance/checkpointing.py",
+        "            ChangedKeys(version, row_count // DELTA_SHARE),\n",
+        "            ChangedKeys(self._state.shown(self._log), row_count // DELTA_SHARE),\n",
+    ),
+    Mutant(
+        "a delta is written although not all that changed is known",
+        "eventstore/maintenance/checkpointing.py",
+        "        if not changed.is_whole or standing.table_names != self._table_names():\n",
+        "        if standing.table_names != self._table_names():\n",
+    ),
+    Mutant(
+        "a delta is written although a projection was retired",
+        "eventstore/maintenance/checkpointing.py",
+        "        if not changed.is_whole or standing.table_names != self._table_names():\n",
+        "        if not changed.is_whole:\n",
+    ),
+    Mutant(
+        "a fold copies a chunk in which something has changed",
+        "eventstore/tables/checkpoint_writer.py",
+        "        if place == end and not pending:\n",
+        "        if not pending:\n            place = end\n",
+    ),
+    Mutant(
+        "what a delta continues goes before it",
+        "eventstore/maintenance/compaction.py",
+        "key=lambda file: file.revision, reverse=True)",
+        "key=lambda file: file.revision)",
+    ),
+    Mutant(
+        "no directory sync between superseded checkpoints",
+        "eventstore/maintenance/compaction.py",
+        "            # Before that which it continues goes: a delta alone would be damage.\n"
+        "            self._file_system.sync_directory(self._checkpoints_path)\n",
+        "",
+    ),
+    Mutant(
+        "a row that is gone comes back from a chain",
+        "eventstore/tables/stored.py",
+        "        yield key, value or TOMBSTONE\n",
+        "        if value:\n            yield key, value\n",
+    ),
+    Mutant(
+        "a table that was emptied keeps to its old type of keys after a chain",
+        "eventstore/tables/stored.py",
+        "            if self._is_emptied():\n",
+        "            if False:\n",
+    ),
+    Mutant(
+        "a chain lays keys of one type over those of another",
+        "eventstore/tables/stored.py",
+        "        if not is_one:\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        "a close leaves everything to be replayed",
+        "eventstore/store.py",
+        "            self._save_at_close()\n",
+        "",
+    ),
+    Mutant(
+        "the policy does not look at how long a replay takes",
+        "eventstore/maintenance/checkpointing.py",
+        "            or self._replay_seconds() >= options.checkpoint_after_seconds\n",
+        "",
     ),
     # Texts from elsewhere
     Mutant(
@@ -1410,13 +1496,13 @@ MUTANTS = (
     ),
     Mutant(
         "a table list of a checkpoint may name anything",
-        "eventstore/tables/checkpoint.py",
+        "eventstore/tables/checkpoint_reader.py",
         "        if tuple(map(type, name)) != (str, int, str):\n",
         "        if False:\n",
     ),
     Mutant(
         "a table list of a checkpoint may name a table twice",
-        "eventstore/tables/checkpoint.py",
+        "eventstore/tables/checkpoint_reader.py",
         "    if len({name.table for name in names}) != len(names):\n",
         "    if False:\n",
     ),

@@ -11,7 +11,19 @@ import pytest
 from support.engine import SMALL, checkpoints, flip, open_store
 from support.ledger import ACCOUNTS, Ledger, Totals, close_account, deposit, open_account
 
-from eventstore import CorruptionError, EventStore, Retention, Verdict, history, repair_store
+from eventstore import (
+    CorruptionError,
+    Event,
+    EventStore,
+    Projection,
+    Retention,
+    StorageFullError,
+    StoreOptions,
+    TableSpec,
+    Verdict,
+    history,
+    repair_store,
+)
 from eventstore.files.local import local_file_system
 from eventstore.maintenance import checkpointing, compaction
 from eventstore.recovery import replay as replay_module
@@ -23,9 +35,10 @@ from eventstore.tables.checkpoint import (
 from eventstore.tables.checkpoint_writer import write_checkpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from eventstore import WritableTable
     from eventstore.tables.chains import CheckpointFile
     from eventstore.tables.checkpoint_reader import CheckpointPart
 
@@ -376,3 +389,154 @@ def test_a_delta_that_cannot_continue_anything_is_followed_by_a_base(tmp_path: P
         store._log.save_checkpoint = save  # type: ignore[attr-defined]
         store.checkpoint()
     assert kinds(tmp_path) == "bb"
+
+
+class Numbered(Projection):
+    """Rows under whatever keys the events name."""
+
+    name = "numbered"
+    version = 1
+    tables = (TableSpec("rows"),)
+
+    def apply(self, event: Event, tables: Mapping[str, WritableTable]) -> None:
+        for key, value in event.data:
+            if value is None:
+                tables["rows"].delete(key)
+            else:
+                tables["rows"].put(key, value)
+
+
+def numbered(path: Path) -> EventStore:
+    return EventStore.open(path, [Numbered()], options=SMALL)
+
+
+def put(store: EventStore, rows: list[tuple[str | int, int | None]]) -> None:
+    with store.transaction(writable=True) as tx:
+        tx.emit(Event("put", [list(row) for row in rows]))
+
+
+def test_a_table_that_was_emptied_by_a_chain_takes_keys_of_another_type(tmp_path: Path) -> None:
+    names: list[str | int] = [f"{number:02}" for number in range(20)]
+    with numbered(tmp_path) as store:
+        put(store, [(name, 1) for name in names])
+        store.checkpoint()
+        for start in range(0, 20, 4):
+            put(store, [(name, None) for name in names[start : start + 4]])
+            store.checkpoint()
+    assert "d" in kinds(tmp_path)
+    with numbered(tmp_path) as store:
+        put(store, [(7, 1), (8, 2)])
+        store.checkpoint()
+    with numbered(tmp_path) as store, store.transaction() as tx:
+        assert dict(tx.items("rows")) == {7: 1, 8: 2}
+        assert store.verify().is_sound
+
+
+def test_a_projection_that_is_retired_makes_the_next_checkpoint_a_base(tmp_path: Path) -> None:
+    filled(tmp_path).close()
+    options = replace(SMALL, retired_projections=("totals",))
+    with EventStore.open(tmp_path, [Ledger()], options=options) as store:
+        change(store, 1)
+        store.checkpoint()
+    assert kinds(tmp_path) == "bb"
+    with EventStore.open(tmp_path, [Ledger()], options=SMALL) as store:
+        change(store, 2)
+        store.checkpoint()
+        assert store.verify().is_sound
+    assert kinds(tmp_path) == "bbd"
+
+
+BACKGROUND = replace(SMALL, background=True)
+
+
+def test_a_close_with_much_to_replay_leaves_little_to_the_next_open(tmp_path: Path) -> None:
+    options = replace(BACKGROUND, checkpoint_after_seconds=1e-6)
+    with open_store(tmp_path, options=options) as store:
+        store._maintenance.close()
+        for number in range(20):
+            with store.transaction(writable=True) as tx:
+                open_account(tx, str(number))
+    with open_store(tmp_path) as store:
+        assert (store.recovery.checkpoint_revision, store.recovery.replayed_batches) == (20, 0)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        replace(BACKGROUND, checkpoint_after_seconds=1e-6, checkpoint_on_close=False),
+        replace(SMALL, checkpoint_after_seconds=1e-6),
+        BACKGROUND,
+    ],
+    ids=["switched off", "no background work", "little to replay"],
+)
+def test_a_close_writes_no_checkpoint_unasked(tmp_path: Path, options: StoreOptions) -> None:
+    with open_store(tmp_path, options=options) as store:
+        store._maintenance.close()
+        for number in range(20):
+            with store.transaction(writable=True) as tx:
+                open_account(tx, str(number))
+    assert kinds(tmp_path) == ""
+
+
+def test_a_close_that_cannot_write_its_checkpoint_closes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = replace(BACKGROUND, checkpoint_after_seconds=1e-6)
+    store = open_store(tmp_path, options=options)
+    store._maintenance.close()
+    with store.transaction(writable=True) as tx:
+        open_account(tx, "a")
+
+    def full(content: CheckpointContent, pause: Callable[[], object]) -> None:
+        raise StorageFullError("no space")
+
+    monkeypatch.setattr(store._log, "save_checkpoint", full)
+    store.close()
+    assert "no checkpoint at the close" in caplog.text
+    with open_store(tmp_path) as store:
+        assert "a" in str(content(store))
+
+
+def test_an_interrupted_checkpoint_at_the_close_is_not_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = replace(BACKGROUND, checkpoint_after_seconds=1e-6)
+    store = open_store(tmp_path, options=options)
+    store._maintenance.close()
+    with store.transaction(writable=True) as tx:
+        open_account(tx, "a")
+
+    def interrupted(content: CheckpointContent, pause: Callable[[], object]) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(store._log, "save_checkpoint", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        store.close()
+    store.close()
+    with open_store(tmp_path) as store:
+        assert store.recovery.replayed_batches == 1
+
+
+def test_a_checkpoint_is_due_once_its_replay_would_take_too_long(tmp_path: Path) -> None:
+    with open_store(tmp_path, options=replace(SMALL, checkpoint_after_seconds=0.01)) as store:
+        is_due = store._checkpoints().is_due
+        with store.transaction(writable=True) as tx:
+            open_account(tx, "a")
+        assert not is_due()
+        with store.transaction(writable=True) as tx:
+            deposit(tx, "a", 1, "n" * 200_000)
+        assert is_due()
+        store.checkpoint()
+        assert not is_due()
+
+
+@pytest.mark.parametrize("seconds", [0, -1.0, float("inf"), float("nan"), "1", True])
+def test_a_time_that_is_none_is_refused(seconds: Any) -> None:
+    with pytest.raises((TypeError, ValueError), match="checkpoint_after_seconds"):
+        StoreOptions(checkpoint_after_seconds=seconds)
+
+
+@pytest.mark.parametrize("share", [-1.0, float("inf"), float("nan"), "1", True])
+def test_a_share_that_is_none_is_refused(share: Any) -> None:
+    with pytest.raises((TypeError, ValueError), match="checkpoint_share"):
+        Retention(checkpoint_share=share)
