@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import shutil
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -25,18 +28,19 @@ from eventstore import (
     repair_store,
 )
 from eventstore.files.local import local_file_system
+from eventstore.format.names import checkpoint_name
 from eventstore.maintenance import checkpointing, compaction
 from eventstore.recovery import replay as replay_module
 from eventstore.tables.checkpoint import (
     CheckpointContent,
     CheckpointLoader,
     list_checkpoints,
+    load_checkpoint,
 )
 from eventstore.tables.checkpoint_writer import write_checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
     from eventstore import WritableTable
     from eventstore.tables.chains import CheckpointFile
@@ -44,6 +48,9 @@ if TYPE_CHECKING:
 
 NONE = replace(SMALL, retention=Retention.none())
 ACCOUNTS_COUNT = 60
+GOLDEN = json.loads(
+    (Path(__file__).parents[2] / "data" / "format" / "checkpoints-version-2.json").read_text()
+)
 PROJECTIONS = (Ledger(), Totals())
 
 
@@ -221,6 +228,58 @@ def missing(path: Path) -> None:
     path.unlink()
 
 
+@pytest.fixture
+def delta(tmp_path: Path) -> Path:
+    with filled(tmp_path) as store:
+        change(store, 1)
+        store.checkpoint()
+    return tmp_path / "checkpoints" / files(tmp_path)[1].path.rsplit("/", 1)[1]
+
+
+def test_every_prefix_of_a_delta_is_refused(delta: Path) -> None:
+    whole = delta.read_bytes()
+    for size in range(len(whole)):
+        delta.write_bytes(whole[:size])
+        with pytest.raises(CorruptionError):
+            load_checkpoint(local_file_system(), str(delta))
+    delta.write_bytes(whole + bytes(8))
+    with pytest.raises(CorruptionError):
+        load_checkpoint(local_file_system(), str(delta))
+
+
+def test_every_flipped_byte_of_a_delta_is_refused(delta: Path) -> None:
+    for offset in range(delta.stat().st_size):
+        flip(delta, offset)
+        with pytest.raises(CorruptionError):
+            load_checkpoint(local_file_system(), str(delta))
+        flip(delta, offset)
+    load_checkpoint(local_file_system(), str(delta))
+
+
+def test_a_delta_under_another_name_is_refused(delta: Path) -> None:
+    other = delta.with_name(checkpoint_name(3, 1))
+    delta.rename(other)
+    [base, renamed] = list_checkpoints(local_file_system(), str(delta.parent.parent))
+    loader = CheckpointLoader(local_file_system(), [base, renamed])
+    with pytest.raises(CorruptionError, match="states revision 2"):
+        loader.load(3)
+    assert loader.load(1).revision == 1
+
+
+def test_files_of_version_2_are_read_as_they_were_written(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    for name, packed in GOLDEN["files"].items():
+        (tmp_path / "checkpoints" / name).write_bytes(base64.b64decode(packed))
+    loader = CheckpointLoader(local_file_system(), files(tmp_path), with_digest=True)
+    for revision, expected in GOLDEN["rows"].items():
+        checkpoint = loader.load(int(revision))
+        rows = {
+            name.table: {key: value.hex() for key, value in stored.items()}
+            for name, stored in checkpoint.tables
+        }
+        assert rows == expected
+
+
 def test_a_delta_of_another_history_is_not_laid_over_a_base(tmp_path: Path) -> None:
     one, other = tmp_path / "one", tmp_path / "other"
     with filled(one) as store:
@@ -392,41 +451,42 @@ def test_a_delta_that_cannot_continue_anything_is_followed_by_a_base(tmp_path: P
 
 
 class Numbered(Projection):
-    """Rows under whatever keys the events name."""
+    """Rows under whatever keys the events name, beside many others."""
 
     name = "numbered"
     version = 1
-    tables = (TableSpec("rows"),)
+    tables = (TableSpec("rows"), TableSpec("others"))
 
     def apply(self, event: Event, tables: Mapping[str, WritableTable]) -> None:
         for key, value in event.data:
             if value is None:
                 tables["rows"].delete(key)
             else:
-                tables["rows"].put(key, value)
+                tables[event.type].put(key, value)
 
 
 def numbered(path: Path) -> EventStore:
     return EventStore.open(path, [Numbered()], options=SMALL)
 
 
-def put(store: EventStore, rows: list[tuple[str | int, int | None]]) -> None:
+def put(store: EventStore, table: str, rows: Mapping[str | int, int | None]) -> None:
     with store.transaction(writable=True) as tx:
-        tx.emit(Event("put", [list(row) for row in rows]))
+        tx.emit(Event(table, [[key, value] for key, value in rows.items()]))
 
 
 def test_a_table_that_was_emptied_by_a_chain_takes_keys_of_another_type(tmp_path: Path) -> None:
-    names: list[str | int] = [f"{number:02}" for number in range(20)]
     with numbered(tmp_path) as store:
-        put(store, [(name, 1) for name in names])
+        put(store, "others", dict.fromkeys(range(60), 1))
+        put(store, "rows", {"a": 1, "b": 2})
         store.checkpoint()
-        for start in range(0, 20, 4):
-            put(store, [(name, None) for name in names[start : start + 4]])
-            store.checkpoint()
-    assert "d" in kinds(tmp_path)
+        put(store, "rows", {"a": None})
+        store.checkpoint()
+        put(store, "rows", {"b": None})
+        store.checkpoint()
     with numbered(tmp_path) as store:
-        put(store, [(7, 1), (8, 2)])
+        put(store, "rows", {7: 1, 8: 2})
         store.checkpoint()
+    assert kinds(tmp_path) == "bddd"
     with numbered(tmp_path) as store, store.transaction() as tx:
         assert dict(tx.items("rows")) == {7: 1, 8: 2}
         assert store.verify().is_sound
