@@ -10,7 +10,8 @@ import sys
 from array import array
 from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
-from zlib import crc32
+from zlib import compress, crc32, decompressobj
+from zlib import error as zlib_error
 
 from eventstore.format.blocks import UINT32, MalformedError, check_block, seal_block
 
@@ -25,6 +26,10 @@ _CHECKPOINT_HEADER = struct.Struct("<8sII16sQQ32s")
 _PREVIOUS = struct.Struct("<Q32s")
 _NO_PREVIOUS = bytes(_PREVIOUS.size)
 _VERSION_WITHOUT_DELTAS = 1
+# The quickest: 12 ms for 1 MB that become 0.46 MB; the usual one takes 18 ms and saves 4 % more.
+_COMPRESSION_LEVEL = 1
+_COMPRESSION_RATIO_MAX = 1100
+"""No bytes unpack to more: deflate's own limit is 1032."""
 CHECKPOINT_HEADER_BYTES_MIN = _CHECKPOINT_HEADER.size + 4
 CHECKPOINT_HEADER_BYTES_MAX = 1024 * 1024
 _CHUNK_HEADER = struct.Struct("<IIIIII")
@@ -164,6 +169,45 @@ def pack_chunk(
     return unsealed + UINT32.pack(crc32(body, crc32(unsealed, seed))) + body
 
 
+def pack_delta_chunk(
+    table: int, row_count: int, parts: tuple[bytes, bytes, bytes, bytes], seed: int
+) -> bytes:
+    """Return a chunk of a delta: its header, and its four parts compressed, behind their length."""
+    first_key, keys, _, values = parts
+    packed = compress(b"".join(parts), _COMPRESSION_LEVEL)
+    body = UINT32.pack(len(packed)) + packed
+    lengths = _CHUNK_HEADER.pack(table, row_count, len(first_key), len(keys), len(values), 0)
+    unsealed = lengths[: -UINT32.size]
+    return unsealed + UINT32.pack(crc32(body, crc32(unsealed, seed))) + body
+
+
+def compressed_bytes(start: bytes) -> int:
+    """Return the length of a delta chunk's body, which starts with these bytes."""
+    return UINT32.size + int(UINT32.unpack_from(start)[0])
+
+
+def split_delta_chunk(
+    header: ChunkHeader, block: bytes, body: bytes, seed: int
+) -> tuple[bytes, bytes, bytes, bytes]:
+    """Check a chunk of a delta and return its four parts.
+
+    Raises:
+        MalformedError: its checksum does not hold, or it does not unpack to what its header says.
+    """
+    _require_checksum(header, block, body, seed)
+    if header.body_bytes > _COMPRESSION_RATIO_MAX * len(body):
+        raise MalformedError(0, "a chunk of rows is longer than it can be")
+    unpacking = decompressobj()
+    try:
+        # One byte more than it may have, so that more is noticed.
+        content = unpacking.decompress(body[UINT32.size :], header.body_bytes + 1)
+    except zlib_error as error:
+        raise MalformedError(0, f"a chunk of rows can't be unpacked: {error}") from error
+    if len(content) != header.body_bytes or not unpacking.eof or unpacking.unused_data:
+        raise MalformedError(0, "a chunk of rows does not have the length that it states")
+    return _parts(header, content)
+
+
 def unpack_chunk_header(block: bytes) -> ChunkHeader:
     """Return the header in `CHUNK_HEADER_BYTES` bytes; only `split_chunk` says if it is right."""
     return ChunkHeader(*_CHUNK_HEADER.unpack(block))
@@ -177,8 +221,16 @@ def split_chunk(
     Raises:
         MalformedError: its checksum does not hold.
     """
+    _require_checksum(header, block, body, seed)
+    return _parts(header, body)
+
+
+def _require_checksum(header: ChunkHeader, block: bytes, body: bytes, seed: int) -> None:
     if crc32(body, crc32(block[: -UINT32.size], seed)) != header.crc:
         raise MalformedError(0, "a chunk of rows fails its checksum")
+
+
+def _parts(header: ChunkHeader, body: bytes) -> tuple[bytes, bytes, bytes, bytes]:
     keys_end = header.first_key_bytes + header.keys_bytes
     ends_end = keys_end + UINT32.size * header.row_count
     return (

@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from eventstore.errors import CorruptionError, ProjectionError
-from eventstore.tables.changed import DELTA_SHARE, ChangedKeys, Standing
+from eventstore.tables.changed import DELTA_SHARE, ChangedKeys, Standing, keys_max
 from eventstore.tables.checkpoint import CheckpointContent
 from eventstore.tables.checkpoint_reader import TableName
 from eventstore.tables.packed import ABSENT
@@ -37,7 +37,9 @@ if TYPE_CHECKING:
 BASE_ROWS = 1024
 """Up to so many rows, in all tables, every checkpoint is a base."""
 CHAIN_DELTAS = 32
-"""A chain has at the most so many deltas, and no more rows in them than half of its base."""
+"""A chain has at the most so many deltas."""
+CHAIN_SHARE = 1
+"""Its deltas have at the most one in so many rows."""
 CLOSE_SHARE = 4
 """A close writes a checkpoint if one in so many parts of what makes one due is to be replayed."""
 CLOSE_ROWS = 200_000
@@ -121,7 +123,7 @@ class Checkpointer:
             return False
         if self._replay_seconds() * CLOSE_SHARE < self._options.checkpoint_after_seconds:
             return False
-        return self._continued() is not None or self._row_count_bound() <= CLOSE_ROWS
+        return self._continued() is not None or self._row_count() <= CLOSE_ROWS
 
     def take_in(self, pause: Callable[[], object]) -> None:
         """Take in what was changed since the last call, so that old versions can be freed."""
@@ -185,29 +187,28 @@ class Checkpointer:
         changed_count = sum(map(len, changed.keys.values()))
         if not changed.is_whole or standing.table_names != self._table_names():
             return None
-        if standing.row_count <= BASE_ROWS or changed_count * DELTA_SHARE > standing.row_count:
+        row_count = self._row_count()
+        if row_count <= BASE_ROWS or changed_count * DELTA_SHARE > row_count:
             return None
         in_chain = standing.changed_count + changed_count
-        if standing.delta_count >= CHAIN_DELTAS or in_chain * 2 > standing.row_count:
+        if standing.delta_count >= CHAIN_DELTAS or in_chain * CHAIN_SHARE > row_count:
             return None
         return standing
 
     def _stand_at(
         self, version: Version, content: CheckpointContent, continued: Standing | None
     ) -> None:
-        row_count = self._row_count_bound()
         in_chain = delta_count = 0
         if continued is not None:
             in_chain = continued.changed_count + sum(map(len, continued.changed.keys.values()))
-            delta_count, row_count = continued.delta_count + 1, continued.row_count
+            delta_count = continued.delta_count + 1
         self._standing = Standing(
             version.revision,
             version.digest,
             tuple(name for name, _ in content.tables),
-            row_count,
             in_chain,
             delta_count,
-            ChangedKeys(version, row_count // DELTA_SHARE),
+            ChangedKeys(version, keys_max(self._row_count())),
         )
 
     def _table_names(self) -> tuple[TableName, ...]:
@@ -217,8 +218,8 @@ class Checkpointer:
             for spec in projection.tables
         )
 
-    def _row_count_bound(self) -> int:
-        return sum(table.row_count_bound() for table in self._state.tables.values())
+    def _row_count(self) -> int:
+        return sum(table.row_count_about() for table in self._state.tables.values())
 
     def _require_nothing_left_behind(self, revision: int) -> None:
         """Refuse a checkpoint for which tables of projections that are not here are too old."""

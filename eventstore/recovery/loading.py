@@ -17,7 +17,7 @@ from eventstore.recovery.carrying import carried_over
 from eventstore.recovery.decide import contradiction
 from eventstore.recovery.replay import replay_record, stale_projections, start_state
 from eventstore.reports import RebuiltProjection
-from eventstore.tables.changed import DELTA_SHARE, ChangedKeys, Standing
+from eventstore.tables.changed import ChangedKeys, Standing, keys_max
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -123,15 +123,13 @@ def load(
 
 
 def _standing(state: State, checkpoint: Checkpoint) -> Standing:
-    row_count = checkpoint.base_rows
     return Standing(
         checkpoint.revision,
         checkpoint.digest,
         tuple(name for name, _ in checkpoint.tables),
-        row_count,
         checkpoint.changed_rows,
         checkpoint.delta_count,
-        ChangedKeys(state.durable, row_count // DELTA_SHARE),
+        ChangedKeys(state.durable, keys_max(checkpoint.base_rows)),
     )
 
 

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from eventstore.tables.checkpoint_reader import TableName
     from eventstore.tables.version import Version
 
-DELTA_SHARE = 4
-"""A delta holds at the most one in so many rows."""
+DELTA_SHARE = 2
+"""A delta holds at the most one in so many rows: all of a store that grows to twice its size."""
+KEYS_MIN = 50_000
+"""So many changed keys are kept however few rows there were."""
 _SLICE_KEYS = 256
 
 
@@ -81,6 +83,11 @@ class ChangedKeys:
         self.keys, self.is_whole, self._version = {}, False, None
 
 
+def keys_max(row_count: int) -> int:
+    """Return how many changed keys are worth to be kept, of a state with so many rows."""
+    return max(row_count, KEYS_MIN)
+
+
 class Standing(NamedTuple):
     """A checkpoint that a delta can continue.
 
@@ -88,7 +95,6 @@ class Standing(NamedTuple):
         revision: of the checkpoint.
         digest: chain digest at that revision.
         table_names: what its tables are.
-        row_count: how many rows the base of its chain holds, about.
         changed_count: how many rows the deltas of its chain hold.
         delta_count: how many deltas.
         changed: what was changed since.
@@ -97,7 +103,6 @@ class Standing(NamedTuple):
     revision: int
     digest: bytes
     table_names: tuple[TableName, ...]
-    row_count: int
     changed_count: int
     delta_count: int
     changed: ChangedKeys

@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from eventstore.errors import CorruptionError, FormatVersionError
 from eventstore.files.content import Window
-from eventstore.format.blocks import MalformedError, NewerVersionError
+from eventstore.format.blocks import UINT32, MalformedError, NewerVersionError
 from eventstore.format.checkpoint import (
     CHECKPOINT_HEADER_BYTES_MIN,
     CHUNK_HEADER_BYTES,
     CheckpointFooter,
     CheckpointHeader,
     checkpoint_header_bytes,
+    compressed_bytes,
     footer_bytes,
     split_chunk,
+    split_delta_chunk,
     unpack_checkpoint_header,
     unpack_chunk_header,
     unpack_footer,
@@ -102,9 +104,11 @@ class _PartReader:
         self._size_bytes = file.size_bytes()
         self._digest = hashlib.sha256() if with_digest else None
         self._offset_bytes = 0
+        self._is_delta = False
 
     def read(self) -> CheckpointPart:
         header = self._read_header()
+        self._is_delta = header.previous is not None
         table_names = _unpack_table_names(header.table_names)
         footer = self._read_footer(len(table_names))
         chunks = self._read_chunks(header, len(table_names), footer)
@@ -160,11 +164,15 @@ class _PartReader:
             raise MalformedError(start_bytes, "a chunk of rows is cut short")
         block = self._take(CHUNK_HEADER_BYTES)
         header = unpack_chunk_header(block)
-        if header.body_bytes > left_bytes:
+        body_bytes, split = header.body_bytes, split_chunk
+        if self._is_delta:
+            start = self._window.read(self._offset_bytes, UINT32.size)
+            body_bytes, split = compressed_bytes(start.ljust(UINT32.size)), split_delta_chunk
+        if body_bytes > left_bytes:
             raise MalformedError(start_bytes, "a chunk of rows is longer than the file")
-        body = self._take(header.body_bytes)
+        body = self._take(body_bytes)
         try:
-            parts = split_chunk(header, block, body, seed)
+            parts = split(header, block, body, seed)
         except MalformedError as error:
             raise MalformedError(start_bytes, error.reason) from error
         return header.table, header.row_count, PackedChunk(*parts, self._path, start_bytes)

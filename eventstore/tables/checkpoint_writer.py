@@ -26,6 +26,7 @@ from eventstore.format.checkpoint import (
     CheckpointHeader,
     pack_checkpoint_header,
     pack_chunk,
+    pack_delta_chunk,
     pack_ends,
     pack_footer,
 )
@@ -204,12 +205,13 @@ def _write_content(
     output = _Output(file)
     output.append(pack_checkpoint_header(header))
     seed = record_seed(header.store_id)
+    pack_one = pack_chunk if header.previous is None else pack_delta_chunk
     row_counts = []
     chunk_count = 0
     for number, chunks in enumerate(tables):
         row_count = 0
         for count, parts in chunks():
-            output.append(pack_chunk(number, count, parts, seed))
+            output.append(pack_one(number, count, parts, seed))
             row_count += count
             chunk_count += 1
             pause()

@@ -355,9 +355,10 @@ class Table:
         self._key_shape, self._order = other._key_shape, other._order
         self._indexes = other._indexes
 
-    def row_count_bound(self) -> int:
-        """Return how many rows there are at the most. O(1)."""
-        return len(self._rows) + (self._packed.row_count if self._packed is not None else 0)
+    def row_count_about(self) -> int:
+        """Return how many rows there are, or down to half as many. O(1)."""
+        packed_count = self._packed.row_count if self._packed is not None else 0
+        return max(len(self._rows), packed_count)
 
     def row_count(self) -> int:
         """Return the number of rows as they are now. O(changed rows)."""

@@ -24,6 +24,7 @@ from eventstore.format.checkpoint import (
     CheckpointHeader,
     pack_checkpoint_header,
     pack_chunk,
+    pack_delta_chunk,
     pack_ends,
     pack_footer,
 )
@@ -249,7 +250,8 @@ def _sealed_checkpoints(data: bytes, previous: tuple[int, bytes] | None) -> Iter
         first_key, keys, values, ends = parts
         if len(ends) < 4 * row_count:
             break
-        content += pack_chunk(table, row_count, (first_key, keys, ends, values), SEED)
+        pack_one = pack_chunk if previous is None else pack_delta_chunk
+        content += pack_one(table, row_count, (first_key, keys, ends, values), SEED)
         counts[table] += row_count
         chunk_count += 1
     for tables in (1, 2):

@@ -1062,8 +1062,8 @@ MUTANTS = (
     Mutant(
         "a delta lacks what changed while the one before was written",
         "eventstore/maintenance/checkpointing.py",
-        "            ChangedKeys(version, row_count // DELTA_SHARE),\n",
-        "            ChangedKeys(self._state.shown(self._log), row_count // DELTA_SHARE),\n",
+        "            ChangedKeys(version, keys_max(self._row_count())),\n",
+        "            ChangedKeys(self._state.shown(self._log), keys_max(self._row_count())),\n",
     ),
     Mutant(
         "a delta is written although not all that changed is known",

@@ -121,7 +121,7 @@ def deltas(session: Session) -> None:
         store.compact()
         pay(store, "4", 1)
         store.compact()
-        for number in range(9):
+        for number in range(14):
             pay(store, str(number), 1)
         store.compact()
     session.open().close()

@@ -154,7 +154,7 @@ def test_rows_that_change_while_a_delta_is_written_are_in_the_next_one(tmp_path:
 
 def test_a_checkpoint_of_many_changes_is_a_base(tmp_path: Path) -> None:
     with filled(tmp_path) as store:
-        for number in range(8):
+        for number in range(16):
             change(store, number)
         store.checkpoint()
     assert kinds(tmp_path) == "bb"
