@@ -38,7 +38,7 @@ def command(store: str, wait_seconds: float, allow_foreign_owner: bool, as_json:
     """Write a checkpoint of STORE, and archive the segments that are superseded.
 
     Nothing of the history is dropped: superseded segments are compressed into the archive. The
-    newest two checkpoints, and the segments after the older of them, stay as they are.
+    checkpoints that a recovery needs, and the segments after them, stay as they are.
 
     Needs the lock: while a driver has the store open, it compacts by itself. Opening recovers the
     store first; what that has cut, set aside or rebuilt is mentioned on stderr.
