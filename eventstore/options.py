@@ -30,15 +30,15 @@ class Retention:
         revisions: keep segments that hold any of this many newest revisions.
         archive: False drops superseded segments at once; the limits are then not used.
         checkpoint_share: superseded checkpoints stay, so that the past is near (`EventStore.at`),
-            while they take no more than this share of what the archive takes, and while there are
-            batches that follow them; the oldest go first. 0 keeps none.
+            while they take no more than this share of what archive and log take, and while there
+            are batches that follow them; the oldest go first. 0 keeps none.
     """
 
     age_seconds: float | None = None
     size_bytes: int | None = None
     revisions: int | None = None
     archive: bool = True
-    checkpoint_share: float = 0.75
+    checkpoint_share: float = 0.5
 
     def __post_init__(self) -> None:
         age = self.age_seconds

@@ -193,11 +193,14 @@ class _Compaction:
         ladder: set[CheckpointFile] = set()
         if self._retention.archive and self._retention.checkpoint_share:
             files = list_checkpoints(self._file_system, self._path)
-            oldest = list_sources(self._file_system, self._path)[0].first_revision
-            archived = [source.path for source in self._archived()]
-            archive_bytes = sum(map(self._file_system.size_bytes, archived))
-            bytes_max = int(archive_bytes * self._retention.checkpoint_share)
-            ladder = rungs(self._sizes_bytes(files), oldest, bytes_max)
+            sources = list_sources(self._file_system, self._path)
+            log_bytes = sum(self._file_system.size_bytes(source.path) for source in sources)
+            ladder = rungs(
+                self._sizes_bytes(files),
+                set(files).difference(superseded),
+                sources[0].first_revision,
+                int(log_bytes * self._retention.checkpoint_share),
+            )
         removed = [file for file in superseded if file not in ladder]
         for file in sorted(removed, key=lambda file: file.revision, reverse=True):
             self._file_system.remove(file.path)

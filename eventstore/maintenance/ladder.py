@@ -8,7 +8,8 @@ replays: the rungs. What they take is bounded three times:
   together hold each change once. A base that a fold has made beside a delta stays only if the
   deltas since the base before it take as much, or are many: then it saves loading them.
 - Where every checkpoint is a base, rungs are some thousand batches apart.
-- All together take no more than a share of what the archive takes; the oldest go first.
+- All together take no more than a share of what archive and log take, not counting what recovery
+  needs anyway; the oldest go first, with all that continue them up to the next base.
 
 Retention rules it: a rung whose following batches are gone is of no use, and goes too, unless a
 later one continues it.
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING
 from eventstore.tables.chains import Chains
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from eventstore.tables.chains import CheckpointFile
 
@@ -31,14 +32,18 @@ _BASE_BATCHES = 10_000
 
 
 def rungs(
-    sizes_bytes: Mapping[CheckpointFile, int], first_revision: int, bytes_max: int
+    sizes_bytes: Mapping[CheckpointFile, int],
+    needed: Collection[CheckpointFile],
+    first_revision: int,
+    bytes_max: int,
 ) -> set[CheckpointFile]:
     """Return which files the ladder needs.
 
     Args:
         sizes_bytes: of all checkpoint files.
+        needed: those that stay in any case.
         first_revision: of the oldest batch that is kept.
-        bytes_max: how much they may take.
+        bytes_max: how much the others may take.
     """
     chains = Chains(_useful(sizes_bytes))
     kept: set[CheckpointFile] = set()
@@ -47,7 +52,7 @@ def rungs(
         if revision < first_revision - 1:
             break
         added = [file for file in chains.to(revision) if file not in kept]
-        kept_bytes += sum(sizes_bytes[file] for file in added)
+        kept_bytes += sum(sizes_bytes[file] for file in added if file not in needed)
         if kept_bytes > bytes_max:
             break
         kept.update(added)
