@@ -175,6 +175,14 @@ def key_shape(key: Any) -> KeyShape:
     return shape
 
 
+def key_of_shape(key: Any, shape: KeyShape) -> Any:
+    """Return the key of a shape that equals a given one: 1 for True, a plain text for a StrEnum."""
+    if not isinstance(shape, tuple):
+        return str.__str__(key) if shape is str else shape(key)
+    shapes = shape if len(shape) > 1 else shape * len(key)
+    return tuple(map(key_of_shape, key, shapes))
+
+
 def _require_plain(data: Plain, array: type) -> None:
     """Refuse what packing lets through, although it comes back changed or not at all.
 

@@ -36,6 +36,7 @@ from eventstore.format.codec import (
     INT_MAX,
     INT_MIN,
     DecodeError,
+    key_of_shape,
     key_shape,
     pack,
     pack_plain_row,
@@ -290,7 +291,7 @@ class Table:
             return kept[1]
         kept = self._decoded_before.get(key)
         if kept is None or kept[0] is not packed:
-            kept = (packed, self.decoded(key, packed))
+            kept = (packed, self.decoded(self._own_key(key), packed))
         if len(self._decoded) >= _DECODED_MAX:
             self._decoded_before, self._decoded = self._decoded, {}
         self._decoded[key] = kept
@@ -448,6 +449,16 @@ class Table:
                     self._indexes = self._indexes.emptied()
         except (TypeError, ValueError, OverflowError) as error:
             raise self._refusal(key, error) from error
+
+    def _own_key(self, key: Any) -> Any:
+        """Return the key of a row for one that equals it: `decode` is given what was put."""
+        shape = self._key_shape
+        if type(key) is shape:
+            return key
+        if shape is None:
+            shape = self._key_shape = self._known_shape()
+        # None where the table was emptied since: no key is left to tell.
+        return key if shape is None else key_of_shape(key, shape)
 
     def _known_shape(self) -> KeyShape | None:
         """Return the shape of the keys that the table was loaded with."""

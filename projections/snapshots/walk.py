@@ -104,15 +104,22 @@ def _equality(parsed: Filter) -> _Equality | None:
 
 def _candidates(transaction: Reads, asked: list[_Equality]) -> Iterator[tuple[str, Row]]:
     """Yield the rows that meet any of the equalities, in key order, each once."""
-    found = [_found(transaction, each) for each in dict.fromkeys(asked)]
+    found = [
+        transaction.by_index(SNAPSHOTS, each.by, each.entry)
+        for each in dict.fromkeys(asked)
+        if each.by is not None
+    ]
+    names = {each.entry for each in asked if each.by is None}
+    if names:
+        found.append(_named(transaction, sorted(names)))
     if len(found) == 1:
         return found[0]
     rows = heapq.merge(*found, key=_NAME)
     return (next(same) for _, same in groupby(rows, _NAME))
 
 
-def _found(transaction: Reads, asked: _Equality) -> Iterator[tuple[str, Row]]:
-    if asked.by is not None:
-        return transaction.by_index(SNAPSHOTS, asked.by, asked.entry)
-    row = transaction.get(SNAPSHOTS, asked.entry)
-    return iter([] if row is None else [(row[1].name, row)])
+def _named(transaction: Reads, names: Iterable[Any]) -> Iterator[tuple[str, Row]]:
+    for name in names:
+        row = transaction.get(SNAPSHOTS, name)
+        if row is not None:
+            yield row[1].name, row

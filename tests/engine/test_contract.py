@@ -489,6 +489,49 @@ def test_encode_is_asked_once_by_the_put_and_never_again() -> None:
         assert reader.get(PLAIN, "k") == 1
 
 
+class Text(str):
+    __slots__ = ()
+
+
+@pytest.mark.parametrize(
+    ("key", "equal"),
+    [
+        (1, True),
+        (1, 1.0),
+        ("red", Color.RED),
+        ("a", Text("a")),
+        (b"a", Blob(b"a")),
+        ((1, 2), (True, 2.0)),
+        ((1, "a"), Pair(True, Text("a"))),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("is_reopened", [False, True], ids=["live", "reopened"])
+def test_a_look_up_by_an_equal_key_gives_the_row_as_its_own_key_decodes_it(
+    key: Any, equal: Any, is_reopened: bool
+) -> None:
+    class Keyed(Pool):
+        tables = (
+            *Pool.tables[:1],
+            TableSpec(CODED, encode=lambda box: box.content, decode=lambda key, _: (key, str(key))),
+            *Pool.tables[2:],
+        )
+
+    files = SimulatedFileSystem()
+    with EventStore.open("/store", [Keyed([(key, Box(1))])], file_system=files) as store:
+        with store.transaction(writable=True) as tx:
+            tx.emit(Event("put", [CODED, 0]))
+        store.checkpoint()
+        if is_reopened:
+            store.close()
+            store = EventStore.open("/store", [Keyed([])], file_system=files)
+        with store.transaction() as reader:
+            for asked in (equal, key):
+                [found, text] = reader.get(CODED, asked)
+                assert (excerpt(found), text) == (excerpt(key), str(key))
+        store.close()
+
+
 good_texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=4)
 integers = st.integers(-(2**63), 2**64 - 1) | st.integers(-3, 3)
 scalars = st.none() | st.booleans() | integers | st.floats() | good_texts | st.binary(max_size=3)

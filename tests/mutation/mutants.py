@@ -963,6 +963,12 @@ MUTANTS = (
         "    if False:\n",
     ),
     Mutant(
+        "decode is given the key that was asked for",
+        "eventstore/tables/table.py",
+        "self.decoded(self._own_key(key), packed)",
+        "self.decoded(key, packed)",
+    ),
+    Mutant(
         "put takes keys of several shapes in one table",
         "eventstore/tables/table.py",
         "            elif shape != self._key_shape:\n",

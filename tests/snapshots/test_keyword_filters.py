@@ -148,6 +148,11 @@ class Counted:
             self.rows += arguments[0] == SNAPSHOTS
             yield row
 
+    def by_index(self, *arguments: Any) -> Iterator[Any]:
+        for row in self._tx.by_index(*arguments):
+            self.rows += 1
+            yield row
+
 
 @pytest.mark.parametrize(
     "keywords", [{"name": "a,b"}, {"parent": "a,b"}, {"labels": {"a,b": "a,b"}}]
