@@ -22,6 +22,7 @@ cut stays in the header of the first segment that is left.
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
@@ -63,6 +64,8 @@ _CHAIN_DELTAS = 8
 """A chain with more deltas is folded: to fall back costs the replay of what they span."""
 _FOLD_SHARE = 4
 """A chain is folded if its deltas take more than one in so many parts of its base."""
+_logger = logging.getLogger("eventstore")
+
 _NS_PER_SECOND = 1_000_000_000
 _RECORDS_BETWEEN_PAUSES = 64
 
@@ -175,15 +178,22 @@ class _Compaction:
         )
 
     def _fold(self) -> None:
-        """Make a base of the newest checkpoint, if the chain to it has become long."""
+        """Make a base of the newest checkpoint, if the chain to it has become long.
+
+        Where the chain is damaged nothing is folded: once it is too long for another delta, the
+        next checkpoint is a base, and the next open sets aside what is damaged.
+        """
         chains = Chains(list_checkpoints(self._file_system, self._path))
         if not chains.revisions:
             return
         chain = chains.to(chains.revisions[-1])
         if not is_fold_due(chain, self._sizes_bytes(chain)):
             return
-        loader = CheckpointLoader(self._file_system, chain, pause=self._pause)
-        checkpoint = loader.load(chain[-1].revision)
+        try:
+            checkpoint = self._loader(chain).load(chain[-1].revision)
+        except CorruptionError as error:
+            _logger.warning("a chain of checkpoints can't be folded: %s", error)
+            return
         fold_checkpoint(self._file_system, self._checkpoints_path, checkpoint, self._pause)
 
     def _remove_checkpoints(self, superseded: Sequence[CheckpointFile]) -> int:
@@ -208,6 +218,9 @@ class _Compaction:
             self._file_system.sync_directory(self._checkpoints_path)
         return len(removed)
 
+    def _loader(self, files: Sequence[CheckpointFile]) -> CheckpointLoader:
+        return CheckpointLoader(self._file_system, files, judges_medium=False, pause=self._pause)
+
     def _sizes_bytes(self, files: Sequence[CheckpointFile]) -> dict[CheckpointFile, int]:
         return {file: self._file_system.size_bytes(file.path) for file in files}
 
@@ -218,7 +231,7 @@ class _Compaction:
         all that the others do: if one is of other projections, or of another version of them,
         what it lacks could not be rebuilt once another one is damaged.
         """
-        loader = CheckpointLoader(self._file_system, files, pause=self._pause)
+        loader = self._loader(files)
         held = [{name for name, _ in loader.part(file).tables} for file in files]
         return all(names == held[0] for names in held)
 

@@ -8,6 +8,7 @@ are listed, and loaded as a whole.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from eventstore.errors import CorruptionError
@@ -113,6 +114,7 @@ class CheckpointLoader:
         files: Iterable[CheckpointFile],
         *,
         with_digest: bool = False,
+        judges_medium: bool = True,
         pause: Callable[[], object] = no_pause,
     ) -> None:
         """Make a loader.
@@ -121,8 +123,11 @@ class CheckpointLoader:
             file_system: to read the files by.
             files: that may be read.
             with_digest: whether SHA-256 and the order of rows are checked too.
+            judges_medium: whether a file that the medium can't read counts as damaged, because
+                others can take its place; else the system's error comes through.
             pause: called between slices of work.
         """
+        self._judges_medium = judges_medium
         self._pause = pause
         self.problems: dict[str, CorruptionError] = {}
         self._file_system = file_system
@@ -163,7 +168,8 @@ class CheckpointLoader:
         part = self._parts.get(file.path)
         if part is None:
             try:
-                with unreadable_is_damage(file.path):
+                judging = unreadable_is_damage(file.path) if self._judges_medium else nullcontext()
+                with judging:
                     part = read_part(
                         self._file_system,
                         file.path,

@@ -25,6 +25,7 @@ from support.crash import LEDGER
 from support.ledger import deposit, open_account
 
 from eventstore import EventStoreError, StorageFullError, StoreFailedError
+from eventstore.maintenance import checkpointing, compaction
 from eventstore.testing import (
     Call,
     Defect,
@@ -55,6 +56,14 @@ FAILURES = {
     "ENOSPC": Failure(errno.ENOSPC),
     "ENOSPC in the midst of a write": Failure(errno.ENOSPC, written_fraction=0.4),
 }
+
+
+@pytest.fixture(autouse=True)
+def _small_chains(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the second handle write a delta, and the third one fold it."""
+    monkeypatch.setattr(checkpointing, "BASE_ROWS", 4)
+    monkeypatch.setattr(compaction, "_CHAIN_DELTAS", 1)
+    monkeypatch.setattr(compaction, "_FOLD_SHARE", 1)
 
 
 @dataclass
@@ -97,7 +106,8 @@ def use(run: Stretch, store: EventStore) -> None:
 def pay_in(store: EventStore, amount: int, note_bytes: int) -> None:
     with store.transaction(writable=True) as tx:
         if tx.get("accounts", "a") is None:
-            open_account(tx, "a")
+            for account in "abcdefgh":  # of which a delta holds one
+                open_account(tx, account)
         deposit(tx, "a", amount, "n" * note_bytes)
 
 

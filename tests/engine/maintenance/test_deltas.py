@@ -160,6 +160,22 @@ def test_a_checkpoint_of_many_changes_is_a_base(tmp_path: Path) -> None:
     assert kinds(tmp_path) == "bb"
 
 
+def test_a_damaged_chain_is_not_folded_and_no_batch_is_dropped(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with filled(tmp_path) as store:
+        damaged(checkpoints(tmp_path)[0])
+        for number in range(4):
+            change(store, number)
+            store.compact()
+        assert kinds(tmp_path) == "bdddd"
+        assert "can't be folded" in caplog.text
+        expected = content(store)
+    with open_store(tmp_path) as store:
+        assert store.recovery.replayed_batches == 5
+        assert content(store) == expected
+
+
 def test_a_compaction_folds_a_long_chain_and_the_state_stays(tmp_path: Path) -> None:
     with filled(tmp_path, NONE) as store:
         for number in range(3):
