@@ -189,7 +189,7 @@ def test_a_compaction_folds_a_long_chain_and_the_state_stays(tmp_path: Path) -> 
     for file in newest:
         copy = tmp_path / "copy" / str(file.previous)
         shutil.copytree(tmp_path, copy, ignore=shutil.ignore_patterns("copy"))
-        (copy / "checkpoints" / file.path.rsplit("/", 1)[1]).unlink()
+        damaged(copy / "checkpoints" / file.path.rsplit("/", 1)[1])
         with open_store(copy) as store:
             assert store.recovery.replayed_batches == 0
             assert content(store) == expected
