@@ -31,6 +31,7 @@ from eventstore.files.local import local_file_system
 from eventstore.format.names import checkpoint_name
 from eventstore.maintenance import checkpointing, compaction
 from eventstore.recovery import replay as replay_module
+from eventstore.tables import changed as changed_module
 from eventstore.tables.checkpoint import (
     CheckpointContent,
     CheckpointLoader,
@@ -173,6 +174,21 @@ def test_a_damaged_chain_is_not_folded_and_no_batch_is_dropped(
         expected = content(store)
     with open_store(tmp_path) as store:
         assert store.recovery.replayed_batches == 5
+        assert content(store) == expected
+
+
+def test_a_checkpoint_is_a_base_where_too_many_keys_changed_to_be_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(changed_module, "KEYS_MIN", 0)
+    with filled(tmp_path) as store:
+        for number in range(30):
+            change(store, number)
+        store.checkpoint()
+        expected = content(store)
+    assert kinds(tmp_path) == "bb"
+    with open_store(tmp_path) as store:
+        assert store.recovery.replayed_batches == 0
         assert content(store) == expected
 
 
