@@ -34,7 +34,7 @@ from eventstore.event import Metadata
 from eventstore.files.local import local_file_system
 from eventstore.files.paths import absolute
 from eventstore.format.codec import checked_metadata
-from eventstore.integrity.verify import verify_store
+from eventstore.integrity.verify import verify_files, verify_store
 from eventstore.locks import checked_timeout, refuse_reentry
 from eventstore.maintenance.background import Maintenance
 from eventstore.maintenance.checkpointing import Checkpointer
@@ -567,8 +567,12 @@ class EventStore:
         self._require_open()
         if self._file_system is None:
             raise EventStoreError(f"{self.path}: a log that was given is verified by its own means")
-        file_system = self._file_system
-        return verify_store(self.path, self._projections, quick=quick, file_system=file_system)
+        if self._writer is not None:
+            # It may still be being made, by this handle.
+            return verify_files(self._file_system, self.path, self._projections, quick=quick)
+        return verify_store(
+            self.path, self._projections, quick=quick, file_system=self._file_system
+        )
 
     def stats(self) -> Mapping[str, Any]:
         """Return sizes, counts and the state of background work.

@@ -29,6 +29,7 @@ class _Full:
         self.is_full = False
         self.given_up = 0
         self._room = 0
+        self._has_room: set[str] = set()
 
     def __call__(self, call: str, path: str) -> None:
         if not self.is_full:
@@ -37,11 +38,14 @@ class _Full:
             self.given_up += 1
             self._room = 1
         is_new = "spare" in path if call == "create" else call == "write" and ".ckpt" in path
-        if is_new:
+        if is_new and path not in self._has_room:
             self._room -= 1
             if self._room < 0:
                 self._room = 0
                 raise OSError(errno.ENOSPC, "no space", path)
+            self._has_room.add(path)
+        if call in ("remove", "rename"):
+            self._has_room.discard(path)
 
 
 def _fill_until_ready(store: EventStore, accounts: int = 1) -> None:
