@@ -167,9 +167,13 @@ class CheckpointLoader:
         """Return what `load_by` does, all files of the chain checked, but no row of it."""
         chain = self._chain_of(file)
         header, table_names = self._head(file)
-        tables = tuple((name, StoredRows(PackedRows([], 0, file.path))) for name in table_names)
         return Checkpoint(
-            header.store_id, file.revision, header.time_ns, header.digest, tables, len(chain) - 1
+            header.store_id,
+            file.revision,
+            header.time_ns,
+            header.digest,
+            _without_rows(table_names),
+            len(chain) - 1,
         )
 
     def part(self, file: CheckpointFile) -> CheckpointPart:
@@ -246,6 +250,17 @@ class CheckpointLoader:
         return Checkpoint(
             header.store_id, header.revision, header.time_ns, header.digest, tables, len(chain) - 1
         )
+
+
+def without_rows(checkpoint: Checkpoint) -> Checkpoint:
+    """Return a checkpoint with empty tables."""
+    return checkpoint._replace(tables=_without_rows(name for name, _ in checkpoint.tables))
+
+
+def _without_rows(
+    table_names: Iterable[TableName],
+) -> tuple[tuple[TableName, StoredRows], ...]:
+    return tuple((name, StoredRows(PackedRows([], 0, ""))) for name in table_names)
 
 
 class _Head(NamedTuple):
