@@ -319,6 +319,7 @@ MUTANTS = (
     Mutant(
         "a checkpoint is not read back",
         "eventstore/tables/checkpoint_writer.py",
+        "        written = read_part(file_system, temporary, with_digest=True, pause=pause)\n"
         "        if written.header != header or _row_counts(written.tables) != row_counts:\n",
         "        if False:\n",
     ),
