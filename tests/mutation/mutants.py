@@ -1739,7 +1739,7 @@ MUTANTS = (
     Mutant(
         "a verification counts the checkpoint that its replay began at as compared",
         "eventstore/integrity/comparison.py",
-        "if checkpoint is not self._start and (tables",
+        "if checkpoint.revision != self._start and (tables",
         "if (tables",
     ),
     Mutant(
