@@ -16,7 +16,7 @@ from eventstore.tables.checkpoint_reader import TableName
 from eventstore.tables.view import View
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from eventstore.log.reader import Record
     from eventstore.projection import Projection
@@ -44,15 +44,21 @@ class Comparison:
         self._projections = projections
         # None before the fold begins, and once it has ended.
         self._state: State | None = None
-        self._start: Checkpoint | None = None
+        self._start = 0
         self.compared_count = 0
 
-    def begin(self, first_revision: int, checkpoints: Mapping[int, Checkpoint]) -> None:
+    def begin(
+        self,
+        first_revision: int,
+        checkpoints: Mapping[int, Checkpoint],
+        loaded: Callable[[int], Checkpoint],
+    ) -> None:
         """Begin at the first batch, or at the oldest checkpoint that the log continues.
 
         Args:
             first_revision: that the log begins with.
-            checkpoints: by revision, oldest first.
+            checkpoints: by revision, oldest first; without rows.
+            loaded: returns that of a revision with its rows.
         """
         if first_revision == 1:
             self._state = start_state(self._projections, None)
@@ -60,8 +66,8 @@ class Comparison:
         for revision, checkpoint in checkpoints.items():
             is_continued = revision >= first_revision - 1
             if is_continued and not stale_projections(self._projections, checkpoint):
-                self._state = start_state(self._projections, checkpoint)
-                self._start = checkpoint
+                self._state = start_state(self._projections, loaded(revision))
+                self._start = checkpoint.revision
                 return
 
     def fold(self, record: Record) -> None:
@@ -106,7 +112,7 @@ class Comparison:
                     f"{rows_text}, {min(differing, key=repr)!r} for one"
                 )
                 yield Damage(path, 0, 0, reason)
-        if checkpoint is not self._start and (tables or not checkpoint.tables):
+        if checkpoint.revision != self._start and (tables or not checkpoint.tables):
             self.compared_count += 1
 
     def unknown_projections(self, checkpoints: Mapping[int, Checkpoint]) -> tuple[str, ...]:

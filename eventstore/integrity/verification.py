@@ -7,6 +7,7 @@ judged as an open judges it (`eventstore.recovery.decide`).
 
 from __future__ import annotations
 
+import contextlib
 from bisect import bisect_right
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -41,7 +42,12 @@ from eventstore.recovery.decide import (
 from eventstore.recovery.scan import read_durable_bound, settled_end
 from eventstore.reports import PROBLEMS_MAX, Damage, Verdict, VerifyReport
 from eventstore.tables.chains import CheckpointFile, must_keep
-from eventstore.tables.checkpoint import Checkpoint, CheckpointLoader, list_checkpoints
+from eventstore.tables.checkpoint import (
+    Checkpoint,
+    CheckpointLoader,
+    list_checkpoints,
+    without_rows,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -81,7 +87,7 @@ class Verification:
         self.files: list[CheckpointFile] = []
         """Of checkpoints, as they are listed."""
         self.loaded: dict[CheckpointFile, Checkpoint] = {}
-        """What each valid file leads to."""
+        """What each valid file leads to, without rows."""
         self.checkpoints: dict[int, Checkpoint] = {}
         self.contradicted: set[int] = set()
         """Revisions of checkpoints whose digest is not that of the log."""
@@ -102,7 +108,9 @@ class Verification:
         self._check_start(sources)
         if not self.quick:
             self._carry_checkpoints_over()
-            self.comparison.begin(_first_revision(sources) or 1, self.checkpoints)
+            self.comparison.begin(
+                _first_revision(sources) or 1, self.checkpoints, self._start_of_comparison
+            )
         first_opened = self._first_opened(sources)
         for number, source in enumerate(sources):
             if number < first_opened and self.quick:
@@ -157,10 +165,13 @@ class Verification:
 
     def _read_checkpoints(self) -> int:
         self.files = list_checkpoints(self.file_system, self.path)
-        loader = CheckpointLoader(self.file_system, self.files, with_digest=not self.quick)
+        # Of a ladder of checkpoints there is never room for the rows of more than one.
+        self.loader = CheckpointLoader(
+            self.file_system, self.files, with_digest=not self.quick, keeps_rows=False
+        )
         for file in self.files:
             try:
-                checkpoint = loader.load_by(file)
+                checkpoint = self.loader.load_without_rows(file)
                 if self.store_id is not None and checkpoint.store_id != self.store_id:
                     raise CorruptionError(file.path, 0, "the checkpoint belongs to another store")
             except CorruptionError as error:
@@ -189,16 +200,37 @@ class Verification:
 
     def _carry_checkpoints_over(self) -> None:
         """Bring checkpoints to the versions of the projections, so that all can be compared."""
+        versions = {projection.name: projection.version for projection in self.projections}
         carried: dict[int, Checkpoint] = {}
         for file, checkpoint in self.loaded.items():
-            try:
-                self.loaded[file] = carried_over(self.projections, checkpoint)
-            except CorruptionError as error:
-                self._add_error(error)
-            except ProjectionError as error:
-                self._add(Damage(file.path, 0, 0, error.what))
+            if any(
+                name.projection_version < versions.get(name.projection, 0)
+                for name, _ in checkpoint.tables
+            ):
+                try:
+                    self.loaded[file] = without_rows(self._with_rows(file))
+                except CorruptionError as error:
+                    self._add_error(error)
+                except ProjectionError as error:
+                    self._add(Damage(file.path, 0, 0, error.what))
             carried.setdefault(file.revision, self.loaded[file])
         self.checkpoints = carried
+
+    def _compare(self, file: CheckpointFile) -> None:
+        """Compare what a file leads to with the log folded so far, if that goes so far."""
+        if not self.comparison.is_at(self.loaded[file].digest):
+            return
+        # What can't be carried over was listed when that was tried.
+        with contextlib.suppress(CorruptionError, ProjectionError):
+            loaded = self._with_rows(file)
+            self._add_all(self.comparison.differences(loaded, file.path))
+
+    def _with_rows(self, file: CheckpointFile) -> Checkpoint:
+        """Read what a file leads to again, and bring it to the versions of the projections."""
+        return carried_over(self.projections, self.loader.load_by(file))
+
+    def _start_of_comparison(self, revision: int) -> Checkpoint:
+        return self._with_rows(next(file for file in self.loaded if file.revision == revision))
 
     def _read_bound(self) -> int:
         path = join(self.path, DURABLE_NAME)
@@ -374,9 +406,9 @@ class Verification:
             return None
         problem = contradiction(checkpoint, digest, source.path, offset_bytes)
         if problem is None:
-            for file, loaded in self.loaded.items():
+            for file in self.loaded:
                 if file.revision == revision:
-                    self._add_all(self.comparison.differences(loaded, file.path))
+                    self._compare(file)
             return None
         self._add(problem)
         self.contradicted.add(revision)

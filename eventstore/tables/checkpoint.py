@@ -17,12 +17,14 @@ from eventstore.files.paths import join, parent
 from eventstore.format.names import CHECKPOINTS_NAME, parse_checkpoint_name, parse_delta_name
 from eventstore.tables.chains import CheckpointFile
 from eventstore.tables.checkpoint_reader import CheckpointPart, TableName, no_pause, read_part
+from eventstore.tables.packed import PackedRows
 from eventstore.tables.stored import StoredRows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from eventstore.files.interface import FileSystem
+    from eventstore.format.checkpoint import CheckpointHeader
 
 
 class Checkpoint(NamedTuple):
@@ -101,7 +103,7 @@ def _listed(file_system: FileSystem, directory: str) -> list[CheckpointFile]:
 
 
 class CheckpointLoader:
-    """Loads checkpoints of files that were listed; reads no file twice.
+    """Loads checkpoints of files that were listed.
 
     Attributes:
         problems: by path, why files can't be used: they are damaged, unreadable, not what their
@@ -115,6 +117,7 @@ class CheckpointLoader:
         *,
         with_digest: bool = False,
         judges_medium: bool = True,
+        keeps_rows: bool = True,
         pause: Callable[[], object] = no_pause,
     ) -> None:
         """Make a loader.
@@ -125,8 +128,12 @@ class CheckpointLoader:
             with_digest: whether SHA-256 and the order of rows are checked too.
             judges_medium: whether a file that the medium can't read counts as damaged, because
                 others can take its place; else the system's error comes through.
+            keeps_rows: whether what was read is kept, so that no file is read twice; else only what
+                the checks of chains need.
             pause: called between slices of work.
         """
+        self._keeps_rows = keeps_rows
+        self._heads: dict[str, _Head] = {}
         self._judges_medium = judges_medium
         self._pause = pause
         self.problems: dict[str, CorruptionError] = {}
@@ -150,11 +157,24 @@ class CheckpointLoader:
             FormatVersionError: a file has a newer format.
             FileNotFoundError: a file was removed meanwhile.
         """
-        return _joined(self._chain(revision))
+        return self._joined(self._chain(revision))
 
     def load_by(self, file: CheckpointFile) -> Checkpoint:
         """Return the checkpoint that a file leads to; raises as `load` does."""
-        return _joined(self._chain_of(file))
+        return self._joined(self._chain_of(file))
+
+    def load_without_rows(self, file: CheckpointFile) -> Checkpoint:
+        """Return what `load_by` does, all files of the chain checked, but no row of it."""
+        chain = self._chain_of(file)
+        header, table_names = self._head(file)
+        return Checkpoint(
+            header.store_id,
+            file.revision,
+            header.time_ns,
+            header.digest,
+            _without_rows(table_names),
+            len(chain) - 1,
+        )
 
     def part(self, file: CheckpointFile) -> CheckpointPart:
         """Return what one file holds.
@@ -182,10 +202,17 @@ class CheckpointLoader:
             except CorruptionError as error:
                 self.problems[file.path] = error
                 raise
-            self._parts[file.path] = part
+            self._heads[file.path] = _Head(part.header, tuple(name for name, _ in part.tables))
+            if self._keeps_rows:
+                self._parts[file.path] = part
         return part
 
-    def _chain(self, revision: int) -> list[CheckpointPart]:
+    def _head(self, file: CheckpointFile) -> _Head:
+        if file.path not in self._heads:
+            self.part(file)
+        return self._heads[file.path]
+
+    def _chain(self, revision: int) -> list[CheckpointFile]:
         problem: CorruptionError | None = None
         for file in self._files.get(revision, ()):
             try:
@@ -194,13 +221,15 @@ class CheckpointLoader:
                 problem = problem or error
         raise problem or CorruptionError("", 0, f"there is no checkpoint at revision {revision}")
 
-    def _chain_of(self, file: CheckpointFile) -> list[CheckpointPart]:
-        part = self.part(file)
+    def _chain_of(self, file: CheckpointFile) -> list[CheckpointFile]:
+        if file.path in self.problems:
+            raise self.problems[file.path]
+        head = self._head(file)
         if file.previous is None:
-            return [part]
+            return [file]
         try:
             chain = self._chain(file.previous)
-            _require_continued(chain[-1], part, file)
+            _require_continued(self._head(chain[-1]), head, file)
         except CorruptionError as error:
             problem = error
             if error.path != file.path:
@@ -208,7 +237,35 @@ class CheckpointLoader:
                 problem = CorruptionError(file.path, 0, f"{reason}: {error.reason}")
             self.problems[file.path] = problem
             raise problem from error
-        return [*chain, part]
+        return [*chain, file]
+
+    def _joined(self, chain: list[CheckpointFile]) -> Checkpoint:
+        """Return what a chain of files holds."""
+        parts = [self.part(file) for file in chain]
+        header = parts[-1].header
+        tables = tuple(
+            (name, StoredRows(rows, [part.tables[place][1] for part in parts[1:]]))
+            for place, (name, rows) in enumerate(parts[0].tables)
+        )
+        return Checkpoint(
+            header.store_id, header.revision, header.time_ns, header.digest, tables, len(chain) - 1
+        )
+
+
+def without_rows(checkpoint: Checkpoint) -> Checkpoint:
+    """Return a checkpoint with empty tables."""
+    return checkpoint._replace(tables=_without_rows(name for name, _ in checkpoint.tables))
+
+
+def _without_rows(
+    table_names: Iterable[TableName],
+) -> tuple[tuple[TableName, StoredRows], ...]:
+    return tuple((name, StoredRows(PackedRows([], 0, ""))) for name in table_names)
+
+
+class _Head(NamedTuple):
+    header: CheckpointHeader
+    table_names: tuple[TableName, ...]
 
 
 def load_checkpoint(file_system: FileSystem, path: str, *, with_digest: bool = False) -> Checkpoint:
@@ -246,18 +303,6 @@ def verify_checkpoint(file_system: FileSystem, path: str) -> Checkpoint:
     return load_checkpoint(file_system, path, with_digest=True)
 
 
-def _joined(chain: list[CheckpointPart]) -> Checkpoint:
-    """Return what a chain of files holds."""
-    header = chain[-1].header
-    tables = tuple(
-        (name, StoredRows(rows, [part.tables[place][1] for part in chain[1:]]))
-        for place, (name, rows) in enumerate(chain[0].tables)
-    )
-    return Checkpoint(
-        header.store_id, header.revision, header.time_ns, header.digest, tables, len(chain) - 1
-    )
-
-
 def _require_keys(part: CheckpointPart) -> None:
     """Check now that the keys of a delta can be unpacked, while there is another way to try."""
     for _, rows in part.tables:
@@ -275,15 +320,15 @@ def _require_named(part: CheckpointPart, file: CheckpointFile) -> None:
         raise CorruptionError(file.path, 0, f"the header states that it continues {stated}")
 
 
-def _require_continued(before: CheckpointPart, part: CheckpointPart, file: CheckpointFile) -> None:
+def _require_continued(before: _Head, own: _Head, file: CheckpointFile) -> None:
     """Check that a delta continues what a chain leads to."""
-    header = part.header
+    header = own.header
     reason = None
     if header.store_id != before.header.store_id:
         reason = "the delta belongs to another store than what it continues"
     elif header.previous != (before.header.revision, before.header.digest):
         reason = "the delta continues another history than that before it"
-    elif [name for name, _ in part.tables] != [name for name, _ in before.tables]:
+    elif own.table_names != before.table_names:
         reason = "the delta has other tables than what it continues"
     if reason is not None:
         raise CorruptionError(file.path, 0, reason)

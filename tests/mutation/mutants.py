@@ -319,6 +319,7 @@ MUTANTS = (
     Mutant(
         "a checkpoint is not read back",
         "eventstore/tables/checkpoint_writer.py",
+        "        written = read_part(file_system, temporary, with_digest=True, pause=pause)\n"
         "        if written.header != header or _row_counts(written.tables) != row_counts:\n",
         "        if False:\n",
     ),
@@ -1738,7 +1739,7 @@ MUTANTS = (
     Mutant(
         "a verification counts the checkpoint that its replay began at as compared",
         "eventstore/integrity/comparison.py",
-        "if checkpoint is not self._start and (tables",
+        "if checkpoint.revision != self._start and (tables",
         "if (tables",
     ),
     Mutant(
