@@ -12,6 +12,7 @@ The map of the engine, from the top. What stands in a line may import what stand
     backend/                                      who holds a log: its writer, or a follower
     maintenance/                                  policy and retention: background, compaction
     recovery/                                     disk to state: scan, decide, execute, replay
+    proofs/                                       what an outsider can check: the tree and its texts
     log/                                          the write-ahead log
     tables/                                       the state in memory, and its file
     directory/                                    a store's directory: contents, hold, making
@@ -30,6 +31,7 @@ from eventstore.errors import (
     InvalidEventError,
     NotAStoreError,
     ProjectionError,
+    ProofError,
     ReadOnlyStoreError,
     ReceiptError,
     ReentrantUseError,
@@ -91,6 +93,7 @@ __all__ = [
     "Problem",
     "Projection",
     "ProjectionError",
+    "ProofError",
     "ReadOnlyStoreError",
     "ReadTransaction",
     "ReadableTable",

@@ -149,6 +149,10 @@ class ReceiptError(EventStoreError):
     """A receipt does not match the store's history."""
 
 
+class ProofError(EventStoreError):
+    """A proof, a signed head or a key is none, or does not hold: it is to be refused."""
+
+
 class UnsupportedPlatformError(EventStoreError):
     """This operating system has no sync that is known to reach stable storage."""
 

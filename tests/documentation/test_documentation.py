@@ -12,6 +12,7 @@ import pytest
 from support.documentation import PAGES, README, ROOT, examples, name_of, prints
 
 import eventstore
+import eventstore.proofs
 import eventstore.testing
 import projections.snapshots
 
@@ -90,6 +91,8 @@ def documented(package: str) -> list[str]:
     return names
 
 
-@pytest.mark.parametrize("package", [eventstore, eventstore.testing, projections.snapshots])
+@pytest.mark.parametrize(
+    "package", [eventstore, eventstore.proofs, eventstore.testing, projections.snapshots]
+)
 def test_the_reference_has_every_public_name_once(package: types.ModuleType) -> None:
     assert sorted(documented(package.__name__)) == sorted(package.__all__)
