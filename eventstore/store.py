@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import threading
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
 
 from eventstore import history
 from eventstore.arguments import checked_flag, checked_int, checked_text, checked_whole, excerpt
@@ -23,6 +23,7 @@ from eventstore.directory.making import making
 from eventstore.errors import (
     CompactedError,
     EventStoreError,
+    ProofError,
     ReadOnlyStoreError,
     ReceiptError,
     StoreClosedError,
@@ -40,6 +41,9 @@ from eventstore.maintenance.background import Maintenance
 from eventstore.maintenance.checkpointing import Checkpointer
 from eventstore.options import StoreOptions, checked_options
 from eventstore.projection import Projection, checked_projections
+from eventstore.proofs.publishing import PublishedTree
+from eventstore.proofs.store_tree import StoreTree
+from eventstore.proofs.tree import ConsistencyProof, InclusionProof, TreeHead
 from eventstore.recovery.loading import load_log
 from eventstore.tables.checkpoint_reader import no_pause
 from eventstore.transaction import ReadTransaction, Receipt, WriteTransaction
@@ -97,6 +101,11 @@ class EventStore:
         # Why it can't be used any more; whether it has let go of everything.
         self._closed: str | None = None
         self._has_let_go = False
+        # Grows when it is asked for. That of the log, which a compaction saves, is another.
+        if file_system is None:
+            self._tree = StoreTree.of_log(log)
+        else:
+            self._tree = StoreTree.of_files(file_system, path, log.store_id)
         # Held by a checkpoint or a compaction.
         self._maintaining = threading.RLock()
         self._checkpointer = checkpointer
@@ -539,17 +548,94 @@ class EventStore:
         self._require_open()
         if not isinstance(receipt, Receipt):
             raise TypeError(f"a receipt must be a Receipt, not {excerpt(receipt)}")
-        if receipt.store_id != self.store_id:
-            raise ReceiptError("the receipt was given by another store")
-        shown = self._shown_revision()
-        if not isinstance(receipt.revision, int) or not 1 <= receipt.revision <= shown:
-            raise ReceiptError(
-                f"revision {excerpt(receipt.revision)} is not there: the store is at {shown}"
-            )
+        self._require_own_receipt(receipt, self._shown_revision())
         [batch] = history.batches(self._log, receipt.revision, receipt.revision)
         if batch.digest != receipt.digest:
             raise ReceiptError(f"revision {receipt.revision} has another digest than the receipt")
         return batch
+
+    def tree_head(self, size: int | None = None) -> TreeHead:
+        """Return the head of the Merkle tree over the first so many batches.
+
+        O(batches since the last call) for the first 256 hashes, O(log n) for the rest. Sign it
+        (`eventstore.proofs.head_text`) and give it away: whoever has it can later be shown that
+        nothing before was altered, dropped or reordered.
+
+        Args:
+            size: how many batches; None for all that readers are shown.
+
+        Raises:
+            CompactedError: batches were dropped before the store kept a tree.
+            CorruptionError: a batch is damaged, or leaves of dropped ones are.
+            ValueError: there are not so many batches.
+            TypeError: the size is no int.
+        """
+        tree, shown = self._grown_tree()
+        return tree.head(_checked_size(size, shown))
+
+    def inclusion_proof(self, revision: int | Receipt, size: int | None = None) -> InclusionProof:
+        """Return why a batch is in the tree, kept or dropped by retention.
+
+        Args:
+            revision: of the batch, or the receipt of its commit.
+            size: of the tree; None for all batches that readers are shown.
+
+        Raises:
+            ReceiptError: it was not given by this store, or the history is another one.
+            ValueError: there is no such revision, or there are not so many batches.
+            CompactedError: as of `tree_head`.
+            CorruptionError: as of `tree_head`.
+            TypeError: one of them has another type.
+        """
+        tree, shown = self._grown_tree()
+        size = _checked_size(size, shown)
+        receipt = revision if isinstance(revision, Receipt) else None
+        if receipt is not None:
+            self._require_own_receipt(receipt, shown)
+            revision = receipt.revision
+        revision = checked_int(cast("int", revision), "a revision")
+        if not 1 <= revision <= size:
+            raise ValueError(f"revision {excerpt(revision)} is not in a tree of {size} batches")
+        proof = tree.inclusion(revision, size)
+        if receipt is not None and proof.digest != receipt.digest:
+            raise ReceiptError(f"revision {revision} has another digest than the receipt")
+        return proof
+
+    def consistency_proof(self, old: int | TreeHead, size: int | None = None) -> ConsistencyProof:
+        """Return why the tree continues an older one: all of that, unaltered, in its order.
+
+        Args:
+            old: the older head, or its size.
+            size: of the newer tree; None for all batches that readers are shown.
+
+        Raises:
+            ProofError: the tree does not continue the older one: the store has fewer batches, or
+                the head is of another history.
+            ValueError: the older size is negative, or larger than the newer one; or there are not
+                so many batches.
+            CompactedError: as of `tree_head`.
+            CorruptionError: as of `tree_head`.
+            TypeError: one of them has another type.
+        """
+        tree, shown = self._grown_tree()
+        size = _checked_size(size, shown)
+        old_size = checked_whole(old.size if isinstance(old, TreeHead) else old, "a size", 0)
+        if old_size > shown:
+            raise ProofError(
+                f"{self.path}: the store has {shown} batches, fewer than the {excerpt(old_size)} "
+                "of the older head: the end of its log was cut off, or the head is of another store"
+            )
+        if old_size > size:
+            raise ValueError(f"a tree of {size} batches can't continue one of {old_size}")
+        proof = tree.consistency(old_size, size)
+        if isinstance(old, TreeHead):
+            proof.check(old)
+        return proof
+
+    def published_tree(self) -> PublishedTree:
+        """Return the tree as files that anyone can fetch; raises as `tree_head` does."""
+        tree, shown = self._grown_tree()
+        return PublishedTree(tree, shown)
 
     def check(self) -> None:
         """Check every invariant of all tables and projections in memory, as the writer has them.
@@ -661,6 +747,21 @@ class EventStore:
             self._follow(self._refresh)
         return self._state.shown(self._log).revision
 
+    def _require_own_receipt(self, receipt: Receipt, shown: int) -> None:
+        if receipt.store_id != self.store_id:
+            raise ReceiptError("the receipt was given by another store")
+        if not isinstance(receipt.revision, int) or not 1 <= receipt.revision <= shown:
+            raise ReceiptError(
+                f"revision {excerpt(receipt.revision)} is not there: the store is at {shown}"
+            )
+
+    def _grown_tree(self) -> tuple[StoreTree, int]:
+        """Return the tree with everything that readers are shown, and how much that is."""
+        self._require_open()
+        shown = self._shown_revision()
+        self._tree.grow(shown)
+        return self._tree, shown
+
     def _require_open(self) -> None:
         if self._closed is not None:
             raise StoreClosedError(self._closed)
@@ -729,6 +830,14 @@ def _require_revision(revision: int) -> None:
         raise ValueError(
             f"there is no revision {excerpt(revision)}: the first batch has revision 1"
         )
+
+
+def _checked_size(size: int | None, shown: int) -> int:
+    if size is None:
+        return shown
+    if checked_whole(size, "a size", 0) > shown:
+        raise ValueError(f"there are no {excerpt(size)} batches: the store is at {shown}")
+    return size
 
 
 def _renew_locks_in_children(file_system: FileSystem, state: State) -> None:

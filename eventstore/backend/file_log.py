@@ -24,6 +24,7 @@ from eventstore.log.preparer import Preparer
 from eventstore.log.spares import SpareKeeper
 from eventstore.log.writer import LogWriter, Segment, Ticket
 from eventstore.maintenance.compaction import compact
+from eventstore.proofs.store_tree import StoreTree
 from eventstore.tables.checkpoint_writer import write_checkpoint
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class FileLog:
         self._options = options
         self._ends_hold = ends_hold
         self._files = StoreFiles(file_system, path, self.store_id)
+        self._tree = StoreTree.of_files(file_system, path, self.store_id)
         self._durable_block = file_system.share(
             join(path, DURABLE_NAME), DURABLE_BYTES, writable=True
         )
@@ -176,7 +178,13 @@ class FileLog:
         self._with_spare_space(
             lambda: report.append(
                 compact(
-                    self._file_system, self._path, self.store_id, self._options.retention, pause
+                    self._file_system,
+                    self._path,
+                    self.store_id,
+                    self._options.retention,
+                    tree=self._tree,
+                    durable_revision=self.durable_revision,
+                    pause=pause,
                 )
             )
         )

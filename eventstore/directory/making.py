@@ -34,10 +34,12 @@ from eventstore.format.names import (
     MAKING_NAME,
     TEMPORARY_SUFFIX,
     TORN_NAME,
+    TREE_NAME,
     WAL_NAME,
     parse_archive_name,
     parse_checkpoint_name,
     parse_delta_name,
+    parse_leaves_name,
     parse_segment_name,
 )
 from eventstore.format.names import beside as beside_path
@@ -57,6 +59,7 @@ _FILES_MADE: dict[str, Callable[[str], object]] = {
     CHECKPOINTS_NAME: lambda name: parse_delta_name(name) or parse_checkpoint_name(name),
     ARCHIVE_NAME: parse_archive_name,
     TORN_NAME: lambda name: None,
+    TREE_NAME: parse_leaves_name,
 }
 """By directory, what tells the files that a making may have written; none is ever torn."""
 

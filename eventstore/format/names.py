@@ -12,16 +12,18 @@ WAL_NAME = "wal"
 CHECKPOINTS_NAME = "checkpoints"
 ARCHIVE_NAME = "archive"
 TORN_NAME = "torn"
+TREE_NAME = "tree"
 DURABLE_NAME = "durable"
 MAKING_NAME = "MAKING"
 TEMPORARY_SUFFIX = ".tmp"
 _DETACHED_SUFFIX = ".detached.jsonl"
-DIRECTORY_NAMES = (WAL_NAME, CHECKPOINTS_NAME, ARCHIVE_NAME, TORN_NAME)
+DIRECTORY_NAMES = (WAL_NAME, CHECKPOINTS_NAME, ARCHIVE_NAME, TORN_NAME, TREE_NAME)
 
 _SEGMENT_NAME = re.compile(r"([0-9]{20})\.log")
 _CHECKPOINT_NAME = re.compile(r"([0-9]{20})\.ckpt")
 _DELTA_NAME = re.compile(r"([0-9]{20})-([0-9]{20})\.delta")
 _ARCHIVE_NAME = re.compile(r"([0-9]{20})\.log\.gz")
+_LEAVES_NAME = re.compile(r"([0-9]{20})-([1-9][0-9]{0,4})\.leaves")
 
 
 def segment_name(first_revision: int) -> str:
@@ -44,6 +46,11 @@ def checkpoint_name(revision: int, previous: int | None = None) -> str:
 def archive_name(first_revision: int) -> str:
     """Return the file name of the archived segment that starts with a revision."""
     return f"{first_revision:020d}.log.gz"
+
+
+def leaves_name(first_revision: int, count: int) -> str:
+    """Return the file name of so many leaves of the tree, from that of a revision on."""
+    return f"{first_revision:020d}-{count}.leaves"
 
 
 def spare_name(number: int) -> str:
@@ -94,3 +101,9 @@ def parse_archive_name(name: str) -> int | None:
     """Return the first revision that an archive file's name states; None for another name."""
     match = _ARCHIVE_NAME.fullmatch(name)
     return int(match[1]) if match else None
+
+
+def parse_leaves_name(name: str) -> tuple[int, int] | None:
+    """Return first revision and count that a leaf file's name states; None for another name."""
+    match = _LEAVES_NAME.fullmatch(name)
+    return (int(match[1]), int(match[2])) if match else None

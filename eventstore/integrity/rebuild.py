@@ -5,19 +5,23 @@ But for checkpoints that end in a delta: what their chain holds is written as a 
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from eventstore.errors import CorruptionError
 from eventstore.files.content import read_file, write_file
+from eventstore.files.failures import unreadable_is_damage
 from eventstore.files.paths import join
 from eventstore.format.durable import pack_durable
 from eventstore.format.names import (
     CHECKPOINTS_NAME,
     DIRECTORY_NAMES,
     DURABLE_NAME,
+    TREE_NAME,
     WAL_NAME,
     checkpoint_name,
+    leaves_name,
     segment_name,
 )
 from eventstore.format.segment import (
@@ -30,6 +34,7 @@ from eventstore.integrity.chains import frame_again, records_of
 from eventstore.log.writer import draw_mark
 from eventstore.maintenance.compaction import compact
 from eventstore.options import BATCH_BYTES_DEFAULT, Retention
+from eventstore.proofs.store_tree import StoreTree
 from eventstore.tables.checkpoint import load_checkpoint
 from eventstore.tables.checkpoint_writer import fold_checkpoint
 
@@ -40,6 +45,7 @@ if TYPE_CHECKING:
     from eventstore.integrity.chains import Chain, Piece
     from eventstore.integrity.salvage import Base
     from eventstore.log.reader import Record
+    from eventstore.proofs.leaf_files import LeafFile
 
 
 class Choice(NamedTuple):
@@ -55,7 +61,12 @@ class Choice(NamedTuple):
 
 
 def write_store(
-    source: FileSystem, target: FileSystem, path: str, store_id: bytes, choice: Choice
+    source: FileSystem,
+    target: FileSystem,
+    path: str,
+    store_id: bytes,
+    choice: Choice,
+    leaf_files: Sequence[LeafFile],
 ) -> None:
     """Write the new store and make it durable.
 
@@ -65,6 +76,7 @@ def write_store(
         path: of the new store; a directory that holds nothing yet.
         store_id: of the new store.
         choice: what to write.
+        leaf_files: of the old store: what they hold of batches that are gone is in no other place.
 
     Raises:
         OSError: what was written so far is left behind.
@@ -82,8 +94,17 @@ def write_store(
     else:
         _write_empty_segment(target, wal_path, store_id, choice.bases[-1])
     target.sync_directory(wal_path)
+    if choice.chain.first_revision > 1:
+        _copy_leaves(source, target, path, leaf_files)
     # What two checkpoints supersede goes to the archive, as in any store.
-    compact(target, path, store_id, Retention.keep_all())
+    compact(
+        target,
+        path,
+        store_id,
+        Retention.keep_all(),
+        tree=StoreTree.of_files(target, path, store_id),
+        durable_revision=choice.chain.last_revision,
+    )
 
 
 def _copy_checkpoints(
@@ -99,6 +120,20 @@ def _copy_checkpoints(
         else:
             copy = join(directory, checkpoint_name(base.revision))
             write_file(target, copy, read_file(source, base.path))
+    target.sync_directory(directory)
+
+
+def _copy_leaves(
+    source: FileSystem, target: FileSystem, path: str, leaf_files: Sequence[LeafFile]
+) -> None:
+    """Copy the leaf files that can be read; whoever takes leaves from one checks them itself."""
+    directory = join(path, TREE_NAME)
+    for file in leaf_files:
+        name = leaves_name(file.first_revision, file.leaf_count)
+        with contextlib.suppress(CorruptionError):
+            with unreadable_is_damage(file.path):
+                data = read_file(source, file.path)
+            write_file(target, join(directory, name), data)
     target.sync_directory(directory)
 
 

@@ -41,6 +41,7 @@ from eventstore.integrity.salvage import Base, Findings, salvage
 from eventstore.integrity.verify import verify_files
 from eventstore.options import checked_options
 from eventstore.projection import checked_projections
+from eventstore.proofs.leaf_files import list_leaf_files
 from eventstore.reports import Damage
 
 if TYPE_CHECKING:
@@ -158,7 +159,8 @@ def repair_store(
         found = salvage(reading, source, on_batch)
         found.damage += reading.unreadable()
         choice = _choose(reading, found)
-        write_store(reading, guarded, target, found.store_id, choice)
+        leaf_files = list_leaf_files(reading, source)
+        write_store(reading, guarded, target, found.store_id, choice, leaf_files)
         left_out, verified = _require_sound(guarded, target, choice, known, source)
         found.damage += left_out
         detached = write_detached(reading, guarded, target, found.stretches, choice.chain)

@@ -15,8 +15,10 @@ the fallback is loaded from then.
 
 The order for a segment: read and verify it, write the compressed copy to a
 temporary file, sync, rename, sync the directory, read the copy back, and only then remove the
-segment. What is dropped is dropped by whole segments, oldest first; the digest of the chain at the
-cut stays in the header of the first segment that is left.
+segment. Before anything is archived or dropped, the tree over the batches is saved up to here
+(`eventstore.proofs.store_tree`), and nothing is dropped whose place in it is not saved: proofs of
+what is left would be lost with it. What is dropped is dropped by whole segments, oldest first; the
+digest of the chain at the cut stays in the header of the first segment that is left.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ import time
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
-from eventstore.errors import CorruptionError, StorageFullError
+from eventstore.errors import CompactedError, CorruptionError, StorageFullError
 from eventstore.files.content import write_file
 from eventstore.files.failures import is_full
 from eventstore.files.paths import join
@@ -58,14 +60,15 @@ if TYPE_CHECKING:
 
     from eventstore.files.interface import FileSystem
     from eventstore.options import Retention
+    from eventstore.proofs.store_tree import StoreTree
     from eventstore.tables.chains import CheckpointFile
+
+_logger = logging.getLogger("eventstore")
 
 _CHAIN_DELTAS = 8
 """A chain with more deltas is folded: to fall back costs the replay of what they span."""
 _FOLD_SHARE = 4
 """A chain is folded if its deltas take more than one in so many parts of its base."""
-_logger = logging.getLogger("eventstore")
-
 _NS_PER_SECOND = 1_000_000_000
 _RECORDS_BETWEEN_PAUSES = 64
 
@@ -110,18 +113,31 @@ def compact(
     path: str,
     store_id: bytes,
     retention: Retention,
+    tree: StoreTree,
+    durable_revision: int,
     pause: Callable[[], object] = lambda: None,
 ) -> CompactionReport:
     """Archive or drop what is superseded.
 
     The caller is the holder of the store's lock, and runs one compaction at a time.
 
+    Args:
+        file_system: that the store is on.
+        path: of the store.
+        store_id: of the store.
+        retention: what may be dropped.
+        tree: over the store's batches.
+        durable_revision: up to where batches are on stable storage: the tree is saved up to there.
+        pause: called now and then, so that others get the processor.
+
     Raises:
         CorruptionError: a segment to be archived is damaged, or of another store; it and all later
             ones stay.
         StorageFullError: no space for a compressed copy; the segment stays.
     """
-    return _Compaction(file_system, path, store_id, retention, pause).run()
+    compaction = _Compaction(file_system, path, store_id, retention, pause)
+    compaction.save_tree(tree, durable_revision)
+    return compaction.run()
 
 
 class _Compaction:
@@ -142,6 +158,20 @@ class _Compaction:
         self._retention = retention
         self._pause = pause
         self._drops = False
+        self._kept_leaves = 0
+
+    def save_tree(self, tree: StoreTree, durable_revision: int) -> None:
+        """Save the tree, and note up to where what is dropped keeps its place in it."""
+        try:
+            tree.grow(durable_revision, self._pause)
+            self._kept_leaves = tree.save()
+        except CompactedError as error:
+            # Earlier batches are gone without a trace, so there is no tree that drops could harm.
+            _logger.debug("%s: no tree: %s", self._path, error)
+            self._kept_leaves = durable_revision
+        except CorruptionError as error:
+            # Of a sealed segment the archiving tells too. What no drop needs must not stop here.
+            _logger.warning("%s: nothing is dropped, for the tree's sake: %s", self._path, error)
 
     def run(self) -> CompactionReport:
         before_bytes = self._store_bytes()
@@ -159,7 +189,7 @@ class _Compaction:
         for source, following in pairwise(segments):
             if source.first_revision not in going.segments:
                 break
-            if not (self._retention.archive or self._drops):
+            if not (self._retention.archive or self._may_go(following)):
                 break
             if self._retention.archive:
                 self._archive(source, following)
@@ -288,6 +318,10 @@ class _Compaction:
         finally:
             file.close()
 
+    def _may_go(self, following: SegmentSource) -> bool:
+        """Say whether the segment before one may be dropped."""
+        return self._drops and following.first_revision - 1 <= self._kept_leaves
+
     def _archived(self) -> list[SegmentSource]:
         return list_archived(self._file_system, self._path)
 
@@ -298,7 +332,12 @@ class _Compaction:
         archived = self._archived()
         sources = list_sources(self._file_system, self._path)
         kept = [source.path for source in self._kept(archived, sources)]
-        dropped = [source for source in archived if source.path not in kept]
+        following = {source.first_revision: after for source, after in pairwise(sources)}
+        dropped = [
+            source
+            for source in archived
+            if source.path not in kept and self._may_go(following[source.first_revision])
+        ]
         for source in dropped:
             self._file_system.remove(source.path)
             self._file_system.sync_directory(self._archive_path)

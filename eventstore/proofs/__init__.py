@@ -1,11 +1,13 @@
 """What an outsider can check: a Merkle tree over the batches, and signed texts about it.
 
-Nothing here needs a store: the values, their checks, keys, and the texts of C2SP.
+The store makes the proofs (`EventStore.tree_head`, `inclusion_proof`, `consistency_proof`). Their
+checks, keys, and the texts of C2SP need no store.
 """
 
 from eventstore.proofs.frontier import Frontier
 from eventstore.proofs.keys import SigningKey, VerifierKey
 from eventstore.proofs.note import open_note, sign_note
+from eventstore.proofs.publishing import PublishedTree
 from eventstore.proofs.texts import (
     consistency_text,
     head_text,
@@ -21,6 +23,7 @@ __all__ = [
     "ConsistencyProof",
     "Frontier",
     "InclusionProof",
+    "PublishedTree",
     "SigningKey",
     "Tile",
     "TreeHead",

@@ -147,7 +147,14 @@ def test_what_root_makes_in_a_store_of_another_user_does_not_lock_its_owner_out(
         assert store.compact().archived
         assert {each.stat().st_uid for each in path.rglob("*")} == {ANOTHER}
     made = [each for each in path.rglob("*") if each.name not in before]
-    assert {each.parent.name for each in made} == {"store", "wal", "checkpoints", "archive", "torn"}
+    assert {each.parent.name for each in made} == {
+        "store",
+        "wal",
+        "checkpoints",
+        "archive",
+        "torn",
+        "tree",
+    }
     assert {each.stat().st_gid for each in path.rglob("*")} == {ANOTHER}
 
     def go_on() -> None:

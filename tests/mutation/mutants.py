@@ -1833,4 +1833,48 @@ MUTANTS = (
         "    return str(error) or type(error).__name__\n",
         "    return str(error)\n",
     ),
+    # Proofs
+    Mutant(
+        "segments are dropped whose leaves are not saved",
+        "eventstore/maintenance/compaction.py",
+        "        return self._drops and following.first_revision - 1 <= self._kept_leaves\n",
+        "        return self._drops\n",
+    ),
+    Mutant(
+        "no directory sync after leaves were saved",
+        "eventstore/proofs/leaf_files.py",
+        "    file_system.rename(temporary, written.path)\n"
+        "    file_system.sync_directory(directory)\n",
+        "    file_system.rename(temporary, written.path)\n",
+    ),
+    Mutant(
+        "leaf files of another history are believed",
+        "eventstore/proofs/store_tree.py",
+        "            if record.digest != self.digest(covered):\n",
+        "            if False:\n",
+    ),
+    Mutant(
+        "a known key's bad signature is passed over",
+        "eventstore/proofs/note.py",
+        "        if not key.holds(signature, message):\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        "base64 in another spelling is read",
+        "eventstore/proofs/encoding.py",
+        "    if data is None or to_base64(data) != text:\n",
+        "    if data is None:\n",
+    ),
+    Mutant(
+        "a head of another origin is taken for the key's",
+        "eventstore/proofs/texts.py",
+        "    if origin != key.name:\n",
+        "    if False:\n",
+    ),
+    Mutant(
+        "a proof from another size than the old head's is believed",
+        "eventstore/proofs/tree.py",
+        "        if old.size != self.old_size:\n",
+        "        if False:\n",
+    ),
 )

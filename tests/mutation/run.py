@@ -33,6 +33,7 @@ SUITES = (
     "tests/crash/test_exploration.py",
     "tests/hygiene",
     "tests/damage",
+    "tests/proofs",
     "tests/snapshots",
     "tests/cli",
     "tests/crash",
@@ -42,6 +43,7 @@ SUITES = (
 )
 # Where a mutant of a part falls most likely; these go first for it.
 NEAR = {
+    "eventstore/proofs/": ("tests/proofs", "tests/crash/test_crash_trees.py"),
     "eventstore/tables/": (
         "tests/engine/tables",
         "tests/engine/test_contract.py",
