@@ -60,6 +60,7 @@ TOLD = {
     "log": [],
     "log-key": ["--key", "extract-1"],
     "info-labels": [LAYER],
+    "show": ["2"],
     "check": [],
     "stats": [],
 }
@@ -116,10 +117,11 @@ def test_help_names_every_field_of_the_json(name: str, call: Call) -> None:
     assert field_names(document) <= words
 
 
-def test_help_of_log_names_every_field_of_a_batch(call: Call) -> None:
-    words = set(re.findall(r"\w+", call("log", "--help").out))
+@pytest.mark.parametrize("name", ["log", "show"])
+def test_help_of_log_and_show_names_every_field_of_a_batch(name: str, call: Call) -> None:
+    words = set(re.findall(r"\w+", call(name, "--help").out))
     decoder = json.JSONDecoder()
-    batch, _ = decoder.raw_decode((GOLDEN / "log.json").read_text())
+    batch, _ = decoder.raw_decode((GOLDEN / f"{name}.json").read_text())
     assert {*batch, *batch["events"][0]} <= words
 
 
@@ -128,5 +130,5 @@ def test_help_lists_every_verb_and_exit_code(call: Call) -> None:
     assert (result.code, result.err) == (0, "")
     for verb in ("import-bolt", "ls", "info", "tree", "log", "check", "compact", "stats"):
         assert f"  {verb} " in result.out
-    for code in (0, 1, 2, 3, 10, 11, 130, 141):
+    for code in (0, 1, 2, 3, 4, 10, 11, 130, 141):
         assert f" {code}  " in result.out

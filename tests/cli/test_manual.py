@@ -18,6 +18,7 @@ import struct
 import subprocess
 import zlib
 from itertools import zip_longest
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -26,12 +27,13 @@ from support.cli import DATABASE, ROOT, Call, Holder
 
 from eventstore import StoreOptions
 from eventstore.format.segment import SEGMENT_HEADER_BYTES
+from eventstore.proofs import SigningKey
 from projections.snapshots import Kind, MetaStore, Usage
+from snapledger.keys import write_key
 from snapledger.program import EXIT_CODES, VERBS, verbs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 PAGES = sorted((ROOT / "docs" / "operate").glob("*.md"))
 MANUAL = ROOT / "docs" / "operate" / "snapledger.md"
@@ -46,6 +48,9 @@ VARIES = {
     r"process \d+ on \S+ since \S+;": "process (id);",
     r"\b\d+ bytes \(\d[\d.]* [KM]iB\)": "(size)",
     r'(_bytes": )\d+': r"\1(size)",
+    r"\+[0-9a-f]{8}\+[A-Za-z0-9+/]{44}$": "+(key)",
+    r"(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{91}=": "(signature)",
+    r"(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{43}=": "(hash)",
 }
 OPTIONS = StoreOptions(background=False)
 LAYER = "sha256:5f70bf18"
@@ -117,6 +122,7 @@ def library(tmp_path: Path, hold: Callable[[Path], Holder]) -> Path:
     make_newer(tmp_path / "newer/metadata")
     make_foreign(tmp_path / "foreign/metadata")
     hold(tmp_path / "held/metadata")
+    write_key(str(tmp_path / "node-7.key"), SigningKey("example.com/node-7", bytes(range(32))))
     (tmp_path / "half").mkdir()
     (tmp_path / "half/MAKING").write_text("import of /var/lib/containerd/metadata.db\n")
     (tmp_path / "containerd").mkdir()
@@ -127,12 +133,16 @@ def library(tmp_path: Path, hold: Callable[[Path], Holder]) -> Path:
 def run(command: str, call: Call) -> tuple[int, str]:
     """Run a line of a session, and return its exit code and what it writes."""
     line, _, formatter = command.partition(" | ")
+    line, _, target = line.partition(" > ")
     if not line.startswith("snapledger"):
         done = subprocess.run(
             ["/bin/sh", "-c", command], capture_output=True, text=True, check=False
         )
         return done.returncode, done.stdout + done.stderr
     code, out, err = call(*shlex.split(line)[1:])
+    if target:
+        Path(target).write_text(out)
+        return code, err
     return code, FORMATTERS[formatter](out) + err
 
 
@@ -152,7 +162,7 @@ FORMATTERS: dict[str, Callable[[str], str]] = {
 
 def normalised(text: str) -> str:
     for pattern, standing_in in VARIES.items():
-        text = re.sub(pattern, standing_in, text)
+        text = re.sub(pattern, standing_in, text, flags=re.M)
     return text
 
 

@@ -114,3 +114,17 @@ at_option: Callable[..., Any] = click.option(
     help="Look at the store as it was after a revision, or at a time, such as "
     "2026-11-24T03:10:30.5Z; the time must name its zone.",
 )
+key_option: Callable[..., Any] = click.option(
+    "--key",
+    "key_file",
+    required=True,
+    metavar="FILE",
+    callback=checked_path,
+    help="The private key, as `key new` has written it.",
+)
+size_option: Callable[..., Any] = click.option(
+    "--size",
+    type=COUNT,
+    metavar="SIZE",
+    help="Of the first so many batches, instead of all.",
+)

@@ -17,6 +17,7 @@ from eventstore import (
     ForeignOwnerError,
     NotAStoreError,
     ProjectionError,
+    ProofError,
     StoreLockedError,
     UnsupportedFileSystemError,
 )
@@ -24,6 +25,7 @@ from projections.snapshots import NotFoundError, SnapshotError
 
 FAILED = 1
 DAMAGED = 3
+REFUSED = 4
 NO_STORE = 10
 LOCKED = 11
 
@@ -61,6 +63,8 @@ def explain(error: Exception) -> Failure | None:
             return Failure(FAILED, str(error) or "out of memory: the whole state must fit into it")
         case CorruptionError():
             return Failure(DAMAGED, str(error))
+        case ProofError():
+            return Failure(REFUSED, str(error))
         case NotAStoreError():
             return Failure(NO_STORE, str(error))
         case StoreLockedError():

@@ -42,6 +42,11 @@ def write_line(text: str) -> None:
     click.echo(text)
 
 
+def write_text(text: bytes) -> None:
+    """Write a text that is signed: each byte as it is."""
+    click.echo(text, nl=False)
+
+
 def write_fields(fields: Iterable[tuple[str, str]]) -> None:
     """Write one field a line, its name first; the values must be printable already."""
     pairs = list(fields)

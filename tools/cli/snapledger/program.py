@@ -34,6 +34,7 @@ Exit codes:
    1  failed
    2  the command line is wrong
    3  damage found
+   4  a head or a proof does not hold
   10  no store there
   11  the store is locked by another process
  130  interrupted
@@ -58,10 +59,16 @@ VERBS = {
     "info": Verb("snapledger.info", "Show one snapshot."),
     "tree": Verb("snapledger.tree", "Show snapshots below their parents."),
     "log": Verb("snapledger.log", "Show what was changed, when, by whom and why."),
+    "show": Verb("snapledger.show", "Show one batch."),
     "check": Verb("snapledger.check", "Read everything and say what is damaged."),
     "repair": Verb("snapledger.repair", "Make a new store of what can be read of a damaged one."),
     "compact": Verb("snapledger.compact", "Write a checkpoint and archive what it supersedes."),
     "stats": Verb("snapledger.stats", "Show sizes and counts."),
+    "key": Verb("snapledger.key", "Make a key that signs heads and proofs."),
+    "head": Verb("snapledger.head", "Sign what a store holds now."),
+    "prove": Verb("snapledger.prove", "Prove a batch, or that a store continues an old head."),
+    "verify": Verb("snapledger.verify", "Check a head or a proof, without the store."),
+    "publish": Verb("snapledger.publish", "Write the tree over a store's batches as files."),
 }
 
 
@@ -128,7 +135,8 @@ def verbs() -> None:
     STORE is the directory of a store. All verbs but import-bolt and compact only read it, and
     all but repair work while a driver has the store open.
 
-    Each verb has --json, for one JSON document on stdout (log: one line a batch). Errors are one
+    Each verb has --json, for one JSON document on stdout (log: one line a batch), but head and
+    prove, whose output is a signed text. Errors are one
     line on stderr either way. Arguments that begin with "-" go after "--".
 
     Text that comes from a store is shown with everything escaped that a terminal could act on:

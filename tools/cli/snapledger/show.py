@@ -1,0 +1,35 @@
+"""`snapledger show`: one batch."""
+
+from __future__ import annotations
+
+import click
+
+from snapledger import output
+from snapledger.arguments import REVISION, json_option, store_argument
+from snapledger.batches import write_batch
+from snapledger.reading import open_for_reading
+from snapledger.records import batch_record
+
+
+@click.command("show")
+@store_argument
+@click.argument("revision", metavar="REVISION", type=REVISION)
+@json_option
+def command(store: str, revision: int, as_json: bool) -> None:
+    """Show the batch of REVISION: when, by whom, why, and its events.
+
+    Its digest is the leaf that `prove` proves: the text of a receipt is store id, revision, digest.
+
+    JSON: revision, time, time_ns, actor, reason, request_id, digest, events [type, version, data].
+    """
+    with open_for_reading(store) as opened:
+        batch = next(opened.event_store.batches(revision, revision), None)
+        if batch is None:
+            raise click.ClickException(
+                f"{store}: there is no revision {revision} yet; `snapledger log` lists them"
+            )
+        if as_json:
+            output.write_json(batch_record(batch, batch.events))
+        else:
+            write_batch(batch, batch.events)
+            output.write_line(f"  digest {batch.digest.hex()}")
