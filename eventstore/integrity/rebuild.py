@@ -5,13 +5,11 @@ But for checkpoints that end in a delta: what their chain holds is written as a 
 
 from __future__ import annotations
 
-import contextlib
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from eventstore.errors import CorruptionError
+from eventstore.errors import CompactedError, CorruptionError
 from eventstore.files.content import read_file, write_file
-from eventstore.files.failures import unreadable_is_damage
 from eventstore.files.paths import join
 from eventstore.format.durable import pack_durable
 from eventstore.format.names import (
@@ -94,16 +92,18 @@ def write_store(
     else:
         _write_empty_segment(target, wal_path, store_id, choice.bases[-1])
     target.sync_directory(wal_path)
+    tree = StoreTree.of_files(target, path, store_id)
+    last_revision = choice.chain.last_revision
     if choice.chain.first_revision > 1:
-        _copy_leaves(source, target, path, leaf_files)
+        _copy_leaves(source, target, path, tree, leaf_files, last_revision)
     # What two checkpoints supersede goes to the archive, as in any store.
     compact(
         target,
         path,
         store_id,
         Retention.keep_all(),
-        tree=StoreTree.of_files(target, path, store_id),
-        durable_revision=choice.chain.last_revision,
+        tree=tree,
+        durable_revision=last_revision,
     )
 
 
@@ -124,16 +124,26 @@ def _copy_checkpoints(
 
 
 def _copy_leaves(
-    source: FileSystem, target: FileSystem, path: str, leaf_files: Sequence[LeafFile]
+    source: FileSystem,
+    target: FileSystem,
+    path: str,
+    tree: StoreTree,
+    leaf_files: Sequence[LeafFile],
+    last_revision: int,
 ) -> None:
-    """Copy the leaf files that can be read; whoever takes leaves from one checks them itself."""
+    """Copy leaf files, if they are of the history that the new store has."""
     directory = join(path, TREE_NAME)
-    for file in leaf_files:
-        name = leaves_name(file.first_revision, file.leaf_count)
-        with contextlib.suppress(CorruptionError):
-            with unreadable_is_damage(file.path):
-                data = read_file(source, file.path)
-            write_file(target, join(directory, name), data)
+    copies = {
+        join(directory, leaves_name(file.first_revision, file.leaf_count)): file.path
+        for file in leaf_files
+    }
+    for copy, original in copies.items():
+        write_file(target, copy, read_file(source, original))
+    try:
+        tree.grow(last_revision)
+    except (CompactedError, CorruptionError):
+        for copy in copies:
+            target.remove(copy)
     target.sync_directory(directory)
 
 

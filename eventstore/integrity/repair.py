@@ -35,13 +35,13 @@ from eventstore.format.durable import DURABLE_BYTES
 from eventstore.format.names import CHECKPOINTS_NAME, DIRECTORY_NAMES, DURABLE_NAME, checkpoint_name
 from eventstore.integrity.chains import ChainBuilder
 from eventstore.integrity.detached import DetachedBatches, write_detached
+from eventstore.integrity.leaves import LeafCheck
 from eventstore.integrity.readable import ReadableFileSystem
 from eventstore.integrity.rebuild import Choice, write_store
 from eventstore.integrity.salvage import Base, Findings, salvage
 from eventstore.integrity.verify import verify_files
 from eventstore.options import checked_options
 from eventstore.projection import checked_projections
-from eventstore.proofs.leaf_files import list_leaf_files
 from eventstore.reports import Damage
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from eventstore.integrity.chains import Chain
     from eventstore.options import StoreOptions
     from eventstore.projection import Projection
+    from eventstore.proofs.leaf_files import LeafFile
     from eventstore.reports import VerifyReport
 
 
@@ -159,8 +160,9 @@ def repair_store(
         found = salvage(reading, source, on_batch)
         found.damage += reading.unreadable()
         choice = _choose(reading, found)
-        leaf_files = list_leaf_files(reading, source)
-        write_store(reading, guarded, target, found.store_id, choice, leaf_files)
+        write_store(
+            reading, guarded, target, found.store_id, choice, _leaves(reading, source, found)
+        )
         left_out, verified = _require_sound(guarded, target, choice, known, source)
         found.damage += left_out
         detached = write_detached(reading, guarded, target, found.stretches, choice.chain)
@@ -175,6 +177,13 @@ def repair_store(
 def _require_apart(source: str, target: str) -> None:
     if join(resolved(target), "").startswith(join(resolved(source), "")):
         raise StoreExistsError(f"{target}: the new store can't be put into the damaged one")
+
+
+def _leaves(file_system: FileSystem, path: str, found: Findings) -> list[LeafFile]:
+    """Return the leaf files that are sound by themselves, and list the others as damaged."""
+    leaves = LeafCheck(file_system, path, found.store_id)
+    found.damage += leaves.damage()
+    return leaves.sound
 
 
 def _state_of_writer(file_system: FileSystem, path: str) -> object:

@@ -1,4 +1,4 @@
-"""One reading of a store: checkpoints, then the log from its oldest segment to the tail.
+"""One reading of a store: checkpoints and leaves, then the log from its oldest segment to the tail.
 
 It goes on behind damage: each segment is judged by its own header and chain, and what only follows
 from damage that was listed already is not listed again. What an open would make of the store is
@@ -18,6 +18,7 @@ from eventstore.files.failures import unreadable_is_damage
 from eventstore.files.paths import join
 from eventstore.format.names import DURABLE_NAME
 from eventstore.integrity.comparison import Comparison
+from eventstore.integrity.leaves import LeafCheck
 from eventstore.log.reader import (
     Record,
     ScanEnd,
@@ -92,6 +93,7 @@ class Verification:
         self.contradicted: set[int] = set()
         """Revisions of checkpoints whose digest is not that of the log."""
         self.sources: list[SegmentSource] = []
+        self.leaves: LeafCheck | None = None
 
     @property
     def _base_revision(self) -> int:
@@ -103,7 +105,9 @@ class Verification:
         self.store_id = self._store_id(list_sources(self.file_system, self.path))
         checkpoint_count = self._read_checkpoints()
         bound = self._read_bound()
-        # Last, so that a log which a writer goes on with holds what the two above promise.
+        if not self.quick:
+            self._read_leaves()
+        # Last, so that a log which a writer goes on with holds what those above promise.
         sources = self.sources = list_sources(self.file_system, self.path)
         self._check_start(sources)
         if not self.quick:
@@ -241,6 +245,12 @@ class Verification:
             self.opening_damage = self._add_error(error)
             return 0
 
+    def _read_leaves(self) -> None:
+        """Check the leaf files by themselves; the log is compared with them as it is read."""
+        if self.store_id is not None:
+            self.leaves = LeafCheck(self.file_system, self.path, self.store_id)
+            self._add_all(self.leaves.damage())
+
     def _first_opened(self, sources: list[SegmentSource]) -> int:
         """Return the place of the first segment with a batch after the newest checkpoint."""
         following = [source.first_revision for source in sources[1:]]
@@ -342,6 +352,8 @@ class Verification:
                 source, record.offset_bytes, record.revision, record.digest
             )
             damage = damage or differing
+            if self.leaves is not None:
+                self._add(self.leaves.compare(record.revision, record.digest))
             self.on_batch(record.revision)
         end = scanner.end or ScanEnd(scanner.position, None)
         claim = 0

@@ -208,7 +208,9 @@ class StoreTree:
         return self._proved(lambda: [self._node(level * TILE_HEIGHT, at) for at in places])
 
     def save(self) -> int:
-        """Write the leaves that no file holds, durably.
+        """Write the leaves that no file holds, durably; the tree must cover all that is durable.
+
+        Leaf files of spans behind it are of a log that was longer, and are removed.
 
         Returns:
             the number of batches that leaf files now hold, from the first on.
@@ -223,6 +225,10 @@ class StoreTree:
             for number, span in enumerate(self._spans):
                 if isinstance(span, MemorySpan) and span.saved_count < span.count:
                     self._save_span(file_system, number, span)
+            behind = span_start(len(self._spans))
+            for file in list_leaf_files(file_system, self._path):
+                if file.first_revision >= behind:
+                    file_system.remove(file.path)
             return self.size
 
     def _save_span(self, file_system: FileSystem, number: int, span: MemorySpan) -> None:

@@ -120,6 +120,19 @@ def test_a_damaged_span_is_read_from_the_log_and_saved_again(
     require_all_proved(tree_at(tmp_path, COUNT + 1), heads)
 
 
+def test_leaves_of_a_log_that_was_longer_go_with_the_next_save(saved: Path, tmp_path: Path) -> None:
+    (tmp_path / "tree").mkdir()
+    for file in (saved / "tree").iterdir():
+        (tmp_path / "tree" / file.name).write_bytes(file.read_bytes())
+    for size, count in ((70_000, 4464), (65_536, 0), (9, 0)):
+        tree = tree_at(tmp_path)
+        tree.grow(size)
+        tree.save()
+        names = sorted(file.name for file in (tmp_path / "tree").iterdir())
+        expected = [f"{1:020}-{min(size, 65_536)}.leaves"]
+        assert names == expected + [f"{65_537:020}-{count}.leaves"] * (count > 0)
+
+
 def test_a_damaged_span_of_dropped_batches_is_damage(saved: Path, tmp_path: Path) -> None:
     (tmp_path / "tree").mkdir()
     for file in (saved / "tree").iterdir():

@@ -260,6 +260,24 @@ def test_leaves_of_a_longer_history_are_passed_over(tmp_path: Path) -> None:
     assert [file.name for file in leaf_files(tmp_path / "older")] == [f"{1:020}-80.leaves"]
 
 
+def test_a_verification_says_which_leaves_are_not_those_of_the_log(tmp_path: Path) -> None:
+    path = tmp_path / "store"
+    with open_store(path) as store:
+        add(store, 30)
+    shutil.copytree(path, tmp_path / "fork")
+    for each, note in ((path, "one"), (tmp_path / "fork", "another")):
+        with open_store(each) as store:
+            add(store, 30, note)
+            store.compact()
+            assert store.verify().is_sound
+    shutil.rmtree(path / "tree")
+    shutil.copytree(tmp_path / "fork" / "tree", path / "tree")
+    with open_store(path) as store:
+        [problem] = store.verify().problems
+    assert problem.path.endswith("-60.leaves")
+    assert problem.reason == "the leaf of revision 31 is not the digest in the log"
+
+
 def test_leaves_of_another_store_are_passed_over(tmp_path: Path) -> None:
     tree = filled(tmp_path / "store")
     filled(tmp_path / "other")
@@ -299,6 +317,20 @@ def test_a_repaired_store_proves_what_the_damaged_one_did(tmp_path: Path) -> Non
     with open_store(tmp_path / "repaired") as store:
         store.consistency_proof(old).check(old)
         assert store.inclusion_proof(3).head == store.tree_head()
+
+
+@pytest.mark.parametrize("offset", [10, 100, 4000])
+def test_damaged_leaves_are_left_out_of_a_repair(tmp_path: Path, offset: int) -> None:
+    path = tmp_path / "store"
+    filled(path)
+    forget(path)
+    [file] = leaf_files(path)
+    flip(file, offset)
+    report = repair_store(path, tmp_path / "repaired", [Ledger(), Totals()])
+    assert [damage.path for damage in report.damage] == [str(file)]
+    assert leaf_files(tmp_path / "repaired") == []
+    with open_store(tmp_path / "repaired") as store:
+        assert store.verify().is_sound
 
 
 def test_a_log_of_another_kind_has_a_tree_too(tmp_path: Path) -> None:

@@ -162,6 +162,9 @@ def _is_sound(
     checkpoints = [path for path in image.checkpoints if path in files]
     if not all(_same(image, files, path) for path in checkpoints):
         return False
+    leaves = [path for path in image.files if path.startswith("tree/") and path in files]
+    if not all(_same(image, files, path) for path in leaves):
+        return False
     first = image.spans[present[0]][0].revision
     bases = [image.checkpoints[path] for path in checkpoints]
     # Compaction keeps each segment with a batch after the older checkpoint.
