@@ -132,6 +132,8 @@ class StoreTree:
         self._lock = threading.RLock()
         self._spans: list[Span] = []
         self._is_anchored = False
+        # A file that the medium did not give: another time it may.
+        self._unread: CorruptionError | None = None
         self._tile = lru_cache(_TILES_CACHED)(self._tile_nodes)
         self._above_tiles = lru_cache(_TILES_CACHED)(self._span_nodes)
         self._above_spans = lru_cache(None)(self._upper_node)
@@ -158,7 +160,7 @@ class StoreTree:
 
         Raises:
             CompactedError: batches that no leaf file holds are no longer kept.
-            CorruptionError: a batch is damaged.
+            CorruptionError: a batch is damaged, or the medium does not give leaves of such batches.
         """
         refuse_reentry(self._lock)
         with self._lock:
@@ -176,6 +178,10 @@ class StoreTree:
                     self._read_on(size, pause)
                 except CompactedError:
                     raise error from None
+            except CompactedError:
+                if self._unread is not None:
+                    raise self._unread from None
+                raise
             self._is_anchored = True
 
     def head(self, size: int) -> TreeHead:
@@ -276,7 +282,11 @@ class StoreTree:
                 read_roots(file_system, file, self._store_id)
                 rows = range(-(-count // ROW_LEAVES))
                 digests = read_rows(file_system, file, self._store_id, rows)
-            except (CorruptionError, FileNotFoundError):
+            except FileNotFoundError:
+                continue
+            except CorruptionError as error:
+                if isinstance(error.__cause__, OSError):
+                    self._unread = error
                 continue
             # Where the file holds more than the log, it is of a log that was longer.
             saved_count = count if count <= count_max else 0
@@ -285,6 +295,7 @@ class StoreTree:
 
     def _forget(self) -> None:
         self._spans.clear()
+        self._unread = None
         self._clear_caches()
 
     def _read_on(self, size: int, pause: Callable[[], object]) -> None:

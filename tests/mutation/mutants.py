@@ -1854,6 +1854,14 @@ MUTANTS = (
         "            if False:\n",
     ),
     Mutant(
+        "leaves are given up for a medium that fails once",
+        "eventstore/proofs/store_tree.py",
+        "                if self._unread is not None:\n"
+        "                    raise self._unread from None\n"
+        "                raise\n",
+        "                raise\n",
+    ),
+    Mutant(
         "a known key's bad signature is passed over",
         "eventstore/proofs/note.py",
         "        if not key.holds(signature, message):\n",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -307,6 +308,24 @@ def test_a_store_without_its_beginning_has_no_tree_and_still_forgets(tmp_path: P
     assert forget(path) > before
     with open_store(path, options=FORGETTING) as store, pytest.raises(CompactedError):
         store.tree_head()
+
+
+def test_leaves_that_the_medium_does_not_give_for_once_are_not_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "store"
+    old = filled(path).head()
+    before = forget(path)
+
+    def failing(*_: object) -> bytes:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as medium:
+        medium.setattr("eventstore.proofs.leaf_files._part", failing)
+        assert forget(path) == before
+    assert forget(path) > before
+    with open_store(path, options=FORGETTING) as store:
+        store.consistency_proof(old).check(old)
 
 
 def test_a_repaired_store_proves_what_the_damaged_one_did(tmp_path: Path) -> None:
