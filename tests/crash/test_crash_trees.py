@@ -9,10 +9,19 @@ import pytest
 from support.crash import LEDGER, WORKLOADS, opened, pay
 
 from eventstore import Retention
+from eventstore.maintenance import checkpointing, compaction
 from eventstore.testing import DEEP, QUICK, SMALL, NotedStore, Session, explore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+@pytest.fixture(autouse=True)
+def _small_chains(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have small stores write deltas, and fold them soon."""
+    monkeypatch.setattr(checkpointing, "BASE_ROWS", 16)
+    monkeypatch.setattr(compaction, "_CHAIN_DELTAS", 2)
+    monkeypatch.setattr(compaction, "_FOLD_SHARE", 1)
 
 
 def dropping_at_once(session: Session) -> None:
@@ -25,9 +34,9 @@ def dropping_at_once(session: Session) -> None:
         store.compact()
 
 
-TREES = {name: WORKLOADS[name][0] for name in ("compaction", "retention", "forgetting")} | {
-    "dropping at once": dropping_at_once
-}
+TREES = {
+    name: WORKLOADS[name][0] for name in ("compaction", "retention", "deltas", "forgetting")
+} | {"dropping at once": dropping_at_once}
 
 
 @pytest.mark.parametrize("name", TREES)
