@@ -100,6 +100,60 @@ def test_repeated_calls_give_the_first_answer_and_change_nothing(root: Root) -> 
     assert assert_whole(root) == {}
 
 
+def test_call_that_is_repeated_after_the_commit_is_refused_and_leaves_nothing(root: Root) -> None:
+    directory = driver.prepare(root, "key", request_id="r1")
+    driver.commit(root, "key", "name", request_id="r2")
+    with pytest.raises(AlreadyExistsError, match="'name'"):
+        driver.prepare(root, "key", request_id="r1")
+    driver.commit(root, "key", "name", request_id="r2")
+    assert assert_whole(root) == {directory.name: "name"}
+    assert len(list(root.store.watch(1, timeout=0))) == 2
+
+
+def test_one_request_may_prepare_and_commit(root: Root) -> None:
+    directory = driver.prepare(root, "key", request_id="r")
+    for _ in range(2):
+        driver.commit(root, "key", "name", request_id="r")
+    assert assert_whole(root) == {directory.name: "name"}
+    with pytest.raises(AlreadyExistsError):
+        driver.prepare(root, "other", request_id="r")
+
+
+@pytest.mark.parametrize(
+    ("key", "parent", "kind"),
+    [("other", "", Kind.ACTIVE), ("key", "base", Kind.ACTIVE), ("key", "", Kind.VIEW)],
+)
+def test_request_that_asks_for_something_else_when_repeated_is_refused(
+    key: str, parent: str, kind: Kind, root: Root
+) -> None:
+    make_layer(root, "base")
+    driver.prepare(root, "key", request_id="r1")
+    with pytest.raises(AlreadyExistsError, match="r1"):
+        driver.prepare(root, key, parent, request_id="r1", kind=kind)
+    assert sorted(assert_whole(root).values()) == ["base", "key"]
+
+
+def test_commit_that_asks_for_another_name_when_repeated_is_refused(root: Root) -> None:
+    driver.prepare(root, "key", request_id="r1")
+    driver.commit(root, "key", "name", request_id="r2")
+    driver.prepare(root, "key", request_id="r3")
+    with pytest.raises(AlreadyExistsError, match="r2"):
+        driver.commit(root, "key", "other", request_id="r2")
+    with pytest.raises(AlreadyExistsError):
+        driver.commit(root, "key", "key", request_id="r3")
+    assert sorted(assert_whole(root).values()) == ["key", "name"]
+
+
+def test_commit_keeps_the_labels_of_the_snapshot(root: Root) -> None:
+    driver.prepare(root, "key", request_id="r1")
+    with root.store.transaction(writable=True) as transaction:
+        transaction.update_info("key", {"owner": "web"}, "labels.owner")
+    driver.commit(root, "key", "name", request_id="r2")
+    with root.store.transaction() as now:
+        _, info, _ = now.get_info("name")
+    assert info.labels["owner"] == "web"
+
+
 def test_key_of_another_request_is_taken(root: Root) -> None:
     driver.prepare(root, "key", request_id="r1")
     with pytest.raises(AlreadyExistsError):

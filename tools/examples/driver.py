@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from eventstore import EventStoreError
 from projections.snapshots import (
+    AlreadyExistsError,
     FailedPreconditionError,
     Kind,
     MetaStore,
@@ -44,8 +45,8 @@ if TYPE_CHECKING:
     from eventstore import StoreOptions
 
 ACTOR = "example-driver"
-REQUEST = "example/request"
-"""The label that says on behalf of which request a snapshot was made or committed."""
+PREPARED, COMMITTED = "example/prepared-by", "example/committed-by"
+"""The labels that say on behalf of which requests a snapshot was made, and committed."""
 
 
 class Root(NamedTuple):
@@ -129,13 +130,24 @@ def remove_tree(directory: Path) -> None:
         shutil.rmtree(directory)
 
 
-def earlier(transaction: SnapshotTransaction, name: str, request_id: str) -> str | None:
-    """Return the id of the snapshot of this name, if an earlier attempt of this request made it."""
-    try:
-        snapshot_id, info, _ = transaction.get_info(name)
-    except NotFoundError:
-        return None
-    return snapshot_id if info.labels.get(REQUEST) == request_id else None
+def is_done(
+    transaction: SnapshotTransaction, label: str, request_id: str, asked: tuple[str, ...]
+) -> bool:
+    """Return whether an earlier attempt of this request did what is asked for.
+
+    It left the label on its snapshot. What is asked for is a name, a kind and perhaps a parent.
+
+    Raises:
+        AlreadyExistsError: it did something else, or another request went on from there.
+    """
+    for info in transaction.walk_info(labels={label: request_id}):
+        if (info.name, info.kind, info.parent)[: len(asked)] != asked:
+            raise AlreadyExistsError(
+                f"request {request_id!r} has made what is now the {info.kind} snapshot "
+                f"{info.name!r} with parent {info.parent!r}"
+            )
+        return True
+    return False
 
 
 def prepare(
@@ -144,13 +156,15 @@ def prepare(
     """Make a snapshot on top of a committed one, and return its directory.
 
     Raises:
-        AlreadyExistsError: another request has the key.
+        AlreadyExistsError: another request has the key; or this one has made a snapshot that
+            differs from what is asked for, or was committed since.
         NotFoundError: there is no such parent.
         InvalidArgumentError: the parent is not committed.
     """
+    asked = (key, kind, parent)
     with root.store.transaction() as now:
-        if made := earlier(now, key, request_id):
-            return root.snapshots / made
+        if is_done(now, PREPARED, request_id, asked):
+            return root.snapshots / now.get_info(key)[0]
         parent_ids = (now.get_info(parent)[0],) if parent else ()
 
     # What takes long is done before the transaction, under a name that is nobody's.
@@ -168,9 +182,9 @@ def prepare(
         with root.store.transaction(
             writable=True, actor=ACTOR, reason=f"prepare {key}", request_id=request_id
         ) as transaction:
-            if made := earlier(transaction, key, request_id):
-                return root.snapshots / made
-            labels = {REQUEST: request_id}
+            if is_done(transaction, PREPARED, request_id, asked):
+                return root.snapshots / transaction.get_info(key)[0]
+            labels = {PREPARED: request_id}
             snapshot = transaction.create_snapshot(kind, key, parent, labels)
             if snapshot.parent_ids[:1] != parent_ids:
                 raise FailedPreconditionError(f"{parent} is not the snapshot that was copied")
@@ -187,12 +201,13 @@ def commit(root: Root, key: str, name: str, *, request_id: str) -> None:
     """Commit an active snapshot, whose directory nobody writes to any more, under a name.
 
     Raises:
-        AlreadyExistsError: another request has committed a snapshot of this name.
+        AlreadyExistsError: another request has the name; or this one has committed another.
         NotFoundError: no snapshot has the key.
         FailedPreconditionError: the snapshot is not active.
     """
+    asked = (name, Kind.COMMITTED)
     with root.store.transaction() as now:
-        if earlier(now, name, request_id):
+        if is_done(now, COMMITTED, request_id, asked):
             return
         snapshot_id, _, _ = now.get_info(key)
 
@@ -203,9 +218,10 @@ def commit(root: Root, key: str, name: str, *, request_id: str) -> None:
     with root.store.transaction(
         writable=True, actor=ACTOR, reason=f"commit {key}", request_id=request_id
     ) as transaction:
-        if earlier(transaction, name, request_id):
+        if is_done(transaction, COMMITTED, request_id, asked):
             return
-        labels = {REQUEST: request_id}
+        _, info, _ = transaction.get_info(key)
+        labels = {**info.labels, COMMITTED: request_id}
         if transaction.commit_active(key, name, usage, labels) != snapshot_id:
             raise FailedPreconditionError(f"{key} is not the snapshot that was synced")
 
