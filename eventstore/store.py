@@ -32,6 +32,7 @@ from eventstore.errors import (
     text_of,
 )
 from eventstore.event import Metadata
+from eventstore.files.failures import is_gone
 from eventstore.files.local import local_file_system
 from eventstore.files.paths import absolute
 from eventstore.format.codec import checked_metadata
@@ -668,12 +669,13 @@ class EventStore:
         newest checkpoint that this handle has loaded or written.
         """
         self._require_open()
-        error = self._maintenance.error
-        failure = self._writer.failure if self._writer is not None else None
         # First: a follower catches up by it, which all of the rest then tells of.
         shown_revision = self._shown_revision()
+        of_log = self._log.stats()
+        error = self._maintenance.error
+        failure = self._writer.failure if self._writer is not None else None
         return {
-            **self._log.stats(),
+            **of_log,
             "durable_revision": shown_revision,
             "rows": {name: table.row_count() for name, table in self._state.tables.items()},
             "checkpoint_revision": self._newest_checkpoint_revision(),
@@ -787,10 +789,25 @@ class EventStore:
         return self._checkpointer
 
     def _is_checkpoint_due(self) -> bool:
+        self._fail_if_gone()
         with self._maintaining:
             checkpointer = self._checkpoints()
             checkpointer.take_in(self._maintenance.pause)
             return checkpointer.is_due()
+
+    def _fail_if_gone(self) -> None:
+        """Fail the handle if the store was moved or removed: nothing it commits would be found.
+
+        A commit makes, opens and removes no file, so it does not see that itself.
+        """
+        if self._file_system is None:
+            return
+        try:
+            self._file_system.is_directory(self.path)
+        except OSError as error:
+            if is_gone(error):
+                self._written().abandon(error)
+            raise
 
     def _checkpoint_and_compact(self) -> None:
         with self._maintaining:

@@ -10,13 +10,13 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-from eventstore.backend.reading import StoreFiles
+from eventstore.backend.reading import DISK_USAGE, StoreFiles
 from eventstore.errors import (
     StorageFullError,
     StoreClosedError,
     StoreFailedError,
 )
-from eventstore.files.failures import is_full
+from eventstore.files.failures import is_full, is_gone
 from eventstore.files.paths import join
 from eventstore.format.durable import DURABLE_BYTES, pack_durable
 from eventstore.format.names import CHECKPOINTS_NAME, DURABLE_NAME, WAL_NAME
@@ -191,19 +191,29 @@ class FileLog:
         return report[0]
 
     def stats(self) -> dict[str, Any]:
-        """Return sizes and counts."""
+        """Return sizes and counts; None for those of files that are no longer at the path."""
         head = self.head
+        try:
+            on_disk: dict[str, int | None] = {
+                "oldest_revision": self.oldest_revision(),
+                **self._files.disk_usage(),
+            }
+        except OSError as error:
+            if not is_gone(error):
+                raise
+            # A monitor asks for this to learn of such a failure.
+            self.abandon(error)
+            on_disk = dict.fromkeys(("oldest_revision", *DISK_USAGE))
         return {
             "path": self._path,
             "store_id": self.store_id.hex(),
             "revision": head.revision,
             "durable_revision": self.durable_revision,
-            "oldest_revision": self.oldest_revision(),
             "digest": head.digest.hex(),
             "appended_bytes": self.appended_bytes,
             "spare_ready": self._spares.ready,
             "prepare_error": self._preparer.error,
-            **self._files.disk_usage(),
+            **on_disk,
         }
 
     def close(self) -> None:

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from eventstore.log.reader import Record
 
 _ATTEMPTS = 5
+_KINDS = ("segment", "archive", "checkpoint")
+DISK_USAGE = tuple(f"{kind}_{unit}" for kind in _KINDS for unit in ("count", "bytes"))
+"""The keys of `StoreFiles.disk_usage`."""
 
 
 class StoreFiles:
@@ -149,17 +152,12 @@ class StoreFiles:
         """
         segments = list_segments(self._file_system, self._path)
         archived = list_archived(self._file_system, self._path)
-        paths = {
-            "segment": [source.path for source in segments],
-            "archive": [source.path for source in archived],
-            "checkpoint": [file.path for file in list_checkpoints(self._file_system, self._path)],
-        }
-        usage = {}
-        for kind, found in paths.items():
-            sizes = list(self._sizes_bytes(found))
-            usage[f"{kind}_count"] = len(sizes)
-            usage[f"{kind}_bytes"] = sum(sizes)
-        return usage
+        checkpoints = list_checkpoints(self._file_system, self._path)
+        usage = []
+        for found in (segments, archived, checkpoints):
+            sizes = list(self._sizes_bytes([file.path for file in found]))
+            usage += [len(sizes), sum(sizes)]
+        return dict(zip(DISK_USAGE, usage, strict=True))
 
     def _sizes_bytes(self, paths: list[str]) -> Iterator[int]:
         for path in paths:

@@ -37,6 +37,11 @@ def is_no_file(error: OSError) -> bool:
     return error.errno in _NO_FILE
 
 
+def is_gone(error: OSError) -> bool:
+    """Say whether an error means that an open store is no longer at its path (`guarded`)."""
+    return error.errno == errno.ESTALE
+
+
 @contextlib.contextmanager
 def unreadable_is_damage(
     path: str, is_damage: Callable[[OSError], bool] = is_unreadable

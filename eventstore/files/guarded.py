@@ -6,8 +6,8 @@ would roll, checkpoint and compact in the second; and who owns a directory above
 could lead a writer of greater rights elsewhere, by a link. So the holder's calls
 
 - are made only while the locked directory is still the one at the store's path; if it is not, they
-  raise `OSError` (ESTALE). A log that meets that has failed: what was acknowledged is in the
-  directory that was moved;
+  raise `OSError` (ESTALE). A log that meets that has failed, and background maintenance looks once
+  a second: what was acknowledged is in the directory that was moved, or gone with it;
 - go by the descriptor of the locked directory (`GuardedPath`), so that a directory that is swapped
   between two calls leads nowhere else;
 - change nothing once the lock was released, nor in a forked child, which has it no more. What is
@@ -47,7 +47,8 @@ class GuardedFileSystem(ForwardingFileSystem):
         if self._lock.has_left(self._path):
             raise OSError(
                 errno.ESTALE,
-                "the store was moved or removed while it was open: open it where it is now",
+                "the store was moved or removed while it was open, and is no longer at its path; "
+                "what was acknowledged is where it was moved to, or gone with it",
                 self._path,
             )
         return super()._target

@@ -9,6 +9,7 @@ import os
 import shutil
 import socket
 import stat
+import time
 import tracemalloc
 from typing import TYPE_CHECKING
 
@@ -23,8 +24,10 @@ from eventstore import (
     StoreExistsError,
     StoreFailedError,
     StoreLockedError,
+    StoreOptions,
 )
 from eventstore.files.forwarding import ForwardingFileSystem
+from eventstore.maintenance import background
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,6 +51,10 @@ def _open_elsewhere(path: Path) -> str:
     output, complaints = run_python(_OPEN, path).communicate()
     assert not complaints
     return output
+
+
+def _move_away(path: Path) -> None:
+    path.rename(path.parent / "moved")
 
 
 def _delete(lock: Path) -> None:
@@ -138,6 +145,34 @@ def test_a_store_that_is_moved_while_open_touches_nothing_at_its_old_path(
     with open_store(moved) as store:
         assert balance(store) >= len(receipts) > 80
         assert store.verify().is_sound
+
+
+@pytest.mark.parametrize("go", [shutil.rmtree, _move_away], ids=["removed", "moved"])
+def test_a_handle_whose_store_has_gone_soon_acknowledges_nothing_more_and_says_so(
+    tmp_path: Path, go: Callable[[Path], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(background, "_LOOK_SECONDS", 0.02)
+    path = tmp_path / "store"
+    store = open_store(path, options=StoreOptions())
+    add(store, 1)
+    stop_at = time.monotonic() + 20
+
+    def commit_until_it_fails() -> None:
+        while time.monotonic() < stop_at:
+            add(store, 1)
+
+    go(path)
+    with pytest.raises(StoreFailedError, match="moved or removed while it was open"):
+        commit_until_it_fails()
+    acknowledged = balance(store)
+    stats = store.stats()
+    assert "moved or removed while it was open" in stats["failed"]
+    assert stats["durable_revision"] == store.transaction().revision
+    assert stats["segment_bytes"] is None
+    with pytest.raises(StoreFailedError, match="close it"):
+        add(store, 1)
+    assert balance(store) == acknowledged
+    store.close()
 
 
 def test_a_copy_of_an_open_store_is_not_held(tmp_path: Path) -> None:

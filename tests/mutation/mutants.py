@@ -745,6 +745,12 @@ MUTANTS = (
         "os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)\n",
     ),
     Mutant(
+        "nobody looks whether the store has gone",
+        "eventstore/store.py",
+        "        self._fail_if_gone()\n",
+        "        pass\n",
+    ),
+    Mutant(
         "a store that was moved while open is not noticed",
         "eventstore/files/guarded.py",
         "        if self._lock.has_left(self._path):\n",
