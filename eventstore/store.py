@@ -482,7 +482,8 @@ class EventStore:
         shown = self._shown_revision()
         if not 0 <= revision <= shown:
             raise ValueError(f"revision {excerpt(revision)} is not there: the store is at {shown}")
-        return history.state_at(self._log, self._projections, revision)
+        with self._closed_meanwhile():
+            return history.state_at(self._log, self._projections, revision)
 
     def batches(self, from_revision: int = 1, to_revision: int | None = None) -> Iterator[Batch]:
         """Yield durable batches in order, from archive and log alike.
@@ -503,7 +504,8 @@ class EventStore:
             checked_whole(to_revision, "the last revision", 0)
         shown = self._shown_revision()
         last = shown if to_revision is None else min(to_revision, shown)
-        return history.batches(self._log, from_revision, last)
+        batches = history.batches(self._log, from_revision, last)
+        return self._until_closed(batches, ends=False)
 
     def watch(
         self, from_revision: int | None = None, *, timeout: float | None = None
@@ -526,14 +528,14 @@ class EventStore:
         oldest = self._log.oldest_revision()
         if first < oldest:
             raise CompactedError(first, oldest)
-        return history.watch(
-            self._log, first, self._shown_revision, self._maintenance.closing, timeout
-        )
+        closing = self._maintenance.closing
+        batches = history.watch(self._log, first, self._shown_revision, closing, timeout)
+        return self._until_closed(batches, ends=True)
 
     def oldest_revision(self) -> int:
         """Return the first revision whose batch can still be read."""
-        self._require_open()
-        return self._log.oldest_revision()
+        with self._closed_meanwhile():
+            return self._log.oldest_revision()
 
     def check_receipt(self, receipt: Receipt) -> Batch:
         """Return the batch that a receipt was given for.
@@ -550,7 +552,7 @@ class EventStore:
         if not isinstance(receipt, Receipt):
             raise TypeError(f"a receipt must be a Receipt, not {excerpt(receipt)}")
         self._require_own_receipt(receipt, self._shown_revision())
-        [batch] = history.batches(self._log, receipt.revision, receipt.revision)
+        [batch] = self.batches(receipt.revision, receipt.revision)
         if batch.digest != receipt.digest:
             raise ReceiptError(f"revision {receipt.revision} has another digest than the receipt")
         return batch
@@ -654,12 +656,13 @@ class EventStore:
         self._require_open()
         if self._file_system is None:
             raise EventStoreError(f"{self.path}: a log that was given is verified by its own means")
-        if self._writer is not None:
-            # It may still be being made, by this handle.
-            return verify_files(self._file_system, self.path, self._projections, quick=quick)
-        return verify_store(
-            self.path, self._projections, quick=quick, file_system=self._file_system
-        )
+        with self._closed_meanwhile():
+            if self._writer is not None:
+                # It may still be being made, by this handle.
+                return verify_files(self._file_system, self.path, self._projections, quick=quick)
+            return verify_store(
+                self.path, self._projections, quick=quick, file_system=self._file_system
+            )
 
     def stats(self) -> Mapping[str, Any]:
         """Return sizes, counts and the state of background work.
@@ -671,7 +674,8 @@ class EventStore:
         self._require_open()
         # First: a follower catches up by it, which all of the rest then tells of.
         shown_revision = self._shown_revision()
-        of_log = self._log.stats()
+        with self._closed_meanwhile():
+            of_log = self._log.stats()
         error = self._maintenance.error
         failure = self._writer.failure if self._writer is not None else None
         return {
@@ -763,6 +767,33 @@ class EventStore:
         shown = self._shown_revision()
         self._tree.grow(shown)
         return self._tree, shown
+
+    @contextmanager
+    def _closed_meanwhile(self) -> Iterator[None]:
+        """Say that the store was closed, also where it was while files were being read.
+
+        Whoever reads waits for nobody, and so a close doesn't wait for him.
+
+        Raises:
+            StoreClosedError: the store is closed, before or after.
+        """
+        self._require_open()
+        try:
+            yield
+        except OSError as error:
+            if self._closed is not None:
+                raise StoreClosedError(self._closed) from error
+            raise
+
+    def _until_closed(self, batches: Iterator[Batch], *, ends: bool) -> Iterator[Batch]:
+        """Yield batches; where the store is closed meanwhile, end, or raise `StoreClosedError`."""
+        try:
+            yield from batches
+        except OSError as error:
+            if self._closed is None:
+                raise
+            if not ends:
+                raise StoreClosedError(self._closed) from error
 
     def _require_open(self) -> None:
         if self._closed is not None:

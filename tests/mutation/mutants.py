@@ -745,6 +745,13 @@ MUTANTS = (
         "os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)\n",
     ),
     Mutant(
+        "a close amid a read is told as an error of a descriptor",
+        "eventstore/store.py",
+        "            if self._closed is not None:\n"
+        "                raise StoreClosedError(self._closed) from error\n",
+        "            pass\n",
+    ),
+    Mutant(
         "nobody looks whether the store has gone",
         "eventstore/store.py",
         "        self._fail_if_gone()\n",
