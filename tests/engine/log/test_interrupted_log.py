@@ -243,6 +243,8 @@ def test_stopped_anywhere_it_is_done_or_undone_or_the_handle_has_failed(
     )
 
 
+# An interrupt as a with statement takes its transaction leaves one that is dropped, with a warning.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("work", WORKS)
 def test_stopped_in_any_other_module_it_is_so_as_well(
     work: Work, deep: bool, record_proof: Callable[..., None]
