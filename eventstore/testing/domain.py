@@ -164,7 +164,7 @@ class Domain(ABC, Generic[C, M]):
     def wrap(self, store: EventStore) -> Any:
         """Return what transactions are begun on: the store itself, or one of your own around it.
 
-        It has `transaction(writable=…)`. The store was opened with `projections`; see the second
-        example above.
+        It has `transaction(writable=…)`. The store was opened with `projections`. For an example, a
+        `MetaStore` around it, see docs/howto/prove.md.
         """
         return store
