@@ -11,6 +11,7 @@ The map of the engine, from the top. What stands in a line may import what stand
     integrity/                                    reading everything, and making anew
     backend/                                      who holds a log: its writer, or a follower
     maintenance/                                  policy and retention: background, compaction
+    past/                                         indexes of segments, and reading by them
     recovery/                                     disk to state: scan, decide, execute, replay
     proofs/                                       what an outsider can check: the tree and its texts
     log/                                          the write-ahead log

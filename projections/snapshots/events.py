@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from eventstore import Event
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from projections.snapshots.model import Info, Kind, Usage
 
@@ -55,6 +55,23 @@ def id_in(event: Event) -> int | None:
     """
     number = event.data.get("id") if event.type in OF_ONE_SNAPSHOT else None
     return number if isinstance(number, int) else None
+
+
+def id_key(number: int) -> str:
+    """Return the key under which everything about a snapshot is found; no name can be like it."""
+    return f"\0{number}"
+
+
+def keys_in(event: Event) -> Iterator[str]:
+    """Yield what an event of one snapshot can be looked up by: its key and name, and its id."""
+    number = id_in(event)
+    if number is None:
+        return
+    yield id_key(number)
+    for field in ("key", "name"):
+        name = event.data.get(field)
+        if isinstance(name, str):
+            yield name
 
 
 def created(

@@ -79,6 +79,10 @@ class SnapshotsProjection(Projection):
             tables[CHILDREN].put(parent, count)
         return True
 
+    def keys(self, event: Event) -> Iterator[str]:
+        """Yield the keys and names in an event of one snapshot, and its id as `ID_KEY` has it."""
+        return events.keys_in(event)
+
     def check(self, tables: Mapping[str, ReadableTable]) -> None:
         """Check parents, numbers of children and ids; O(n).
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 ROOT_NAME = "store"
 PATH = "/store"
-DIRECTORIES = ("wal", "checkpoints", "archive", "torn", "tree")
+DIRECTORIES = ("wal", "checkpoints", "archive", "torn", "index", "tree")
 SEGMENT_BYTES = 4096
 HEADER_BYTES = 512
 MARK_PLACE = slice(88, 96)
