@@ -538,20 +538,36 @@ class EventStore:
         found = history.search(self._log, first, last, wanted, lambda event: True, reverse=reverse)
         return self._until_closed(found, ends=False)
 
+    def revision_at(self, time: datetime | int) -> int:
+        """Return the last revision whose time is not after a time; 0 if there is none.
+
+        O(log segments), by the index of the past.
+
+        Args:
+            time: an aware datetime, or nanoseconds since the epoch.
+
+        Raises:
+            CompactedError: the batches of that time are no longer kept.
+            ValueError: the datetime has no time zone.
+            TypeError: it is neither.
+        """
+        time_ns = history.time_to_ns(time)
+        with self._closed_meanwhile():
+            return history.revision_at(self._log, time_ns, self._shown_revision())
+
     def history(
         self,
-        key: str,
-        *,
+        *keys: str,
         from_revision: int | None = None,
         to_revision: int | None = None,
         reverse: bool = False,
     ) -> Iterator[Batch]:
-        """Yield the durable batches with an event about a key, as the projections declare it.
+        """Yield the durable batches with an event about any of some keys.
 
         O(those batches), by the index of the past: see `Projection.keys`.
 
         Args:
-            key: that `Projection.keys` gives for an event.
+            keys: that `Projection.keys` gives for events.
             from_revision: the first; None for the oldest that is kept.
             to_revision: the last; None for the newest at the time of the call.
             reverse: newest first.
@@ -561,10 +577,11 @@ class EventStore:
             CorruptionError: a batch is damaged.
             ProjectionError: a projection can't tell the keys of an event.
             ValueError: there is no such first revision, or the last one is negative.
-            TypeError: one of them is no int, or the key no text.
+            TypeError: one of them is no int, or a key no text.
         """
         self._require_open()
-        checked_text(key, "key")
+        for key in keys:
+            checked_text(key, "a key")
         checked_flag(reverse, "reverse")
         oldest = self.oldest_revision()
         first = oldest if from_revision is None else from_revision
@@ -574,10 +591,12 @@ class EventStore:
         shown = self._shown_revision()
         last = shown if to_revision is None else min(to_revision, shown)
 
-        def is_about(event: Event) -> bool:
-            return any(key in projection.keys(event) for projection in self._projections)
+        asked = frozenset(keys)
 
-        wanted = Wanted(keys=(key,))
+        def is_about(event: Event) -> bool:
+            return any(not asked.isdisjoint(each.keys(event)) for each in self._projections)
+
+        wanted = Wanted(keys=keys)
         found = history.search(self._log, first, last, wanted, is_about, reverse=reverse)
         return self._until_closed(found, ends=False)
 

@@ -53,7 +53,9 @@ def id_in(event: Event) -> int | None:
 
     Whoever emits events by hand may have left the id out where the tables do not need it.
     """
-    number = event.data.get("id") if event.type in OF_ONE_SNAPSHOT else None
+    if event.type not in OF_ONE_SNAPSHOT or not isinstance(event.data, dict):
+        return None
+    number = event.data.get("id")
     return number if isinstance(number, int) else None
 
 

@@ -23,7 +23,7 @@ from projections.snapshots.model import Info, Kind, Usage
 from projections.snapshots.validation import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from eventstore import Event, ReadableTable, WritableTable
 

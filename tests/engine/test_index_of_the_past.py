@@ -307,7 +307,7 @@ def test_search_refuses_what_can_not_be_meant(path: Path) -> None:
             store.batches(actor=7)  # type: ignore[arg-type]
         with pytest.raises(TypeError, match="reverse must be True or False"):
             store.batches(reverse="no")  # type: ignore[arg-type]
-        with pytest.raises(TypeError, match="key must be a str"):
+        with pytest.raises(TypeError, match="a key must be a str"):
             store.history(7)  # type: ignore[arg-type]
         with pytest.raises(ValueError, match="there is no revision 0"):
             store.history("x", from_revision=0)
