@@ -1,4 +1,4 @@
-"""Reading the past: batches, gone by and to come, and the state at a revision or a time.
+"""Reading the past: batches, and the state at a revision or a time.
 
 Both read the log and the archive with the one scanner. A past state is the newest checkpoint at
 or before it, with the batches after that replayed; or a replay from the first batch.
@@ -19,12 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from eventstore.event import Batch, Event
-    from eventstore.locks import Latch
     from eventstore.log.interface import LogReader, Wanted
     from eventstore.projection import Projection
     from eventstore.tables.state import State
-
-_WATCH_POLL_SECONDS = 0.02
 
 
 def time_to_ns(time: datetime | int | None, *, to_end: bool = True) -> int:
@@ -132,37 +129,3 @@ def search(
             continue
         if wanted.keys is None or any(is_about(event) for event in batch.events):
             yield batch
-
-
-def watch(
-    log: LogReader,
-    first_revision: int,
-    shown_revision: Callable[[], int],
-    closing: Latch,
-    timeout_seconds: float | None,
-) -> Iterator[Batch]:
-    """Yield batches as readers are shown them, without gaps, until `closing` is set.
-
-    Args:
-        log: where they are.
-        first_revision: of the first batch.
-        shown_revision: returns the newest revision that readers are shown.
-        closing: ends the watch.
-        timeout_seconds: end after this long without a batch; None to wait for ever.
-    """
-    next_revision = first_revision
-    idle_seconds = 0.0
-    while not closing.is_set():
-        shown = shown_revision()
-        if shown >= next_revision:
-            idle_seconds = 0.0
-            for batch in batches(log, next_revision, shown):
-                next_revision = batch.revision + 1
-                yield batch
-                if closing.is_set():
-                    return
-        elif timeout_seconds is not None and idle_seconds >= timeout_seconds:
-            return
-        else:
-            closing.wait(_WATCH_POLL_SECONDS)
-            idle_seconds += _WATCH_POLL_SECONDS

@@ -49,6 +49,7 @@ from eventstore.proofs.tree import ConsistencyProof, InclusionProof, TreeHead
 from eventstore.recovery.loading import load_log
 from eventstore.tables.checkpoint_reader import no_pause
 from eventstore.transaction import ReadTransaction, Receipt, WriteTransaction
+from eventstore.watching import Watch
 from eventstore.writer_lock import StoreTurn, WriterLock
 
 if TYPE_CHECKING:
@@ -476,9 +477,8 @@ class EventStore:
         self._require_open()
         if (revision is None) == (time is None):
             raise ValueError("give one of revision and time")
-        if revision is None:
-            time_ns = history.time_to_ns(time)
-            revision = history.revision_at(self._log, time_ns, self._shown_revision())
+        if time is not None:
+            revision = self.revision_at(time)
         revision = checked_int(revision, "a revision")
         shown = self._shown_revision()
         if not 0 <= revision <= shown:
@@ -536,7 +536,7 @@ class EventStore:
                 last = min(last, self._log.revision_at(history.time_to_ns(until), last))
         wanted = Wanted(None, actor, type)
         found = history.search(self._log, first, last, wanted, lambda event: True, reverse=reverse)
-        return self._until_closed(found, ends=False)
+        return self._until_closed(found)
 
     def revision_at(self, time: datetime | int) -> int:
         """Return the last revision whose time is not after a time; 0 if there is none.
@@ -598,12 +598,13 @@ class EventStore:
 
         wanted = Wanted(keys=keys)
         found = history.search(self._log, first, last, wanted, is_about, reverse=reverse)
-        return self._until_closed(found, ends=False)
+        return self._until_closed(found)
 
-    def watch(
-        self, from_revision: int | None = None, *, timeout: float | None = None
-    ) -> Iterator[Batch]:
+    def watch(self, from_revision: int | None = None, *, timeout: float | None = None) -> Watch:
         """Yield committed batches as they become durable, without gaps, until the store closes.
+
+        The watch is an iterator and an asynchronous one (`async for batch in store.watch()`), which
+        `close` ends from any thread. It is woken by a commit, also of another process.
 
         Args:
             from_revision: the first; None for the next one to be committed.
@@ -618,12 +619,12 @@ class EventStore:
         timeout = checked_timeout(timeout, "timeout")
         first = self._shown_revision() + 1 if from_revision is None else from_revision
         _require_revision(first)
-        oldest = self._log.oldest_revision()
+        oldest = self.oldest_revision()
         if first < oldest:
             raise CompactedError(first, oldest)
-        closing = self._maintenance.closing
-        batches = history.watch(self._log, first, self._shown_revision, closing, timeout)
-        return self._until_closed(batches, ends=True)
+        return Watch(
+            self._log, first, self._shown_revision, lambda: self._closed is not None, timeout
+        )
 
     def oldest_revision(self) -> int:
         """Return the first revision whose batch can still be read."""
@@ -878,15 +879,14 @@ class EventStore:
                 raise StoreClosedError(self._closed) from error
             raise
 
-    def _until_closed(self, batches: Iterator[Batch], *, ends: bool) -> Iterator[Batch]:
-        """Yield batches; where the store is closed meanwhile, end, or raise `StoreClosedError`."""
+    def _until_closed(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        """Yield batches; where the store is closed meanwhile, raise `StoreClosedError`."""
         try:
             yield from batches
         except OSError as error:
             if self._closed is None:
                 raise
-            if not ends:
-                raise StoreClosedError(self._closed) from error
+            raise StoreClosedError(self._closed) from error
 
     def _require_open(self) -> None:
         if self._closed is not None:

@@ -167,6 +167,13 @@ class FileLog:
         """Return the last revision up to another whose time is not after a time."""
         return self._past.revision_at(time_ns, min(last_revision, self.durable_revision))
 
+    def await_durable(self, revision: int, seconds: float) -> None:
+        """Return once a revision is durable, or after so long, or earlier."""
+        with contextlib.suppress(ValueError):  # it was closed
+            known = self._durable_block.load()
+            if self.durable_revision < revision:
+                self._durable_block.wait(known, seconds)
+
     def oldest_revision(self) -> int:
         """Return the first revision that can still be read."""
         return self._files.oldest_revision()

@@ -137,6 +137,10 @@ class FollowerLog:
         """Return the last revision up to another whose time is not after a time."""
         return self._past.revision_at(time_ns, min(last_revision, self.durable_revision))
 
+    def await_durable(self, revision: int, seconds: float) -> None:
+        """Return once the writer says that a revision is durable, or after so long, or earlier."""
+        self._durable.wait(revision, self.store_id, seconds)
+
     def oldest_revision(self) -> int:
         """Return the first revision that can still be read."""
         return self._files.oldest_revision()
@@ -310,6 +314,18 @@ class _DurableFile:
                 if revision is not None:
                     return revision
             return 0
+
+    def wait(self, revision: int, store_id: bytes, seconds: float) -> None:
+        """Return once the file states a revision, or after so long, or earlier."""
+        block = self._block
+        try:
+            known = block.load() if block is not None else b""
+            if block is None or (self._read(block, store_id) or 0) >= revision:
+                time.sleep(min(seconds, _RETRY_SECONDS) if block is None else 0)
+            else:
+                block.wait(known, min(seconds, _MAP_AGAIN_SECONDS))
+        except ValueError:  # it was mapped again, or closed
+            return
 
     def close(self) -> None:
         """Release the file."""

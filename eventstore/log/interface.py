@@ -100,6 +100,12 @@ class LogReader(Protocol):
             the one before the oldest that is kept, if that is after the time too.
         """
 
+    def await_durable(self, revision: int, seconds: float) -> None:
+        """Return once a revision is durable, or after so long; or earlier, and it may not be.
+
+        It need not have been appended yet. A log that has been closed returns at once.
+        """
+
     def oldest_revision(self) -> int:
         """Return the first revision that can still be read."""
 

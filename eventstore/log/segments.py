@@ -26,7 +26,7 @@ from eventstore.format.archive import (
 )
 from eventstore.format.blocks import MalformedError, NewerVersionError
 from eventstore.format.names import ARCHIVE_NAME, WAL_NAME, parse_archive_name, parse_segment_name
-from eventstore.format.segment import SEGMENT_BYTES_LIMIT
+from eventstore.format.segment import SEGMENT_BYTES_LIMIT, SEGMENT_HEADER_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,6 +39,8 @@ _PACKED_SLICE_BYTES = 64 * 1024
 _PART_BYTES = 1024 * 1024
 _BACKLOG_BYTES = 2 * 1024 * 1024
 """How far back can be read without beginning again."""
+_HEAD_BYTES = 4096
+"""Of a packed block: the first bytes of a segment are in there."""
 _BLOCKS_KEPT = 4
 """How many unpacked blocks a file that is read here and there keeps."""
 
@@ -167,6 +169,9 @@ class BlockFile(ReadOnlyFile):
         end = min(offset_bytes + size_bytes, self._blocks.size_bytes)
         if offset_bytes >= end:
             return b""
+        if end <= SEGMENT_HEADER_BYTES:
+            # Every reader asks for the header first, and often for nothing else in that block.
+            return self._unpacked(0, SEGMENT_HEADER_BYTES)[offset_bytes:end]
         first, last = (
             offset_bytes // self._blocks.block_bytes,
             (end - 1) // self._blocks.block_bytes,
@@ -188,19 +193,21 @@ class BlockFile(ReadOnlyFile):
         kept = self._kept.get(number)
         if kept is not None:
             return kept
-        start, end = self._blocks.starts[number : number + 2]
-        size = min(
-            self._blocks.block_bytes,
-            self._blocks.size_bytes - number * self._blocks.block_bytes,
-        )
-        try:
-            block = unpack_block(self._packed.read(start, end - start), size)
-        except MalformedError as error:
-            raise CorruptionError(self.path, start, error.reason) from error
+        block = self._unpacked(number, self._blocks.block_bytes)
         if len(self._kept) >= _BLOCKS_KEPT:
             del self._kept[next(iter(self._kept))]
         self._kept[number] = block
         return block
+
+    def _unpacked(self, number: int, size_bytes: int) -> bytes:
+        """Return a block, or its first bytes."""
+        start, end = self._blocks.starts[number : number + 2]
+        left_bytes = self._blocks.size_bytes - number * self._blocks.block_bytes
+        packed_bytes = min(end - start, max(_HEAD_BYTES, 2 * size_bytes))
+        try:
+            return unpack_block(self._packed.read(start, packed_bytes), min(size_bytes, left_bytes))
+        except MalformedError as error:
+            raise CorruptionError(self.path, start, error.reason) from error
 
 
 def list_segments(file_system: FileSystem, store_path: str) -> list[SegmentSource]:

@@ -23,7 +23,7 @@ from eventstore.format.blocks import MalformedError, NewerVersionError
 from eventstore.format.names import INDEX_NAME, TEMPORARY_SUFFIX, index_name, parse_index_name
 from eventstore.locks import refuse_reentry
 from eventstore.log.reader import SegmentScanner, start_of
-from eventstore.log.segments import MemoryFile, list_sources
+from eventstore.log.segments import MemoryFile, SegmentSource, list_sources
 from eventstore.past.growing import GrowingIndex
 from eventstore.past.opening import opened_segment
 from eventstore.past.packed import PackedIndex
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from eventstore.files.interface import FileSystem
-    from eventstore.log.segments import SegmentSource
     from eventstore.past.opening import OpenSegment
     from eventstore.projection import Projection
 
@@ -54,27 +53,33 @@ class Part(NamedTuple):
     """Revisions of a segment.
 
     Attributes:
-        first_revision: of the segment, by which it is found.
+        source: the segment.
         first: of the revisions.
         last: of the revisions.
         is_sealed: whether another segment follows, and these reach to the end.
     """
 
-    first_revision: int
+    source: SegmentSource
     first: int
     last: int
     is_sealed: bool
+
+    @property
+    def first_revision(self) -> int:
+        """Of the segment, by which its index is known."""
+        return self.source.first_revision
 
 
 def parts_of(sources: Sequence[SegmentSource], first: int, last: int) -> list[Part]:
     """Return the parts of segments that make up a range of revisions."""
     firsts = [source.first_revision for source in sources]
     found = []
-    for number, start in enumerate(firsts):
+    for number, source in enumerate(sources):
+        start = source.first_revision
         is_sealed = number + 1 < len(firsts) and firsts[number + 1] - 1 <= last
         end = firsts[number + 1] - 1 if is_sealed else last
         if start <= end and end >= first and start <= last:
-            found.append(Part(start, max(first, start), end, is_sealed))
+            found.append(Part(source, max(first, start), end, is_sealed))
         if not is_sealed:
             break
     return found
@@ -121,11 +126,12 @@ class Indexes:
             self._refuse(part.first_revision)
             return question(self._index(part))
 
-    def ask_at_hand(self, first_revision: int, question: Callable[[Index], A]) -> A | None:
+    def ask_at_hand(self, source: SegmentSource, question: Callable[[Index], A]) -> A | None:
         """Return an answer of a segment's index if there is one; None if it has to be made."""
+        first_revision = source.first_revision
         refuse_reentry(self._lock)
         with self._lock:
-            index = self._made.get(first_revision) or self._load(first_revision)
+            index = self._made.get(first_revision) or self._load(source)
             try:
                 return question(index) if index is not None else None
             except (MalformedError, OSError) as error:
@@ -170,13 +176,13 @@ class Indexes:
     def _behind(self, part: Part) -> int:
         """Return how many batches of a part are in no file."""
         with self._lock:
-            index = self._load(part.first_revision)
+            index = self._load(part.source)
             return part.last - (part.first_revision - 1 if index is None else index.last_revision)
 
     def _unwritten(self, part: Part, pause: Callable[[], object]) -> bytes | None:
         """Return the index of a part packed; None if its file holds that already."""
         with self._lock:
-            loaded = self._load(part.first_revision)
+            loaded = self._load(part.source)
         if loaded is not None and loaded.last_revision >= part.last:
             return None
         # A second one, so that readers need not wait for the lock until it is made.
@@ -184,7 +190,7 @@ class Indexes:
 
     def _index(self, part: Part) -> Index:
         """Return an index that covers a part; the caller has the lock."""
-        loaded = self._load(part.first_revision)
+        loaded = self._load(part.source)
         if loaded is not None and loaded.last_revision >= part.last:
             self._made.pop(part.first_revision, None)
             return loaded
@@ -205,9 +211,7 @@ class Indexes:
         self, part: Part, index: Index | None, pause: Callable[[], object] = lambda: None
     ) -> GrowingIndex:
         """Return an index that goes on from another one, or is made anew, to the end of a part."""
-        with opened_segment(
-            self._file_system, self._path, self._store_id, part.first_revision
-        ) as segment:
+        with opened_segment(self._file_system, self._path, self._store_id, part.source) as segment:
             growing = self._beginning(segment, index)
             scanner = SegmentScanner(segment.file, segment.header, growing.position)
             if growing.last_revision < part.last:
@@ -237,8 +241,9 @@ class Indexes:
             return GrowingIndex(self.terms, segment.header, start_of(segment.header))
         return GrowingIndex(self.terms, segment.header, position, index)
 
-    def _load(self, first_revision: int) -> PackedIndex | None:
+    def _load(self, source: SegmentSource) -> PackedIndex | None:
         """Return the index in the file of a segment, if it is of use; the caller has the lock."""
+        first_revision = source.first_revision
         loaded = self._loaded.get(first_revision)
         if loaded is not None or first_revision in self._refused:
             return loaded
@@ -251,23 +256,21 @@ class Indexes:
             if not _is_lost(error):
                 raise
             return None
-        if not self._fits(index, first_revision):
+        if not self._fits(index, source):
             return None
         if len(self._loaded) >= _LOADED_KEPT:
             del self._loaded[next(iter(self._loaded))]
         self._loaded[first_revision] = index
         return index
 
-    def _fits(self, index: PackedIndex, first_revision: int) -> bool:
+    def _fits(self, index: PackedIndex, source: SegmentSource) -> bool:
         """Say whether an index is that of a segment, as far as it goes."""
         header = index.header
-        if (header.store_id, header.first_revision) != (self._store_id, first_revision):
+        if (header.store_id, header.first_revision) != (self._store_id, source.first_revision):
             return False
         if not self.terms.covers(header.projections):
             return False
-        with opened_segment(
-            self._file_system, self._path, self._store_id, first_revision
-        ) as segment:
+        with opened_segment(self._file_system, self._path, self._store_id, source) as segment:
             end = segment.position_behind(header.last_bytes)
         return end is not None and (end.revision, end.digest) == (
             header.last_revision,

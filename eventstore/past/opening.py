@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from eventstore.files.interface import File, FileSystem
     from eventstore.format.segment import SegmentHeader
+    from eventstore.log.segments import SegmentSource
 
 _OPEN_ATTEMPTS = 10
 _AHEAD_BYTES = 32 * 1024
@@ -57,32 +58,32 @@ class OpenSegment(ReadOnlyFile):
 
 @contextmanager
 def opened_segment(
-    file_system: FileSystem, path: str, store_id: bytes, first_revision: int
+    file_system: FileSystem, path: str, store_id: bytes, source: SegmentSource
 ) -> Iterator[OpenSegment]:
-    """Open the segment that starts with a revision, in the log or in the archive.
+    """Open a segment, which compaction may have moved to the archive since it was listed.
 
     Raises:
         CompactedError: it is no longer kept.
         CorruptionError: it is damaged, or another one's.
     """
-    file = _opened(file_system, path, first_revision)
+    file = _opened(file_system, path, source)
     try:
         with unreadable_is_damage(file.path):
-            yield OpenSegment(file, read_own_header(file, store_id, first_revision))
+            yield OpenSegment(file, read_own_header(file, store_id, source.first_revision))
     finally:
         file.close()
 
 
-def _opened(file_system: FileSystem, path: str, first_revision: int) -> File:
+def _opened(file_system: FileSystem, path: str, source: SegmentSource) -> File:
     for _ in range(_OPEN_ATTEMPTS):
-        sources = list_sources(file_system, path)
-        found = [source for source in sources if source.first_revision == first_revision]
-        if not found:
-            oldest = sources[0].first_revision if sources else first_revision + 1
-            raise CompactedError(first_revision, oldest)
         try:
-            with unreadable_is_damage(found[0].path, is_no_file):
-                return open_places(file_system, found[0])
+            with unreadable_is_damage(source.path, is_no_file):
+                return open_places(file_system, source)
         except FileNotFoundError:
-            continue  # compaction moved it between the two calls
-    raise CorruptionError(path, 0, f"segment {first_revision} is listed but not there")
+            sources = list_sources(file_system, path)
+            found = [each for each in sources if each.first_revision == source.first_revision]
+            if not found:
+                oldest = sources[0].first_revision if sources else source.first_revision + 1
+                raise CompactedError(source.first_revision, oldest) from None
+            [source] = found
+    raise CorruptionError(path, 0, f"segment {source.path} is listed but not there")

@@ -126,9 +126,7 @@ class Past:
         return found
 
     def _starts_by(self, part: Part, time_ns: int) -> bool:
-        with opened_segment(
-            self._file_system, self._path, self._store_id, part.first_revision
-        ) as segment:
+        with opened_segment(self._file_system, self._path, self._store_id, part.source) as segment:
             start = start_of(segment.header)
             first = read_record(segment, segment.header, start.offset_bytes)
         return first is None or first.time_ns <= time_ns
@@ -159,7 +157,7 @@ class Past:
             newest = (index.last_revision - source.first_revision) // RECORDS_PER_ANCHOR
             return index.anchors(min(number, newest), min(number, newest))
 
-        anchors = self.indexes.ask_at_hand(source.first_revision, anchor_before)
+        anchors = self.indexes.ask_at_hand(source, anchor_before)
         if not anchors:
             return None
         position = OpenSegment(file, header).position_behind(anchors[0].offset_bytes)
@@ -183,47 +181,43 @@ class Past:
             yield from reversed(list(left)) if reverse else left
 
     def _found(self, part: Part, wanted: Wanted, *, reverse: bool) -> Iterator[Record]:
-        with opened_segment(
-            self._file_system, self._path, self._store_id, part.first_revision
-        ) as segment:
-            if wanted.keys is not None:
-                runs = self._records_with(part, segment, wanted, reverse=reverse)
+        """Yield the records of one segment that its index names; it is opened if there are any."""
+        hashes = self._hashes(wanted)
+        offsets = self._offsets(part, wanted, hashes)
+        if hashes is not None and not offsets:
+            return
+        with opened_segment(self._file_system, self._path, self._store_id, part.source) as segment:
+            if hashes is None:
+                runs = self._all_blocks(part, segment, reverse=reverse)
+            elif wanted.keys is not None:
+                runs = _single_records(segment, sorted(offsets, reverse=reverse))
             else:
-                runs = self._blocks_with(part, segment, wanted, reverse=reverse)
+                least, most = self._bounds(part, segment)
+                chosen = [offset for offset in offsets if least <= offset <= most]
+                chosen.sort(reverse=reverse)
+                runs = (_block(segment, part, offset) for offset in chosen)
             for records in runs:
                 for record in reversed(records) if reverse else records:
                     if part.first <= record.revision <= part.last:
                         yield record
 
-    def _records_with(
-        self, part: Part, segment: OpenSegment, wanted: Wanted, *, reverse: bool
-    ) -> Iterator[list[Record]]:
-        """Yield the records that an index has under keys, each by itself."""
-        hashes = self.indexes.terms.wanted_keys(wanted)
-        found = self.indexes.ask(
-            part, lambda index: {offset for each in hashes for offset in index.offsets(each)}
-        )
-        for offset in sorted(found, reverse=reverse):
-            record = read_record(segment, segment.header, offset)
-            if record is None:
-                raise _WrongIndexError
-            yield [record]
+    def _hashes(self, wanted: Wanted) -> list[int] | None:
+        """Return the hashes to look up; None if everything is wanted."""
+        terms = self.indexes.terms
+        if wanted.keys is not None:
+            return terms.wanted_keys(wanted)
+        return terms.wanted_traits(wanted) or None
 
-    def _blocks_with(
-        self, part: Part, segment: OpenSegment, wanted: Wanted, *, reverse: bool
-    ) -> Iterator[list[Record]]:
-        """Yield the blocks of 64 records that an index has under all of the traits."""
-        hashes = self.indexes.terms.wanted_traits(wanted)
+    def _offsets(self, part: Part, wanted: Wanted, hashes: list[int] | None) -> set[int]:
+        """Return where the records with any of the keys are, or the blocks with all traits."""
         if not hashes:
-            yield from self._all_blocks(part, segment, reverse=reverse)
-            return
-        found = self.indexes.ask(
-            part, lambda index: set.intersection(*(set(index.offsets(each)) for each in hashes))
-        )
-        least, most = self._bounds(part, segment) if found else (0, 0)
-        for offset in sorted(found, reverse=reverse):
-            if least <= offset <= most:
-                yield _block(segment, part, offset)
+            return set()
+
+        def found(index: Index) -> set[int]:
+            each = [set(index.offsets(hashed)) for hashed in hashes]
+            return set.union(*each) if wanted.keys is not None else set.intersection(*each)
+
+        return self.indexes.ask(part, found)
 
     def _bounds(self, part: Part, segment: OpenSegment) -> tuple[int, int]:
         """Return where the first and the last block of a part start."""
@@ -257,6 +251,15 @@ class Past:
 
 def _anchors(index: Index, first: int, last: int) -> list[Anchor]:
     return index.anchors(first, last)
+
+
+def _single_records(segment: OpenSegment, offsets: list[int]) -> Iterator[list[Record]]:
+    """Yield the records at places, each by itself."""
+    for offset in offsets:
+        record = read_record(segment, segment.header, offset)
+        if record is None:
+            raise _WrongIndexError
+        yield [record]
 
 
 def _block(segment: OpenSegment, part: Part, offset_bytes: int) -> list[Record]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from typing import Protocol
 
 from eventstore.testing.medium import Change
@@ -100,6 +101,9 @@ class SimulatedFile:
             raise OSError(code, os.strerror(code), self.path)
 
 
+_WAIT_SECONDS = 0.001
+
+
 class SimulatedSharedBlock:
     """The start of a file: what is stored is pending, and seen at once by all who share it."""
 
@@ -134,6 +138,11 @@ class SimulatedSharedBlock:
         if len(data) != self._size_bytes:
             raise ValueError(f"{len(data)} bytes for a block of {self._size_bytes}")
         self._file_system.change_node("store", self._path, self._number, Change(0, data))
+
+    def wait(self, known: bytes, seconds: float) -> None:
+        """Return after a moment: nothing here is waited for."""
+        _ = known
+        time.sleep(min(seconds, _WAIT_SECONDS))
 
     def sync(self) -> None:
         """Return once the bytes are on stable storage."""

@@ -158,6 +158,11 @@ class MemoryLog:
         """Return the last revision up to another whose time is not after a time."""
         return sum(record.time_ns <= time_ns for record in self.read(1, last_revision))
 
+    def await_durable(self, revision: int, seconds: float) -> None:
+        """Return once a revision is durable, or after a moment."""
+        if self._durable_revision < revision:
+            time.sleep(min(seconds, 0.001))
+
     def oldest_revision(self) -> int:
         """Return the first revision that can still be read."""
         return 1

@@ -127,6 +127,10 @@ class NotedLog:
         """Return the last revision whose time is not after a time."""
         return self._log.revision_at(time_ns, last_revision)
 
+    def await_durable(self, revision: int, seconds: float) -> None:
+        """Return once a revision is durable, or after so long, or earlier."""
+        self._log.await_durable(revision, seconds)
+
     def oldest_revision(self) -> int:
         """Return the first revision that can still be read."""
         return self._log.oldest_revision()

@@ -65,11 +65,17 @@ def id_key(number: int) -> str:
 
 
 def keys_in(event: Event) -> Iterator[str]:
-    """Yield what an event of one snapshot can be looked up by: its key and name, and its id."""
+    """Yield what an event of one snapshot can be looked up by: its id, and the names it deals with.
+
+    Not the name that new labels are for: the snapshot got that in another event, of the same id, so
+    that whoever looks for the snapshots of a name need not read each change of their labels.
+    """
     number = id_in(event)
     if number is None:
         return
     yield id_key(number)
+    if event.type == UPDATED:
+        return
     for field in ("key", "name"):
         name = event.data.get(field)
         if isinstance(name, str):

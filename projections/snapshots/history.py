@@ -6,6 +6,7 @@ after the other. Everything is found by the index of the past (`SnapshotsProject
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from projections.snapshots import events
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 
 _WHOLE = frozenset((events.CREATED, events.COMMITTED, events.IMPORTED))
 """The events that state all fields."""
+
+
+_WAITING_MAX = 64
+"""So many entries wait, newest first, for what was before the first of them."""
 
 
 class Change(NamedTuple):
@@ -46,7 +51,8 @@ class HistoryEntry(NamedTuple):
         id: of the snapshot.
         event: what happened; its types are in `projections.snapshots.events`.
         changes: what it changed, by the name of the field: `name`, `kind`, `parent`, `labels` and
-            `usage`. A field whose value before is no longer kept is left out.
+            `usage`. A field whose value before is no longer kept is left out, and of a removal all
+            but name and labels.
     """
 
     revision: int
@@ -79,6 +85,40 @@ class SnapshotDiff(NamedTuple):
         return _changes(self.before, self.after)
 
 
+class Step(NamedTuple):
+    """An event of a snapshot, and where it stands.
+
+    Attributes:
+        batch: that it is in.
+        place: in the batch.
+        number: id of the snapshot.
+        event: itself.
+    """
+
+    batch: Batch
+    place: int
+    number: int
+    event: Event
+
+
+class _Waiting(NamedTuple):
+    """A step, and the older events of its snapshot, newest first, that were met since."""
+
+    step: Step
+    older: list[Event]
+
+    @property
+    def is_told(self) -> bool:
+        """Whether these events tell all that the step can have changed."""
+        return _is_told(self.step.event, self.older)
+
+    def entry(self, store: EventStore) -> HistoryEntry:
+        """Return the step as an entry; what is not told yet is looked up."""
+        if self.is_told:
+            return _entry(self.step, _folded(self.step.event, self.older))
+        return _entry(self.step, _fields_before(store, self.step))
+
+
 def history(
     store: EventStore, ids: Iterable[int], first: int, last: int, *, reverse: bool
 ) -> Iterator[HistoryEntry]:
@@ -86,23 +126,38 @@ def history(
     numbers = frozenset(ids)
     if not numbers:
         return
-    known: dict[int, Fields | None] = {}
-    found = store.history(
+    batches = store.history(
         *map(events.id_key, numbers), from_revision=first, to_revision=last, reverse=reverse
     )
-    for batch in found:
-        for place, event in _in_order(batch, reverse=reverse):
-            number = events.id_in(event)
-            if number not in numbers or number is None:
-                continue
-            if reverse or number not in known:
-                before = _fields_before(store, number, batch, place, event, whole=not reverse)
-            else:
-                before = known[number]
-            after = _after(before, event)
-            if not reverse:
-                known[number] = after
-            yield _entry(batch, number, event, before, after)
+    steps = (
+        Step(batch, place, number, event)
+        for batch in batches
+        for place, event in _in_order(batch, reverse=reverse)
+        if (number := events.id_in(event)) in numbers and number is not None
+    )
+    yield from _backwards(store, steps) if reverse else _forwards(store, steps)
+
+
+def _forwards(store: EventStore, steps: Iterator[Step]) -> Iterator[HistoryEntry]:
+    known: dict[int, Fields | None] = {}
+    for step in steps:
+        before = known[step.number] if step.number in known else _fields_before(store, step)
+        known[step.number] = _after(before, step.event)
+        yield _entry(step, before)
+
+
+def _backwards(store: EventStore, steps: Iterator[Step]) -> Iterator[HistoryEntry]:
+    """Yield entries newest first: each waits for the older steps that tell what was before it."""
+    waiting: deque[_Waiting] = deque()
+    for step in steps:
+        for each in waiting:
+            if each.step.number == step.number and not each.is_told:
+                each.older.append(step.event)
+        waiting.append(_Waiting(step, []))
+        while waiting and (waiting[0].is_told or len(waiting) > _WAITING_MAX):
+            yield waiting.popleft().entry(store)
+    for each in waiting:
+        yield each.entry(store)
 
 
 def ids_that_had(store: EventStore, key: str, last: int) -> set[int]:
@@ -139,14 +194,11 @@ def diff(store: EventStore, first: int, last: int) -> Iterator[SnapshotDiff]:
             number = events.id_in(event)
             if number is None:
                 continue
+            step = Step(batch, place, number, event)
             if number not in now:
-                is_new = event.type in (events.CREATED, events.IMPORTED)
-                earlier = None if is_new else _all_fields_before(store, number, batch, place)
-                before[number] = now[number] = earlier
-            after = _after(now[number], event)
-            entry = _entry(batch, number, event, now[number], after)
-            entries.setdefault(number, []).append(entry)
-            now[number] = after
+                before[number] = now[number] = _fields_before(store, step, whole=True)
+            entries.setdefault(number, []).append(_entry(step, now[number]))
+            now[number] = _after(now[number], event)
     for number, found in entries.items():
         yield SnapshotDiff(str(number), before[number], now[number], tuple(found))
 
@@ -163,47 +215,57 @@ def _id_that_has(key: str, event: Event) -> int | None:
     return number
 
 
-def _entry(
-    batch: Batch, number: int, event: Event, before: Fields | None, after: Fields | None
-) -> HistoryEntry:
+def _entry(step: Step, before: Fields | None) -> HistoryEntry:
+    batch, event = step.batch, step.event
+    changes = _changes(before, _after(before, event))
+    if event.type == events.REMOVED:
+        # Of the others only somebody who reads all of its story knows the last value.
+        changes = {name: changes[name] for name in ("name", "labels") if name in changes}
     return HistoryEntry(
-        batch.revision, batch.time, batch.metadata, str(number), event, _changes(before, after)
+        batch.revision, batch.time, batch.metadata, str(step.number), event, changes
     )
 
 
-def _fields_before(
-    store: EventStore, number: int, batch: Batch, place: int, event: Event, *, whole: bool
-) -> Fields | None:
-    """Return what a snapshot was before an event; unless `whole`, what the event may change."""
+def _is_told(event: Event, older: list[Event], *, whole: bool = False) -> bool:
+    """Say whether the events before one tell what it can have changed; or all, if `whole`."""
+    if event.type in (events.CREATED, events.IMPORTED):
+        return True
+    if not older:
+        return False
+    return older[-1].type in _WHOLE or not (whole or event.type == events.COMMITTED)
+
+
+def _folded(event: Event, older: list[Event]) -> Fields | None:
+    """Return what a snapshot was before an event, by the events before it, newest first."""
     if event.type in (events.CREATED, events.IMPORTED):
         return None
-    if event.type == events.UPDATED and not whole:
-        earlier = next(_events_before(store, number, batch, place), None)
-        return {} if earlier is None else _after({}, earlier)
-    return _all_fields_before(store, number, batch, place)
-
-
-def _all_fields_before(store: EventStore, number: int, batch: Batch, place: int) -> Fields:
-    """Return all that a snapshot was before an event, as far back as batches are kept."""
-    newer: list[Event] = []
-    for earlier in _events_before(store, number, batch, place):
-        newer.append(earlier)
-        if earlier.type in _WHOLE:
-            break
     fields: Fields = {}
-    for earlier in reversed(newer):
+    for earlier in reversed(older):
         fields = _after(fields, earlier) or {}
     return fields
 
 
-def _events_before(store: EventStore, number: int, batch: Batch, place: int) -> Iterator[Event]:
+def _fields_before(store: EventStore, step: Step, *, whole: bool = False) -> Fields | None:
+    """Look up what a snapshot was before a step; unless `whole`, what the step can have changed."""
+    older: list[Event] = []
+    if not _is_told(step.event, older, whole=whole):
+        for event in _events_before(store, step):
+            older.append(event)
+            if _is_told(step.event, older, whole=whole):
+                break
+    return _folded(step.event, older)
+
+
+def _events_before(store: EventStore, step: Step) -> Iterator[Event]:
     """Yield the events of a snapshot before one of them, newest first."""
-    before = [event for event in batch.events[:place] if events.id_in(event) == number]
-    yield from reversed(before)
-    found = store.history(events.id_key(number), to_revision=batch.revision - 1, reverse=True)
+    before = step.batch.events[: step.place]
+    yield from (event for event in reversed(before) if events.id_in(event) == step.number)
+    found = store.history(
+        events.id_key(step.number), to_revision=step.batch.revision - 1, reverse=True
+    )
     for earlier in found:
         for _, event in _in_order(earlier, reverse=True):
-            if events.id_in(event) == number:
+            if events.id_in(event) == step.number:
                 yield event
 
 

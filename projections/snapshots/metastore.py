@@ -15,6 +15,7 @@ from projections.snapshots.transaction import (
     SnapshotTransaction,
     SnapshotWriteTransaction,
 )
+from projections.snapshots.validation import checked_text
 
 if TYPE_CHECKING:
     import os
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
         StoreOptions,
         TransactionArguments,
         VerifyReport,
+        Watch,
     )
     from projections.snapshots.history import HistoryEntry, SnapshotDiff
     from projections.snapshots.projection import Row
@@ -311,9 +313,7 @@ class MetaStore:
             )
         return diff(self._store, before, after)
 
-    def watch(
-        self, from_revision: int | None = None, *, timeout: float | None = None
-    ) -> Iterator[Batch]:
+    def watch(self, from_revision: int | None = None, *, timeout: float | None = None) -> Watch:
         """Yield committed batches as they become durable; see `EventStore.watch`."""
         return self._store.watch(from_revision, timeout=timeout)
 

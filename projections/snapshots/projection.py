@@ -80,7 +80,7 @@ class SnapshotsProjection(Projection):
         return True
 
     def keys(self, event: Event) -> Iterator[str]:
-        """Yield the keys and names in an event of one snapshot, and its id as `ID_KEY` has it."""
+        """Yield the id in an event of one snapshot, and the names that are given or taken by it."""
         return events.keys_in(event)
 
     def check(self, tables: Mapping[str, ReadableTable]) -> None:

@@ -64,10 +64,7 @@ def test_each_entry_says_what_it_changed_from_and_to(lived: MetaStore) -> None:
     assert changed(third) == {"labels": ({"c": "3"}, {"c": "4"})}
     assert changed(removed) == {
         "name": ("layer", None),
-        "kind": (Kind.COMMITTED, None),
-        "parent": ("", None),
         "labels": ({"c": "4"}, None),
-        "usage": (Usage(3, 4), None),
     }
     assert (removed.id, reused.id) == ("1", "2")
     assert reused.changes["kind"] == Change(None, Kind.VIEW)
