@@ -50,6 +50,7 @@ class HistoryEntry(NamedTuple):
         metadata: who and why.
         id: of the snapshot.
         event: what happened; its types are in `projections.snapshots.events`.
+        time_ns: the time of the batch in nanoseconds since the epoch.
         changes: what it changed, by the name of the field: `name`, `kind`, `parent`, `labels` and
             `usage`. A field whose value before is no longer kept is left out, and of a removal all
             but name and labels.
@@ -60,7 +61,8 @@ class HistoryEntry(NamedTuple):
     metadata: Metadata
     id: str
     event: Event
-    changes: Mapping[str, Change] = {}
+    time_ns: int
+    changes: Mapping[str, Change]
 
 
 class SnapshotDiff(NamedTuple):
@@ -222,7 +224,13 @@ def _entry(step: Step, before: Fields | None) -> HistoryEntry:
         # Of the others only somebody who reads all of its story knows the last value.
         changes = {name: changes[name] for name in ("name", "labels") if name in changes}
     return HistoryEntry(
-        batch.revision, batch.time, batch.metadata, str(step.number), event, changes
+        batch.revision,
+        batch.time,
+        batch.metadata,
+        str(step.number),
+        event,
+        batch.time_ns,
+        changes,
     )
 
 

@@ -248,12 +248,25 @@ class MetaStore:
             ValueError: there is no such first revision, or the last one is negative.
         """
         with self.transaction() as now:
-            row: Row | None = now.get(SNAPSHOTS, key)
             newest = now.revision
+        ids = map(int, self.ids_of(key))
         first = self._store.oldest_revision() if from_revision is None else from_revision
         last = newest if to_revision is None else min(newest, to_revision)
-        ids = ids_that_had(self._store, key, newest) | ({int(row[0])} if row else set())
         return history(self._store, ids, first, last, reverse=reverse)
+
+    def ids_of(self, key: str) -> frozenset[str]:
+        """Return the ids of all snapshots that ever had a key or name, as far as is kept.
+
+        Raises:
+            InvalidArgumentError: the key is no text.
+            StoreClosedError: the store is closed.
+        """
+        checked_text(key, "key")
+        with self.transaction() as now:
+            row: Row | None = now.get(SNAPSHOTS, key)
+            newest = now.revision
+        ids = ids_that_had(self._store, key, newest) | ({int(row[0])} if row else set())
+        return frozenset(map(str, ids))
 
     def who_removed(self, key: str, *, at: int | None = None) -> HistoryEntry | None:
         """Return the removal of the snapshot that a key or name was last given to.
