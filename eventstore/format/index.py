@@ -230,6 +230,8 @@ def unpack_values(page: bytes, seed: int) -> array[int]:
     Raises:
         MalformedError: it fails its checksum.
     """
+    if len(page) < UINT32.size:
+        raise MalformedError(0, "a page of the index is cut short")
     body = page[: -UINT32.size]
     if len(body) % _VALUE_BYTES or crc32(body, seed) != UINT32.unpack(page[-UINT32.size :])[0]:
         raise MalformedError(0, "a page of the index fails its checksum")

@@ -53,9 +53,9 @@ def id_in(event: Event) -> int | None:
 
     Whoever emits events by hand may have left the id out where the tables do not need it.
     """
-    if event.type not in OF_ONE_SNAPSHOT or not isinstance(event.data, dict):
+    if event.type not in OF_ONE_SNAPSHOT:
         return None
-    number = event.data.get("id")
+    number = event.data.get("id") if isinstance(event.data, dict) else None
     return number if isinstance(number, int) else None
 
 

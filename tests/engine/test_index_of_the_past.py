@@ -239,6 +239,10 @@ def test_an_index_that_names_wrong_places_costs_time_and_no_answer(path: Path) -
     index.write_bytes(pack_index(packed.header, shifted, postings))
     with open_things(path, read_only=True) as store:
         assert wrong_answers(store) == []
+    early = [(each.offset_bytes, 0) for each in anchors]
+    index.write_bytes(pack_index(packed.header, early, postings))
+    with open_things(path, read_only=True) as store:
+        assert wrong_answers(store) == []
 
 
 def test_a_projection_of_another_version_gets_its_own_index(path: Path) -> None:
