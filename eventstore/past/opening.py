@@ -68,8 +68,7 @@ def opened_segment(
     """
     file = _opened(file_system, path, source)
     try:
-        with unreadable_is_damage(file.path):
-            yield OpenSegment(file, read_own_header(file, store_id, source.first_revision))
+        yield OpenSegment(file, read_own_header(file, store_id, source.first_revision))
     finally:
         file.close()
 
