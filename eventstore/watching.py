@@ -59,7 +59,7 @@ class Watch:
         self._is_store_closed = is_store_closed
         self._closed = Latch()
         self._timeout_seconds = timeout_seconds
-        self._idle_since: float | None = None
+        self._ends_at: float | None = None
         self._batches: Iterator[Batch] | None = None
 
     def close(self) -> None:
@@ -127,25 +127,24 @@ class Watch:
             batch = next(batches_left)
         self._batches = batches_left
         self.next_revision = batch.revision + 1
-        self._idle_since = None
+        self._ends_at = None
         return batch
 
     def _has_ended(self) -> bool:
         """Say whether nothing more is to come; called without a batch, it starts the timeout."""
         if self._is_closed():
             return True
+        if self._timeout_seconds is None:
+            return False
         now = time.monotonic()
-        if self._idle_since is None:
-            self._idle_since = now
-        return self._timeout_seconds is not None and (
-            now - self._idle_since >= self._timeout_seconds
-        )
+        if self._ends_at is None:
+            self._ends_at = now + self._timeout_seconds
+        return now >= self._ends_at
 
     def _wait(self) -> None:
         seconds = _LOOK_SECONDS
-        if self._timeout_seconds is not None and self._idle_since is not None:
-            left = self._idle_since + self._timeout_seconds - time.monotonic()
-            seconds = max(0.0, min(seconds, left))
+        if self._ends_at is not None:
+            seconds = max(0.0, min(seconds, self._ends_at - time.monotonic()))
         self._log.await_durable(self.next_revision, seconds)
 
     async def _wait_aside(self) -> None:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import errno
 import os
-import time
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from eventstore.testing.medium import Change
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class OpenNodes(Protocol):
@@ -35,6 +37,11 @@ class OpenNodes(Protocol):
 
     def load_node(self, number: int, size_bytes: int) -> bytes:
         """Return mapped bytes; memory is read without a call."""
+        ...
+
+    @property
+    def sleep(self) -> Callable[[float], object]:
+        """Lets some seconds go by."""
         ...
 
     def forget_open_file(self) -> None:
@@ -101,7 +108,7 @@ class SimulatedFile:
             raise OSError(code, os.strerror(code), self.path)
 
 
-_WAIT_SECONDS = 0.001
+_WAIT_SECONDS = 0.005
 
 
 class SimulatedSharedBlock:
@@ -142,7 +149,7 @@ class SimulatedSharedBlock:
     def wait(self, known: bytes, seconds: float) -> None:
         """Return after a moment: nothing here is waited for."""
         _ = known
-        time.sleep(min(seconds, _WAIT_SECONDS))
+        self._file_system.sleep(min(seconds, _WAIT_SECONDS))
 
     def sync(self) -> None:
         """Return once the bytes are on stable storage."""

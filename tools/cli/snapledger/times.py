@@ -16,6 +16,7 @@ _AGO = re.compile(r"(?:\d{1,9}[smhdw])+(?: ago)?", re.ASCII)
 _PART = re.compile(r"(\d+)([smhdw])", re.ASCII)
 _DAYS = {"today": 0, "yesterday": 1}
 _DAY = re.compile(r"(today|yesterday|\d{4}-\d\d-\d\d)(?: (\d\d:\d\d(?::\d\d)?))?", re.ASCII)
+_DATE = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:", re.ASCII)
 _CLOCK = re.compile(r"\d\d:\d\d(?::\d\d)?", re.ASCII)
 _LOCAL = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?", re.ASCII)
 
@@ -36,7 +37,8 @@ def parse_moment(text: str, now: datetime | None = None) -> int:
     try:
         return _parsed(text.strip(), now)
     except (ValueError, OverflowError) as error:
-        raise ValueError(f"{text!r} is not a time such as {FORMS}") from error
+        why = f" ({error})" if _DATE.match(text) else ""
+        raise ValueError(f"{text!r} is not a time such as {FORMS}{why}") from error
 
 
 def _parsed(text: str, now: datetime) -> int:
