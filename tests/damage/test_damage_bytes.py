@@ -27,7 +27,7 @@ IMAGES: dict[str, Callable[[], Image]] = {
     "pending": with_pending,
     "version 1": lambda: as_version_1(with_pending()),
 }
-KINDS = ("LOCK", "durable", "wal", "checkpoints", "archive", "torn", "tree")
+KINDS = ("LOCK", "durable", "wal", "checkpoints", "archive", "torn", "index", "tree")
 SECTOR_BYTES = 512
 
 
