@@ -477,8 +477,8 @@ class EventStore:
         self._require_open()
         if (revision is None) == (time is None):
             raise ValueError("give one of revision and time")
-        if time is not None:
-            revision = self.revision_at(time)
+        if revision is None:
+            revision = self.revision_at(cast("datetime | int", time))
         revision = checked_int(revision, "a revision")
         shown = self._shown_revision()
         if not 0 <= revision <= shown:

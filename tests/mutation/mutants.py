@@ -1958,6 +1958,12 @@ MUTANTS = (
         "",
     ),
     Mutant(
+        "a close amid a watch's reading is told as an error",
+        "eventstore/watching.py",
+        "            if self._is_closed():\n                return None\n            raise\n",
+        "            raise\n",
+    ),
+    Mutant(
         "a watch forgets the batches that it was about to give",
         "eventstore/watching.py",
         "        self._batches = batches_left\n        self.next_revision = batch.revision + 1\n",
