@@ -22,6 +22,7 @@ from eventstore.directory.contents import full_disk_is_told
 from eventstore.directory.making import making
 from eventstore.errors import (
     CompactedError,
+    CorruptionError,
     EventStoreError,
     ProofError,
     ReadOnlyStoreError,
@@ -65,6 +66,9 @@ if TYPE_CHECKING:
     from eventstore.recovery.loading import Loaded
     from eventstore.reports import CompactionReport, RecoveryReport, VerifyReport
     from eventstore.tables.state import State
+
+# A close frees the number of the directory's descriptor, which may be another directory's then.
+_MET_AFTER_A_CLOSE = (OSError, CorruptionError)
 
 _logger = logging.getLogger("eventstore")
 
@@ -874,7 +878,7 @@ class EventStore:
         self._require_open()
         try:
             yield
-        except OSError as error:
+        except _MET_AFTER_A_CLOSE as error:
             if self._closed is not None:
                 raise StoreClosedError(self._closed) from error
             raise
@@ -883,7 +887,7 @@ class EventStore:
         """Yield batches; where the store is closed meanwhile, raise `StoreClosedError`."""
         try:
             yield from batches
-        except OSError as error:
+        except _MET_AFTER_A_CLOSE as error:
             if self._closed is None:
                 raise
             raise StoreClosedError(self._closed) from error
