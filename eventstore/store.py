@@ -556,7 +556,8 @@ class EventStore:
         if not isinstance(receipt, Receipt):
             raise TypeError(f"a receipt must be a Receipt, not {excerpt(receipt)}")
         self._require_own_receipt(receipt, self._shown_revision())
-        [batch] = self.batches(receipt.revision, receipt.revision)
+        found = history.batches(self._log, receipt.revision, receipt.revision)
+        [batch] = self._until_closed(found, ends=False)
         if batch.digest != receipt.digest:
             raise ReceiptError(f"revision {receipt.revision} has another digest than the receipt")
         return batch
