@@ -22,7 +22,6 @@ from eventstore.directory.contents import full_disk_is_told
 from eventstore.directory.making import making
 from eventstore.errors import (
     CompactedError,
-    CorruptionError,
     EventStoreError,
     ProofError,
     ReadOnlyStoreError,
@@ -50,7 +49,7 @@ from eventstore.proofs.tree import ConsistencyProof, InclusionProof, TreeHead
 from eventstore.recovery.loading import load_log
 from eventstore.tables.checkpoint_reader import no_pause
 from eventstore.transaction import ReadTransaction, Receipt, WriteTransaction
-from eventstore.watching import Watch
+from eventstore.watching import MET_AFTER_A_CLOSE, Watch
 from eventstore.writer_lock import StoreTurn, WriterLock
 
 if TYPE_CHECKING:
@@ -66,9 +65,6 @@ if TYPE_CHECKING:
     from eventstore.recovery.loading import Loaded
     from eventstore.reports import CompactionReport, RecoveryReport, VerifyReport
     from eventstore.tables.state import State
-
-# A close frees the number of the directory's descriptor, which may be another directory's then.
-_MET_AFTER_A_CLOSE = (OSError, CorruptionError)
 
 _logger = logging.getLogger("eventstore")
 
@@ -878,7 +874,7 @@ class EventStore:
         self._require_open()
         try:
             yield
-        except _MET_AFTER_A_CLOSE as error:
+        except MET_AFTER_A_CLOSE as error:
             if self._closed is not None:
                 raise StoreClosedError(self._closed) from error
             raise
@@ -887,7 +883,7 @@ class EventStore:
         """Yield batches; where the store is closed meanwhile, raise `StoreClosedError`."""
         try:
             yield from batches
-        except _MET_AFTER_A_CLOSE as error:
+        except MET_AFTER_A_CLOSE as error:
             if self._closed is None:
                 raise
             raise StoreClosedError(self._closed) from error

@@ -12,6 +12,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from eventstore.errors import CorruptionError
 from eventstore.history import batches
 from eventstore.locks import Latch
 
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     from eventstore.log.interface import LogReader
 
 _LOOK_SECONDS = 0.1
+
+MET_AFTER_A_CLOSE = (OSError, CorruptionError)
+"""What a read may meet. A close frees the number of the directory's descriptor, which may then be
+another directory's."""
 
 
 class Watch:
@@ -110,7 +115,7 @@ class Watch:
             return None
         try:
             return self._next_shown()
-        except OSError:
+        except MET_AFTER_A_CLOSE:
             # Whoever reads waits for nobody, and so a close doesn't wait for him.
             if self._is_closed():
                 return None
