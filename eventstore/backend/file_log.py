@@ -286,8 +286,8 @@ class FileLog:
                         raise
                     if not self._spares.lend():
                         raise StorageFullError(
-                            f"{self._path}: no space ({error}); nothing was lost: free some "
-                            "space and try again"
+                            f"{self._path}: no space ({error}); nothing was lost",
+                            "free some space and try again",
                         ) from error
         finally:
             if self._spares.end_loan():
