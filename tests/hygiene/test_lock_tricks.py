@@ -380,3 +380,16 @@ def test_what_is_no_lock_file_is_named_and_left(
     (path / "LOCK").rmdir() if (path / "LOCK").is_dir() else (path / "LOCK").unlink()
     with open_store(path) as store:
         assert balance(store) == 1
+
+
+def test_a_second_handle_is_told_that_the_first_one_is_of_its_own_process(tmp_path: Path) -> None:
+    with (
+        open_store(tmp_path),
+        pytest.raises(
+            StoreLockedError, match=rf"another handle of this process \(process {os.getpid()} on"
+        ),
+    ):
+        open_store(tmp_path)
+    with open_store(tmp_path):
+        told = _open_elsewhere(tmp_path)
+    assert f"held by process {os.getpid()} on" in told

@@ -776,6 +776,12 @@ MUTANTS = (
         "    if False:\n",
     ),
     Mutant(
+        "a metastore is put around a store without snapshots",
+        "projections/snapshots/metastore.py",
+        "                now.table(SNAPSHOTS)\n",
+        "                pass\n",
+    ),
+    Mutant(
         "a store that was moved while open is not noticed",
         "eventstore/files/guarded.py",
         "        if self._lock.has_left(self._path):\n",
