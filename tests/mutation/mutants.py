@@ -776,6 +776,12 @@ MUTANTS = (
         "    if False:\n",
     ),
     Mutant(
+        "a repair that is to keep the history keeps the newest state",
+        "eventstore/integrity/repair.py",
+        "    if keep_history:\n",
+        "    if False:\n",
+    ),
+    Mutant(
         "a metastore is put around a store without snapshots",
         "projections/snapshots/metastore.py",
         "                now.table(SNAPSHOTS)\n",
