@@ -48,7 +48,13 @@ from eventstore.errors import (
 from eventstore.event import Batch, Event, Metadata, TransactionArguments
 from eventstore.files.interface import FileSystem
 from eventstore.integrity.detached import DetachedBatches
-from eventstore.integrity.repair import LostRevisions, RepairReport, repair_store
+from eventstore.integrity.repair import (
+    LostRevisions,
+    RepairPreview,
+    RepairReport,
+    preview_repair,
+    repair_store,
+)
 from eventstore.integrity.verify import verify_store
 from eventstore.options import Retention, StoreOptions
 from eventstore.projection import (
@@ -103,6 +109,7 @@ __all__ = [
     "ReceiptError",
     "RecoveryReport",
     "ReentrantUseError",
+    "RepairPreview",
     "RepairReport",
     "Retention",
     "StorageFullError",
@@ -123,6 +130,7 @@ __all__ = [
     "WritableTables",
     "WriteTransaction",
     "WriterBusyError",
+    "preview_repair",
     "repair_store",
     "verify_store",
 ]

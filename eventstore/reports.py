@@ -153,7 +153,7 @@ class VerifyReport:
         first_revision: of the oldest segment, archived ones included, by its name; 0 if there is
             none. If it is more than 1, the batches before were dropped by retention, left out by
             a repair or removed by hand: what is left looks the same.
-        revision: of the last batch read.
+        revision: of the last batch read; where the log holds none, the one that it continues.
     """
 
     is_full: bool

@@ -33,7 +33,7 @@ from eventstore.errors import (
     text_of,
 )
 from eventstore.event import Metadata
-from eventstore.files.failures import is_gone
+from eventstore.files.failures import gone_error, is_gone
 from eventstore.files.local import local_file_system
 from eventstore.files.paths import absolute
 from eventstore.format.codec import checked_metadata
@@ -424,10 +424,11 @@ class EventStore:
         self._require_open()
         self._written()
         refuse_reentry(self._maintaining)
-        self._maintenance.raise_error()
-        with self._maintaining:
-            self._require_open()
-            return self._checkpoints().write(self._maintenance.pause)
+        with self._closed_meanwhile():
+            self._maintenance.raise_error()
+            with self._maintaining:
+                self._require_open()
+                return self._checkpoints().write(self._maintenance.pause)
 
     def compact(self) -> CompactionReport:
         """Write a checkpoint, then archive or drop what checkpoints supersede, by retention.
@@ -441,11 +442,12 @@ class EventStore:
         self._require_open()
         self._written()
         refuse_reentry(self._maintaining)
-        self._maintenance.raise_error()
-        with self._maintaining:
-            self._require_open()
-            self._checkpoints().write(self._maintenance.pause)
-            return self._written().compact(self._maintenance.pause)
+        with self._closed_meanwhile():
+            self._maintenance.raise_error()
+            with self._maintaining:
+                self._require_open()
+                self._checkpoints().write(self._maintenance.pause)
+                return self._written().compact(self._maintenance.pause)
 
     def at(
         self, revision: int | None = None, *, time: datetime | int | None = None
@@ -481,7 +483,9 @@ class EventStore:
             raise ValueError("give one of revision and time")
         if revision is None:
             time_ns = history.time_to_ns(time)
-            revision = history.revision_at(self._log, time_ns, self._shown_revision())
+            shown = self._shown_revision()
+            with self._closed_meanwhile():
+                revision = history.revision_at(self._log, time_ns, shown)
         revision = checked_int(revision, "a revision")
         shown = self._shown_revision()
         if not 0 <= revision <= shown:
@@ -529,7 +533,7 @@ class EventStore:
         timeout = checked_timeout(timeout, "timeout")
         first = self._shown_revision() + 1 if from_revision is None else from_revision
         _require_revision(first)
-        oldest = self._log.oldest_revision()
+        oldest = self.oldest_revision()
         if first < oldest:
             raise CompactedError(first, oldest)
         closing = self._maintenance.closing
@@ -770,17 +774,19 @@ class EventStore:
         """Return the tree with everything that readers are shown, and how much that is."""
         self._require_open()
         shown = self._shown_revision()
-        self._tree.grow(shown)
+        with self._closed_meanwhile():
+            self._tree.grow(shown)
         return self._tree, shown
 
     @contextmanager
     def _closed_meanwhile(self) -> Iterator[None]:
-        """Say that the store was closed, also where it was while files were being read.
+        """Say that the store was closed, or has gone, also while files were being read.
 
         Whoever reads waits for nobody, and so a close doesn't wait for him.
 
         Raises:
             StoreClosedError: the store is closed, before or after.
+            StoreFailedError: it was moved or removed.
         """
         self._require_open()
         try:
@@ -788,6 +794,7 @@ class EventStore:
         except _MET_AFTER_A_CLOSE as error:
             if self._closed is not None:
                 raise StoreClosedError(self._closed) from error
+            _raise_if_gone(error)
             raise
 
     def _until_closed(self, batches: Iterator[Batch], *, ends: bool) -> Iterator[Batch]:
@@ -796,6 +803,7 @@ class EventStore:
             yield from batches
         except _MET_AFTER_A_CLOSE as error:
             if self._closed is None:
+                _raise_if_gone(error)
                 raise
             if not ends:
                 raise StoreClosedError(self._closed) from error
@@ -825,25 +833,25 @@ class EventStore:
         return self._checkpointer
 
     def _is_checkpoint_due(self) -> bool:
-        self._fail_if_gone()
+        if self._has_gone():
+            return False
         with self._maintaining:
             checkpointer = self._checkpoints()
             checkpointer.take_in(self._maintenance.pause)
             return checkpointer.is_due()
 
-    def _fail_if_gone(self) -> None:
-        """Fail the handle if the store was moved or removed: nothing it commits would be found.
+    def _has_gone(self) -> bool:
+        """Say whether the store was moved or removed, which has failed the handle.
 
         A commit makes, opens and removes no file, so it does not see that itself.
         """
-        if self._file_system is None:
-            return
         try:
-            self._file_system.is_directory(self.path)
+            self._written().look()
         except OSError as error:
-            if is_gone(error):
-                self._written().abandon(error)
-            raise
+            if not is_gone(error):
+                raise
+            return True
+        return False
 
     def _checkpoint_and_compact(self) -> None:
         with self._maintaining:
@@ -883,6 +891,11 @@ def _require_revision(revision: int) -> None:
         raise ValueError(
             f"there is no revision {excerpt(revision)}: the first batch has revision 1"
         )
+
+
+def _raise_if_gone(error: OSError | CorruptionError) -> None:
+    if isinstance(error, OSError) and is_gone(error):
+        raise gone_error(error) from error
 
 
 def _checked_size(size: int | None, shown: int) -> int:

@@ -8,6 +8,7 @@ It composes the writer, checkpoints and compaction, and owns what they share: th
 from __future__ import annotations
 
 import contextlib
+import logging
 from typing import TYPE_CHECKING, Any
 
 from eventstore.backend.reading import DISK_USAGE, StoreFiles
@@ -16,7 +17,7 @@ from eventstore.errors import (
     StoreClosedError,
     StoreFailedError,
 )
-from eventstore.files.failures import is_full, is_gone
+from eventstore.files.failures import gone_error, is_full, is_gone
 from eventstore.files.paths import join
 from eventstore.format.durable import DURABLE_BYTES, pack_durable
 from eventstore.format.names import CHECKPOINTS_NAME, DURABLE_NAME, WAL_NAME
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from eventstore.options import StoreOptions
     from eventstore.reports import CompactionReport, RecoveryReport
     from eventstore.tables.checkpoint import Checkpoint, CheckpointContent
+
+_logger = logging.getLogger("eventstore")
 
 
 class FileLog:
@@ -82,6 +85,7 @@ class FileLog:
             on_space_needed=self._preparer.request,
         )
         self._closed = self._has_let_go = False
+        file_system.call_when_gone(self._fail_as_gone)
 
     @property
     def file_system(self) -> FileSystem:
@@ -194,6 +198,7 @@ class FileLog:
         """Return sizes and counts; None for those of files that are no longer at the path."""
         head = self.head
         try:
+            self.look()
             on_disk: dict[str, int | None] = {
                 "oldest_revision": self.oldest_revision(),
                 **self._files.disk_usage(),
@@ -202,7 +207,6 @@ class FileLog:
             if not is_gone(error):
                 raise
             # A monitor asks for this to learn of such a failure.
-            self.abandon(error)
             on_disk = dict.fromkeys(("oldest_revision", *DISK_USAGE))
         return {
             "path": self._path,
@@ -235,10 +239,24 @@ class FileLog:
                 self._file_system.release()
         self._has_let_go = True
 
+    def look(self) -> None:
+        """Fail the handle if the store is no longer at its path: a commit does not notice that.
+
+        Raises:
+            OSError: it is not (`is_gone`).
+        """
+        self._file_system.require_there(join(self._path, WAL_NAME))
+
     def abandon_after_fork(self) -> None:
         """Give up the lock's descriptor, which would hold the lock while the child lives."""
         self._closed = self._has_let_go = True
         self._file_system.release()
+
+    def _fail_as_gone(self, error: OSError) -> None:
+        if self._closed or self.failure is not None:
+            return
+        self._writer.fail_soon(error)
+        _logger.error("%s", gone_error(error))
 
     def _require_open(self) -> None:
         """Refuse to go on for a transaction that has outlived a fork: its log is the parent's."""
@@ -268,8 +286,8 @@ class FileLog:
                         raise
                     if not self._spares.lend():
                         raise StorageFullError(
-                            f"{self._path}: no space ({error}); nothing was lost: free some "
-                            "space and try again"
+                            f"{self._path}: no space ({error}); nothing was lost",
+                            "free some space and try again",
                         ) from error
         finally:
             if self._spares.end_loan():

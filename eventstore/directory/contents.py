@@ -75,16 +75,20 @@ def require_store(file_system: FileSystem, path: str, *, may_create: bool) -> No
         raise NotAStoreError(f"{path}: there is no store; check the path")
     if not file_system.is_directory(path):
         raise NotAStoreError(f"{path}: not a directory (a link is not followed), so no store")
-    _require_no_link(file_system, path)
     names = file_system.list_directory(path)
+    # `durable` is made after the log, so where it is alone the log is lost: damage, found later.
+    has_log = WAL_NAME in names or DURABLE_NAME in names
     strangers = [name for name in names if name not in _ROOT_NAMES]
+    if has_log or not strangers:
+        # In what is no store, a link is none of our business.
+        _require_no_link(file_system, path)
     if strangers:
+        places = "store, of an empty directory or of nothing" if may_create else "store"
         raise NotAStoreError(
             f"{path}: not a store: the directory holds {strangers[0]!r}; give the path of a "
-            "store, of an empty directory or of nothing"
+            f"{places}"
         )
-    # `durable` is made after the log, so where it is alone the log is lost: damage, found later.
-    if not may_create and WAL_NAME not in names and DURABLE_NAME not in names:
+    if not may_create and not has_log:
         raise NotAStoreError(f"{path}: the directory holds no store; check the path")
     for name in DIRECTORY_NAMES:
         directory = join(path, name)
@@ -196,7 +200,7 @@ def full_disk_is_told(path: str, remedy: str) -> Iterator[None]:
     except OSError as error:
         if not is_full(error):
             raise
-        raise StorageFullError(f"{path}: no space ({error}); nothing was lost: {remedy}") from error
+        raise StorageFullError(f"{path}: no space ({error}); nothing was lost", remedy) from error
 
 
 def require_remains(file_system: FileSystem, path: str) -> None:

@@ -131,4 +131,9 @@ def _holder_text(description: bytes) -> str:
             for text in (host, since)
         )
     )
-    return f"process {number} on {host} since {since}" if is_sane else _NOBODY_NAMED
+    if not is_sane:
+        return _NOBODY_NAMED
+    process = f"process {number} on {host} since {since}"
+    if (number, host) == (os.getpid(), socket.gethostname()):
+        return f"another handle of this process ({process})"
+    return process

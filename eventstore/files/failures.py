@@ -7,7 +7,7 @@ import errno
 import sys
 from typing import TYPE_CHECKING
 
-from eventstore.errors import CorruptionError
+from eventstore.errors import CorruptionError, StoreFailedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -40,6 +40,13 @@ def is_no_file(error: OSError) -> bool:
 def is_gone(error: OSError) -> bool:
     """Say whether an error means that an open store is no longer at its path (`guarded`)."""
     return error.errno == errno.ESTALE
+
+
+def gone_error(error: OSError) -> StoreFailedError:
+    """Return what to tell whoever uses a handle whose store is no longer at its path."""
+    return StoreFailedError(
+        f"{error.filename}: {error.strerror}; this handle acknowledges nothing more: close it"
+    )
 
 
 @contextlib.contextmanager

@@ -6,8 +6,9 @@ would roll, checkpoint and compact in the second; and who owns a directory above
 could lead a writer of greater rights elsewhere, by a link. So the holder's calls
 
 - are made only while the locked directory is still the one at the store's path; if it is not, they
-  raise `OSError` (ESTALE). A log that meets that has failed, and background maintenance looks once
-  a second: what was acknowledged is in the directory that was moved, or gone with it;
+  raise `OSError` (ESTALE), which says where the directory is now, and tell whoever asked for that
+  (`call_when_gone`): the handle has failed, whoever found that out. Background maintenance looks
+  once a second;
 - go by the descriptor of the locked directory (`GuardedPath`), so that a directory that is swapped
   between two calls leads nowhere else;
 - change nothing once the lock was released, nor in a forked child, which has it no more. What is
@@ -24,7 +25,21 @@ from eventstore.files.interface import GuardedPath
 from eventstore.files.paths import join
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from eventstore.files.interface import FileLock, FileSystem
+
+
+_REMOVED = "the store was removed while it was open, and all that was acknowledged with it"
+_MOVED = "the store was moved while it was open, to {}, and what was acknowledged is there"
+_GONE = (
+    "the store was moved or removed while it was open; what was acknowledged is where it was moved "
+    "to, or gone with it"
+)
+
+
+def _do_nothing(error: OSError) -> None:
+    """Nobody has asked to be told."""
 
 
 class GuardedFileSystem(ForwardingFileSystem):
@@ -41,17 +56,41 @@ class GuardedFileSystem(ForwardingFileSystem):
         self._lock = lock
         self._path = path
         self.made_root = made_root
+        self._on_gone: Callable[[OSError], object] = _do_nothing
+
+    def call_when_gone(self, method: Callable[[OSError], object]) -> None:
+        """Have a method called by whoever finds that the directory is no longer at its path.
+
+        It may be called by any thread, with any lock held, and more than once: it must not wait.
+        """
+        self._on_gone = method
+
+    def require_there(self, path: str) -> None:
+        """Raise, as every other call, if the store is gone; also if a directory of it is.
+
+        Who removes what is in the directory leaves that itself where it was.
+        """
+        if not self.is_directory(path):
+            error = OSError(errno.ESTALE, _REMOVED, self._path)
+            self._on_gone(error)
+            raise error
 
     @property
     def _target(self) -> FileSystem:
         if self._lock.has_left(self._path):
-            raise OSError(
-                errno.ESTALE,
-                "the store was moved or removed while it was open, and is no longer at its path; "
-                "what was acknowledged is where it was moved to, or gone with it",
-                self._path,
-            )
+            error = self._gone_error()
+            self._on_gone(error)
+            raise error
         return super()._target
+
+    def _gone_error(self) -> OSError:
+        try:
+            path = self._lock.directory_now()
+        except OSError:
+            text = _GONE
+        else:
+            text = _MOVED.format(path) if path is not None else _REMOVED
+        return OSError(errno.ESTALE, text, self._path)
 
     def _to_read(self, path: str) -> str:
         return self._held(path) if self._lock.is_held else path

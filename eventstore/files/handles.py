@@ -183,6 +183,19 @@ class LocalFileLock:
         except (FileNotFoundError, NotADirectoryError):
             return True
 
+    def directory_now(self) -> str | None:
+        """Return where the directory of the locked file is now; None if it was removed."""
+        if not self._descriptors:
+            raise _let_go()
+        directory = self._descriptors[0]
+        status = os.fstat(directory)
+        if status.st_nlink == 0:
+            return None
+        path = os.readlink(f"/proc/self/fd/{directory}")
+        if not os.path.samestat(os.stat(path), status):
+            raise FileNotFoundError(errno.ENOENT, "the locked directory is elsewhere", path)
+        return path
+
     def release(self) -> None:
         """Let the next one have it; does nothing the second time."""
         while self._descriptors:

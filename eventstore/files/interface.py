@@ -75,6 +75,13 @@ class FileLock(Protocol):
         False once the lock has been released.
         """
 
+    def directory_now(self) -> str | None:
+        """Return where the directory of the locked file is now; None if it was removed.
+
+        Raises:
+            OSError: the system does not tell.
+        """
+
     def release(self) -> None:
         """Let the next one have it; does nothing the second time."""
 

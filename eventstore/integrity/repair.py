@@ -7,9 +7,10 @@ two with one identity would part ways.
 Batches are never applied over a gap. So a state comes from a chain of records together with a base
 (`eventstore.integrity.salvage`): the chain from revision 1 on, or from a checkpoint on, up to the
 next damage. Of all these the one that reaches the highest revision is chosen, and of several the
-one with the longest history. Whatever is not in it is reported: revisions and bytes. The batches
-that could be read although there is no place for them in the new store are written beside it
-(`eventstore.integrity.detached`).
+one with the longest history; or, where the history counts for more than the present, the one that
+begins first, and of several the longest. Whatever is not in it is reported: revisions and bytes.
+The batches that could be read although there is no place for them in the new store are written
+beside it (`eventstore.integrity.detached`).
 
 Where the log is complete from revision 1 on, it is right and a checkpoint that differs from its
 replay is wrong: that is left out. Where it is not, nothing says which of the two is right, and the
@@ -21,6 +22,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
+from eventstore.arguments import checked_flag
 from eventstore.directory.contents import require_remains
 from eventstore.directory.making import making, require_nothing_beside
 from eventstore.errors import (
@@ -106,11 +108,52 @@ class RepairReport:
         return not self.lost and not self.detached.batch_count
 
 
+class RepairPreview(NamedTuple):
+    """What a repair would keep.
+
+    Attributes:
+        revision: that the new store would be at.
+        first_revision: the oldest batch that it would hold; `revision + 1` if it would hold none.
+        lost: as of `RepairReport`.
+    """
+
+    revision: int
+    first_revision: int
+    lost: tuple[LostRevisions, ...]
+
+
+def preview_repair(
+    path: str | os.PathLike[str],
+    *,
+    keep_history: bool = False,
+    on_batch: Callable[[int], object] = lambda revision: None,
+    file_system: FileSystem | None = None,
+) -> RepairPreview:
+    """Say what `repair_store` would keep, and write nothing.
+
+    A checkpoint is taken for what it says; a repair may find that it differs from the log.
+
+    Raises:
+        NotAStoreError: there is no store.
+        CorruptionError: nothing says which store it is.
+        FormatVersionError: a file has a newer format.
+    """
+    checked_flag(keep_history, "keep_history")
+    file_system = file_system or local_file_system()
+    source = absolute(path)
+    require_remains(file_system, source)
+    reading = ReadableFileSystem(file_system, source)
+    found = salvage(reading, source, on_batch)
+    chain = _choose(reading, found, keep_history=keep_history).chain
+    return RepairPreview(chain.last_revision, chain.first_revision, tuple(_lost(found, chain)))
+
+
 def repair_store(
     path: str | os.PathLike[str],
     output: str | os.PathLike[str],
     projections: Sequence[Projection],
     *,
+    keep_history: bool = False,
     on_batch: Callable[[int], object] = lambda revision: None,
     options: StoreOptions | None = None,
     file_system: FileSystem | None = None,
@@ -123,6 +166,8 @@ def repair_store(
         path: of the damaged store.
         output: of the new one: a path where nothing is, or an empty directory.
         projections: to verify the new store with.
+        keep_history: whether the new store gets the batches from the oldest one up to the first
+            damage, and the state that they lead to, rather than the newest state.
         on_batch: called with each revision that was read, for progress.
         options: say where the new store may be.
         file_system: that both stores are on; the local one unless given.
@@ -148,6 +193,7 @@ def repair_store(
     After an error there is no store at the output; see `eventstore.directory.making`.
     """
     known = checked_projections(projections)
+    checked_flag(keep_history, "keep_history")
     options = checked_options(options)
     file_system = file_system or local_file_system()
     source, target = absolute(path), absolute(output)
@@ -159,7 +205,7 @@ def repair_store(
         before = _state_of_writer(reading, source)
         found = salvage(reading, source, on_batch)
         found.damage += reading.unreadable()
-        choice = _choose(reading, found)
+        choice = _choose(reading, found, keep_history=keep_history)
         write_store(
             reading, guarded, target, found.store_id, choice, _leaves(reading, source, found)
         )
@@ -199,8 +245,11 @@ def _state_of_writer(file_system: FileSystem, path: str) -> object:
     return names, read_file(file_system, durable_path, DURABLE_BYTES)
 
 
-def _choose(file_system: FileSystem, found: Findings) -> Choice:
-    """Return what reaches the highest revision, and of several what has the longest history."""
+def _choose(file_system: FileSystem, found: Findings, *, keep_history: bool) -> Choice:
+    """Return what reaches the highest revision, and of several what has the longest history.
+
+    Or what begins first, and of several what reaches the highest revision.
+    """
     builder = ChainBuilder(file_system, found.stretches)
     choices = []
     # A second copy of a checkpoint, under another name, is no other base.
@@ -216,6 +265,8 @@ def _choose(file_system: FileSystem, found: Findings) -> Choice:
         chain = builder.chain_from(base)
         held = [other for other in found.bases if other == base or builder.holds(chain, other)]
         choices.append(Choice(chain, _needed(held)))
+    if keep_history:
+        return max(choices, key=lambda c: (-c.chain.first_revision, c.chain.last_revision))
     return max(choices, key=lambda c: (c.chain.last_revision, -c.chain.first_revision))
 
 

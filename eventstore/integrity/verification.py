@@ -40,7 +40,7 @@ from eventstore.recovery.decide import (
     misnamed,
     sealed_damage,
 )
-from eventstore.recovery.scan import read_durable_bound, settled_end
+from eventstore.recovery.scan import read_durable_bound, read_durable_store_id, settled_end
 from eventstore.reports import PROBLEMS_MAX, Damage, Verdict, VerifyReport
 from eventstore.tables.chains import CheckpointFile, must_keep
 from eventstore.tables.checkpoint import (
@@ -56,6 +56,8 @@ if TYPE_CHECKING:
     from eventstore.files.interface import File, FileSystem
     from eventstore.format.segment import SegmentHeader
     from eventstore.projection import Projection
+
+_DURABLE_READS = 5
 
 
 @dataclass
@@ -148,8 +150,14 @@ class Verification:
             replayed_checkpoints=self.comparison.compared_count,
             unknown_projections=self.comparison.unknown_projections(self.checkpoints),
             first_revision=_first_revision(sources),
-            revision=self.revision,
+            revision=self._last_revision(),
         )
+
+    def _last_revision(self) -> int:
+        """Return where the log ends; without a record in it, what its segment continues."""
+        if self.tail is None:
+            return self.revision
+        return max(self.revision, self.tail.end.position.revision)
 
     def was_compacted(self) -> bool:
         """Say whether a running writer has removed anything that was judged."""
@@ -240,10 +248,24 @@ class Verification:
         path = join(self.path, DURABLE_NAME)
         try:
             with unreadable_is_damage(path):
-                return read_durable_bound(self.file_system, self.path, self.store_id)
+                bound = read_durable_bound(self.file_system, self.path, self.store_id)
+                self._mention_durable(path)
+                return bound
         except CorruptionError as error:
             self.opening_damage = self._add_error(error)
             return 0
+
+    def _mention_durable(self, path: str) -> None:
+        """Mention a `durable` file that says nothing, which is no damage: it is a lower bound."""
+        for _ in range(_DURABLE_READS):  # a writer may be in the middle of a change
+            if not self.file_system.exists(path):
+                return
+            if read_durable_store_id(self.file_system, self.path) is not None:
+                return
+        self.remarks.append(
+            f"{path} says nothing that can be relied on: of the end of the log only what the "
+            "log itself says was acknowledged is known; the next open makes the file anew"
+        )
 
     def _read_leaves(self) -> None:
         """Check the leaf files by themselves; the log is compared with them as it is read."""

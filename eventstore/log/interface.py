@@ -122,5 +122,8 @@ class Log(LogReader, Protocol):
     def save_checkpoint(self, content: CheckpointContent, pause: Callable[[], object]) -> None:
         """Store a checkpoint durably, and verify it."""
 
+    def look(self) -> None:
+        """Fail, and raise, if what is committed would not be found; called once a second."""
+
     def compact(self, pause: Callable[[], object]) -> CompactionReport:
         """Archive or drop what checkpoints supersede."""

@@ -81,7 +81,8 @@ def preallocate(
         if is_full(error):
             raise StorageFullError(
                 f"{path}: no space for the next segment ({size_bytes} bytes); nothing was "
-                "committed: free some space and try again"
+                "committed",
+                f"free at least {size_bytes} bytes and try again",
             ) from error
         raise
     return Spare(file, size_bytes)
@@ -187,7 +188,8 @@ class SpareKeeper:
         if self._is_lent:
             raise StorageFullError(
                 f"{self._wal_path}: no space for the next segment: what is left is being used to "
-                "make space; nothing was committed: free some space and try again"
+                "make space; nothing was committed",
+                f"free at least {self._segment_bytes} bytes and try again",
             )
         if self._room is None:
             self._room = self._make(_ROOM_BYTES, pause)

@@ -35,7 +35,7 @@ from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
 from eventstore.errors import BatchTooLargeError, StoreFailedError, text_of
-from eventstore.files.failures import is_full
+from eventstore.files.failures import gone_error, is_full, is_gone
 from eventstore.files.paths import join
 from eventstore.format.durable import pack_durable
 from eventstore.format.names import segment_name
@@ -292,6 +292,13 @@ class LogWriter:
         with self._sync_lock:
             self._fail(error)
 
+    def fail_soon(self, error: BaseException) -> None:
+        """Fail the handle without a wait for anyone, who finds the failure himself.
+
+        For whoever may hold a lock that a flush waits for.
+        """
+        self.failure = self.failure or error
+
     def wait_until_durable(self, revision: int) -> None:
         """Return once a batch that other threads are flushing is on stable storage.
 
@@ -321,6 +328,8 @@ class LogWriter:
             raise self._failed_error(self.failure) from self.failure
 
     def _failed_error(self, failure: BaseException) -> StoreFailedError:
+        if isinstance(failure, OSError) and is_gone(failure):
+            return gone_error(failure)
         return StoreFailedError(
             f"{self._wal_path}: writing the log failed ({text_of(failure)}); this handle "
             "acknowledges nothing more: close it and open the store again, which recovers"

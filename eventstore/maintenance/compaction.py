@@ -278,8 +278,8 @@ class _Compaction:
                 self._file_system.remove(temporary)
             if is_full(error):
                 raise StorageFullError(
-                    f"{temporary}: no space to archive a segment; nothing was lost: free some "
-                    "space and compact again"
+                    f"{temporary}: no space to archive a segment; nothing was lost",
+                    f"free {len(data)} bytes, which it takes at most, and compact again",
                 ) from error
             raise
         self._file_system.rename(temporary, target)

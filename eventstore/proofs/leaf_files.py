@@ -127,8 +127,8 @@ def write_leaf_file(
             file_system.remove(temporary)
         if is_full(error):
             raise StorageFullError(
-                f"{temporary}: no space for leaves of the tree; nothing was lost: free some space "
-                "and compact again"
+                f"{temporary}: no space for leaves of the tree; nothing was lost",
+                "free some space and compact again",
             ) from error
         raise
     file_system.rename(temporary, written.path)

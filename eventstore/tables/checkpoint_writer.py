@@ -147,12 +147,14 @@ def _write(
             raise CorruptionError(temporary, 0, "the checkpoint is not what was written")
         file_system.rename(temporary, path)
     except BaseException as error:
+        written_bytes = 0
         with contextlib.suppress(OSError):
+            written_bytes = file_system.size_bytes(temporary)
             file_system.remove(temporary)
         if isinstance(error, OSError) and is_full(error):
             raise StorageFullError(
-                f"{temporary}: no space for the checkpoint; nothing was lost: free some space "
-                "and try again"
+                f"{temporary}: no space for the checkpoint; nothing was lost",
+                f"free more than {written_bytes} bytes and try again",
             ) from error
         raise
     file_system.sync_directory(parent(path))

@@ -169,6 +169,10 @@ class SimulatedFileLock:
         """Say no: directories can't be moved here."""
         return False
 
+    def directory_now(self) -> str | None:
+        """Raise: nobody asks for a directory that has not left."""
+        raise OSError(errno.ENOTSUP, "directories can't be moved here")
+
     def release(self) -> None:
         """Let the next one have it; does nothing the second time."""
         number, self._number = self._number, None

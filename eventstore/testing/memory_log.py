@@ -160,6 +160,9 @@ class MemoryLog:
         """Store a checkpoint."""
         write_checkpoint(self._files, _CHECKPOINTS_PATH, content, pause)
 
+    def look(self) -> None:
+        """Do nothing: memory does not go."""
+
     def compact(self, pause: Callable[[], object]) -> CompactionReport:
         """Drop all checkpoints that are superseded; batches are kept."""
         _ = pause

@@ -130,6 +130,10 @@ class NotedLog:
         _ = pause  # nobody else waits for the processor
         self._log.save_checkpoint(content, _no_pause)
 
+    def look(self) -> None:
+        """Fail, and raise, if what is committed would not be found."""
+        self._log.look()
+
     def compact(self, pause: Callable[[], object]) -> CompactionReport:
         """Archive or drop what checkpoints supersede."""
         _ = pause

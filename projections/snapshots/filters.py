@@ -262,6 +262,7 @@ def _selector_predicate(selector: Selector) -> Predicate:
 
 _SPACES = re.compile("[\t\n\v\f\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]*")
 _FIELD = re.compile("[A-Za-z0-9_]+")
+_REST_OF_KEY = re.compile(r"[^\s=!~,\"]+")
 _OPERATOR = re.compile("[=!~]=(?![=!~])")
 _NEVER_IN_A_FILTER = re.compile("[\0\ufffd\ud800-\udfff]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -313,7 +314,7 @@ class _Parser:
         path = self._path()
         if self._peek() in ("", ","):
             return Selector(path, Operator.PRESENT)
-        operator = self._operator()
+        operator = self._operator(path)
         self._scan(_SPACES)
         start = self._position
         value = self._value(operator)
@@ -337,11 +338,20 @@ class _Parser:
             raise self._expected('a field: letters, digits and "_", or a string in "…"')
         return field
 
-    def _operator(self) -> Operator:
+    def _operator(self, path: tuple[str, ...]) -> Operator:
+        end = self._position
         self._scan(_SPACES)
         if not (operator := self._scan(_OPERATOR)):
-            raise self._expected("an operator: ==, != or ~=")
+            raise self._expected("an operator: ==, != or ~=" + self._quoting(path, end))
         return Operator(operator)
+
+    def _quoting(self, path: tuple[str, ...], position: int) -> str:
+        """Return how to write the key of a label that goes on with characters of no field."""
+        found = _REST_OF_KEY.match(self._text, position)
+        reference = resolve_field(path)
+        if not found or reference is None or reference.column is not Column.LABEL:
+            return ""
+        return f" (or quotes around the key: labels.{quote_filter(reference.label + found[0])})"
 
     def _value(self, operator: Operator) -> str:
         start = self._position

@@ -6,10 +6,10 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from eventstore import EventStore, Metadata
+from eventstore import EventStore, Metadata, ProjectionError
 from projections.snapshots.errors import NoTransactionError
 from projections.snapshots.history import HistoryEntry, entries_of, owners_of
-from projections.snapshots.projection import SnapshotsProjection
+from projections.snapshots.projection import SNAPSHOTS, SnapshotsProjection
 from projections.snapshots.transaction import (
     SnapshotReadTransaction,
     SnapshotTransaction,
@@ -94,7 +94,19 @@ class MetaStore:
 
         `MetaStore.open` does both; this is for who opens the store in another way, as
         `eventstore.testing` does.
+
+        Raises:
+            ProjectionError: it was opened without.
+            StoreClosedError: it is closed.
         """
+        try:
+            with store.transaction() as now:
+                now.table(SNAPSHOTS)
+        except ProjectionError as error:
+            raise ProjectionError(
+                f"{store.path}: the store has no tables of snapshots: open it with "
+                "SnapshotsProjection, or by MetaStore.open"
+            ) from error
         self._store = store
 
     @classmethod

@@ -119,3 +119,31 @@ def test_a_time_without_its_zone_is_told_that(call: Call, told: Path, text: str)
     assert result.code == 2
     assert f"'{text}' is a time that lacks its zone, such as the Z in " in result.err
     assert "is not a time such as" in call("ls", told, "--at", "yesterday").err
+
+
+def test_a_label_with_a_slash_is_told_to_be_quoted(call: Call, told: Path) -> None:
+    result = call("ls", told, "labels.containerd.io/gc.root==x")
+    assert result.code != 0
+    assert 'labels."containerd.io/gc.root"' in result.err
+    assert call("ls", told, 'labels."containerd.io/gc.root"==x').code == 0
+
+
+def test_a_filter_by_a_field_that_no_snapshot_has_is_mentioned(call: Call, told: Path) -> None:
+    result = call("ls", told, "nmae==a")
+    assert result.code == 0
+    assert result.err.startswith("note: ")
+    assert "'nmae'" in result.err
+    assert "name, parent, kind" in result.err
+    assert result.out == call("ls", told, "name==nothing").out
+    assert call("ls", told, "name==a").err == ""
+
+
+@pytest.mark.parametrize("verb", ["ls", "tree", "stats", "check", "log"])
+def test_a_verb_that_shows_a_store_does_not_offer_to_make_one(
+    verb: str, call: Call, tmp_path: Path
+) -> None:
+    (tmp_path / "other").write_text("x")
+    result = call(verb, tmp_path)
+    assert result.code == 10
+    assert "not a store" in result.err
+    assert "an empty directory" not in result.err

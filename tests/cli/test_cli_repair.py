@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from support.cli import LAYER, OPTIONS, Call
 
-from projections.snapshots import MetaStore
+from eventstore import StoreOptions
+from projections.snapshots import Kind, MetaStore
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -159,3 +160,68 @@ def test_a_store_that_says_nowhere_which_it_is_stays_as_it_is(
     assert result.code == 3
     assert "says which store it is" in result.err
     assert not (tmp_path / "new").exists()
+
+
+@pytest.fixture
+def long_story(tmp_path: Path) -> Path:
+    """Return a store of 60 batches: in an archive of several files, a checkpoint and the log."""
+    path = tmp_path / "long"
+    options = StoreOptions(segment_bytes=4096, background=False)
+    with MetaStore.open(path, options=options) as store:
+        for number in range(60):
+            with store.transaction(writable=True) as transaction:
+                transaction.create_snapshot(Kind.ACTIVE, f"k{number}", labels={"a": "b" * 200})
+            if number in {40, 50}:
+                store.checkpoint()
+        assert store.compact().archived > 2
+    return path
+
+
+def _truncate_middle(store: Path) -> int:
+    """Cut an archive file of the middle short; return its first revision."""
+    archived = sorted((store / "archive").glob("*.log.gz"))
+    path = archived[len(archived) // 2]
+    path.write_bytes(path.read_bytes()[:50])
+    return int(path.name.split(".")[0])
+
+
+def test_damaged_checkpoints_alone_are_no_case_for_a_repair(call: Call, long_story: Path) -> None:
+    newest = max((long_story / "checkpoints").iterdir())
+    newest.write_bytes(newest.read_bytes()[:-1])
+    result = call("check", long_story)
+    assert result.code == 3
+    assert "an open would do without what is damaged" in result.out
+    assert "start the driver, or run `snapledger compact`" in result.out
+    assert "snapledger repair" not in result.out
+    assert call("compact", long_story).code == 0
+    assert call("check", long_story).code == 0
+
+
+def test_check_says_what_a_repair_would_keep_and_a_repair_keeps_that(
+    call: Call, long_story: Path, tmp_path: Path
+) -> None:
+    first = _truncate_middle(long_story)
+    said = call("check", long_story).out
+    newest = call("repair", long_story, "--output", tmp_path / "newest", "--json")
+    oldest = call("repair", long_story, "--output", tmp_path / "old", "--json", "--keep-history")
+    kept, early = json.loads(newest.out), json.loads(oldest.out)
+    assert (newest.code, kept["revision"]) == (3, 60)
+    assert (early["first_revision"], early["revision"]) == (1, first - 1)
+    assert (
+        f"repair` makes a new one of what can be read: batches {kept['first_revision']} to 60 "
+        in said
+    )
+    assert f"--keep-history batches 1 to {first - 1} and the state at revision {first - 1}" in said
+    assert call("check", tmp_path / "old").code == 0
+    assert len(call("ls", tmp_path / "old").out.splitlines()) == first
+    assert early["detached"]["batch_count"] > 0
+
+
+def test_compaction_goes_on_beside_a_damaged_archive_file(call: Call, long_story: Path) -> None:
+    _truncate_middle(long_story)
+    with MetaStore.open(long_story) as store:
+        for number in range(100, 160):
+            with store.transaction(writable=True) as transaction:
+                transaction.create_snapshot(Kind.ACTIVE, f"k{number}", labels={"a": "b" * 200})
+        store.checkpoint()
+    assert call("compact", long_story).code == 0

@@ -272,3 +272,29 @@ def test_a_value_that_is_not_equal_to_itself_is_no_difference() -> None:
         report = store.verify()
     assert report.replayed_checkpoints == 1
     assert report.is_sound
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_a_durable_file_that_says_nothing_is_no_damage_and_is_mentioned(quick: bool) -> None:
+    image = build_image()
+    for content in (b"garbage", b"", bytes(len(image.files["durable"]))):
+        report = _verified(image.damaged("durable", content), quick=quick)
+        assert report.is_sound
+        assert [remark for remark in report.remarks if "durable" in remark]
+    assert not [remark for remark in _verified(image.files).remarks if "durable" in remark]
+
+
+def test_a_store_of_a_checkpoint_and_an_empty_log_is_at_the_checkpoint_s_revision(
+    tmp_path: Path,
+) -> None:
+    with EventStore.open(tmp_path / "store", [], options=OPTIONS) as store:
+        for _ in range(8):
+            with store.transaction(writable=True) as tx:
+                tx.emit(Event(type="x", version=1, data={}))
+        store.checkpoint()
+    for segment in (tmp_path / "store" / "wal").glob("*.log"):
+        segment.write_bytes(b"")
+    report = repair_store(tmp_path / "store", tmp_path / "repaired", [])
+    assert report.revision == 8
+    verified = verify_store(tmp_path / "repaired", [])
+    assert (verified.batch_count, verified.revision) == (0, 8)

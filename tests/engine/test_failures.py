@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import inspect
+import re
 import sys
 import threading
 import time
@@ -202,6 +203,7 @@ def test_full_disk_while_a_segment_is_prepared_leaves_a_usable_store(tmp_path: P
         full.armed = True
         acknowledged, error = commit_until_it_fails(store)
         assert isinstance(error, StorageFullError)
+        assert re.fullmatch(r"free at least \d{4,} bytes and try again", error.remedy)
         assert acknowledged > 5
         assert balance(store) == acknowledged
         for _ in range(3):
@@ -241,8 +243,9 @@ def test_full_disk_at_a_checkpoint_leaves_nothing_behind(tmp_path: Path) -> None
     with open_store(path, file_system=HookedFileSystem(full)) as store:
         add(store, 5)
         full.armed = True
-        with pytest.raises(StorageFullError, match="checkpoint"):
+        with pytest.raises(StorageFullError, match="checkpoint") as told:
             store.checkpoint()
+        assert re.fullmatch(r"free more than \d+ bytes and try again", told.value.remedy)
         assert list((path / "checkpoints").iterdir()) == []
         add(store, 5)
         full.armed = False
@@ -258,8 +261,11 @@ def test_full_disk_while_archiving_keeps_the_segment(tmp_path: Path) -> None:
         add(store, 1)
         before = segments(path)
         full.armed = True
-        with pytest.raises(StorageFullError, match="archive"):
+        with pytest.raises(StorageFullError, match="archive") as told:
             store.compact()
+        found = re.fullmatch(r"free (\d+) bytes, which it takes at most, .*", told.value.remedy)
+        assert found is not None
+        assert 2048 < int(found[1]) <= 4096
         assert segments(path) == before
         assert list((path / "archive").iterdir()) == []
         full.armed = False

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import gc
 import json
+import logging
 import os
+import re
 import shutil
 import socket
 import stat
@@ -55,6 +57,24 @@ def _open_elsewhere(path: Path) -> str:
 
 def _move_away(path: Path) -> None:
     path.rename(path.parent / "moved")
+
+
+def _remove_content(path: Path) -> None:
+    for entry in path.iterdir():
+        shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+
+
+def _works_on_files(store: EventStore) -> list[Callable[[], object]]:
+    return [
+        store.checkpoint,
+        store.compact,
+        store.verify,
+        store.oldest_revision,
+        store.tree_head,
+        lambda: store.at(1),
+        lambda: [*store.batches()],
+        lambda: [*store.watch(1, timeout=0)],
+    ]
 
 
 def _delete(lock: Path) -> None:
@@ -132,11 +152,11 @@ def test_a_store_that_is_moved_while_open_touches_nothing_at_its_old_path(
             add(other, 80)
             other.checkpoint()
         before = tree(path)
-        for work in (store.checkpoint, store.compact, store.verify, lambda: list(store.batches())):
-            with pytest.raises(OSError, match="moved or removed while it was open"):
-                work()
-        with pytest.raises(StoreFailedError, match="moved or removed while it was open"):
+        with pytest.raises(StoreFailedError, match="moved while it was open"):
             commit_until_it_fails()
+        for work in _works_on_files(store):
+            with pytest.raises(StoreFailedError, match="moved while it was open"):
+                work()
         store.close()
         assert tree(path) == before
     with open_store(path) as other:
@@ -147,9 +167,24 @@ def test_a_store_that_is_moved_while_open_touches_nothing_at_its_old_path(
         assert store.verify().is_sound
 
 
-@pytest.mark.parametrize("go", [shutil.rmtree, _move_away], ids=["removed", "moved"])
+_GONE = pytest.mark.parametrize(
+    ("go", "words"),
+    [
+        (shutil.rmtree, "removed while it was open, and all that was acknowledged with it"),
+        (_move_away, "moved while it was open, to .*/moved, and what was acknowledged is there"),
+        (_remove_content, "removed while it was open, and all that was acknowledged with it"),
+    ],
+    ids=["removed", "moved", "emptied"],
+)
+
+
+@_GONE
 def test_a_handle_whose_store_has_gone_soon_acknowledges_nothing_more_and_says_so(
-    tmp_path: Path, go: Callable[[Path], object], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    go: Callable[[Path], object],
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(background, "_LOOK_SECONDS", 0.02)
     path = tmp_path / "store"
@@ -162,16 +197,61 @@ def test_a_handle_whose_store_has_gone_soon_acknowledges_nothing_more_and_says_s
             add(store, 1)
 
     go(path)
-    with pytest.raises(StoreFailedError, match="moved or removed while it was open"):
+    with pytest.raises(StoreFailedError, match=words):
         commit_until_it_fails()
     acknowledged = balance(store)
     stats = store.stats()
-    assert "moved or removed while it was open" in stats["failed"]
+    assert re.search(words, stats["failed"])
     assert stats["durable_revision"] == store.transaction().revision
     assert stats["segment_bytes"] is None
-    with pytest.raises(StoreFailedError, match="close it"):
+    assert stats["background_error"] is None
+    with pytest.raises(StoreFailedError, match=f"{re.escape(str(path))}: .*{words}"):
         add(store, 1)
     assert balance(store) == acknowledged
+    store.close()
+    told = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert [re.search(words, record.getMessage()) is not None for record in told] == [True]
+
+
+@pytest.mark.parametrize(
+    ("go", "words"),
+    [(shutil.rmtree, "removed while it was open"), (_move_away, "moved while it was open, to")],
+    ids=["removed", "moved"],
+)
+@pytest.mark.parametrize("number", range(8))
+def test_whatever_finds_that_the_store_has_gone_fails_the_handle(
+    tmp_path: Path, go: Callable[[Path], object], words: str, number: int
+) -> None:
+    path = tmp_path / "store"
+    store = open_store(path)
+    add(store, 3)
+    work = _works_on_files(store)[number]
+    go(path)
+    with pytest.raises(StoreFailedError, match=words):
+        work()
+    with pytest.raises(StoreFailedError, match=words):
+        add(store, 1)
+    assert balance(store) == 3
+    store.close()
+
+
+def test_the_thread_that_prepares_segments_fails_the_handle_of_a_store_that_has_gone(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "store"
+    segment_bytes = 1 << 20
+    store = open_store(path, options=dataclasses.replace(SMALL, segment_bytes=segment_bytes))
+
+    def commit_until_it_fails() -> None:
+        while True:
+            add(store, 1, note="n" * 8192)
+            time.sleep(0.005)
+
+    shutil.rmtree(path)
+    with pytest.raises(StoreFailedError, match="removed while it was open"):
+        commit_until_it_fails()
+    # In the last quarter a commit looks itself whether there are spares.
+    assert segment_bytes / 2 < store.stats()["appended_bytes"] < segment_bytes * 0.7
     store.close()
 
 
@@ -300,3 +380,16 @@ def test_what_is_no_lock_file_is_named_and_left(
     (path / "LOCK").rmdir() if (path / "LOCK").is_dir() else (path / "LOCK").unlink()
     with open_store(path) as store:
         assert balance(store) == 1
+
+
+def test_a_second_handle_is_told_that_the_first_one_is_of_its_own_process(tmp_path: Path) -> None:
+    with (
+        open_store(tmp_path),
+        pytest.raises(
+            StoreLockedError, match=rf"another handle of this process \(process {os.getpid()} on"
+        ),
+    ):
+        open_store(tmp_path)
+    with open_store(tmp_path):
+        told = _open_elsewhere(tmp_path)
+    assert f"held by process {os.getpid()} on" in told

@@ -242,7 +242,7 @@ def test_the_store_s_own_directory_swapped_under_the_writer_leads_nowhere(tmp_pa
             is_done.append(at)
 
     (path / "wal" / "x.tmp").write_bytes(b"left by a crash")
-    with pytest.raises(OSError, match="moved or removed while it was open"):
+    with pytest.raises(OSError, match="moved while it was open"):
         open_store(path, file_system=HookedFileSystem(swap))
     assert tree(path) == before
     # The call that was under way has reached the directory that was locked.

@@ -754,8 +754,38 @@ MUTANTS = (
     Mutant(
         "nobody looks whether the store has gone",
         "eventstore/store.py",
-        "        self._fail_if_gone()\n",
-        "        pass\n",
+        "        if self._has_gone():\n            return False\n",
+        "",
+    ),
+    Mutant(
+        "who finds that the store has gone keeps that to himself",
+        "eventstore/files/guarded.py",
+        "            error = self._gone_error()\n            self._on_gone(error)\n",
+        "            error = self._gone_error()\n",
+    ),
+    Mutant(
+        "a store whose directory was emptied is taken for one that is there",
+        "eventstore/files/guarded.py",
+        "        if not self.is_directory(path):\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        "a store that has gone is told as an error of the system",
+        "eventstore/store.py",
+        "    if isinstance(error, OSError) and is_gone(error):\n",
+        "    if False:\n",
+    ),
+    Mutant(
+        "a repair that is to keep the history keeps the newest state",
+        "eventstore/integrity/repair.py",
+        "    if keep_history:\n",
+        "    if False:\n",
+    ),
+    Mutant(
+        "a metastore is put around a store without snapshots",
+        "projections/snapshots/metastore.py",
+        "                now.table(SNAPSHOTS)\n",
+        "                pass\n",
     ),
     Mutant(
         "a store that was moved while open is not noticed",

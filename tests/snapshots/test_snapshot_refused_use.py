@@ -9,8 +9,10 @@ from support.snapshots import OPTIONS, content, content_of, create_committed, fi
 
 from eventstore import (
     BatchTooLargeError,
+    EventStore,
     EventStoreError,
     InvalidEventError,
+    ProjectionError,
     ReadOnlyStoreError,
     StoreClosedError,
     StoreOptions,
@@ -298,3 +300,11 @@ def test_store_may_be_moved(open_store: OpenStore, tmp_path: Path) -> None:
         expected = content(tx)
     (tmp_path / "store").rename(tmp_path / "moved")
     assert content_of(open_store("moved")) == expected
+
+
+def test_a_store_without_the_tables_of_snapshots_is_refused_at_once(tmp_path: Path) -> None:
+    with (
+        EventStore.open(tmp_path, []) as store,
+        pytest.raises(ProjectionError, match="open it with SnapshotsProjection"),
+    ):
+        MetaStore(store)

@@ -316,6 +316,24 @@ def test_other_store_in_the_same_place_is_noticed(path: Path, backup: Path) -> N
         wait_until_refused(follower)
 
 
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_a_waiting_watch_of_a_removed_store_ends_with_an_error(
+    store: EventStore, follower: EventStore, path: Path, is_replaced: bool
+) -> None:
+    batches = follower.watch(1, timeout=20)
+    assert [next(batches).revision for _ in range(10)] == [*range(1, 11)]
+    shutil.rmtree(path)
+    if is_replaced:
+        open_store(path).close()
+    started = time.monotonic()
+    with pytest.raises(CorruptionError if is_replaced else NotAStoreError):
+        next(batches)
+    assert time.monotonic() - started < 5
+    with pytest.raises(CorruptionError if is_replaced else NotAStoreError):
+        follower.transaction()
+    assert store.stats()["revision"] == 10
+
+
 @pytest.mark.parametrize("is_directory_left", [False, True])
 def test_follower_of_a_removed_store_says_so(
     path: Path, backup: Path, is_directory_left: bool

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from eventstore import Verdict, verify_store
+from eventstore import EventStoreError, Verdict, preview_repair, verify_store
 from projections.snapshots import SnapshotsProjection
 from snapledger import output
 from snapledger.arguments import json_option, store_argument
@@ -16,7 +17,7 @@ from snapledger.text import one_line, quoted
 from snapledger.wording import counted, not_compared, start_of_history
 
 if TYPE_CHECKING:
-    from eventstore import VerifyReport
+    from eventstore import RepairPreview, VerifyReport
 
 
 @click.command("check")
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     "--quick",
     is_flag=True,
     help="Read only what an open reads, and headers and lengths of earlier segments in the log: "
-    "damage in their records, which stops compaction and views of the past, is not found.",
+    "damage in their records, and in the archive, is not found: it stops views of the past, and in "
+    "the log compaction too.",
 )
 @json_option
 @click.pass_context
@@ -55,7 +57,7 @@ def command(context: click.Context, store: str, quick: bool, as_json: bool) -> N
     if as_json:
         output.write_json(_record(report))
     else:
-        _write(report)
+        _write(store, report)
     if not report.is_sound:
         context.exit(DAMAGED)
 
@@ -86,7 +88,7 @@ def _record(report: VerifyReport) -> dict[str, Any]:
     }
 
 
-def _write(report: VerifyReport) -> None:
+def _write(store: str, report: VerifyReport) -> None:
     for problem in report.problems:
         place = f"{problem.path}: at byte {problem.offset_bytes}"
         output.write_line(one_line(f"damaged: {place}: {problem.reason}"))
@@ -116,11 +118,39 @@ def _write(report: VerifyReport) -> None:
         is_whole = report.is_full and not report.unknown_projections
         output.write_line("sound" if is_whole else "sound as far as it was read")
     else:
-        is_refused = report.verdict is Verdict.CORRUPT
         problems = counted(len(report.problems) + report.more_problems, "problem")
-        output.write_line(
-            f"DAMAGED: {problems}; an open would "
-            f"{'refuse the store' if is_refused else 'do without what is damaged'}; nothing was "
-            "changed: keep a copy of the store before anything else; then `snapledger repair` "
-            "makes a new one of what can be read"
+        output.write_line(f"DAMAGED: {problems}; {_advice(store, report)}")
+
+
+def _advice(store: str, report: VerifyReport) -> str:
+    """Return what an open would do, and what is to be done."""
+    is_refused = report.verdict is Verdict.CORRUPT
+    opens = f"an open would {'refuse the store' if is_refused else 'do without what is damaged'}"
+    kinds = {Path(problem.path).parent.name for problem in report.problems}
+    if not is_refused and kinds == {"checkpoints"} and not report.more_problems:
+        return (
+            f"{opens}; nothing was changed: start the driver, or run `snapledger compact`: the log "
+            "is whole, so that sets aside what is damaged, and a new checkpoint is written"
         )
+    return (
+        f"{opens}; nothing was changed: keep a copy of the store before anything else; then "
+        f"`snapledger repair` makes a new one of what can be read{_kept(store)}"
+    )
+
+
+def _kept(store: str) -> str:
+    try:
+        newest, oldest = preview_repair(store), preview_repair(store, keep_history=True)
+    except (EventStoreError, OSError):
+        return ""
+    texts = [f": {_extent(newest)}"]
+    if oldest != newest:
+        texts.append(f", or with --keep-history {_extent(oldest)}")
+    return "".join(texts)
+
+
+def _extent(preview: RepairPreview) -> str:
+    if preview.first_revision > preview.revision:
+        return f"the state at revision {preview.revision} and no batch"
+    batches = f"batches {preview.first_revision} to {preview.revision}"
+    return f"{batches} and the state at revision {preview.revision}"

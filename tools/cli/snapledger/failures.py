@@ -18,6 +18,7 @@ from eventstore import (
     NotAStoreError,
     ProjectionError,
     ProofError,
+    StorageFullError,
     StoreLockedError,
     UnsupportedFileSystemError,
 )
@@ -37,6 +38,7 @@ _REMEDIES: dict[type[EventStoreError], str] = {
     UnsupportedFileSystemError: "use a path on a local disk",
     ProjectionError: "this command knows snapshots only, as of its release: use the release that "
     "the driver has, or let the driver, which knows all of its store, do it",
+    StorageFullError: "free some space and try again",
     BatchTooLargeError: "what is in the database does not fit into one batch; no store was made",
 }
 """In the place of `EventStoreError.remedy`."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from projections.snapshots import Kind
+from projections.snapshots.filters import parse_filter, resolve_field
 from snapledger import output
 from snapledger.arguments import at_option, json_option, store_argument
 from snapledger.reading import rows, snapshots_at
@@ -39,11 +40,20 @@ def command(store: str, filters: tuple[str, ...], moment: Moment | None, as_json
     """List snapshots."""
     with snapshots_at(store, moment) as transaction:
         found = rows(transaction, *filters)
+        for field in _unknown_fields(filters):
+            output.note(
+                f"no snapshot has a field {field!r}: there are name, parent, kind and labels.KEY"
+            )
         if as_json:
             snapshots = [snapshot_record(*row) for row in found]
             output.write_json({"revision": transaction.revision, "snapshots": snapshots})
         else:
             output.write_table(("ID", "KIND", "SIZE", "NAME", "PARENT"), _cells(found))
+
+
+def _unknown_fields(filters: tuple[str, ...]) -> Iterator[str]:
+    paths = (selector.field for text in filters for selector in parse_filter(text).selectors)
+    return (".".join(path) for path in dict.fromkeys(paths) if resolve_field(path) is None)
 
 
 def _cells(found: Iterable[tuple[str, Info, Usage]]) -> Iterator[tuple[str, ...]]:

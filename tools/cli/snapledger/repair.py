@@ -32,16 +32,25 @@ _JSON_ITEMS_MAX = 1000
     callback=checked_path,
     help="Where the new store goes: a path where nothing is, or an empty directory.",
 )
+@click.option(
+    "--keep-history",
+    is_flag=True,
+    help="Take the batches from the oldest one up to the first damage, and the state that they "
+    "lead to, rather than the newest state.",
+)
 @json_option
 @click.pass_context
-def command(context: click.Context, store: str, new_store: str, as_json: bool) -> None:
+def command(
+    context: click.Context, store: str, new_store: str, keep_history: bool, as_json: bool
+) -> None:
     """Make the new store NEW of what can be read of the damaged STORE.
 
     STORE is only read; stop the driver that writes to it. What is kept stays as it was: the same
     store id, revisions, times and digests. So retire STORE afterwards: two with one identity
-    would part ways. Of the states that can be read, NEW gets the one of the highest revision.
-    Batches that could be read but have no place in it are written to NEW.detached.jsonl, one a
-    line; nothing may be there yet. Exits with 3 if a batch was lost or detached, with 0 if not.
+    would part ways. Of the states that can be read, NEW gets the one of the highest revision,
+    unless --keep-history asks for the one with the oldest batches. Batches that could be read but
+    have no place in it are written to NEW.detached.jsonl, one a line; nothing may be there yet.
+    Exits with 3 if a batch was lost or detached, with 0 if not.
 
     JSON: is_complete, store_id, revision, first_revision (of the oldest batch kept),
     checkpoint_revision, lost [first, last, is_in_state], damage [path, offset_bytes, size_bytes,
@@ -50,7 +59,13 @@ def command(context: click.Context, store: str, new_store: str, as_json: bool) -
     unknown_projections (names of those in the checkpoints kept that could not be compared).
     """
     with access_told(store), output.progress("reading batch") as show_count:
-        report = repair_store(store, new_store, [SnapshotsProjection()], on_batch=show_count)
+        report = repair_store(
+            store,
+            new_store,
+            [SnapshotsProjection()],
+            keep_history=keep_history,
+            on_batch=show_count,
+        )
     if as_json:
         output.write_json(_record(report))
     else:
