@@ -7,10 +7,11 @@ nothing of any domain: a user writes a `Projection` and opens an `EventStore` wi
 The map of the engine, from the top. What stands in a line may import what stands in it or below:
 
     testing/                                      the verification kit, for users' projections too
-    store transaction history writer_lock         what a handle does
+    store transaction watching history writer_lock    what a handle does
     integrity/                                    reading everything, and making anew
     backend/                                      who holds a log: its writer, or a follower
     maintenance/                                  policy and retention: background, compaction
+    past/                                         indexes of segments, and reading by them
     recovery/                                     disk to state: scan, decide, execute, replay
     proofs/                                       what an outsider can check: the tree and its texts
     log/                                          the write-ahead log
@@ -77,6 +78,7 @@ from eventstore.reports import (
 )
 from eventstore.store import EventStore
 from eventstore.transaction import ReadTransaction, Receipt, WriteTransaction
+from eventstore.watching import Watch
 
 __all__ = [
     "Batch",
@@ -126,6 +128,7 @@ __all__ = [
     "UnsupportedPlatformError",
     "Verdict",
     "VerifyReport",
+    "Watch",
     "WritableTable",
     "WritableTables",
     "WriteTransaction",

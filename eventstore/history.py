@@ -1,4 +1,4 @@
-"""Reading the past: batches, gone by and to come, and the state at a revision or a time.
+"""Reading the past: batches, and the state at a revision or a time.
 
 Both read the log and the archive with the one scanner. A past state is the newest checkpoint at
 or before it, with the batches after that replayed; or a replay from the first batch.
@@ -18,17 +18,18 @@ from eventstore.recovery.replay import decode_record, replay_record, stale_proje
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from eventstore.event import Batch
-    from eventstore.locks import Latch
-    from eventstore.log.interface import LogReader
+    from eventstore.event import Batch, Event
+    from eventstore.log.interface import LogReader, Wanted
     from eventstore.projection import Projection
     from eventstore.tables.state import State
 
-_WATCH_POLL_SECONDS = 0.02
 
-
-def time_to_ns(time: datetime | int | None) -> int:
+def time_to_ns(time: datetime | int | None, *, to_end: bool = True) -> int:
     """Return a time as nanoseconds since the epoch; an int already is that.
+
+    Args:
+        time: an aware datetime, or nanoseconds.
+        to_end: of a datetime, the end of its microsecond, or else the start.
 
     Raises:
         ValueError: the datetime has no time zone.
@@ -41,7 +42,7 @@ def time_to_ns(time: datetime | int | None) -> int:
     if time.tzinfo is None:
         raise ValueError("the time has no time zone: use an aware datetime, such as UTC")
     # To the end of the microsecond: what was shown as this time had happened by then.
-    return (time - EPOCH) // timedelta(microseconds=1) * 1000 + 999
+    return (time - EPOCH) // timedelta(microseconds=1) * 1000 + (999 if to_end else 0)
 
 
 def state_at(log: LogReader, projections: Sequence[Projection], revision: int) -> State:
@@ -68,8 +69,6 @@ def state_at(log: LogReader, projections: Sequence[Projection], revision: int) -
 def revision_at(log: LogReader, time_ns: int, last_revision: int) -> int:
     """Return the last revision whose time is not after a time; 0 if there is none.
 
-    O(batches): the log is read from its oldest batch on.
-
     Args:
         log: where they are.
         time_ns: the time.
@@ -79,11 +78,7 @@ def revision_at(log: LogReader, time_ns: int, last_revision: int) -> int:
         CompactedError: the batches of that time are no longer kept.
     """
     oldest = log.oldest_revision()
-    last = oldest - 1
-    for record in log.read(oldest, last_revision):
-        if record.time_ns > time_ns:
-            break
-        last = record.revision
+    last = log.revision_at(time_ns, last_revision)
     if 0 < last < oldest:
         # The time is before the oldest batch. How long before, only a checkpoint can tell.
         checkpoint = log.checkpoint_before(last)
@@ -102,35 +97,35 @@ def batches(log: LogReader, first_revision: int, last_revision: int) -> Iterator
         yield decode_record(record)
 
 
-def watch(
+def search(
     log: LogReader,
     first_revision: int,
-    shown_revision: Callable[[], int],
-    closing: Latch,
-    timeout_seconds: float | None,
+    last_revision: int,
+    wanted: Wanted,
+    is_about: Callable[[Event], bool],
+    *,
+    reverse: bool,
 ) -> Iterator[Batch]:
-    """Yield batches as readers are shown them, without gaps, until `closing` is set.
+    """Yield the durable batches that are wanted, oldest or newest first.
 
     Args:
         log: where they are.
-        first_revision: of the first batch.
-        shown_revision: returns the newest revision that readers are shown.
-        closing: ends the watch.
-        timeout_seconds: end after this long without a batch; None to wait for ever.
+        first_revision: the least.
+        last_revision: the highest.
+        wanted: which.
+        is_about: whether an event is about one of the keys, where keys are asked for.
+        reverse: newest first.
+
+    Raises:
+        CompactedError: the first ones are no longer kept.
     """
-    next_revision = first_revision
-    idle_seconds = 0.0
-    while not closing.is_set():
-        shown = shown_revision()
-        if shown >= next_revision:
-            idle_seconds = 0.0
-            for batch in batches(log, next_revision, shown):
-                next_revision = batch.revision + 1
-                yield batch
-                if closing.is_set():
-                    return
-        elif timeout_seconds is not None and idle_seconds >= timeout_seconds:
-            return
-        else:
-            closing.wait(_WATCH_POLL_SECONDS)
-            idle_seconds += _WATCH_POLL_SECONDS
+    for record in log.select(first_revision, last_revision, wanted, reverse=reverse):
+        batch = decode_record(record)
+        if wanted.actor is not None and batch.metadata.actor != wanted.actor:
+            continue
+        if wanted.event_type is not None and (
+            all(event.type != wanted.event_type for event in batch.events)
+        ):
+            continue
+        if wanted.keys is None or any(is_about(event) for event in batch.events):
+            yield batch

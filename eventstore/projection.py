@@ -216,6 +216,16 @@ class Projection(ABC):
         _ = version, tables
         return False
 
+    def keys(self, event: Event) -> Iterable[str]:
+        """Return the keys that an event is about, for `EventStore.history`; none unless overridden.
+
+        They are an index's, and made again from the log: as pure as `apply`, of any event ever
+        emitted, and without raising. Raise `version` when they change. Text of any length will do;
+        names, ids and whatever else a person would ask by.
+        """
+        _ = event
+        return ()
+
     def check(self, tables: ReadableTables) -> None:
         """Check every invariant of the tables; O(n).
 

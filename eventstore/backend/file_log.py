@@ -25,17 +25,20 @@ from eventstore.log.preparer import Preparer
 from eventstore.log.spares import SpareKeeper
 from eventstore.log.writer import LogWriter, Segment, Ticket
 from eventstore.maintenance.compaction import compact
+from eventstore.past.indexes import BATCHES_BEHIND_MAX
+from eventstore.past.past import Past
 from eventstore.proofs.store_tree import StoreTree
 from eventstore.tables.checkpoint_writer import write_checkpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from eventstore.files.guarded import GuardedFileSystem
     from eventstore.files.interface import FileSystem
-    from eventstore.log.interface import Appended, Head
+    from eventstore.log.interface import Appended, Head, Wanted
     from eventstore.log.reader import Position, Record
     from eventstore.options import StoreOptions
+    from eventstore.projection import Projection
     from eventstore.reports import CompactionReport, RecoveryReport
     from eventstore.tables.checkpoint import Checkpoint, CheckpointContent
 
@@ -51,6 +54,7 @@ class FileLog:
         path: str,
         options: StoreOptions,
         recovered: tuple[Segment, Position, RecoveryReport],
+        projections: Sequence[Projection],
         *,
         ends_hold: bool,
     ) -> None:
@@ -63,6 +67,8 @@ class FileLog:
         self._ends_hold = ends_hold
         self._files = StoreFiles(file_system, path, self.store_id)
         self._tree = StoreTree.of_files(file_system, path, self.store_id)
+        self._past = Past(file_system, path, self.store_id, projections)
+        self._indexed_revision = 0
         self._durable_block = file_system.share(
             join(path, DURABLE_NAME), DURABLE_BYTES, writable=True
         )
@@ -152,7 +158,25 @@ class FileLog:
 
     def read(self, first_revision: int, last_revision: int) -> Iterator[Record]:
         """Yield durable records."""
-        return self._files.read(first_revision, min(last_revision, self.durable_revision))
+        return self._past.read(first_revision, min(last_revision, self.durable_revision))
+
+    def select(
+        self, first_revision: int, last_revision: int, wanted: Wanted, *, reverse: bool = False
+    ) -> Iterator[Record]:
+        """Yield durable records that may be wanted."""
+        last = min(last_revision, self.durable_revision)
+        return self._past.select(first_revision, last, wanted, reverse=reverse)
+
+    def revision_at(self, time_ns: int, last_revision: int) -> int:
+        """Return the last revision up to another whose time is not after a time."""
+        return self._past.revision_at(time_ns, min(last_revision, self.durable_revision))
+
+    def await_durable(self, revision: int, seconds: float) -> None:
+        """Return once a revision is durable, or after so long, or earlier."""
+        with contextlib.suppress(ValueError):  # it was closed
+            known = self._durable_block.load()
+            if self.durable_revision < revision:
+                self._durable_block.wait(known, seconds)
 
     def oldest_revision(self) -> int:
         """Return the first revision that can still be read."""
@@ -177,7 +201,7 @@ class FileLog:
         self._with_spare_space(write)
 
     def compact(self, pause: Callable[[], object]) -> CompactionReport:
-        """Archive or drop what checkpoints supersede."""
+        """Archive or drop what checkpoints supersede, and index what is left."""
         report: list[CompactionReport] = []
         self._with_spare_space(
             lambda: report.append(
@@ -192,7 +216,19 @@ class FileLog:
                 )
             )
         )
+        self.index(pause)
         return report[0]
+
+    @property
+    def is_index_behind(self) -> bool:
+        """Whether so much was appended since the last call of `index` that it is time for one."""
+        return self.durable_revision - self._indexed_revision >= BATCHES_BEHIND_MAX
+
+    def index(self, pause: Callable[[], object]) -> None:
+        """Write the indexes of the past that are missing or behind."""
+        durable_revision = self.durable_revision
+        self._past.indexes.keep_up(durable_revision, pause)
+        self._indexed_revision = durable_revision
 
     def stats(self) -> dict[str, Any]:
         """Return sizes and counts; None for those of files that are no longer at the path."""
@@ -250,6 +286,7 @@ class FileLog:
     def abandon_after_fork(self) -> None:
         """Give up the lock's descriptor, which would hold the lock while the child lives."""
         self._closed = self._has_let_go = True
+        self._past.indexes.renew_lock()
         self._file_system.release()
 
     def _fail_as_gone(self, error: OSError) -> None:

@@ -35,6 +35,7 @@ from eventstore.format.names import DURABLE_NAME
 from eventstore.locks import refuse_reentry
 from eventstore.log.cursor import RecordCursor
 from eventstore.log.interface import Head
+from eventstore.past.past import Past
 from eventstore.recovery.carrying import carried_over
 from eventstore.recovery.decide import decide
 from eventstore.recovery.replay import decode_record, replay_record, stale_projections, start_state
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from eventstore.files.interface import FileSystem, SharedBlock
+    from eventstore.log.interface import Wanted
     from eventstore.log.reader import Record
     from eventstore.projection import Projection
     from eventstore.recovery.scan import ScanResult
@@ -86,6 +88,7 @@ class FollowerLog:
         self._is_closed = False
         self.state, self.store_id, self.recovery = self._load()
         self._files = StoreFiles(file_system, path, self.store_id)
+        self._past = Past(file_system, path, self.store_id, projections)
         self._cursor = self._new_cursor()
 
     @property
@@ -121,7 +124,22 @@ class FollowerLog:
 
     def read(self, first_revision: int, last_revision: int) -> Iterator[Record]:
         """Yield durable records."""
-        return self._files.read(first_revision, min(last_revision, self.durable_revision))
+        return self._past.read(first_revision, min(last_revision, self.durable_revision))
+
+    def select(
+        self, first_revision: int, last_revision: int, wanted: Wanted, *, reverse: bool = False
+    ) -> Iterator[Record]:
+        """Yield durable records that may be wanted."""
+        last = min(last_revision, self.durable_revision)
+        return self._past.select(first_revision, last, wanted, reverse=reverse)
+
+    def revision_at(self, time_ns: int, last_revision: int) -> int:
+        """Return the last revision up to another whose time is not after a time."""
+        return self._past.revision_at(time_ns, min(last_revision, self.durable_revision))
+
+    def await_durable(self, revision: int, seconds: float) -> None:
+        """Return once the writer says that a revision is durable, or after so long, or earlier."""
+        self._durable.wait(revision, self.store_id, seconds)
 
     def oldest_revision(self) -> int:
         """Return the first revision that can still be read."""
@@ -153,7 +171,8 @@ class FollowerLog:
             self._durable.close()
 
     def abandon_after_fork(self) -> None:
-        """Do nothing: a follower holds no lock."""
+        """Free the lock that another thread may have held; a follower holds none of the store."""
+        self._past.indexes.renew_lock()
 
     def refuse_reentry(self) -> None:
         """Raise `ReentrantUseError` if the running thread is in the middle of a call."""
@@ -295,6 +314,18 @@ class _DurableFile:
                 if revision is not None:
                     return revision
             return 0
+
+    def wait(self, revision: int, store_id: bytes, seconds: float) -> None:
+        """Return once the file states a revision, or after so long, or earlier."""
+        block = self._block
+        try:
+            known = block.load() if block is not None else b""
+            if block is None or (self._read(block, store_id) or 0) >= revision:
+                time.sleep(min(seconds, _RETRY_SECONDS) if block is None else 0)
+            else:
+                block.wait(known, min(seconds, _MAP_AGAIN_SECONDS))
+        except ValueError:  # it was mapped again, or closed
+            return
 
     def close(self) -> None:
         """Release the file."""

@@ -111,7 +111,9 @@ def open_file_log(
     segment, end, report = execute(guarded, scanned, decision, options)
     report = dataclasses.replace(report, rebuilt=loaded.rebuilt, seconds=time.monotonic() - started)
     try:
-        log = FileLog(guarded, path, options, (segment, end, report), ends_hold=ends_hold)
+        log = FileLog(
+            guarded, path, options, (segment, end, report), projections, ends_hold=ends_hold
+        )
     except BaseException:
         segment.file.close()
         raise

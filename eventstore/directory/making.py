@@ -30,6 +30,7 @@ from eventstore.format.names import (
     CHECKPOINTS_NAME,
     DIRECTORY_NAMES,
     DURABLE_NAME,
+    INDEX_NAME,
     LOCK_NAME,
     MAKING_NAME,
     TEMPORARY_SUFFIX,
@@ -39,6 +40,7 @@ from eventstore.format.names import (
     parse_archive_name,
     parse_checkpoint_name,
     parse_delta_name,
+    parse_index_name,
     parse_leaves_name,
     parse_segment_name,
 )
@@ -59,6 +61,7 @@ _FILES_MADE: dict[str, Callable[[str], object]] = {
     CHECKPOINTS_NAME: lambda name: parse_delta_name(name) or parse_checkpoint_name(name),
     ARCHIVE_NAME: parse_archive_name,
     TORN_NAME: lambda name: None,
+    INDEX_NAME: parse_index_name,
     TREE_NAME: parse_leaves_name,
 }
 """By directory, what tells the files that a making may have written; none is ever torn."""

@@ -49,6 +49,12 @@ def gone_error(error: OSError) -> StoreFailedError:
     )
 
 
+def raise_if_gone(error: Exception) -> None:
+    """Raise `gone_error` if an error means that an open store is no longer at its path."""
+    if isinstance(error, OSError) and is_gone(error):
+        raise gone_error(error) from error
+
+
 @contextlib.contextmanager
 def unreadable_is_damage(
     path: str, is_damage: Callable[[OSError], bool] = is_unreadable

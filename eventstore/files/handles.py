@@ -11,6 +11,7 @@ import mmap
 import os
 
 from eventstore.files.content import _WINDOW_BYTES
+from eventstore.files.futex import WORD_BYTES, Futex
 from eventstore.files.platform import sync_descriptor
 
 OPEN_FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW
@@ -89,12 +90,13 @@ class LocalSharedBlock:
     the block shows.
     """
 
-    __slots__ = ("_file", "_mapping", "_size_bytes")
+    __slots__ = ("_file", "_futex", "_mapping", "_size_bytes")
 
     def __init__(self, mapping: mmap.mmap, size_bytes: int, file: LocalFile | None) -> None:
         self._mapping = mapping
         self._size_bytes = size_bytes
         self._file = file
+        self._futex = Futex(mapping, size_bytes - WORD_BYTES)
 
     def load(self) -> bytes:
         """Return the bytes."""
@@ -105,6 +107,11 @@ class LocalSharedBlock:
         if len(data) != self._size_bytes:
             raise ValueError(f"{len(data)} bytes for a block of {self._size_bytes}")
         self._written_file().write(0, data)
+        self._futex.wake()
+
+    def wait(self, known: bytes, seconds: float) -> None:
+        """Return once the last bytes differ from those known, or after so long, or earlier."""
+        self._futex.wait(known[-WORD_BYTES:], seconds)
 
     def sync(self) -> None:
         """Return once the bytes are on stable storage."""

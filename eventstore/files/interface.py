@@ -55,6 +55,13 @@ class SharedBlock(Protocol):
     def store(self, data: bytes) -> None:
         """Replace the bytes."""
 
+    def wait(self, known: bytes, seconds: float) -> None:
+        """Return once the last 4 bytes differ from those of `known`, or after so long, or earlier.
+
+        Raises:
+            ValueError: the block is closed.
+        """
+
     def sync(self) -> None:
         """Return once the bytes are on stable storage."""
 

@@ -12,17 +12,19 @@ WAL_NAME = "wal"
 CHECKPOINTS_NAME = "checkpoints"
 ARCHIVE_NAME = "archive"
 TORN_NAME = "torn"
+INDEX_NAME = "index"
 TREE_NAME = "tree"
 DURABLE_NAME = "durable"
 MAKING_NAME = "MAKING"
 TEMPORARY_SUFFIX = ".tmp"
 _DETACHED_SUFFIX = ".detached.jsonl"
-DIRECTORY_NAMES = (WAL_NAME, CHECKPOINTS_NAME, ARCHIVE_NAME, TORN_NAME, TREE_NAME)
+DIRECTORY_NAMES = (WAL_NAME, CHECKPOINTS_NAME, ARCHIVE_NAME, INDEX_NAME, TORN_NAME, TREE_NAME)
 
 _SEGMENT_NAME = re.compile(r"([0-9]{20})\.log")
 _CHECKPOINT_NAME = re.compile(r"([0-9]{20})\.ckpt")
 _DELTA_NAME = re.compile(r"([0-9]{20})-([0-9]{20})\.delta")
 _ARCHIVE_NAME = re.compile(r"([0-9]{20})\.log\.gz")
+_INDEX_NAME = re.compile(r"([0-9]{20})\.index")
 _LEAVES_NAME = re.compile(r"([0-9]{20})-([1-9][0-9]{0,4})\.leaves")
 
 
@@ -46,6 +48,11 @@ def checkpoint_name(revision: int, previous: int | None = None) -> str:
 def archive_name(first_revision: int) -> str:
     """Return the file name of the archived segment that starts with a revision."""
     return f"{first_revision:020d}.log.gz"
+
+
+def index_name(first_revision: int) -> str:
+    """Return the file name of the index of the segment that starts with a revision."""
+    return f"{first_revision:020d}.index"
 
 
 def leaves_name(first_revision: int, count: int) -> str:
@@ -100,6 +107,12 @@ def parse_delta_name(name: str) -> tuple[int, int] | None:
 def parse_archive_name(name: str) -> int | None:
     """Return the first revision that an archive file's name states; None for another name."""
     match = _ARCHIVE_NAME.fullmatch(name)
+    return int(match[1]) if match else None
+
+
+def parse_index_name(name: str) -> int | None:
+    """Return the first revision that an index's name states; None for another name."""
+    match = _INDEX_NAME.fullmatch(name)
     return int(match[1]) if match else None
 
 

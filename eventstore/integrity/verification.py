@@ -29,6 +29,7 @@ from eventstore.log.reader import (
 from eventstore.log.search import highest_durable_claim
 from eventstore.log.segments import SegmentSource, list_sources, opened_source
 from eventstore.log.stretches import SegmentStretches
+from eventstore.past.checking import IndexCheck
 from eventstore.recovery.carrying import carried_over
 from eventstore.recovery.decide import (
     Found,
@@ -365,8 +366,11 @@ class Verification:
     ) -> Damage | None:
         """Read the records of a segment; as `_read_segment` does."""
         damage = None
+        index = None if self.quick else self._index_of(header)
         scanner = SegmentScanner(file, header, start_of(header))
         for record in scanner:
+            if index is not None:
+                index.add(record, scanner.position)
             self.batch_count += 1
             self.revision = max(self.revision, record.revision)
             damage = damage or self._replay(record)
@@ -390,8 +394,15 @@ class Verification:
             self._end_replay()
             self._add_gaps(tail, file)
             return damage or broken
+        if index is not None:
+            self._add(index.damage())
         self.tail = tail
         return damage
+
+    def _index_of(self, header: SegmentHeader) -> IndexCheck | None:
+        if self.store_id != header.store_id:
+            return None
+        return IndexCheck(self.file_system, self.path, header, self.projections)
 
     def _add_gaps(self, tail: Tail, file: File) -> None:
         """List what else is damaged behind the first invalid record of a segment."""

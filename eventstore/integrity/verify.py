@@ -5,9 +5,9 @@ Works without the lock, beside a running writer: it judges only what was durable
 one, and headers and lengths of the segments before that in the log. It says how many it left
 unread: damage in those is met by no open, but by a compaction and by who looks at the past. *Full*
 reads every byte: every record and its place in the digest chain, from the oldest archived segment
-to the tail, the SHA-256 of each checkpoint, and the leaves of the tree; it replays the log,
-compares the tables with those in each checkpoint, and has each projection check them where the
-replay ends.
+to the tail, the SHA-256 of each checkpoint, the leaves of the tree, and the indexes of the past,
+which it makes again and compares; it replays the log, compares the tables with those in each
+checkpoint, and has each projection check them where the replay ends.
 
 `eventstore.integrity.verification` is one such reading, and `eventstore.integrity.comparison` what
 compares the tables.

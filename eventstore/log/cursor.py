@@ -21,10 +21,10 @@ from eventstore.log.reader import (
     read_own_header,
     start_of,
 )
-from eventstore.log.segments import SegmentSource, list_sources, open_source
+from eventstore.log.segments import SegmentSource, list_sources, open_places
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from eventstore.files.interface import File, FileSystem
     from eventstore.format.segment import SegmentHeader
@@ -41,6 +41,8 @@ class RecordCursor:
         store_id: of the store: the bytes of another one are no history of this.
         next_revision: the first record to give out.
         previous_digest: chain digest before it, if known; it is then checked.
+        seek: returns a position behind a record of a segment, before the first one to give out,
+            to begin there; None to begin at the segment's start.
     """
 
     def __init__(
@@ -50,12 +52,14 @@ class RecordCursor:
         store_id: bytes,
         next_revision: int,
         previous_digest: bytes | None = None,
+        seek: Callable[[SegmentSource, File, SegmentHeader], Position | None] | None = None,
     ) -> None:
         self._file_system = file_system
         self._path = path
         self._store_id = store_id
         self.next_revision = next_revision
         self._previous_digest = previous_digest
+        self._seek = seek
         self._file: File | None = None
         self._header: SegmentHeader | None = None
         self._position: Position | None = None
@@ -104,7 +108,7 @@ class RecordCursor:
             file, source = self._open_segment()
             try:
                 header = read_own_header(file, self._store_id, source.first_revision)
-                position = self._enter(source, header)
+                position = self._enter(source, file, header)
             except BaseException:
                 file.close()
                 raise
@@ -116,7 +120,7 @@ class RecordCursor:
             source = self._find()
             try:
                 with unreadable_is_damage(source.path, is_no_file):
-                    return open_source(self._file_system, source), source
+                    return open_places(self._file_system, source), source
             except FileNotFoundError:
                 continue  # compaction moved it between the two calls
         raise CorruptionError(self._path, 0, f"segment {source.path} is listed but not there")
@@ -131,7 +135,7 @@ class RecordCursor:
         require_store(self._file_system, self._path, may_create=False)
         raise CorruptionError(join(self._path, WAL_NAME), 0, "all segments are missing")
 
-    def _enter(self, source: SegmentSource, header: SegmentHeader) -> Position:
+    def _enter(self, source: SegmentSource, file: File, header: SegmentHeader) -> Position:
         """Return where to read in a newly opened segment, which must continue the last one."""
         previous, start = self._position, start_of(header)
         known_digest = previous.digest if previous is not None else self._previous_digest
@@ -141,9 +145,10 @@ class RecordCursor:
             and known_digest != start.digest
         ):
             raise CorruptionError(source.path, 0, "the segment continues another history")
-        if previous is None or previous.revision < header.first_revision:
-            return start
-        return previous
+        if previous is not None and previous.revision >= header.first_revision:
+            return previous
+        sought = self._seek(source, file, header) if self._seek is not None else None
+        return sought or start
 
     def _leave(
         self, file: File, header: SegmentHeader, scanner: SegmentScanner, last_revision: int

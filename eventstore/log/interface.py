@@ -27,6 +27,20 @@ class Head(NamedTuple):
     time_ns: int
 
 
+class Wanted(NamedTuple):
+    """Which batches are asked for: those that have all of what is not None.
+
+    Attributes:
+        keys: any of these, as `Projection.keys` declares them of an event.
+        actor: of the batch.
+        event_type: of any of its events.
+    """
+
+    keys: tuple[str, ...] | None = None
+    actor: str | None = None
+    event_type: str | None = None
+
+
 class Appended(Protocol):
     """A batch that was appended and is on its way to stable storage."""
 
@@ -70,6 +84,27 @@ class LogReader(Protocol):
 
     def read(self, first_revision: int, last_revision: int) -> Iterator[Record]:
         """Yield durable records."""
+
+    def select(
+        self, first_revision: int, last_revision: int, wanted: Wanted, *, reverse: bool = False
+    ) -> Iterator[Record]:
+        """Yield durable records that may be wanted, oldest or newest first.
+
+        An index may leave out those that are not; whoever asks looks at what comes.
+        """
+
+    def revision_at(self, time_ns: int, last_revision: int) -> int:
+        """Return the last revision up to another whose time is not after a time.
+
+        Returns:
+            the one before the oldest that is kept, if that is after the time too.
+        """
+
+    def await_durable(self, revision: int, seconds: float) -> None:
+        """Return once a revision is durable, or after so long; or earlier, and it may not be.
+
+        It need not have been appended yet. A log that has been closed returns at once.
+        """
 
     def oldest_revision(self) -> int:
         """Return the first revision that can still be read."""
@@ -127,3 +162,10 @@ class Log(LogReader, Protocol):
 
     def compact(self, pause: Callable[[], object]) -> CompactionReport:
         """Archive or drop what checkpoints supersede."""
+
+    @property
+    def is_index_behind(self) -> bool:
+        """Whether it is time for `index`."""
+
+    def index(self, pause: Callable[[], object]) -> None:
+        """Bring the stored index of the past up to date."""

@@ -2,8 +2,8 @@
 
 An archived segment is the same bytes up to the end of its records, compressed with gzip, so that
 the standard tools can read it. It is opened as a file that unpacks what is read, and everything
-above reads it with the same scanner. Only what a repair can read of a damaged one is unpacked as a
-whole.
+above reads it with the same scanner: `open_source` for who reads it through, and must know that all
+of it is whole; `open_places` for who reads a few records here and there, and checks those.
 """
 
 from __future__ import annotations
@@ -12,27 +12,37 @@ import contextlib
 import zlib
 from typing import TYPE_CHECKING, NamedTuple
 
-from eventstore.errors import CorruptionError
+from eventstore.errors import CorruptionError, FormatVersionError
 from eventstore.files.failures import is_unreadable, unreadable_is_damage
 from eventstore.files.paths import join
+from eventstore.format.archive import (
+    PREFIX_BYTES,
+    header_bytes,
+    pack_archive,
+    raw_decompressor,
+    stream_decompressor,
+    unpack_block,
+    unpack_blocks,
+)
+from eventstore.format.blocks import MalformedError, NewerVersionError
 from eventstore.format.names import ARCHIVE_NAME, WAL_NAME, parse_archive_name, parse_segment_name
-from eventstore.format.segment import SEGMENT_BYTES_LIMIT
+from eventstore.format.segment import SEGMENT_BYTES_LIMIT, SEGMENT_HEADER_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from eventstore.files.interface import File, FileSystem
+    from eventstore.format.archive import Blocks
 
-_GZIP_WINDOW_BITS = 31
-_COMPRESSION_LEVEL = 6
-_GZIP_HEADER_BYTES = 10
-"""Of the streams written here: no name, no comment, no extra field."""
-_RAW_WINDOW_BITS = -15
 _SALVAGE_SLICE_BYTES = 4096
 _PACKED_SLICE_BYTES = 64 * 1024
 _PART_BYTES = 1024 * 1024
 _BACKLOG_BYTES = 2 * 1024 * 1024
 """How far back can be read without beginning again."""
+_HEAD_BYTES = 4096
+"""Of a packed block: the first bytes of a segment are in there."""
+_BLOCKS_KEPT = 4
+"""How many unpacked blocks a file that is read here and there keeps."""
 
 
 class SegmentSource(NamedTuple):
@@ -138,6 +148,68 @@ class UnpackedFile(ReadOnlyFile):
         self._parts = self._inflate(self._packed)
 
 
+class BlockFile(ReadOnlyFile):
+    """An archived segment of which only the blocks that are read are unpacked."""
+
+    __slots__ = ("_blocks", "_kept", "_packed", "path")
+
+    def __init__(self, packed: File, blocks: Blocks) -> None:
+        """Take over the packed file."""
+        self.path = packed.path
+        self._packed = packed
+        self._blocks = blocks
+        self._kept: dict[int, bytes] = {}
+
+    def read(self, offset_bytes: int, size_bytes: int) -> bytes:
+        """Return the bytes there; fewer only where the file ends.
+
+        Raises:
+            CorruptionError: a block can't be unpacked.
+        """
+        end = min(offset_bytes + size_bytes, self._blocks.size_bytes)
+        if offset_bytes >= end:
+            return b""
+        if end <= SEGMENT_HEADER_BYTES:
+            # Every reader asks for the header first, and often for nothing else in that block.
+            return self._unpacked(0, SEGMENT_HEADER_BYTES)[offset_bytes:end]
+        first, last = (
+            offset_bytes // self._blocks.block_bytes,
+            (end - 1) // self._blocks.block_bytes,
+        )
+        parts = [self._block(number) for number in range(first, last + 1)]
+        start = offset_bytes - first * self._blocks.block_bytes
+        whole = parts[0] if len(parts) == 1 else b"".join(parts)
+        return whole[start : start + end - offset_bytes]
+
+    def size_bytes(self) -> int:
+        """Return the length of what is unpacked."""
+        return self._blocks.size_bytes
+
+    def close(self) -> None:
+        """Release the packed file; does nothing the second time."""
+        self._packed.close()
+
+    def _block(self, number: int) -> bytes:
+        kept = self._kept.get(number)
+        if kept is not None:
+            return kept
+        block = self._unpacked(number, self._blocks.block_bytes)
+        if len(self._kept) >= _BLOCKS_KEPT:
+            del self._kept[next(iter(self._kept))]
+        self._kept[number] = block
+        return block
+
+    def _unpacked(self, number: int, size_bytes: int) -> bytes:
+        """Return a block, or its first bytes."""
+        start, end = self._blocks.starts[number : number + 2]
+        left_bytes = self._blocks.size_bytes - number * self._blocks.block_bytes
+        packed_bytes = min(end - start, max(_HEAD_BYTES, 2 * size_bytes))
+        try:
+            return unpack_block(self._packed.read(start, packed_bytes), min(size_bytes, left_bytes))
+        except MalformedError as error:
+            raise CorruptionError(self.path, start, error.reason) from error
+
+
 def list_segments(file_system: FileSystem, store_path: str) -> list[SegmentSource]:
     """Return the segments in the log directory, in order."""
     directory = join(store_path, WAL_NAME)
@@ -182,6 +254,28 @@ def open_source(file_system: FileSystem, source: SegmentSource) -> File:
     return _unpacked(file_system, source.path, inflated)
 
 
+def open_places(file_system: FileSystem, source: SegmentSource) -> File:
+    """Open a segment for reading here and there: of an archived one only that is unpacked.
+
+    What is not read may be damaged. An archive file of version 1 has one block, and is read
+    through as by `open_source`.
+
+    Raises:
+        CorruptionError: it is archived, and its header is damaged or it can't be decompressed.
+        FormatVersionError: it is archived in a newer format.
+        FileNotFoundError: it was moved or dropped since it was listed.
+    """
+    file = file_system.open(source.path)
+    if not source.is_archived:
+        return file
+    try:
+        blocks = _blocks_of(file)
+        return UnpackedFile(file, inflated) if blocks is None else BlockFile(file, blocks)
+    except BaseException:
+        file.close()
+        raise
+
+
 @contextlib.contextmanager
 def opened_source(
     file_system: FileSystem,
@@ -219,8 +313,7 @@ def open_readable_part(file_system: FileSystem, source: SegmentSource) -> tuple[
 
 def compress(data: bytes) -> bytes:
     """Return bytes as an archive file holds them."""
-    compressor = zlib.compressobj(_COMPRESSION_LEVEL, zlib.DEFLATED, _GZIP_WINDOW_BITS)
-    return compressor.compress(data) + compressor.flush()
+    return pack_archive(data)
 
 
 def inflated(file: File) -> Iterator[bytes]:
@@ -228,8 +321,10 @@ def inflated(file: File) -> Iterator[bytes]:
 
     Raises:
         CorruptionError: it is not one whole gzip stream, or holds more than any segment.
+        FormatVersionError: it has a newer format.
     """
-    decompressor = zlib.decompressobj(_GZIP_WINDOW_BITS)
+    _blocks_of(file)
+    decompressor = stream_decompressor()
     offset_bytes, left_bytes = 0, SEGMENT_BYTES_LIMIT
     while not decompressor.eof:
         packed = decompressor.unconsumed_tail
@@ -253,10 +348,25 @@ def inflated(file: File) -> Iterator[bytes]:
         raise CorruptionError(file.path, 0, "the archive file is not one whole gzip stream")
 
 
+def _blocks_of(file: File) -> Blocks | None:
+    """Return where the blocks of an archive file are; None for one of version 1.
+
+    Raises:
+        CorruptionError: its header is damaged.
+        FormatVersionError: it has a newer format.
+    """
+    try:
+        return unpack_blocks(file.read(0, header_bytes(file.read(0, PREFIX_BYTES))))
+    except MalformedError as error:
+        raise CorruptionError(file.path, error.offset_bytes, error.reason) from error
+    except NewerVersionError as error:
+        raise FormatVersionError(file.path, error.found_version, error.known_version) from error
+
+
 def _salvaged(file: File) -> Iterator[bytes]:
     """Yield what can be decompressed, whatever the header and the checksum of the stream say."""
-    decompressor = zlib.decompressobj(_RAW_WINDOW_BITS)
-    offset_bytes, left_bytes = _GZIP_HEADER_BYTES, SEGMENT_BYTES_LIMIT
+    decompressor = raw_decompressor()
+    offset_bytes, left_bytes = header_bytes(file.read(0, PREFIX_BYTES)), SEGMENT_BYTES_LIMIT
     while left_bytes > 0 and (packed := file.read(offset_bytes, _SALVAGE_SLICE_BYTES)):
         offset_bytes += len(packed)
         before = decompressor.copy()

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from eventstore.testing.medium import Change
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class OpenNodes(Protocol):
@@ -34,6 +37,11 @@ class OpenNodes(Protocol):
 
     def load_node(self, number: int, size_bytes: int) -> bytes:
         """Return mapped bytes; memory is read without a call."""
+        ...
+
+    @property
+    def sleep(self) -> Callable[[float], object]:
+        """Lets some seconds go by."""
         ...
 
     def forget_open_file(self) -> None:
@@ -100,6 +108,9 @@ class SimulatedFile:
             raise OSError(code, os.strerror(code), self.path)
 
 
+_WAIT_SECONDS = 0.005
+
+
 class SimulatedSharedBlock:
     """The start of a file: what is stored is pending, and seen at once by all who share it."""
 
@@ -134,6 +145,11 @@ class SimulatedSharedBlock:
         if len(data) != self._size_bytes:
             raise ValueError(f"{len(data)} bytes for a block of {self._size_bytes}")
         self._file_system.change_node("store", self._path, self._number, Change(0, data))
+
+    def wait(self, known: bytes, seconds: float) -> None:
+        """Return after a moment: nothing here is waited for."""
+        _ = known
+        self._file_system.sleep(min(seconds, _WAIT_SECONDS))
 
     def sync(self) -> None:
         """Return once the bytes are on stable storage."""

@@ -27,7 +27,7 @@ from eventstore.testing.simulated import SimulatedFileSystem
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from eventstore.log.interface import Appended
+    from eventstore.log.interface import Appended, Wanted
     from eventstore.tables.checkpoint import Checkpoint, CheckpointContent
 
 _PATH = "/"
@@ -146,6 +146,23 @@ class MemoryLog:
         for revision in range(first_revision, last + 1):
             yield self._records[revision - 1]
 
+    def select(
+        self, first_revision: int, last_revision: int, wanted: Wanted, *, reverse: bool = False
+    ) -> Iterator[Record]:
+        """Yield all durable records: there is no index."""
+        _ = wanted
+        records = list(self.read(first_revision, last_revision))
+        return reversed(records) if reverse else iter(records)
+
+    def revision_at(self, time_ns: int, last_revision: int) -> int:
+        """Return the last revision up to another whose time is not after a time."""
+        return sum(record.time_ns <= time_ns for record in self.read(1, last_revision))
+
+    def await_durable(self, revision: int, seconds: float) -> None:
+        """Return once a revision is durable, or after a moment."""
+        if self._durable_revision < revision:
+            time.sleep(min(seconds, 0.001))
+
     def oldest_revision(self) -> int:
         """Return the first revision that can still be read."""
         return 1
@@ -172,6 +189,14 @@ class MemoryLog:
         for file in removed:
             self._files.remove(file.path)
         return CompactionReport(checkpoints_removed=len(removed))
+
+    @property
+    def is_index_behind(self) -> bool:
+        """Never: there is no index."""
+        return False
+
+    def index(self, pause: Callable[[], object]) -> None:
+        """Do nothing: there is no index."""
 
     def stats(self) -> dict[str, Any]:
         """Return sizes and counts."""

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from eventstore.event import Event, Metadata
     from eventstore.files.interface import FileSystem
-    from eventstore.log.interface import Appended, Head, Log
+    from eventstore.log.interface import Appended, Head, Log, Wanted
     from eventstore.log.reader import Record
     from eventstore.projection import Projection
     from eventstore.reports import CompactionReport, RecoveryReport
@@ -117,6 +117,20 @@ class NotedLog:
         """Yield durable records."""
         return self._log.read(first_revision, last_revision)
 
+    def select(
+        self, first_revision: int, last_revision: int, wanted: Wanted, *, reverse: bool = False
+    ) -> Iterator[Record]:
+        """Yield durable records that may be wanted."""
+        return self._log.select(first_revision, last_revision, wanted, reverse=reverse)
+
+    def revision_at(self, time_ns: int, last_revision: int) -> int:
+        """Return the last revision whose time is not after a time."""
+        return self._log.revision_at(time_ns, last_revision)
+
+    def await_durable(self, revision: int, seconds: float) -> None:
+        """Return once a revision is durable, or after so long, or earlier."""
+        self._log.await_durable(revision, seconds)
+
     def oldest_revision(self) -> int:
         """Return the first revision that can still be read."""
         return self._log.oldest_revision()
@@ -138,6 +152,16 @@ class NotedLog:
         """Archive or drop what checkpoints supersede."""
         _ = pause
         return self._log.compact(_no_pause)
+
+    @property
+    def is_index_behind(self) -> bool:
+        """Whether it is time for `index`."""
+        return self._log.is_index_behind
+
+    def index(self, pause: Callable[[], object]) -> None:
+        """Bring the stored index of the past up to date."""
+        _ = pause
+        self._log.index(_no_pause)
 
     def stats(self) -> Mapping[str, Any]:
         """Return sizes and counts."""

@@ -20,6 +20,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
+import time
 from random import Random
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -74,6 +75,7 @@ class SimulatedFileSystem:
         *,
         fault: FaultHook | None = None,
         keep_steps: bool = True,
+        sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         """Make one.
 
@@ -81,12 +83,14 @@ class SimulatedFileSystem:
             medium: to start from; an empty one unless given.
             fault: says which calls fail.
             keep_steps: whether to keep a step for each operation, and with it the medium.
+            sleep: lets some seconds go by, for who waits for a change of a shared block.
         """
         self.medium = medium or Medium()
         self.fault = fault
         self.calls = 0
         self.steps = [Step("start", "/", None, self.medium.copy())]
         self._keeps_steps = keep_steps
+        self.sleep = sleep
         self._lock = threading.RLock()  # a fault hook may look, or cut the power
         self._held: set[int] = set()
         self._open_files = 0

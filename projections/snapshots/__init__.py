@@ -14,7 +14,7 @@ from projections.snapshots.errors import (
     SnapshotError,
 )
 from projections.snapshots.filters import parse_filters, quote_filter
-from projections.snapshots.history import HistoryEntry
+from projections.snapshots.history import Change, HistoryEntry, SnapshotDiff
 from projections.snapshots.metastore import MetaStore
 from projections.snapshots.model import Info, Kind, Snapshot, Usage
 from projections.snapshots.projection import SnapshotsProjection
@@ -26,6 +26,7 @@ from projections.snapshots.transaction import (
 
 __all__ = [
     "AlreadyExistsError",
+    "Change",
     "FailedPreconditionError",
     "HistoryEntry",
     "Info",
@@ -35,6 +36,7 @@ __all__ = [
     "NoTransactionError",
     "NotFoundError",
     "Snapshot",
+    "SnapshotDiff",
     "SnapshotError",
     "SnapshotReadTransaction",
     "SnapshotTransaction",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from eventstore import Event
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from projections.snapshots.model import Info, Kind, Usage
 
@@ -53,8 +53,33 @@ def id_in(event: Event) -> int | None:
 
     Whoever emits events by hand may have left the id out where the tables do not need it.
     """
-    number = event.data.get("id") if event.type in OF_ONE_SNAPSHOT else None
+    if event.type not in OF_ONE_SNAPSHOT:
+        return None
+    number = event.data.get("id") if isinstance(event.data, dict) else None
     return number if isinstance(number, int) else None
+
+
+def id_key(number: int) -> str:
+    """Return the key under which everything about a snapshot is found; no name can be like it."""
+    return f"\0{number}"
+
+
+def keys_in(event: Event) -> Iterator[str]:
+    """Yield what an event of one snapshot can be looked up by: its id, and the names it deals with.
+
+    Not the name that new labels are for: the snapshot got that in another event, of the same id, so
+    that whoever looks for the snapshots of a name need not read each change of their labels.
+    """
+    number = id_in(event)
+    if number is None:
+        return
+    yield id_key(number)
+    if event.type == UPDATED:
+        return
+    for field in ("key", "name"):
+        name = event.data.get(field)
+        if isinstance(name, str):
+            yield name
 
 
 def created(

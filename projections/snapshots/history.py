@@ -1,21 +1,44 @@
-"""The history of a key: every change of the snapshots that ever had it, through their renames.
+"""The story of snapshots: every change, by whom and why, and what differs between two revisions.
 
-An event before a rename does not say the name that comes, so the log is read to its end to learn
-which snapshots are meant, and again where these lived: from their first event to their last.
+A snapshot is followed by its id, which outlives renames and tells apart those that had one name one
+after the other. Everything is found by the index of the past (`SnapshotsProjection.keys`).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections import deque
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from projections.snapshots import events
-from projections.snapshots.validation import checked_text
+from projections.snapshots.model import Kind, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from datetime import datetime
 
     from eventstore import Batch, Event, EventStore, Metadata
+
+    Fields = dict[str, Any]
+    """What is known of a snapshot: name, kind, parent, labels, usage."""
+
+_WHOLE = frozenset((events.CREATED, events.COMMITTED, events.IMPORTED))
+"""The events that state all fields."""
+
+
+_WAITING_MAX = 64
+"""So many entries wait, newest first, for what was before the first of them."""
+
+
+class Change(NamedTuple):
+    """What became of one field of a snapshot.
+
+    Attributes:
+        old: before; None where there was no snapshot, or no usage yet.
+        new: after; None where the snapshot was removed.
+    """
+
+    old: Any
+    new: Any
 
 
 class HistoryEntry(NamedTuple):
@@ -27,6 +50,10 @@ class HistoryEntry(NamedTuple):
         metadata: who and why.
         id: of the snapshot.
         event: what happened; its types are in `projections.snapshots.events`.
+        time_ns: the time of the batch in nanoseconds since the epoch.
+        changes: what it changed, by the name of the field: `name`, `kind`, `parent`, `labels` and
+            `usage`. A field whose value before is no longer kept is left out, and of a removal all
+            but name and labels.
     """
 
     revision: int
@@ -34,67 +61,256 @@ class HistoryEntry(NamedTuple):
     metadata: Metadata
     id: str
     event: Event
+    time_ns: int
+    changes: Mapping[str, Change]
 
 
-class Owners(NamedTuple):
-    """The snapshots that ever had a key or name.
+class SnapshotDiff(NamedTuple):
+    """What became of a snapshot between two revisions.
 
     Attributes:
-        ids: of them.
-        first_revision: of the first event of any of them.
-        last_revision: of the last one.
+        id: of the snapshot.
+        before: its fields at the first revision, as in `HistoryEntry.changes`; None if it was not
+            there. Those that are no longer kept are left out.
+        after: its fields at the second one; None if it is not there.
+        entries: what happened, oldest first.
     """
 
-    ids: frozenset[int]
-    first_revision: int
-    last_revision: int
+    id: str
+    before: Mapping[str, Any] | None
+    after: Mapping[str, Any] | None
+    entries: tuple[HistoryEntry, ...]
+
+    @property
+    def changes(self) -> Mapping[str, Change]:
+        """What differs, by the name of the field."""
+        return _changes(self.before, self.after)
 
 
-def owners_of(store: EventStore, key: str, last_revision: int) -> Owners:
-    """Find the snapshots that had a key or name until a revision. O(batches), in one reading.
+class Step(NamedTuple):
+    """An event of a snapshot, and where it stands.
 
-    Memory: two numbers for each snapshot that is there, or had the key.
-
-    Raises:
-        InvalidArgumentError: the key is no text.
+    Attributes:
+        batch: that it is in.
+        place: in the batch.
+        number: id of the snapshot.
+        event: itself.
     """
-    checked_text(key, "key")
-    ids: set[int] = set()
-    lives: dict[int, tuple[int, int]] = {}
-    for batch in store.batches(store.oldest_revision(), last_revision):
-        for event in batch.events:
+
+    batch: Batch
+    place: int
+    number: int
+    event: Event
+
+
+class _Waiting(NamedTuple):
+    """A step, and the older events of its snapshot, newest first, that were met since."""
+
+    step: Step
+    older: list[Event]
+
+    @property
+    def is_told(self) -> bool:
+        """Whether these events tell all that the step can have changed."""
+        return _is_told(self.step.event, self.older)
+
+    def entry(self, store: EventStore) -> HistoryEntry:
+        """Return the step as an entry; what is not told yet is looked up."""
+        if self.is_told:
+            return _entry(self.step, _folded(self.step.event, self.older))
+        return _entry(self.step, _fields_before(store, self.step))
+
+
+def history(
+    store: EventStore, ids: Iterable[int], first: int, last: int, *, reverse: bool
+) -> Iterator[HistoryEntry]:
+    """Yield every change of some snapshots, oldest or newest first, as it is asked for."""
+    numbers = frozenset(ids)
+    if not numbers:
+        return
+    batches = store.history(
+        *map(events.id_key, numbers), from_revision=first, to_revision=last, reverse=reverse
+    )
+    steps = (
+        Step(batch, place, number, event)
+        for batch in batches
+        for place, event in _in_order(batch, reverse=reverse)
+        if (number := events.id_in(event)) in numbers and number is not None
+    )
+    yield from _backwards(store, steps) if reverse else _forwards(store, steps)
+
+
+def _forwards(store: EventStore, steps: Iterator[Step]) -> Iterator[HistoryEntry]:
+    known: dict[int, Fields | None] = {}
+    for step in steps:
+        before = known[step.number] if step.number in known else _fields_before(store, step)
+        known[step.number] = _after(before, step.event)
+        yield _entry(step, before)
+
+
+def _backwards(store: EventStore, steps: Iterator[Step]) -> Iterator[HistoryEntry]:
+    """Yield entries newest first: each waits for the older steps that tell what was before it."""
+    waiting: deque[_Waiting] = deque()
+    for step in steps:
+        for each in waiting:
+            if each.step.number == step.number and not each.is_told:
+                each.older.append(step.event)
+        waiting.append(_Waiting(step, []))
+        while waiting and (waiting[0].is_told or len(waiting) > _WAITING_MAX):
+            yield waiting.popleft().entry(store)
+    for each in waiting:
+        yield each.entry(store)
+
+
+def ids_that_had(store: EventStore, key: str, last: int) -> set[int]:
+    """Return the ids of all snapshots with a change that tells of a key; O(those changes)."""
+    return {
+        number
+        for batch in store.history(key, to_revision=last)
+        for event in batch.events
+        if (number := _id_that_has(key, event)) is not None
+    }
+
+
+def removal(store: EventStore, key: str, last: int) -> HistoryEntry | None:
+    """Return the removal of the snapshot that a key named last; None if that was not removed."""
+    for batch in store.history(key, to_revision=last, reverse=True):
+        for _, event in _in_order(batch, reverse=True):
+            number = _id_that_has(key, event)
+            if number is not None:
+                newest = next(history(store, (number,), 1, last, reverse=True), None)
+                return newest if newest and newest.event.type == events.REMOVED else None
+    return None
+
+
+def diff(store: EventStore, first: int, last: int) -> Iterator[SnapshotDiff]:
+    """Yield what became of each snapshot that was changed after one revision, up to another.
+
+    In the order in which they were first changed. O(batches between).
+    """
+    entries: dict[int, list[HistoryEntry]] = {}
+    before: dict[int, Fields | None] = {}
+    now: dict[int, Fields | None] = {}
+    for batch in store.batches(first + 1, last):
+        for place, event in _in_order(batch, reverse=False):
             number = events.id_in(event)
             if number is None:
                 continue
-            first, _ = lives.get(number, (batch.revision, 0))
-            lives[number] = (first, batch.revision)
-            if key in (event.data.get("key"), event.data.get("name")):
-                ids.add(number)
-            elif event.type == events.REMOVED and number not in ids:
-                del lives[number]
-    return Owners(
-        frozenset(ids),
-        min((lives[number][0] for number in ids), default=1),
-        max((lives[number][1] for number in ids), default=0),
+            step = Step(batch, place, number, event)
+            if number not in now:
+                before[number] = now[number] = _fields_before(store, step, whole=True)
+            entries.setdefault(number, []).append(_entry(step, now[number]))
+            now[number] = _after(now[number], event)
+    for number, found in entries.items():
+        yield SnapshotDiff(str(number), before[number], now[number], tuple(found))
+
+
+def _in_order(batch: Batch, *, reverse: bool) -> list[tuple[int, Event]]:
+    numbered = list(enumerate(batch.events))
+    return numbered[::-1] if reverse else numbered
+
+
+def _id_that_has(key: str, event: Event) -> int | None:
+    number = events.id_in(event)
+    if number is None or key not in (event.data.get("key"), event.data.get("name")):
+        return None
+    return number
+
+
+def _entry(step: Step, before: Fields | None) -> HistoryEntry:
+    batch, event = step.batch, step.event
+    changes = _changes(before, _after(before, event))
+    if event.type == events.REMOVED:
+        # Of the others only somebody who reads all of its story knows the last value.
+        changes = {name: changes[name] for name in ("name", "labels") if name in changes}
+    return HistoryEntry(
+        batch.revision,
+        batch.time,
+        batch.metadata,
+        str(step.number),
+        event,
+        batch.time_ns,
+        changes,
     )
 
 
-def changes_of(
-    store: EventStore, owners: Owners, first_revision: int, last_revision: int
-) -> Iterator[tuple[Batch, tuple[Event, ...]]]:
-    """Yield the batches with events about some snapshots, oldest first, each with these events."""
-    first = max(first_revision, owners.first_revision)
-    for batch in store.batches(first, min(last_revision, owners.last_revision)):
-        about = tuple(event for event in batch.events if events.id_in(event) in owners.ids)
-        if about:
-            yield batch, about
+def _is_told(event: Event, older: list[Event], *, whole: bool = False) -> bool:
+    """Say whether the events before one tell what it can have changed; or all, if `whole`."""
+    if event.type in (events.CREATED, events.IMPORTED):
+        return True
+    if not older:
+        return False
+    return older[-1].type in _WHOLE or not (whole or event.type == events.COMMITTED)
 
 
-def entries_of(store: EventStore, owners: Owners) -> Iterator[HistoryEntry]:
-    """Yield every change of some snapshots, oldest first."""
-    first = max(store.oldest_revision(), owners.first_revision)
-    for batch, about in changes_of(store, owners, first, owners.last_revision):
-        for event in about:
-            yield HistoryEntry(
-                batch.revision, batch.time, batch.metadata, str(events.id_in(event)), event
-            )
+def _folded(event: Event, older: list[Event]) -> Fields | None:
+    """Return what a snapshot was before an event, by the events before it, newest first."""
+    if event.type in (events.CREATED, events.IMPORTED):
+        return None
+    fields: Fields = {}
+    for earlier in reversed(older):
+        fields = _after(fields, earlier) or {}
+    return fields
+
+
+def _fields_before(store: EventStore, step: Step, *, whole: bool = False) -> Fields | None:
+    """Look up what a snapshot was before a step; unless `whole`, what the step can have changed."""
+    older: list[Event] = []
+    if not _is_told(step.event, older, whole=whole):
+        for event in _events_before(store, step):
+            older.append(event)
+            if _is_told(step.event, older, whole=whole):
+                break
+    return _folded(step.event, older)
+
+
+def _events_before(store: EventStore, step: Step) -> Iterator[Event]:
+    """Yield the events of a snapshot before one of them, newest first."""
+    before = step.batch.events[: step.place]
+    yield from (event for event in reversed(before) if events.id_in(event) == step.number)
+    found = store.history(
+        events.id_key(step.number), to_revision=step.batch.revision - 1, reverse=True
+    )
+    for earlier in found:
+        for _, event in _in_order(earlier, reverse=True):
+            if events.id_in(event) == step.number:
+                yield event
+
+
+def _after(before: Fields | None, event: Event) -> Fields | None:
+    """Return what a snapshot is after an event; without what the event and `before` don't tell."""
+    data = event.data
+    match event.type:
+        case events.REMOVED:
+            return None
+        case events.UPDATED:
+            return {**(before or {}), **_stated(data, "name", "labels")}
+        case events.COMMITTED:
+            usage = Usage(data.get("inodes", 0), data.get("size", 0))
+            stated = _stated(data, "name", "parent", "labels")
+            return {"kind": Kind.COMMITTED, **stated, "usage": usage}
+        case _:
+            kind = Kind(data["kind"]) if "kind" in data else None
+            usage = Usage(data.get("inodes", 0), data.get("size", 0))
+            stated = _stated(data, "key", "name", "parent", "labels")
+            stated.setdefault("name", stated.pop("key", None))
+            return {"kind": kind, **stated, "usage": usage if kind is Kind.COMMITTED else None}
+
+
+def _stated(data: Mapping[str, Any], *names: str) -> Fields:
+    return {name: data[name] for name in names if name in data}
+
+
+def _changes(
+    before: Mapping[str, Any] | None, after: Mapping[str, Any] | None
+) -> Mapping[str, Change]:
+    """Return what differs between two looks at a snapshot, of the fields that both know."""
+    if before is None:
+        return {name: Change(None, value) for name, value in (after or {}).items()}
+    if after is None:
+        return {name: Change(value, None) for name, value in before.items()}
+    return {
+        name: Change(before[name], value)
+        for name, value in after.items()
+        if name in before and before[name] != value
+    }

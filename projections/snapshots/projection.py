@@ -23,7 +23,7 @@ from projections.snapshots.model import Info, Kind, Usage
 from projections.snapshots.validation import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from eventstore import Event, ReadableTable, WritableTable
 
@@ -78,6 +78,10 @@ class SnapshotsProjection(Projection):
         for parent, count in _child_counts(tables[SNAPSHOTS]).items():
             tables[CHILDREN].put(parent, count)
         return True
+
+    def keys(self, event: Event) -> Iterator[str]:
+        """Yield the id in an event of one snapshot, and the names that are given or taken by it."""
+        return events.keys_in(event)
 
     def check(self, tables: Mapping[str, ReadableTable]) -> None:
         """Check parents, numbers of children and ids; O(n).

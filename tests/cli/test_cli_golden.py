@@ -59,6 +59,8 @@ IMPORTED = {
 TOLD = {
     "log": [],
     "log-key": ["--key", "extract-1"],
+    "log-search": ["--type", "created", "--reverse"],
+    "diff": ["1..4"],
     "info-labels": [LAYER],
     "show": ["2"],
     "check": [],
@@ -125,10 +127,22 @@ def test_help_of_log_and_show_names_every_field_of_a_batch(name: str, call: Call
     assert {*batch, *batch["events"][0]} <= words
 
 
+def test_help_of_diff_names_every_field_of_a_difference(call: Call) -> None:
+    words = set(re.findall(r"\w+", call("diff", "--help").out))
+    decoder = json.JSONDecoder()
+    text = (GOLDEN / "diff.json").read_text()
+    document, _ = decoder.raw_decode(text)
+    labels = {"stage", "keep", "containerd"}
+    assert field_names(document) - labels - {"inodes", "size"} <= words
+
+
 def test_help_lists_every_verb_and_exit_code(call: Call) -> None:
     result = call("--help")
     assert (result.code, result.err) == (0, "")
-    for verb in ("import-bolt", "ls", "info", "tree", "log", "check", "compact", "stats"):
+    for verb in (
+        *("import-bolt", "ls", "info", "tree", "log", "diff", "watch"),
+        *("check", "compact", "stats"),
+    ):
         assert f"  {verb} " in result.out
     for code in (0, 1, 2, 3, 4, 10, 11, 130, 141):
         assert f" {code}  " in result.out

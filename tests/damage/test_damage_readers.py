@@ -134,7 +134,7 @@ def test_damage_under_an_open_store_is_never_read_as_history(image: Image) -> No
         file_system = file_system_of(image.files)
         with open_on(file_system) as store:
             damaged = file_system_of(files).medium
-            for directory in ("wal", "archive", "checkpoints"):
+            for directory in ("wal", "archive", "checkpoints", "index"):
                 _replace(file_system, damaged, directory)
             wrong += [(what, a[0]) for a in _answers(image, store) if a[1] != a[2]]
     assert not wrong

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 READS: dict[str, Callable[[EventStore], object]] = {
     "batches": lambda store: list(store.batches()),
+    "batches since": lambda store: store.batches(since=1),
+    "batches of an actor": lambda store: list(store.batches(actor="a", reverse=True)),
+    "history": lambda store: list(store.history("a")),
+    "revision_at": lambda store: store.revision_at(1),
     "at": lambda store: store.at(60),
     "verify": lambda store: store.verify(),
     "stats": lambda store: store.stats(),

@@ -18,7 +18,7 @@ from support.bolt_builder import repair_checksums
 
 from eventstore.errors import CorruptionError, FormatVersionError
 from eventstore.files.local import LocalFileSystem
-from eventstore.format.blocks import NewerVersionError
+from eventstore.format.blocks import MalformedError, NewerVersionError
 from eventstore.format.checkpoint import (
     CheckpointFooter,
     CheckpointHeader,
@@ -30,6 +30,7 @@ from eventstore.format.checkpoint import (
 )
 from eventstore.format.codec import DecodeError, decode_batch, pack, unpack_row
 from eventstore.format.durable import unpack_durable
+from eventstore.format.index import IndexHeader, pack_index
 from eventstore.format.segment import (
     SEGMENT_HEADER_BYTES,
     RecordHeader,
@@ -45,8 +46,9 @@ from eventstore.log.reader import (
     start_of,
 )
 from eventstore.log.search import highest_durable_claim, read_record
-from eventstore.log.segments import MemoryFile, SegmentSource
+from eventstore.log.segments import MemoryFile, SegmentSource, open_places, open_source
 from eventstore.log.stretches import UNKNOWN, SegmentStretches
+from eventstore.past.packed import PackedIndex
 from eventstore.tables.chains import CheckpointFile
 from eventstore.tables.checkpoint import CheckpointLoader
 from eventstore.tables.checkpoint_reader import read_part
@@ -261,6 +263,50 @@ def _sealed_checkpoints(data: bytes, previous: tuple[int, bytes] | None) -> Iter
         yield content + pack_footer(footer)
 
 
+def archive(data: bytes) -> None:
+    """An archived segment, read through, and here and there."""
+    source = SegmentSource(1, "fuzzed", is_archived=True)
+    file_system = BytesFileSystem(data)
+    whole = None
+    with contextlib.suppress(CorruptionError, FormatVersionError):
+        file = open_source(file_system, source)
+        whole = file.read(0, file.size_bytes())
+    try:
+        places = open_places(file_system, source)
+        part = places.read(700, 100)
+    except (CorruptionError, FormatVersionError):
+        return
+    if whole is not None and part != whole[700:800]:
+        raise AssertionError("a place is read otherwise than all of it")
+
+
+def index(data: bytes) -> None:
+    """The index of a segment."""
+    try:
+        found = PackedIndex(lambda: FuzzedFile(data))
+        for number in (0, 1, 2**36 - 1):
+            found.offsets(number)
+        anchors = found.anchors(0, 300)
+        found.last_not_after(2**63)
+        postings = list(found.postings())
+    except (MalformedError, NewerVersionError):
+        return
+    if len(data) < 8 * (len(postings) + 2 * len(anchors)):
+        raise AssertionError("an index holds more than its bytes")
+
+
+def sealed_index(data: bytes) -> None:
+    """An index with right checksums, of whatever numbers and revisions."""
+    first, last, data = data[:1], data[1:3], data[3:]
+    numbers = [*struct.unpack(f"<{len(data) // 8}Q", data[: len(data) // 8 * 8])]
+    first_revision = 1 + int.from_bytes(first, "little")
+    last_revision = int.from_bytes(last, "little")
+    header = IndexHeader(STORE_ID, first_revision, last_revision, 0, bytes(32), (("p", 1),))
+    half = len(numbers) // 2
+    anchors = [(each, each) for each in numbers[:half]]
+    index(pack_index(header, anchors, numbers[half:]))
+
+
 def bolt(data: bytes) -> None:
     """A containerd database."""
     with contextlib.suppress(BoltFormatError):
@@ -298,6 +344,9 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
         sealed_checkpoint,
         delta,
         sealed_delta,
+        archive,
+        index,
+        sealed_index,
         bolt,
         sealed_bolt,
         filters,

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 ANOTHER = 12345
 ANY_OWNER = StoreOptions(segment_bytes=4096, background=False, allow_foreign_owner=True)
-SUBDIRECTORIES = ("wal", "checkpoints", "archive", "torn")
+SUBDIRECTORIES = ("wal", "checkpoints", "archive", "torn", "index", "tree")
 
 
 class _Foreign(LocalFileSystem):
@@ -147,14 +147,7 @@ def test_what_root_makes_in_a_store_of_another_user_does_not_lock_its_owner_out(
         assert store.compact().archived
         assert {each.stat().st_uid for each in path.rglob("*")} == {ANOTHER}
     made = [each for each in path.rglob("*") if each.name not in before]
-    assert {each.parent.name for each in made} == {
-        "store",
-        "wal",
-        "checkpoints",
-        "archive",
-        "torn",
-        "tree",
-    }
+    assert {each.parent.name for each in made} == {"store", *SUBDIRECTORIES}
     assert {each.stat().st_gid for each in path.rglob("*")} == {ANOTHER}
 
     def go_on() -> None:
@@ -260,7 +253,7 @@ def test_errors_name_the_whole_path(tmp_path: Path) -> None:
             list(store.batches())
 
 
-@pytest.mark.parametrize("name", ["wal", "checkpoints", "archive", "torn", "."])
+@pytest.mark.parametrize("name", ["wal", "checkpoints", "archive", "torn", "index", "."])
 def test_a_directory_with_the_name_of_a_temporary_file_is_refused(
     tmp_path: Path, name: str
 ) -> None:

@@ -1928,4 +1928,87 @@ MUTANTS = (
         "        if old.size != self.old_size:\n",
         "        if False:\n",
     ),
+    # The past
+    Mutant(
+        "an index of another history is used",
+        "eventstore/past/indexes.py",
+        """        return end is not None and (end.revision, end.digest) == (
+            header.last_revision,
+            header.digest,
+        )
+""",
+        "        return end is not None\n",
+    ),
+    Mutant(
+        "an index of other projections is used",
+        "eventstore/past/indexes.py",
+        "        if not self.terms.covers(header.projections):\n            return False\n",
+        "",
+    ),
+    Mutant(
+        "a page of an index is believed",
+        "eventstore/format/index.py",
+        "if len(body) % _VALUE_BYTES or crc32(body, seed)",
+        "if len(body) % _VALUE_BYTES or False and crc32(body, seed)",
+    ),
+    Mutant(
+        "the index of a dropped segment stays",
+        "eventstore/past/indexes.py",
+        "            if first_revision is not None and first_revision not in kept:\n",
+        "            if first_revision is None:\n",
+    ),
+    Mutant(
+        "a verification does not compare an index",
+        "eventstore/past/checking.py",
+        "        if self._made is not None and self._made.pack() != self._packed:\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        "a block may begin anywhere",
+        "eventstore/past/past.py",
+        "        if not records and number:\n            raise _WrongIndexError\n",
+        "",
+    ),
+    Mutant(
+        "the time that an index states is believed",
+        "eventstore/past/past.py",
+        "        if found < start and start > part.first:  # the index is wrong\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        "the header of an archive file is believed",
+        "eventstore/format/archive.py",
+        "    if zlib.crc32(header[: -UINT32.size]) != UINT32.unpack(header[-UINT32.size :])[0]:\n",
+        "    if False:\n",
+    ),
+    Mutant(
+        "a commit that can wake nobody fails otherwise than by the stack",
+        "eventstore/files/futex.py",
+        "        except self._ctypes.ArgumentError:\n",
+        "        except ZeroDivisionError:\n",
+    ),
+    Mutant(
+        "a commit wakes nobody",
+        "eventstore/files/handles.py",
+        "        self._futex.wake()\n",
+        "",
+    ),
+    Mutant(
+        "a close amid a watch's reading is told as an error",
+        "eventstore/watching.py",
+        "            if self._is_closed():\n                return None\n            raise\n",
+        "            raise\n",
+    ),
+    Mutant(
+        "a watch forgets the batches that it was about to give",
+        "eventstore/watching.py",
+        "        self._batches = batches_left\n        self.next_revision = batch.revision + 1\n",
+        "        self._batches = None\n        self.next_revision = self._shown_revision() + 1\n",
+    ),
+    Mutant(
+        "the story of a snapshot ends at its rename",
+        "projections/snapshots/events.py",
+        '    for field in ("key", "name"):\n',
+        '    for field in ("name",):\n',
+    ),
 )

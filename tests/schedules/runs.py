@@ -19,7 +19,7 @@ from schedules.checker import Checker, until
 from schedules.client import CRASHES, Client, Domain
 from schedules.history import Recorder
 from schedules.registers import REGISTERS
-from schedules.scheduler import Interrupt, Scheduler
+from schedules.scheduler import Interrupt, Scheduler, virtual_sleep
 from schedules.strategies import Planned, depth_for, described, explored, parsed
 from schedules.workloads import WORKLOADS
 
@@ -71,7 +71,7 @@ class Run:
     domain: Domain = REGISTERS
     recorder: Recorder = field(default_factory=Recorder)
     file_system: SimulatedFileSystem = field(
-        default_factory=lambda: SimulatedFileSystem(keep_steps=False)
+        default_factory=lambda: SimulatedFileSystem(keep_steps=False, sleep=virtual_sleep)
     )
     options: StoreOptions = OPTIONS
     crashes: list[Crash] = field(default_factory=list)

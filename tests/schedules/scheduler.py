@@ -702,7 +702,8 @@ class Thread(threading.Thread):
         return self._task is not None and not self._task.done
 
 
-def _sleep(seconds: float) -> None:
+def virtual_sleep(seconds: float) -> None:
+    """Sleep by the scheduler's clock."""
     scheduler = _scheduler()
     if scheduler is not None:
         scheduler.wait(None, seconds)
@@ -743,7 +744,7 @@ _THREADING = _facade(
 _TIME = _facade(
     time,
     ("gmtime", "strftime", "localtime"),
-    sleep=_sleep,
+    sleep=virtual_sleep,
     monotonic=_now,
     perf_counter=_now,
     monotonic_ns=lambda: int(_now() * 1e9),
@@ -764,7 +765,7 @@ _REPLACED: list[tuple[object, object]] = [
     (threading.Event, Event),
     (threading.Condition, Condition),
     (threading.Thread, Thread),
-    (time.sleep, _sleep),
+    (time.sleep, virtual_sleep),
     (time.monotonic, _now),
     (time.time_ns, _time_ns),
     (secrets.token_bytes, _token_bytes),

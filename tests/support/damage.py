@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 ROOT_NAME = "store"
 PATH = "/store"
-DIRECTORIES = ("wal", "checkpoints", "archive", "torn", "tree")
+DIRECTORIES = ("wal", "checkpoints", "archive", "torn", "index", "tree")
 SEGMENT_BYTES = 4096
 HEADER_BYTES = 512
 MARK_PLACE = slice(88, 96)
@@ -142,6 +142,8 @@ def as_version_1(image: Image) -> Image:
             files[path] = gzip.compress(content, mtime=0)
         else:
             files[path] = content.ljust(len(whole), b"\0")
+    # What wrote version 1 knew no indexes.
+    files = {path: data for path, data in files.items() if not path.startswith("index/")}
     return replace(image, files=files)
 
 

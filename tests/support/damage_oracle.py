@@ -90,6 +90,11 @@ def _condition(image: Image, files: Files, path: str) -> _Condition:
 
 
 def _decompressed(data: bytes) -> bytes | None:
+    if len(data) > 16 and data[3] & 4:
+        # The blocks stand in gzip's header, under a checksum of all of it.
+        end = 12 + int.from_bytes(data[10:12], "little")
+        if zlib.crc32(data[: end - 4]) != int.from_bytes(data[end - 4 : end], "little"):
+            return None
     decompressor = zlib.decompressobj(31)
     try:
         content = decompressor.decompress(data)
@@ -164,6 +169,15 @@ def _is_sound(
         return False
     leaves = [path for path in image.files if path.startswith("tree/") and path in files]
     if not all(_same(image, files, path) for path in leaves):
+        return False
+    # An index is derived: it may be lost, and what an open finds does not depend on it.
+    indexes = [path for path in files if path.startswith("index/") and path in image.files]
+    segments = {path.partition("/")[2].partition(".")[0] for path in present}
+    if not all(
+        _same(image, files, path)
+        for path in indexes
+        if path.partition("/")[2].partition(".")[0] in segments
+    ):
         return False
     first = image.spans[present[0]][0].revision
     bases = [image.checkpoints[path] for path in checkpoints]

@@ -141,13 +141,14 @@ def _place_of(content: bytes, record: bytes) -> int:
 
 
 def _readable_part(data: bytes) -> bytes:
-    """Return what can be decompressed of a gzip stream with the usual header of 10 bytes."""
+    """Return what can be decompressed of a gzip stream by the length of its header."""
     try:
         return zlib.decompress(data, 31)
     except zlib.error:
         decompressor = zlib.decompressobj(-15)
     content = b""
-    for place in range(10, len(data)):
+    extra_bytes = 2 + int.from_bytes(data[10:12], "little") if data[3] & 4 else 0
+    for place in range(10 + extra_bytes, len(data)):
         try:
             content += decompressor.decompress(data[place : place + 1])
         except zlib.error:

@@ -13,6 +13,7 @@ no more than click. What verbs share:
 - `reading`: opening a store for a look at it, now or in the past;
 - `records`: the shapes of the JSON output;
 - `batches`: how a batch is shown as text;
+- `selecting`: which batches are shown; `times`: times as people write them;
 - `text`: how untrusted text, times and sizes are shown;
 - `output`: where things are written, and whether they are drawn or plain;
 - `drawing`: everything that needs rich, imported when something is drawn.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from snapledger.text import parse_time
+from snapledger.times import FORMS, parse_moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,9 +81,18 @@ def checked_text(context: click.Context, parameter: click.Parameter, text: str) 
 def parsed_moment(
     context: click.Context, parameter: click.Parameter, text: str | None
 ) -> Moment | None:
-    """Return the moment that a revision, or a time in RFC 3339, names."""
-    if text is None:
-        return None
+    """Return the moment that a revision, or a time, names."""
+    return None if text is None else moment_of(text, context, parameter)
+
+
+def moment_of(
+    text: str, context: click.Context | None = None, parameter: click.Parameter | None = None
+) -> Moment:
+    """Return the moment that a revision, or a time, names.
+
+    Raises:
+        BadParameter: it is neither.
+    """
     if text.isascii() and text.isdecimal():
         # Cut first: Python refuses to read numbers of thousands of digits.
         revision = int(text.lstrip("0")[: len(str(_INT64_MAX)) + 1] or "0")
@@ -93,7 +102,7 @@ def parsed_moment(
             )
         return Moment(revision=revision)
     try:
-        return Moment(time_ns=parse_time(text))
+        return Moment(time_ns=parse_moment(text))
     except ValueError as error:
         raise click.BadParameter(
             f"neither a revision, such as 12, nor a time: {error}",
@@ -111,8 +120,8 @@ at_option: Callable[..., Any] = click.option(
     "moment",
     metavar="REVISION|TIME",
     callback=parsed_moment,
-    help="Look at the store as it was after a revision, or at a time, such as "
-    "2026-11-24T03:10:30.5Z; the time must name its zone.",
+    help=f"Look at the store as it was after a revision, or at a time: {FORMS}. A time without a "
+    "zone is local.",
 )
 key_option: Callable[..., Any] = click.option(
     "--key",

@@ -9,17 +9,20 @@ import click
 from projections.snapshots import Kind, NotFoundError
 from snapledger import output
 from snapledger.arguments import at_option, json_option, store_argument
-from snapledger.reading import snapshots_at
+from snapledger.diff import entry_line
+from snapledger.reading import begin, open_for_reading
 from snapledger.records import SNAPSHOT_FIELDS, snapshot_record
 from snapledger.text import format_size, format_time, printable, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from projections.snapshots import Info, Usage
+    from projections.snapshots import Info, MetaStore, Usage
     from snapledger.arguments import Moment
 
 _HELP = f"""Show the snapshot that has KEY as its key or name.
+
+Of one that was removed, the error says when, by whom and why.
 
 JSON: revision, snapshot {{{SNAPSHOT_FIELDS}}}.
 """
@@ -32,16 +35,24 @@ JSON: revision, snapshot {{{SNAPSHOT_FIELDS}}}.
 @json_option
 def command(store: str, key: str, moment: Moment | None, as_json: bool) -> None:
     """Show one snapshot."""
-    with snapshots_at(store, moment) as transaction:
+    with open_for_reading(store) as opened, begin(opened, moment) as transaction:
         try:
             snapshot_id, info, usage = transaction.get_info(key)
         except NotFoundError as error:
-            raise NotFoundError(f"no snapshot has the key or name {key!r}") from error
+            raise NotFoundError(_absence(opened, key, transaction.revision)) from error
         if as_json:
             snapshot = snapshot_record(snapshot_id, info, usage)
             output.write_json({"revision": transaction.revision, "snapshot": snapshot})
         else:
             output.write_fields(_fields(snapshot_id, info, usage))
+
+
+def _absence(store: MetaStore, key: str, revision: int) -> str:
+    """Return why there is no snapshot of that name at a revision."""
+    entry = store.who_removed(key, at=revision)
+    if entry is None:
+        return f"no snapshot has the key or name {key!r}"
+    return f"no snapshot has the key or name {key!r} any more: {entry_line(entry)}"
 
 
 def _fields(snapshot_id: str, info: Info, usage: Usage) -> Iterator[tuple[str, str]]:

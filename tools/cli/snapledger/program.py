@@ -60,6 +60,8 @@ VERBS = {
     "tree": Verb("snapledger.tree", "Show snapshots below their parents."),
     "log": Verb("snapledger.log", "Show what was changed, when, by whom and why."),
     "show": Verb("snapledger.show", "Show one batch."),
+    "diff": Verb("snapledger.diff", "Show what differs between two moments, and who did that."),
+    "watch": Verb("snapledger.watch", "Show what is committed from now on."),
     "check": Verb("snapledger.check", "Read everything and say what is damaged."),
     "repair": Verb("snapledger.repair", "Make a new store of what can be read of a damaged one."),
     "compact": Verb("snapledger.compact", "Write a checkpoint and archive what it supersedes."),

@@ -46,7 +46,7 @@ def open_for_reading(path: str) -> Iterator[MetaStore]:
 @contextmanager
 def snapshots_at(path: str, moment: Moment | None) -> Iterator[SnapshotTransaction]:
     """Open a store read-only and begin a read transaction, on the past if a moment is given."""
-    with open_for_reading(path) as store, _begin(store, moment) as transaction:
+    with open_for_reading(path) as store, begin(store, moment) as transaction:
         yield transaction
 
 
@@ -74,7 +74,12 @@ def _user(user_id: int) -> str:
         return f"user {user_id}"
 
 
-def _begin(store: MetaStore, moment: Moment | None) -> SnapshotTransaction:
+def begin(store: MetaStore, moment: Moment | None) -> SnapshotTransaction:
+    """Begin a read transaction, on the past if a moment is given.
+
+    Raises:
+        ClickException: the store has no such moment.
+    """
     if moment is None:
         return store.transaction()
     try:
