@@ -8,9 +8,9 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-
 from containerd.daemons import NAME
 from containerd.images import Layer, chain_id, write_images
+
 from projections.snapshots import MetaStore
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ def test_killed_in_the_middle_of_imports_nothing_is_lost_and_nothing_leaks(
             codes.append(node.containerd.try_ctr(*arguments).returncode)
             assert len(codes) < 100, node.containerd.log()[-4000:]
             time.sleep(0.1)
+        node.containerd.wait_for_driver()
         top = node.containerd.ctr("snapshots", "--snapshotter", NAME, "info", chain_id(layers))
         assert "Committed" in top
         if number % 5 == 4:
