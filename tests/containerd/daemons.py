@@ -91,6 +91,30 @@ class Driver:
         assert exit_code == 0, self.log()
 
 
+class Overlayd:
+    """containerd's own overlay snapshotter behind a socket."""
+
+    def __init__(self, root: Path, socket: Path, *options: str) -> None:
+        self._command: list[str | Path] = [build("overlayd"), root, socket, *options]
+        self._socket = socket
+        self._log = root.parent / f"{root.name}.overlayd.log"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start, and return when it listens."""
+        self._socket.unlink(missing_ok=True)
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(self._command, stderr=log)
+        _wait_until(self._socket.exists, self.process, self._log)
+
+    def stop(self) -> None:
+        """End it."""
+        if self.process is not None:
+            self.process.terminate()
+            self.process.wait(_END_SECONDS)
+            self.process = None
+
+
 class Containerd:
     """A containerd of the tests' own, whose proxy snapshotter is at a socket."""
 
@@ -188,7 +212,7 @@ disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt"
 
 
 @contextmanager
-def ended(*running: Driver | Containerd) -> Iterator[None]:
+def ended(*running: Driver | Overlayd | Containerd) -> Iterator[None]:
     """End them all at the end of the block, in order."""
     try:
         yield

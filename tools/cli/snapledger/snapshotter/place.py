@@ -17,6 +17,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+LOCK = "snapshotter.lock"
+"""In each root; held by whoever uses it."""
+
 SOCKET_PATH_BYTES_MAX = 107
 _FORBIDDEN_IN_ROOT = ",:\\"
 """They separate the options of a mount, and the directories of an overlay."""

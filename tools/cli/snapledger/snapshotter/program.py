@@ -16,6 +16,7 @@ from snapledger.snapshotter.metadata import Options
 from snapledger.snapshotter.place import PlaceError
 from snapledger.snapshotter.serving import THREADS, Server, listening, opened
 from snapledger.snapshotter.strategy import STRATEGIES
+from snapledger.snapshotter.takeover import give_back, take_over
 from snapledger.snapshotter.telling import MetricsServer, log_to_stderr, notify, store_lines
 
 if TYPE_CHECKING:
@@ -99,6 +100,30 @@ def _metrics(port: int | None, server: Server, store: MetaStore) -> MetricsServe
     metrics = MetricsServer(port, lambda: [*server.counts.lines(), *store_lines(store.stats())])
     _log.info("metrics", extra={"port": metrics.port})
     return metrics
+
+
+@group.command("take-over")
+@root_option
+def take_over_command(root: str) -> None:
+    """Make the root of containerd's overlay snapshotter ours.
+
+    containerd must not run. Its metadata.db is imported and renamed; all directories stay.
+    """
+    log_to_stderr("info")
+    moved = take_over(root)
+    click.echo(f"{moved.snapshot_count} snapshots taken over; the old metadata is {moved.kept}")
+
+
+@group.command("give-back")
+@root_option
+def give_back_command(root: str) -> None:
+    """Make the root one of containerd's overlay snapshotter again.
+
+    The driver must not run. A metadata.db is written, and our store renamed; all directories stay.
+    """
+    log_to_stderr("info")
+    moved = give_back(root)
+    click.echo(f"{moved.snapshot_count} snapshots given back; the history is {moved.kept}")
 
 
 def main() -> None:

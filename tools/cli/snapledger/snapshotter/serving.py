@@ -14,7 +14,7 @@ import grpc
 from projections.snapshots import MetaStore
 from snapledger.snapshotter.directories import Directories
 from snapledger.snapshotter.metadata import Options, Snapshotter
-from snapledger.snapshotter.place import checked_root, checked_socket, clear_socket, held
+from snapledger.snapshotter.place import LOCK, checked_root, checked_socket, clear_socket, held
 from snapledger.snapshotter.service import Service
 from snapledger.snapshotter.settling import Settled, settle
 from snapledger.snapshotter.strategy import STRATEGIES
@@ -24,7 +24,6 @@ from snapledger.snapshotter.telling import Counts
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-LOCK = "snapshotter.lock"
 THREADS = 16
 """More clients than that wait for one another; each costs hand-overs of the interpreter lock."""
 
