@@ -92,6 +92,17 @@ def test_import_prints_what_the_golden_file_holds(
     compare(f"import-bolt.{'json' if as_json else 'txt'}", indented(text) if as_json else text)
 
 
+@pytest.mark.parametrize("as_json", [False, True], ids=["text", "json"])
+def test_export_prints_what_the_golden_file_holds(
+    as_json: bool, call: Call, imported: Path, tmp_path: Path
+) -> None:
+    database = tmp_path / "metadata.db"
+    result = call("export-bolt", imported, database, *(["--json"] if as_json else []))
+    assert (result.code, result.err) == (0, "")
+    text = result.out.replace(str(database), "metadata.db")
+    compare(f"export-bolt.{'json' if as_json else 'txt'}", indented(text) if as_json else text)
+
+
 def test_compact_prints_what_the_golden_file_holds(call: Call, story: Path) -> None:
     result = call("compact", story)
     assert (result.code, result.err) == (0, "")
@@ -109,7 +120,7 @@ def field_names(document: object) -> set[str]:
     return set()
 
 
-@pytest.mark.parametrize("name", ["import-bolt", "ls", "info", "tree", "check", "compact", "stats"])
+@pytest.mark.parametrize("name", ["import-bolt", "export-bolt", "ls", "info", "tree", "check", "compact", "stats"])
 def test_help_names_every_field_of_the_json(name: str, call: Call) -> None:
     result = call(name, "--help")
     assert (result.code, result.err) == (0, "")
@@ -140,7 +151,7 @@ def test_help_lists_every_verb_and_exit_code(call: Call) -> None:
     result = call("--help")
     assert (result.code, result.err) == (0, "")
     for verb in (
-        *("import-bolt", "ls", "info", "tree", "log", "diff", "watch"),
+        *("import-bolt", "export-bolt", "ls", "info", "tree", "log", "diff", "watch"),
         *("check", "compact", "stats"),
     ):
         assert f"  {verb} " in result.out
