@@ -120,7 +120,9 @@ def field_names(document: object) -> set[str]:
     return set()
 
 
-@pytest.mark.parametrize("name", ["import-bolt", "export-bolt", "ls", "info", "tree", "check", "compact", "stats"])
+@pytest.mark.parametrize(
+    "name", ["import-bolt", "export-bolt", "ls", "info", "tree", "check", "compact", "stats"]
+)
 def test_help_names_every_field_of_the_json(name: str, call: Call) -> None:
     result = call(name, "--help")
     assert (result.code, result.err) == (0, "")
