@@ -385,9 +385,9 @@ class MetaStore:
         """Sort what is on the disk: live, in flight, removed, unknown; and find what is missing.
 
         To be called at any time, beside running transactions, too; it waits for the one that is
-        under way if there are names that are neither live nor in flight. Unless `dry_run`, no new
-        snapshot is ever given one of these as its id, so that they can be removed at leisure.
-        O(snapshots), and O(names removed) for their history.
+        under way. Unless `dry_run`, no new snapshot is ever given an unknown name as its id, so
+        that whoever removes it, at leisure, removes no snapshot's. O(snapshots), and O(names
+        removed) for their history.
 
         Args:
             ids_on_disk: names of directories, or whatever the driver keeps for a snapshot by its

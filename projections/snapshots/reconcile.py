@@ -1,8 +1,8 @@
 """Reconciling: what the names on a disk are to the store, sorted.
 
-Most names are those of snapshots, and one look at the state tells them. The rest is looked at again
-under the writer lock, when no transaction is running: what one of them was just making is live or
-known by then. What is known of those that are gone comes from the history, by its index.
+The listing comes first; then the writer lock is waited for, so that what a running transaction was
+just making is live, or was given up, before the state is looked at. What is known of those that are
+gone comes from the history, by its index.
 
 An id that nobody was given yet, and that is on the disk all the same, is what a crash has left of a
 transaction that did not commit. It would be given to the next snapshot. So unless this is a dry
@@ -22,7 +22,7 @@ from projections.snapshots.projection import COUNTERS, LAST_ID, SNAPSHOTS
 from projections.snapshots.transaction import SnapshotReadTransaction, SnapshotWriteTransaction
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Set
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Set
     from datetime import datetime
 
     from eventstore import EventStore
@@ -99,27 +99,45 @@ def reconcile(
     with store.begin_read(SnapshotReadTransaction) as before:
         staging = frozenset(stages)
         named = tuple(dict.fromkeys(listing() if callable(listing) else listing))
-        # What was begun and ended in between is on the disk under this name no more.
+        # What was begun or ended since may be listed by a name that it has no more.
         staging |= frozenset(stages)
-        found = frozenset(named)
-        with store.begin_read(SnapshotReadTransaction) as now:
-            sorting = _sorted_out(now, found, named, staging)
-        if sorting.has_strays and store.is_writable:
-            metadata = Metadata(actor or _ACTOR, "reconciling names on the disk")
-            with store.begin_write(SnapshotWriteTransaction, metadata) as tx:
-                # Whoever was just making one of them has ended now.
-                sorting = _sorted_out(tx, found, named, staging)
-                if sorting.ahead is not None and not dry_run:
-                    tx.emit(events.ids_reserved(sorting.ahead))
+        moving = {name: intent for intent, name in _names_in(before)}
+        sorting = _sorted_and_kept(
+            store, named, {**dict.fromkeys(staging), **moving}, actor, dry_run
+        )
         missing = {
             each: name
             for each, name in sorting.missing.items()
-            if before.get(SNAPSHOTS, name) is not None
+            if each not in moving and before.get(SNAPSHOTS, name) is not None
         }
-        removed = removals(store, sorting.given, sorting.revision)
+    removed = removals(store, sorting.given, sorting.revision)
     return Reconciliation(
         sorting.revision, sorting.live, sorting.in_flight, removed, sorting.unknown, missing
     )
+
+
+def _sorted_and_kept(
+    store: EventStore,
+    named: tuple[str, ...],
+    moving: Mapping[str, Intent | None],
+    actor: str | None,
+    dry_run: bool,
+) -> Sorting:
+    """Sort names, and keep the strays among them from being given to a new snapshot."""
+    metadata = Metadata(actor or _ACTOR, "reconciling names on the disk")
+    if store.is_writable:
+        with store.begin_write(SnapshotWriteTransaction, metadata):
+            pass  # whoever was just making one of them has ended now, and readers see it
+    while True:
+        with store.begin_read(SnapshotReadTransaction) as now:
+            sorting = _sorted_out(now, named, moving)
+        if sorting.ahead is None or dry_run or not store.is_writable:
+            return sorting
+        with store.begin_write(SnapshotWriteTransaction, metadata) as tx:
+            if tx.get(COUNTERS, LAST_ID, 0) == sorting.last_id:
+                tx.emit(events.ids_reserved(sorting.ahead))
+                return sorting
+        # One of them may have been given to a new snapshot since.
 
 
 class Sorting(NamedTuple):
@@ -129,6 +147,7 @@ class Sorting(NamedTuple):
         revision: see `Reconciliation`.
         live: the same.
         in_flight: the same.
+        last_id: the highest id given out.
         given: ids that were given out and are no snapshot's now.
         unknown: see `Reconciliation`.
         missing: the same.
@@ -138,31 +157,27 @@ class Sorting(NamedTuple):
     revision: int
     live: frozenset[str]
     in_flight: Mapping[str, Intent | None]
+    last_id: int
     given: list[str]
     unknown: tuple[str, ...]
     missing: Mapping[str, str]
     ahead: int | None
 
-    @property
-    def has_strays(self) -> bool:
-        """Whether something on the disk is neither live nor in flight."""
-        return bool(self.given or self.unknown)
-
 
 def _sorted_out(
-    tx: SnapshotTransaction, found: frozenset[str], named: Iterable[str], staging: Set[str]
+    tx: SnapshotTransaction, named: tuple[str, ...], moving: Mapping[str, Intent | None]
 ) -> Sorting:
     """Sort names by the state that a transaction sees. O(snapshots)."""
+    found = frozenset(named)
     names = {row[0]: name for name, row in tx.items(SNAPSHOTS)}
     live = found.intersection(names)
     missing = {each: names[each] for each in names.keys() - found}
-    in_flight: dict[str, Intent | None] = dict.fromkeys(found & staging)
-    for _, intent in tx.items(INTENTS.name):
-        for name in (intent.id, *intent.data.values()):
-            if name in found and name not in live:
-                in_flight[name] = intent
-            if intent.is_staged:
-                missing.pop(name, None)  # it is to be put there yet
+    in_flight = {each: moving[each] for each in moving.keys() & found if each not in live}
+    for intent, name in _names_in(tx):
+        if name in found and name not in live:
+            in_flight[name] = intent
+        if intent.is_staged:
+            missing.pop(name, None)  # it is to be put there yet
     last_id = tx.get(COUNTERS, LAST_ID, 0)
     given, unknown, ahead = [], [], None
     for name in named:
@@ -175,7 +190,15 @@ def _sorted_out(
         unknown.append(name)
         if last_id < number <= last_id + _AHEAD_MAX:
             ahead = max(ahead or 0, number)
-    return Sorting(tx.revision, live, in_flight, given, tuple(unknown), missing, ahead)
+    return Sorting(tx.revision, live, in_flight, last_id, given, tuple(unknown), missing, ahead)
+
+
+def _names_in(tx: SnapshotTransaction) -> Iterator[tuple[Intent, str]]:
+    """Yield the names on the disk that open intents tell of."""
+    for _, intent in tx.items(INTENTS.name):
+        for name in (intent.id, *intent.data.values()):
+            if isinstance(name, str):
+                yield intent, name
 
 
 def removals(store: EventStore, ids: list[str], last: int) -> dict[str, Removal | None]:
