@@ -7,7 +7,7 @@ nothing of any domain: a user writes a `Projection` and opens an `EventStore` wi
 The map of the engine, from the top. What stands in a line may import what stands in it or below:
 
     testing/                                      the verification kit, for users' projections too
-    store transaction watching history writer_lock    what a handle does
+    store transaction acting watching history writer_lock    what a handle does
     integrity/                                    reading everything, and making anew
     backend/                                      who holds a log: its writer, or a follower
     maintenance/                                  policy and retention: background, compaction
@@ -22,7 +22,9 @@ The map of the engine, from the top. What stands in a line may import what stand
     errors event projection options reports arguments locks    the vocabulary of all parts
 """
 
+from eventstore.acting import acting_as
 from eventstore.errors import (
+    ActorRequiredError,
     BatchTooLargeError,
     CompactedError,
     CorruptionError,
@@ -81,6 +83,7 @@ from eventstore.transaction import ReadTransaction, Receipt, WriteTransaction
 from eventstore.watching import Watch
 
 __all__ = [
+    "ActorRequiredError",
     "Batch",
     "BatchTooLargeError",
     "CompactedError",
@@ -133,6 +136,7 @@ __all__ = [
     "WritableTables",
     "WriteTransaction",
     "WriterBusyError",
+    "acting_as",
     "preview_repair",
     "repair_store",
     "verify_store",

@@ -15,12 +15,14 @@ from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
 
 from eventstore import history
+from eventstore.acting import acting, fields_event, merged
 from eventstore.arguments import checked_flag, checked_int, checked_text, checked_whole, excerpt
 from eventstore.backend.follower import FollowerLog
 from eventstore.backend.opening import hold_file_log, open_file_log
 from eventstore.directory.contents import full_disk_is_told
 from eventstore.directory.making import making
 from eventstore.errors import (
+    ActorRequiredError,
     CompactedError,
     EventStoreError,
     ProofError,
@@ -302,6 +304,11 @@ class EventStore:
         return self._log.recovery
 
     @property
+    def is_writable(self) -> bool:
+        """Whether it was opened for writing, not to follow another process."""
+        return self._writer is not None
+
+    @property
     def store_id(self) -> bytes:
         """16 bytes, drawn when the store was made."""
         return self._log.store_id
@@ -345,6 +352,7 @@ class EventStore:
             StoreClosedError: the store is closed.
             ReadOnlyStoreError: `writable` on a store opened with `read_only`.
             InvalidEventError: actor, reason or request id is not a text.
+            ActorRequiredError: the options require an actor, and there is none.
             ValueError: the timeout is negative.
             TypeError: it is no number.
         """
@@ -384,7 +392,15 @@ class EventStore:
         log = self._written()
         if log.failure is not None:
             self._require_sound(log)
-        return transaction_type(
+        stated = acting()
+        if stated is not None:
+            metadata = merged(metadata, stated.metadata)
+        if self._options.require_actor and not metadata.actor:
+            raise ActorRequiredError(
+                f"{self.path}: the store takes no transaction without an actor",
+                "give transaction(actor=…), or enter acting_as(actor=…)",
+            )
+        transaction = transaction_type(
             self._state,
             log,
             self._writer_lock,
@@ -392,6 +408,9 @@ class EventStore:
             None if timeout is None else checked_timeout(timeout, "timeout"),
             self._require_ready,
         )
+        if stated is not None and stated.fields:
+            transaction.lead_with(fields_event(stated.fields))
+        return transaction
 
     def _require_ready(self) -> None:
         """Make sure that a write transaction may begin; it has the writer lock."""

@@ -771,7 +771,7 @@ MUTANTS = (
     ),
     Mutant(
         "a store that has gone is told as an error of the system",
-        "eventstore/store.py",
+        "eventstore/files/failures.py",
         "    if isinstance(error, OSError) and is_gone(error):\n",
         "    if False:\n",
     ),
@@ -1996,8 +1996,14 @@ MUTANTS = (
     Mutant(
         "a close amid a watch's reading is told as an error",
         "eventstore/watching.py",
-        "            if self._is_closed():\n                return None\n            raise\n",
-        "            raise\n",
+        "                return None\n            raise_if_gone(error)\n",
+        "                raise\n            raise_if_gone(error)\n",
+    ),
+    Mutant(
+        "a damaged segment keeps the indexes of the others from being made",
+        "eventstore/past/indexes.py",
+        "        except CorruptionError as error:\n            self._damaged.add",
+        "        except ZeroDivisionError as error:\n            self._damaged.add",
     ),
     Mutant(
         "a watch forgets the batches that it was about to give",
