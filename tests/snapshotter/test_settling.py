@@ -81,21 +81,37 @@ def test_a_crash_before_the_commit_leaves_a_stage_that_is_removed(
     assert names(root) == set()
 
 
-def test_what_was_removed_is_removed_again_and_what_was_never_given_set_aside(place: Path) -> None:
+def test_what_was_removed_is_removed_again_and_what_is_unknown_left(place: Path) -> None:
     root = place / "root"
     with opened(str(root), "overlay", Options(remove_asynchronously=True)) as (snapshotter, _):
         snapshotter.create(Kind.ACTIVE, "a", "", {})
         snapshotter.create(Kind.ACTIVE, "b", "", {})
         snapshotter.remove("a")
-    snapshots = root / "snapshots"
-    for name in ("7", "rm-3", "notes"):
-        (snapshots / name).mkdir()
+    for name in ("3", "7", "rm-3", "notes"):
+        (root / "snapshots" / name).mkdir()
     done = settled(root)
-    assert (done.removed, done.foreign, done.missing) == (("1", "rm-3"), ("notes",), ())
-    [aside] = done.set_aside
-    assert names(root) == {"2", "notes", aside}
-    assert aside.startswith("unknown-7-")
-    assert settled(root) == Settled(foreign=("notes",))
+    assert (set(done.removed), done.missing) == ({"1", "rm-3"}, ())
+    assert set(done.unknown) == {"3", "7", "notes"}
+    with opened(str(root), "overlay", Options()) as (snapshotter, _):
+        [mount] = snapshotter.create(Kind.ACTIVE, "c", "", {})
+        snapshotter.cleanup()
+    assert mount.source == f"{root}/snapshots/8/fs"
+    assert names(root) == {"2", "3", "7", "8", "notes"}
+
+
+def test_the_log_of_a_start_says_who_removed_what(
+    place: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = place / "root"
+    with opened(str(root), "overlay", Options(remove_asynchronously=True)) as (snapshotter, _):
+        snapshotter.create(Kind.ACTIVE, "default/4/a", "", {})
+        snapshotter.remove("default/4/a")
+    with caplog.at_level("INFO", "snapledger.snapshotter.settling"):
+        assert settled(root).removed == ("1",)
+    [record] = caplog.records
+    assert vars(record)["why"].startswith(
+        "default/4/a was removed at revision 2 by containerd/default: remove a"
+    )
 
 
 def test_a_missing_directory_is_reported(place: Path) -> None:

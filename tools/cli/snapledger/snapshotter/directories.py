@@ -23,11 +23,10 @@ from typing import TYPE_CHECKING
 from projections.snapshots import Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 STAGE_PREFIX = "new-"
 REMOVED_PREFIX = "rm-"
-UNKNOWN_PREFIX = "unknown-"
 
 _ORDERED = frozenset({"ext4", "xfs"})
 _BLOCK_BYTES = 512
@@ -41,6 +40,7 @@ class Directories:
         """Use a directory; make it, durably, if it is not there."""
         self.path = path
         self._in_flight: set[str] = set()
+        self._left: frozenset[str] = frozenset()
         if not os.path.isdir(path):
             os.mkdir(path, 0o700)
             sync(os.path.dirname(path))
@@ -83,12 +83,6 @@ class Directories:
         """
         remove_tree(self.of(name))
 
-    def set_aside(self, name: str) -> str:
-        """Rename a directory that nothing is known of, so that its name is free."""
-        aside = f"{UNKNOWN_PREFIX}{name}-{secrets.token_hex(_STAGE_BYTES)}"
-        os.rename(self.of(name), self.of(aside))
-        return aside
-
     def of(self, name: str) -> str:
         """Return the path of a snapshot's id or of a stage."""
         return f"{self.path}/{name}"
@@ -97,9 +91,13 @@ class Directories:
         """Return the names of all that is there."""
         return os.listdir(self.path)
 
-    def is_in_flight(self, name: str) -> bool:
-        """Return whether a stage is being worked on, or its fate is not known to this process."""
-        return name in self._in_flight
+    def leave(self, names: Iterable[str]) -> None:
+        """Take these for not ours, from now on."""
+        self._left = frozenset(names)
+
+    def is_kept(self, name: str) -> bool:
+        """Return whether it is not ours, or a stage that is worked on or of unknown fate."""
+        return name in self._left or name in self._in_flight
 
 
 def file_system_of(path: str) -> str:
