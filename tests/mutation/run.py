@@ -36,6 +36,7 @@ SUITES = (
     "tests/proofs",
     "tests/snapshots",
     "tests/cli",
+    "tests/snapshotter",
     "tests/crash",
     "tests/schedules",
     "tests/kernel",
@@ -43,6 +44,7 @@ SUITES = (
 )
 # Where a mutant of a part falls most likely; these go first for it.
 NEAR = {
+    "tools/cli/snapledger/snapshotter/": ("tests/snapshotter",),
     "eventstore/proofs/": ("tests/proofs", "tests/crash/test_crash_trees.py"),
     "eventstore/tables/": (
         "tests/engine/tables",

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from snapledger.snapshotter.strategy import Mount
 
 ROOT = "/snapshots"
+BRIEF = Depth(images=4, double_crashes=0, double_crashes_after_kill=0, verify_every=1000)
 Call = tuple[Any, ...]
 
 
@@ -35,14 +36,14 @@ class SimulatedDirectories(Directories):
     """Directories on a simulated file system, which keeps no order that was not asked for."""
 
     def __init__(self, file_system: FileSystem) -> None:
-        self.path = ROOT
-        self._in_flight: set[str] = set()
-        self._left: frozenset[str] = frozenset()
-        self._is_ordered = False
         self._file_system = file_system
-        if not file_system.exists(ROOT):
-            file_system.make_directory(ROOT)
-        file_system.sync_directory("/")
+        super().__init__(ROOT)
+
+    def _keeps_order(self) -> bool:
+        return False
+
+    def _is_there(self, path: str) -> bool:
+        return self._file_system.exists(path)
 
     def names(self) -> list[str]:
         return self._file_system.list_directory(ROOT)
@@ -188,7 +189,7 @@ def test_a_crash_anywhere_leaves_each_snapshot_its_directory(
     report = explore(
         workload(STORY, Options(remove_asynchronously=is_later)),
         [SnapshotsProjection()],
-        depth=DEEP if deep else Depth(crash_points=30, images=4, double_crashes=1),
+        depth=DEEP if deep else Depth(crash_points=25, images=4, double_crashes=1),
         inspect=inspect,
     )
     report.require_sound()
@@ -229,6 +230,7 @@ def test_an_unsynced_directory_is_found_out(monkeypatch: pytest.MonkeyPatch) -> 
     report = explore(
         workload(STORY[:2], Options()),
         [SnapshotsProjection()],
+        depth=BRIEF,
         inspect=inspect,
         stop_early=True,
     )
@@ -245,6 +247,7 @@ def test_a_removal_before_its_commit_is_found_out(monkeypatch: pytest.MonkeyPatc
     report = explore(
         workload([STORY[0], ("remove", "n/1/a")], Options()),
         [SnapshotsProjection()],
+        depth=BRIEF,
         inspect=lambda store: check_disk(started(store, Options())),
         stop_early=True,
     )
