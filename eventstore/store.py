@@ -15,7 +15,7 @@ from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
 
 from eventstore import history
-from eventstore.acting import acting, fields_event, merged
+from eventstore.acting import ACTING, fields_event, merged
 from eventstore.arguments import checked_flag, checked_int, checked_text, checked_whole, excerpt
 from eventstore.backend.follower import FollowerLog
 from eventstore.backend.opening import hold_file_log, open_file_log
@@ -392,7 +392,7 @@ class EventStore:
         log = self._written()
         if log.failure is not None:
             self._require_sound(log)
-        stated = acting()
+        stated = ACTING.get()
         if stated is not None:
             metadata = merged(metadata, stated.metadata)
         if self._options.require_actor and not metadata.actor:
