@@ -799,9 +799,23 @@ class EventStore:
             "durable_revision": shown_revision,
             "rows": {name: table.row_count() for name, table in self._state.tables.items()},
             "checkpoint_revision": self._newest_checkpoint_revision(),
+            **self._counted(),
             "failed": None if failure is None else text_of(failure),
             "background_error": None if error is None else text_of(error),
         }
+
+    def _counted(self) -> dict[str, Any]:
+        """Return what is counted of a writer's work."""
+        recovery = self._log.recovery
+        counted: dict[str, Any] = {
+            "recovery_seconds": recovery.seconds,
+            "recovery_batches": recovery.replayed_batches,
+            "rebuilt_projections": len(recovery.rebuilt),
+        }
+        if self._checkpointer is not None:
+            counted["checkpoint_seconds"] = self._checkpointer.seconds.as_dict()
+            counted["lock_wait_seconds"] = self._writer_lock.wait_seconds.as_dict()
+        return counted
 
     def _newest_checkpoint_revision(self) -> int:
         if self._refresh is not None:  # a follower may have begun again from a newer one
