@@ -2101,4 +2101,10 @@ MUTANTS = (
         "        if is_given_up:\n            self._tx.rollback()\n",
         "",
     ),
+    Mutant(
+        "who waits for a store is let in by chance",
+        "eventstore/directory/hold.py",
+        "            is_first = place is None or place.is_first()\n",
+        "            is_first = True\n",
+    ),
 )
