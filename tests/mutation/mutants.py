@@ -1731,8 +1731,8 @@ MUTANTS = (
     Mutant(
         "what is no lock file is the system's error",
         "eventstore/directory/hold.py",
-        "            require_lock_file(file_system, path)\n            raise\n",
-        "            raise\n",
+        "                require_lock_file(file_system, path)\n                raise\n",
+        "                raise\n",
     ),
     # Arguments
     Mutant(
