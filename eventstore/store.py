@@ -15,7 +15,7 @@ from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
 
 from eventstore import history
-from eventstore.acting import acting, fields_event, merged
+from eventstore.acting import ACTING, fields_event, merged
 from eventstore.arguments import checked_flag, checked_int, checked_text, checked_whole, excerpt
 from eventstore.backend.follower import FollowerLog
 from eventstore.backend.opening import hold_file_log, open_file_log
@@ -392,7 +392,7 @@ class EventStore:
         log = self._written()
         if log.failure is not None:
             self._require_sound(log)
-        stated = acting()
+        stated = ACTING.get()
         if stated is not None:
             metadata = merged(metadata, stated.metadata)
         if self._options.require_actor and not metadata.actor:
@@ -799,9 +799,23 @@ class EventStore:
             "durable_revision": shown_revision,
             "rows": {name: table.row_count() for name, table in self._state.tables.items()},
             "checkpoint_revision": self._newest_checkpoint_revision(),
+            **self._counted(),
             "failed": None if failure is None else text_of(failure),
             "background_error": None if error is None else text_of(error),
         }
+
+    def _counted(self) -> dict[str, Any]:
+        """Return what is counted of a writer's work."""
+        recovery = self._log.recovery
+        counted: dict[str, Any] = {
+            "recovery_seconds": recovery.seconds,
+            "recovery_batches": recovery.replayed_batches,
+            "rebuilt_projections": len(recovery.rebuilt),
+        }
+        if self._checkpointer is not None:
+            counted["checkpoint_seconds"] = self._checkpointer.seconds.as_dict()
+            counted["lock_wait_seconds"] = self._writer_lock.wait_seconds.as_dict()
+        return counted
 
     def _newest_checkpoint_revision(self) -> int:
         if self._refresh is not None:  # a follower may have begun again from a newer one
