@@ -240,7 +240,7 @@ _CALLS = st.one_of(
 
 
 @given(calls=st.lists(_CALLS, min_size=3, max_size=12), is_later=st.booleans())
-@settings(max_examples=settings.default.max_examples // 6, suppress_health_check=list(HealthCheck))
+@settings(max_examples=settings().max_examples // 6, suppress_health_check=list(HealthCheck))
 def test_any_calls_crashed_somewhere_leave_each_snapshot_its_directory(
     calls: list[Call], is_later: bool
 ) -> None:
