@@ -15,7 +15,7 @@ from projections.snapshots import SnapshotError
 from snapledger.snapshotter.metadata import Options
 from snapledger.snapshotter.place import PlaceError
 from snapledger.snapshotter.renaming import rename_snapshotter
-from snapledger.snapshotter.serving import THREADS, Server, listening, opened
+from snapledger.snapshotter.serving import THREADS, Server, bound, opened
 from snapledger.snapshotter.strategy import STRATEGIES
 from snapledger.snapshotter.takeover import give_back, take_over
 from snapledger.snapshotter.telling import MetricsServer, log_to_stderr, notify, store_lines
@@ -79,8 +79,9 @@ def serve(
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
-    with opened(root, strategy, Options(async_remove, sync_contents)) as (snapshotter, _):
-        with listening(snapshotter, socket, threads=threads) as server:
+    options = Options(async_remove, sync_contents)
+    with bound(socket, threads=threads) as server:
+        with opened(root, strategy, options) as (snapshotter, _), server.serving(snapshotter):
             metrics = _metrics(metrics_port, server, snapshotter.store)
             _log.info("serving", extra={"root": root, "socket": socket, "strategy": strategy})
             notify("READY=1")
