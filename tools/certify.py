@@ -39,6 +39,8 @@ SUITES = (
     "tests/hygiene",
     "tests/fuzz",
     "tests/examples",
+    "tests/snapshotter",
+    "tests/containerd",
 )
 """Where a test may record a proof."""
 _FAULTS = ("acknowledged_lost", "phantom", "wrong_verdict")
@@ -91,6 +93,7 @@ def run_proofs(kept: Kept, seed: int, *, quick: bool, mutants: bool, at_once: bo
     options = [f"--hypothesis-profile={profile}", f"--hypothesis-seed={seed}", "-q"]
     # What takes long is not known beforehand, and differs much.
     options += ["-n2", "--dist=worksteal", "--durations=20"]
+    options += ["-m", ""]  # those with a real containerd, too
     parts: dict[str, Callable[[Path], list[str]]] = {
         "suites": lambda records: ["-m", "pytest", *options, f"--proofs={records}", *SUITES]
     }
