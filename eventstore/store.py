@@ -18,6 +18,7 @@ from eventstore import history
 from eventstore.arguments import checked_flag, checked_int, checked_text, checked_whole, excerpt
 from eventstore.backend.follower import FollowerLog
 from eventstore.backend.opening import hold_file_log, open_file_log
+from eventstore.checkpoints.reader import no_pause
 from eventstore.directory.contents import full_disk_is_told
 from eventstore.directory.making import making
 from eventstore.errors import (
@@ -47,7 +48,6 @@ from eventstore.proofs.publishing import PublishedTree
 from eventstore.proofs.store_tree import StoreTree
 from eventstore.proofs.tree import ConsistencyProof, InclusionProof, TreeHead
 from eventstore.recovery.loading import load_log
-from eventstore.tables.checkpoint_reader import no_pause
 from eventstore.transaction import ReadTransaction, Receipt, WriteTransaction
 from eventstore.watching import MET_AFTER_A_CLOSE, Watch
 from eventstore.writer_lock import StoreTurn, WriterLock

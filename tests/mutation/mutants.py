@@ -58,7 +58,7 @@ MUTANTS = (
     ),
     Mutant(
         "no sync of a checkpoint before its rename",
-        "eventstore/tables/checkpoint_writer.py",
+        "eventstore/checkpoints/writer.py",
         "            file.sync()\n        finally:",
         "        finally:",
     ),
@@ -110,7 +110,7 @@ MUTANTS = (
     ),
     Mutant(
         "no directory sync after a checkpoint",
-        "eventstore/tables/checkpoint_writer.py",
+        "eventstore/checkpoints/writer.py",
         "    file_system.sync_directory(parent(path))\n",
         "",
     ),
@@ -294,7 +294,7 @@ MUTANTS = (
     ),
     Mutant(
         "only one checkpoint is kept",
-        "eventstore/tables/chains.py",
+        "eventstore/checkpoints/chains.py",
         "    kept.update(others.to(fallback))\n",
         "",
     ),
@@ -318,14 +318,14 @@ MUTANTS = (
     ),
     Mutant(
         "a checkpoint is not read back",
-        "eventstore/tables/checkpoint_writer.py",
+        "eventstore/checkpoints/writer.py",
         "        written = read_part(file_system, temporary, with_digest=True, pause=pause)\n"
         "        if written.header != header or _row_counts(written.tables) != row_counts:\n",
         "        if False:\n",
     ),
     Mutant(
         "a checkpoint is written in place",
-        "eventstore/tables/checkpoint_writer.py",
+        "eventstore/checkpoints/writer.py",
         "    temporary = path + TEMPORARY_SUFFIX\n",
         "    temporary = path\n",
     ),
@@ -702,13 +702,13 @@ MUTANTS = (
     ),
     Mutant(
         "no digest of checkpoints",
-        "eventstore/tables/checkpoint_reader.py",
+        "eventstore/checkpoints/reader.py",
         "        if self._digest is not None and self._digest.digest() != footer.digest:\n",
         "        if False:\n",
     ),
     Mutant(
         "a checkpoint may lack chunks",
-        "eventstore/tables/checkpoint_reader.py",
+        "eventstore/checkpoints/reader.py",
         "        if chunk_count != footer.chunk_count or tuple(row_counts) != footer.row_counts:\n",
         "        if False:\n",
     ),
@@ -1093,19 +1093,19 @@ MUTANTS = (
     # Chains of checkpoint files
     Mutant(
         "a delta is laid over another history",
-        "eventstore/tables/checkpoint.py",
+        "eventstore/checkpoints/checkpoint.py",
         "    elif header.previous != (before.header.revision, before.header.digest):\n",
         "    elif False:\n",
     ),
     Mutant(
         "a state is loaded by the first chain or not at all",
-        "eventstore/tables/checkpoint.py",
+        "eventstore/checkpoints/checkpoint.py",
         "                problem = problem or error\n        raise problem or",
         "                raise\n        raise problem or",
     ),
     Mutant(
         "what is superseded is judged by the newest two checkpoints, whatever files they share",
-        "eventstore/tables/chains.py",
+        "eventstore/checkpoints/chains.py",
         "    others = Chains(file for file in files if file not in newest)\n",
         "    others = Chains(file for file in files if file not in newest[-1:])\n",
     ),
@@ -1129,7 +1129,7 @@ MUTANTS = (
     ),
     Mutant(
         "a fold copies a chunk in which something has changed",
-        "eventstore/tables/checkpoint_writer.py",
+        "eventstore/checkpoints/writer.py",
         "        if place == end and not pending:\n",
         "        if not pending:\n            place = end\n",
     ),
@@ -1546,13 +1546,13 @@ MUTANTS = (
     ),
     Mutant(
         "a table list of a checkpoint may name anything",
-        "eventstore/tables/checkpoint_reader.py",
+        "eventstore/checkpoints/reader.py",
         "        if tuple(map(type, name)) != (str, int, str):\n",
         "        if False:\n",
     ),
     Mutant(
         "a table list of a checkpoint may name a table twice",
-        "eventstore/tables/checkpoint_reader.py",
+        "eventstore/checkpoints/reader.py",
         "    if len({name.table for name in names}) != len(names):\n",
         "    if False:\n",
     ),

@@ -20,10 +20,10 @@ import pytest
 from support.engine import HookedFileSystem, add, balance, open_store
 from support.stopping import Stopper, ticking
 
+import eventstore.checkpoints.checkpoint
 import eventstore.log.spares
 import eventstore.log.writer
 import eventstore.maintenance.compaction
-import eventstore.tables.checkpoint
 import eventstore.tables.journal
 import eventstore.tables.state
 import eventstore.tables.table
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 MODULES = [
     eventstore.log.writer,
     eventstore.log.spares,
-    eventstore.tables.checkpoint,
+    eventstore.checkpoints.checkpoint,
     eventstore.maintenance.compaction,
     eventstore.tables.journal,
     eventstore.tables.state,

@@ -27,25 +27,25 @@ from eventstore import (
     history,
     repair_store,
 )
-from eventstore.files.local import local_file_system
-from eventstore.format.names import checkpoint_name
-from eventstore.maintenance import checkpointing, compaction
-from eventstore.recovery import replay as replay_module
-from eventstore.tables import changed as changed_module
-from eventstore.tables.checkpoint import (
+from eventstore.checkpoints import changed as changed_module
+from eventstore.checkpoints.checkpoint import (
     CheckpointContent,
     CheckpointLoader,
     list_checkpoints,
     load_checkpoint,
 )
-from eventstore.tables.checkpoint_writer import write_checkpoint
+from eventstore.checkpoints.writer import write_checkpoint
+from eventstore.files.local import local_file_system
+from eventstore.format.names import checkpoint_name
+from eventstore.maintenance import checkpointing, compaction
+from eventstore.recovery import replay as replay_module
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from eventstore import WritableTable
-    from eventstore.tables.chains import CheckpointFile
-    from eventstore.tables.checkpoint_reader import CheckpointPart
+    from eventstore.checkpoints.chains import CheckpointFile
+    from eventstore.checkpoints.reader import CheckpointPart
 
 NONE = replace(SMALL, retention=Retention.none())
 ACCOUNTS_COUNT = 60
