@@ -14,7 +14,6 @@ import threading
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
 
-from eventstore import history
 from eventstore.arguments import checked_flag, checked_int, checked_text, checked_whole, excerpt
 from eventstore.backend.follower import FollowerLog
 from eventstore.backend.opening import hold_file_log, open_file_log
@@ -37,6 +36,10 @@ from eventstore.files.failures import is_gone, raise_if_gone
 from eventstore.files.local import local_file_system
 from eventstore.files.paths import absolute
 from eventstore.format.codec import checked_metadata
+from eventstore.handle import history
+from eventstore.handle.transaction import ReadTransaction, Receipt, WriteTransaction
+from eventstore.handle.watching import MET_AFTER_A_CLOSE, Watch
+from eventstore.handle.writer_lock import StoreTurn, WriterLock
 from eventstore.integrity.verify import verify_files, verify_store
 from eventstore.locks import checked_timeout, refuse_reentry
 from eventstore.log.interface import Wanted
@@ -48,9 +51,6 @@ from eventstore.proofs.publishing import PublishedTree
 from eventstore.proofs.store_tree import StoreTree
 from eventstore.proofs.tree import ConsistencyProof, InclusionProof, TreeHead
 from eventstore.recovery.loading import load_log
-from eventstore.transaction import ReadTransaction, Receipt, WriteTransaction
-from eventstore.watching import MET_AFTER_A_CLOSE, Watch
-from eventstore.writer_lock import StoreTurn, WriterLock
 
 if TYPE_CHECKING:
     import os

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 from eventstore.backend.file_log import FileLog
 from eventstore.errors import StorageFullError
+from eventstore.handle.transaction import Receipt
 from eventstore.options import StoreOptions
 from eventstore.store import EventStore
 from eventstore.testing.notes import Given, Issued, Notes, Opened, Promised
-from eventstore.transaction import Receipt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

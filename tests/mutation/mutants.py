@@ -174,14 +174,14 @@ MUTANTS = (
     # Orders
     Mutant(
         "acknowledged before the sync",
-        "eventstore/transaction.py",
+        "eventstore/handle/transaction.py",
         "            self._log.make_durable(ticket)\n",
         '            __import__("threading").Thread('
         "target=self._log.make_durable, args=(ticket,)).start()\n",
     ),
     Mutant(
         "published before the sync",
-        "eventstore/transaction.py",
+        "eventstore/handle/transaction.py",
         "        try:\n            self._lock.release(turn)\n",
         "        self._state.publish(self._state.newest)\n"
         "        try:\n            self._lock.release(turn)\n",
@@ -210,7 +210,7 @@ MUTANTS = (
     ),
     Mutant(
         "rollback does not wait for what it could read",
-        "eventstore/transaction.py",
+        "eventstore/handle/transaction.py",
         "        self._log.wait_until_durable(self._base_revision)\n",
         "",
     ),
@@ -366,7 +366,7 @@ MUTANTS = (
     ),
     Mutant(
         "a reader without a view takes the present value second",
-        "eventstore/transaction.py",
+        "eventstore/handle/transaction.py",
         "            value = found.raw(key)\n"
         "            if place.next is None and not place.undo:\n",
         "            if place.next is None and not place.undo:\n"
@@ -380,13 +380,13 @@ MUTANTS = (
     ),
     Mutant(
         "a reader without a view sees what is being changed",
-        "eventstore/transaction.py",
+        "eventstore/handle/transaction.py",
         "            if place.next is None and not place.undo:\n",
         "            if place.next is None:\n",
     ),
     Mutant(
         "a reader without a view sees later batches",
-        "eventstore/transaction.py",
+        "eventstore/handle/transaction.py",
         "            if place.next is None and not place.undo:\n",
         "            if not place.undo:\n",
     ),
@@ -996,7 +996,7 @@ MUTANTS = (
     ),
     Mutant(
         "the warning of a dropped transaction keeps it",
-        "eventstore/transaction.py",
+        "eventstore/handle/transaction.py",
         "                stacklevel=2,\n",
         "                source=self,\n",
     ),
@@ -1198,7 +1198,7 @@ MUTANTS = (
     # Values that can't be meant
     Mutant(
         "an unknown table is a KeyError for readers",
-        "eventstore/transaction.py",
+        "eventstore/handle/transaction.py",
         """            raise _unknown(self._tables, table) from None""",
         """            raise""",
     ),
@@ -1284,19 +1284,19 @@ MUTANTS = (
     # Who holds the writer lock
     Mutant(
         "a statement that was left keeps the writer lock",
-        "eventstore/writer_lock.py",
+        "eventstore/handle/writer_lock.py",
         "        return self._statement is not None and self._statement() is None\n",
         "        return False\n",
     ),
     Mutant(
         "a dropped transaction keeps the writer lock",
-        "eventstore/writer_lock.py",
+        "eventstore/handle/writer_lock.py",
         "        return holder is None or holder.was_left\n",
         "        return holder is not None and holder.was_left\n",
     ),
     Mutant(
         "a thread is known by its number",
-        "eventstore/writer_lock.py",
+        "eventstore/handle/writer_lock.py",
         "        return self._thread is threading.current_thread()\n",
         "        return self._thread.ident == threading.get_ident()\n",
     ),
@@ -1594,7 +1594,7 @@ MUTANTS = (
     ),
     Mutant(
         "a store that is closed inside a transaction speaks of beginning one",
-        "eventstore/writer_lock.py",
+        "eventstore/handle/writer_lock.py",
         "                if asking.is_of_store and not turn.is_of_store:\n",
         "                if False:\n",
     ),
@@ -1674,7 +1674,7 @@ MUTANTS = (
     # What a projection may call
     Mutant(
         "apply may emit into its transaction",
-        "eventstore/transaction.py",
+        "eventstore/handle/transaction.py",
         "        if self._is_changing:\n            self._refuse_amid_a_change()\n"
         "        self._is_changing = True\n"
         "        self._begun()\n",
@@ -1682,7 +1682,7 @@ MUTANTS = (
     ),
     Mutant(
         "apply may commit its transaction",
-        "eventstore/transaction.py",
+        "eventstore/handle/transaction.py",
         "        if self._is_changing:\n            self._refuse_amid_a_change()\n"
         "        self._is_changing = True\n"
         "        turn = self._begun()\n"
@@ -1691,7 +1691,7 @@ MUTANTS = (
     ),
     Mutant(
         "apply may roll its transaction back",
-        "eventstore/transaction.py",
+        "eventstore/handle/transaction.py",
         "        if self._is_changing:\n            self._refuse_amid_a_change()\n"
         "        self._is_changing = True\n"
         "        self._roll_back()",
@@ -1699,13 +1699,13 @@ MUTANTS = (
     ),
     Mutant(
         "an interrupted change counts as one that goes on",
-        "eventstore/transaction.py",
+        "eventstore/handle/transaction.py",
         "if _is_called_by_a_change():",
         "if True:",
     ),
     Mutant(
         "apply may enter its transaction again",
-        "eventstore/transaction.py",
+        "eventstore/handle/transaction.py",
         "            self._refuse_amid_a_change()\n        self._enter",
         "            pass\n        self._enter",
     ),
@@ -1995,7 +1995,7 @@ MUTANTS = (
     ),
     Mutant(
         "a close amid a watch's reading is told as an error",
-        "eventstore/watching.py",
+        "eventstore/handle/watching.py",
         "                return None\n            raise_if_gone(error)\n",
         "                raise\n            raise_if_gone(error)\n",
     ),
@@ -2007,7 +2007,7 @@ MUTANTS = (
     ),
     Mutant(
         "a watch forgets the batches that it was about to give",
-        "eventstore/watching.py",
+        "eventstore/handle/watching.py",
         "        self._batches = batches_left\n        self.next_revision = batch.revision + 1\n",
         "        self._batches = None\n        self.next_revision = self._shown_revision() + 1\n",
     ),

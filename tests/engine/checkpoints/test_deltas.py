@@ -24,7 +24,6 @@ from eventstore import (
     StoreOptions,
     TableSpec,
     Verdict,
-    history,
     repair_store,
 )
 from eventstore.checkpoints import changed as changed_module
@@ -37,6 +36,7 @@ from eventstore.checkpoints.checkpoint import (
 from eventstore.checkpoints.writer import write_checkpoint
 from eventstore.files.local import local_file_system
 from eventstore.format.names import checkpoint_name
+from eventstore.handle import history
 from eventstore.maintenance import checkpointing, compaction
 from eventstore.recovery import replay as replay_module
 

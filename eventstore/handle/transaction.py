@@ -29,11 +29,11 @@ from eventstore.errors import (
     TransactionClosedError,
 )
 from eventstore.format.codec import encode_batch, encode_event
+from eventstore.handle.writer_lock import Holder, Turn
 from eventstore.projection import TableSpec
 from eventstore.tables.packed import ABSENT
 from eventstore.tables.version import Version
 from eventstore.tables.view import View
-from eventstore.writer_lock import Holder, Turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator
@@ -41,11 +41,11 @@ if TYPE_CHECKING:
     from typing import Self
 
     from eventstore.event import Event, Metadata
+    from eventstore.handle.writer_lock import WriterLock
     from eventstore.log.interface import Log
     from eventstore.projection import K, ReadableTable, V
     from eventstore.tables.state import State
     from eventstore.tables.table import Table, Tables
-    from eventstore.writer_lock import WriterLock
 
 
 _RECEIPT = re.compile(r"([0-9a-fA-F]{32}):([1-9][0-9]{0,19}):([0-9a-fA-F]{64})")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from eventstore.errors import CorruptionError
 from eventstore.files.failures import raise_if_gone
-from eventstore.history import batches
+from eventstore.handle.history import batches
 from eventstore.locks import Latch
 
 if TYPE_CHECKING:
