@@ -50,7 +50,8 @@ from eventstore.errors import (
 )
 from eventstore.event import Batch, Event, Metadata, TransactionArguments
 from eventstore.files.interface import FileSystem
-from eventstore.handle.transaction import ReadTransaction, Receipt, WriteTransaction
+from eventstore.handle.receipt import Receipt
+from eventstore.handle.transaction import ReadTransaction, WriteTransaction
 from eventstore.handle.watching import Watch
 from eventstore.integrity.detached import DetachedBatches
 from eventstore.integrity.repair import (

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from eventstore.backend.file_log import FileLog
 from eventstore.errors import StorageFullError
-from eventstore.handle.transaction import Receipt
+from eventstore.handle.receipt import Receipt
 from eventstore.options import StoreOptions
 from eventstore.store import EventStore
 from eventstore.testing.notes import Given, Issued, Notes, Opened, Promised

@@ -194,7 +194,7 @@ MUTANTS = (
     ),
     Mutant(
         "batches and receipts run ahead of readers",
-        "eventstore/store.py",
+        "eventstore/handle/reading.py",
         "        return self._state.shown(self._log).revision\n",
         "        return self._log.durable_revision\n",
     ),
@@ -726,7 +726,7 @@ MUTANTS = (
     ),
     Mutant(
         "a receipt's digest is not compared",
-        "eventstore/store.py",
+        "eventstore/handle/proofs.py",
         "        if batch.digest != receipt.digest:\n",
         "        if False:\n",
     ),
@@ -746,14 +746,14 @@ MUTANTS = (
     ),
     Mutant(
         "a close amid a read is told as an error of a descriptor",
-        "eventstore/store.py",
-        "            if self._closed is not None:\n"
-        "                raise StoreClosedError(self._closed) from error\n",
-        "            pass\n",
+        "eventstore/handle/closing.py",
+        "        if self.reason is not None:\n"
+        "            raise StoreClosedError(self.reason) from error\n",
+        "",
     ),
     Mutant(
         "nobody looks whether the store has gone",
-        "eventstore/store.py",
+        "eventstore/handle/upkeep.py",
         "        if self._has_gone():\n            return False\n",
         "",
     ),
@@ -1063,13 +1063,13 @@ MUTANTS = (
     Mutant(
         "what was rebuilt is not checkpointed",
         "eventstore/store.py",
-        "            store._save_rebuilt()\n",
-        "            pass\n",
+        "                store._own_upkeep().save_rebuilt()\n",
+        "                pass\n",
     ),
     Mutant(
         "an interrupted checkpoint of what was rebuilt keeps the store locked",
         "eventstore/store.py",
-        "            self.close()\n            raise\n",
+        "            parts.log.close()\n            raise\n",
         "            raise\n",
     ),
     Mutant(
@@ -1166,8 +1166,8 @@ MUTANTS = (
     ),
     Mutant(
         "a close leaves everything to be replayed",
-        "eventstore/store.py",
-        "            self._save_at_close()\n",
+        "eventstore/handle/upkeep.py",
+        "        self._save_at_close()\n",
         "",
     ),
     Mutant(
@@ -1737,8 +1737,8 @@ MUTANTS = (
     # Arguments
     Mutant(
         "a making takes anything for its purpose",
-        "eventstore/store.py",
-        '        checked_text(purpose, "purpose")\n',
+        "eventstore/handle/opening.py",
+        '    checked_text(purpose, "purpose")\n',
         "",
     ),
     Mutant(
@@ -1866,9 +1866,9 @@ MUTANTS = (
     ),
     Mutant(
         "the locks of tables stay as they were in the child of a fork",
-        "eventstore/store.py",
-        "        file_system.call_in_forked_child(table.renew_lock)\n",
-        "        pass\n",
+        "eventstore/handle/reading.py",
+        "            self._process().call_in_forked_child(table.renew_lock)\n",
+        "            pass\n",
     ),
     Mutant(
         "an error without a text has none",

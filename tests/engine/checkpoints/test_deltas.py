@@ -544,7 +544,7 @@ BACKGROUND = replace(SMALL, background=True)
 def test_a_close_with_much_to_replay_leaves_little_to_the_next_open(tmp_path: Path) -> None:
     options = replace(BACKGROUND, checkpoint_after_seconds=1e-6)
     with open_store(tmp_path, options=options) as store:
-        store._maintenance.close()
+        store._own_upkeep()._background.close()
         for number in range(20):
             with store.transaction(writable=True) as tx:
                 open_account(tx, str(number))
@@ -563,7 +563,7 @@ def test_a_close_with_much_to_replay_leaves_little_to_the_next_open(tmp_path: Pa
 )
 def test_a_close_writes_no_checkpoint_unasked(tmp_path: Path, options: StoreOptions) -> None:
     with open_store(tmp_path, options=options) as store:
-        store._maintenance.close()
+        store._own_upkeep()._background.close()
         for number in range(20):
             with store.transaction(writable=True) as tx:
                 open_account(tx, str(number))
@@ -575,7 +575,7 @@ def test_a_close_that_cannot_write_its_checkpoint_closes(
 ) -> None:
     options = replace(BACKGROUND, checkpoint_after_seconds=1e-6)
     store = open_store(tmp_path, options=options)
-    store._maintenance.close()
+    store._own_upkeep()._background.close()
     with store.transaction(writable=True) as tx:
         open_account(tx, "a")
 
@@ -594,7 +594,7 @@ def test_an_interrupted_checkpoint_at_the_close_is_not_tried_again(
 ) -> None:
     options = replace(BACKGROUND, checkpoint_after_seconds=1e-6)
     store = open_store(tmp_path, options=options)
-    store._maintenance.close()
+    store._own_upkeep()._background.close()
     with store.transaction(writable=True) as tx:
         open_account(tx, "a")
 
@@ -611,7 +611,7 @@ def test_an_interrupted_checkpoint_at_the_close_is_not_tried_again(
 
 def test_a_checkpoint_is_due_once_its_replay_would_take_too_long(tmp_path: Path) -> None:
     with open_store(tmp_path, options=replace(SMALL, checkpoint_after_seconds=0.01)) as store:
-        is_due = store._checkpoints().is_due
+        is_due = store._own_upkeep()._checkpointer.is_due
         with store.transaction(writable=True) as tx:
             open_account(tx, "a")
         assert not is_due()
