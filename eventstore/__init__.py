@@ -7,7 +7,8 @@ nothing of any domain: a user writes a `Projection` and opens an `EventStore` wi
 The map of the engine, from the top. What stands in a line may import what stands in it or below:
 
     testing/                                      the verification kit, for users' projections too
-    store transaction watching history writer_lock    what a handle does
+    store                                         what a handle is and does
+    handle/                                       its parts: transactions, their lock, the past
     integrity/                                    reading everything, and making anew
     backend/                                      who holds a log: its writer, or a follower
     maintenance/                                  policy and retention: background, compaction
@@ -15,7 +16,8 @@ The map of the engine, from the top. What stands in a line may import what stand
     recovery/                                     disk to state: scan, decide, execute, replay
     proofs/                                       what an outsider can check: the tree and its texts
     log/                                          the write-ahead log
-    tables/                                       the state in memory, and its file
+    checkpoints/                                  the state in files: bases, deltas, their chains
+    tables/                                       the state in memory
     directory/                                    a store's directory: contents, hold, making
     files/                                        the only file I/O
     format/                                       every byte on disk, and only bytes
@@ -48,6 +50,9 @@ from eventstore.errors import (
 )
 from eventstore.event import Batch, Event, Metadata, TransactionArguments
 from eventstore.files.interface import FileSystem
+from eventstore.handle.receipt import Receipt
+from eventstore.handle.transaction import ReadTransaction, WriteTransaction
+from eventstore.handle.watching import Watch
 from eventstore.integrity.detached import DetachedBatches
 from eventstore.integrity.repair import (
     LostRevisions,
@@ -77,8 +82,6 @@ from eventstore.reports import (
     VerifyReport,
 )
 from eventstore.store import EventStore
-from eventstore.transaction import ReadTransaction, Receipt, WriteTransaction
-from eventstore.watching import Watch
 
 __all__ = [
     "Batch",

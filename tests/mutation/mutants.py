@@ -58,7 +58,7 @@ MUTANTS = (
     ),
     Mutant(
         "no sync of a checkpoint before its rename",
-        "eventstore/tables/checkpoint_writer.py",
+        "eventstore/checkpoints/writer.py",
         "            file.sync()\n        finally:",
         "        finally:",
     ),
@@ -110,7 +110,7 @@ MUTANTS = (
     ),
     Mutant(
         "no directory sync after a checkpoint",
-        "eventstore/tables/checkpoint_writer.py",
+        "eventstore/checkpoints/writer.py",
         "    file_system.sync_directory(parent(path))\n",
         "",
     ),
@@ -174,14 +174,14 @@ MUTANTS = (
     # Orders
     Mutant(
         "acknowledged before the sync",
-        "eventstore/transaction.py",
+        "eventstore/handle/transaction.py",
         "            self._log.make_durable(ticket)\n",
         '            __import__("threading").Thread('
         "target=self._log.make_durable, args=(ticket,)).start()\n",
     ),
     Mutant(
         "published before the sync",
-        "eventstore/transaction.py",
+        "eventstore/handle/transaction.py",
         "        try:\n            self._lock.release(turn)\n",
         "        self._state.publish(self._state.newest)\n"
         "        try:\n            self._lock.release(turn)\n",
@@ -194,7 +194,7 @@ MUTANTS = (
     ),
     Mutant(
         "batches and receipts run ahead of readers",
-        "eventstore/store.py",
+        "eventstore/handle/reading.py",
         "        return self._state.shown(self._log).revision\n",
         "        return self._log.durable_revision\n",
     ),
@@ -210,7 +210,7 @@ MUTANTS = (
     ),
     Mutant(
         "rollback does not wait for what it could read",
-        "eventstore/transaction.py",
+        "eventstore/handle/transaction.py",
         "        self._log.wait_until_durable(self._base_revision)\n",
         "",
     ),
@@ -294,7 +294,7 @@ MUTANTS = (
     ),
     Mutant(
         "only one checkpoint is kept",
-        "eventstore/tables/chains.py",
+        "eventstore/checkpoints/chains.py",
         "    kept.update(others.to(fallback))\n",
         "",
     ),
@@ -318,14 +318,14 @@ MUTANTS = (
     ),
     Mutant(
         "a checkpoint is not read back",
-        "eventstore/tables/checkpoint_writer.py",
+        "eventstore/checkpoints/writer.py",
         "        written = read_part(file_system, temporary, with_digest=True, pause=pause)\n"
         "        if written.header != header or _row_counts(written.tables) != row_counts:\n",
         "        if False:\n",
     ),
     Mutant(
         "a checkpoint is written in place",
-        "eventstore/tables/checkpoint_writer.py",
+        "eventstore/checkpoints/writer.py",
         "    temporary = path + TEMPORARY_SUFFIX\n",
         "    temporary = path\n",
     ),
@@ -366,7 +366,7 @@ MUTANTS = (
     ),
     Mutant(
         "a reader without a view takes the present value second",
-        "eventstore/transaction.py",
+        "eventstore/handle/transaction.py",
         "            value = found.raw(key)\n"
         "            if place.next is None and not place.undo:\n",
         "            if place.next is None and not place.undo:\n"
@@ -380,13 +380,13 @@ MUTANTS = (
     ),
     Mutant(
         "a reader without a view sees what is being changed",
-        "eventstore/transaction.py",
+        "eventstore/handle/transaction.py",
         "            if place.next is None and not place.undo:\n",
         "            if place.next is None:\n",
     ),
     Mutant(
         "a reader without a view sees later batches",
-        "eventstore/transaction.py",
+        "eventstore/handle/transaction.py",
         "            if place.next is None and not place.undo:\n",
         "            if not place.undo:\n",
     ),
@@ -702,13 +702,13 @@ MUTANTS = (
     ),
     Mutant(
         "no digest of checkpoints",
-        "eventstore/tables/checkpoint_reader.py",
+        "eventstore/checkpoints/reader.py",
         "        if self._digest is not None and self._digest.digest() != footer.digest:\n",
         "        if False:\n",
     ),
     Mutant(
         "a checkpoint may lack chunks",
-        "eventstore/tables/checkpoint_reader.py",
+        "eventstore/checkpoints/reader.py",
         "        if chunk_count != footer.chunk_count or tuple(row_counts) != footer.row_counts:\n",
         "        if False:\n",
     ),
@@ -726,7 +726,7 @@ MUTANTS = (
     ),
     Mutant(
         "a receipt's digest is not compared",
-        "eventstore/store.py",
+        "eventstore/handle/proofs.py",
         "        if batch.digest != receipt.digest:\n",
         "        if False:\n",
     ),
@@ -746,14 +746,14 @@ MUTANTS = (
     ),
     Mutant(
         "a close amid a read is told as an error of a descriptor",
-        "eventstore/store.py",
-        "            if self._closed is not None:\n"
-        "                raise StoreClosedError(self._closed) from error\n",
-        "            pass\n",
+        "eventstore/handle/closing.py",
+        "        if self.reason is not None:\n"
+        "            raise StoreClosedError(self.reason) from error\n",
+        "",
     ),
     Mutant(
         "nobody looks whether the store has gone",
-        "eventstore/store.py",
+        "eventstore/handle/upkeep.py",
         "        if self._has_gone():\n            return False\n",
         "",
     ),
@@ -996,7 +996,7 @@ MUTANTS = (
     ),
     Mutant(
         "the warning of a dropped transaction keeps it",
-        "eventstore/transaction.py",
+        "eventstore/handle/transaction.py",
         "                stacklevel=2,\n",
         "                source=self,\n",
     ),
@@ -1063,13 +1063,13 @@ MUTANTS = (
     Mutant(
         "what was rebuilt is not checkpointed",
         "eventstore/store.py",
-        "            store._save_rebuilt()\n",
-        "            pass\n",
+        "                store._own_upkeep().save_rebuilt()\n",
+        "                pass\n",
     ),
     Mutant(
         "an interrupted checkpoint of what was rebuilt keeps the store locked",
         "eventstore/store.py",
-        "            self.close()\n            raise\n",
+        "            parts.log.close()\n            raise\n",
         "            raise\n",
     ),
     Mutant(
@@ -1093,19 +1093,19 @@ MUTANTS = (
     # Chains of checkpoint files
     Mutant(
         "a delta is laid over another history",
-        "eventstore/tables/checkpoint.py",
+        "eventstore/checkpoints/checkpoint.py",
         "    elif header.previous != (before.header.revision, before.header.digest):\n",
         "    elif False:\n",
     ),
     Mutant(
         "a state is loaded by the first chain or not at all",
-        "eventstore/tables/checkpoint.py",
+        "eventstore/checkpoints/checkpoint.py",
         "                problem = problem or error\n        raise problem or",
         "                raise\n        raise problem or",
     ),
     Mutant(
         "what is superseded is judged by the newest two checkpoints, whatever files they share",
-        "eventstore/tables/chains.py",
+        "eventstore/checkpoints/chains.py",
         "    others = Chains(file for file in files if file not in newest)\n",
         "    others = Chains(file for file in files if file not in newest[-1:])\n",
     ),
@@ -1129,7 +1129,7 @@ MUTANTS = (
     ),
     Mutant(
         "a fold copies a chunk in which something has changed",
-        "eventstore/tables/checkpoint_writer.py",
+        "eventstore/checkpoints/writer.py",
         "        if place == end and not pending:\n",
         "        if not pending:\n            place = end\n",
     ),
@@ -1166,8 +1166,8 @@ MUTANTS = (
     ),
     Mutant(
         "a close leaves everything to be replayed",
-        "eventstore/store.py",
-        "            self._save_at_close()\n",
+        "eventstore/handle/upkeep.py",
+        "        self._save_at_close()\n",
         "",
     ),
     Mutant(
@@ -1198,7 +1198,7 @@ MUTANTS = (
     # Values that can't be meant
     Mutant(
         "an unknown table is a KeyError for readers",
-        "eventstore/transaction.py",
+        "eventstore/handle/transaction.py",
         """            raise _unknown(self._tables, table) from None""",
         """            raise""",
     ),
@@ -1284,19 +1284,19 @@ MUTANTS = (
     # Who holds the writer lock
     Mutant(
         "a statement that was left keeps the writer lock",
-        "eventstore/writer_lock.py",
+        "eventstore/handle/writer_lock.py",
         "        return self._statement is not None and self._statement() is None\n",
         "        return False\n",
     ),
     Mutant(
         "a dropped transaction keeps the writer lock",
-        "eventstore/writer_lock.py",
+        "eventstore/handle/writer_lock.py",
         "        return holder is None or holder.was_left\n",
         "        return holder is not None and holder.was_left\n",
     ),
     Mutant(
         "a thread is known by its number",
-        "eventstore/writer_lock.py",
+        "eventstore/handle/writer_lock.py",
         "        return self._thread is threading.current_thread()\n",
         "        return self._thread.ident == threading.get_ident()\n",
     ),
@@ -1546,13 +1546,13 @@ MUTANTS = (
     ),
     Mutant(
         "a table list of a checkpoint may name anything",
-        "eventstore/tables/checkpoint_reader.py",
+        "eventstore/checkpoints/reader.py",
         "        if tuple(map(type, name)) != (str, int, str):\n",
         "        if False:\n",
     ),
     Mutant(
         "a table list of a checkpoint may name a table twice",
-        "eventstore/tables/checkpoint_reader.py",
+        "eventstore/checkpoints/reader.py",
         "    if len({name.table for name in names}) != len(names):\n",
         "    if False:\n",
     ),
@@ -1594,7 +1594,7 @@ MUTANTS = (
     ),
     Mutant(
         "a store that is closed inside a transaction speaks of beginning one",
-        "eventstore/writer_lock.py",
+        "eventstore/handle/writer_lock.py",
         "                if asking.is_of_store and not turn.is_of_store:\n",
         "                if False:\n",
     ),
@@ -1674,7 +1674,7 @@ MUTANTS = (
     # What a projection may call
     Mutant(
         "apply may emit into its transaction",
-        "eventstore/transaction.py",
+        "eventstore/handle/transaction.py",
         "        if self._is_changing:\n            self._refuse_amid_a_change()\n"
         "        self._is_changing = True\n"
         "        self._begun()\n",
@@ -1682,7 +1682,7 @@ MUTANTS = (
     ),
     Mutant(
         "apply may commit its transaction",
-        "eventstore/transaction.py",
+        "eventstore/handle/transaction.py",
         "        if self._is_changing:\n            self._refuse_amid_a_change()\n"
         "        self._is_changing = True\n"
         "        turn = self._begun()\n"
@@ -1691,7 +1691,7 @@ MUTANTS = (
     ),
     Mutant(
         "apply may roll its transaction back",
-        "eventstore/transaction.py",
+        "eventstore/handle/transaction.py",
         "        if self._is_changing:\n            self._refuse_amid_a_change()\n"
         "        self._is_changing = True\n"
         "        self._roll_back()",
@@ -1699,13 +1699,13 @@ MUTANTS = (
     ),
     Mutant(
         "an interrupted change counts as one that goes on",
-        "eventstore/transaction.py",
+        "eventstore/handle/transaction.py",
         "if _is_called_by_a_change():",
         "if True:",
     ),
     Mutant(
         "apply may enter its transaction again",
-        "eventstore/transaction.py",
+        "eventstore/handle/transaction.py",
         "            self._refuse_amid_a_change()\n        self._enter",
         "            pass\n        self._enter",
     ),
@@ -1737,8 +1737,8 @@ MUTANTS = (
     # Arguments
     Mutant(
         "a making takes anything for its purpose",
-        "eventstore/store.py",
-        '        checked_text(purpose, "purpose")\n',
+        "eventstore/handle/opening.py",
+        '    checked_text(purpose, "purpose")\n',
         "",
     ),
     Mutant(
@@ -1866,9 +1866,9 @@ MUTANTS = (
     ),
     Mutant(
         "the locks of tables stay as they were in the child of a fork",
-        "eventstore/store.py",
-        "        file_system.call_in_forked_child(table.renew_lock)\n",
-        "        pass\n",
+        "eventstore/handle/reading.py",
+        "            self._process().call_in_forked_child(table.renew_lock)\n",
+        "            pass\n",
     ),
     Mutant(
         "an error without a text has none",
@@ -1995,7 +1995,7 @@ MUTANTS = (
     ),
     Mutant(
         "a close amid a watch's reading is told as an error",
-        "eventstore/watching.py",
+        "eventstore/handle/watching.py",
         "                return None\n            raise_if_gone(error)\n",
         "                raise\n            raise_if_gone(error)\n",
     ),
@@ -2007,7 +2007,7 @@ MUTANTS = (
     ),
     Mutant(
         "a watch forgets the batches that it was about to give",
-        "eventstore/watching.py",
+        "eventstore/handle/watching.py",
         "        self._batches = batches_left\n        self.next_revision = batch.revision + 1\n",
         "        self._batches = None\n        self.next_revision = self._shown_revision() + 1\n",
     ),

@@ -20,10 +20,10 @@ import pytest
 from support.engine import HookedFileSystem, add, balance, open_store
 from support.stopping import Stopper, ticking
 
+import eventstore.checkpoints.checkpoint
 import eventstore.log.spares
 import eventstore.log.writer
 import eventstore.maintenance.compaction
-import eventstore.tables.checkpoint
 import eventstore.tables.journal
 import eventstore.tables.state
 import eventstore.tables.table
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 MODULES = [
     eventstore.log.writer,
     eventstore.log.spares,
-    eventstore.tables.checkpoint,
+    eventstore.checkpoints.checkpoint,
     eventstore.maintenance.compaction,
     eventstore.tables.journal,
     eventstore.tables.state,
@@ -53,13 +53,13 @@ MODULES = [
     eventstore.tables.view,
 ]
 # Not the transaction, which relies on assignments that follow each other, where neither a signal
-# handler runs nor memory is taken: see `tests/engine/test_interrupted_transactions.py`.
+# handler runs nor memory is taken: see `tests/engine/handle/test_interrupted_transactions.py`.
 OTHER_MODULES = [
     module
     for found in pkgutil.walk_packages(eventstore.__path__, "eventstore.")
     if not found.ispkg and not found.name.startswith("eventstore.testing")
     for module in [importlib.import_module(found.name)]
-    if module not in MODULES and found.name != "eventstore.transaction"
+    if module not in MODULES and found.name != "eventstore.handle.transaction"
 ]
 OPTIONS = StoreOptions(segment_bytes=4096, background=False, retention=Retention(revisions=1))
 BIG_NOTE = "n" * 2500
@@ -223,7 +223,7 @@ def error(request: pytest.FixtureRequest) -> type[BaseException]:
 @pytest.fixture(autouse=True)
 def quick_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("eventstore.log.writer._LEADER_SECONDS", 0.01)
-    monkeypatch.setattr("eventstore.writer_lock._LOOK_SECONDS", 0.01)
+    monkeypatch.setattr("eventstore.handle.writer_lock._LOOK_SECONDS", 0.01)
 
 
 @pytest.mark.parametrize("work", WORKS)

@@ -15,10 +15,9 @@ durable.
 
 from __future__ import annotations
 
-import re
 import sys
 import warnings
-from typing import TYPE_CHECKING, Any, NamedTuple, cast, overload
+from typing import TYPE_CHECKING, Any, cast, overload
 
 from eventstore.arguments import excerpt
 from eventstore.errors import (
@@ -29,11 +28,12 @@ from eventstore.errors import (
     TransactionClosedError,
 )
 from eventstore.format.codec import encode_batch, encode_event
+from eventstore.handle.receipt import Receipt
+from eventstore.handle.writer_lock import Holder, Turn
 from eventstore.projection import TableSpec
 from eventstore.tables.packed import ABSENT
 from eventstore.tables.version import Version
 from eventstore.tables.view import View
-from eventstore.writer_lock import Holder, Turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator
@@ -41,47 +41,11 @@ if TYPE_CHECKING:
     from typing import Self
 
     from eventstore.event import Event, Metadata
+    from eventstore.handle.writer_lock import WriterLock
     from eventstore.log.interface import Log
     from eventstore.projection import K, ReadableTable, V
     from eventstore.tables.state import State
     from eventstore.tables.table import Table, Tables
-    from eventstore.writer_lock import WriterLock
-
-
-_RECEIPT = re.compile(r"([0-9a-fA-F]{32}):([1-9][0-9]{0,19}):([0-9a-fA-F]{64})")
-
-
-class Receipt(NamedTuple):
-    """Proof of a commit, to be kept and checked later (`EventStore.check_receipt`).
-
-    Attributes:
-        store_id: 16 bytes.
-        revision: of the batch.
-        digest: chain digest of the batch: it binds all of the history up to it.
-    """
-
-    store_id: bytes
-    revision: int
-    digest: bytes
-
-    def __str__(self) -> str:
-        return f"{self.store_id.hex()}:{self.revision}:{self.digest.hex()}"
-
-    @classmethod
-    def parse(cls, text: str) -> Receipt:
-        """Return the receipt that `str` of it gives.
-
-        Raises:
-            ValueError: the text is no receipt.
-        """
-        parts = _RECEIPT.fullmatch(text)
-        if parts is None:
-            raise ValueError(
-                f"not a receipt: {text[:200]!r}; one is STORE-ID:REVISION:DIGEST, which are 32 "
-                "hexadecimal digits, a decimal number from 1 on, and 64 hexadecimal digits"
-            )
-        store_id, revision, digest = parts.groups()
-        return cls(bytes.fromhex(store_id), int(revision), bytes.fromhex(digest))
 
 
 def _closed() -> TransactionClosedError:

@@ -2,7 +2,7 @@
 
 A base holds all rows, a delta those that were changed since the checkpoint before it; so what a
 checkpoint costs goes by what has changed. Which files make which state is told by their names
-(`chains`), how one is read and written by `checkpoint_reader` and `checkpoint_writer`; here they
+(`chains`), how one is read and written by `reader` and `writer`; here they
 are listed, and loaded as a whole.
 """
 
@@ -11,12 +11,12 @@ from __future__ import annotations
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from eventstore.checkpoints.chains import CheckpointFile
+from eventstore.checkpoints.reader import CheckpointPart, TableName, no_pause, read_part
 from eventstore.errors import CorruptionError
 from eventstore.files.failures import unreadable_is_damage
 from eventstore.files.paths import join, parent
 from eventstore.format.names import CHECKPOINTS_NAME, parse_checkpoint_name, parse_delta_name
-from eventstore.tables.chains import CheckpointFile
-from eventstore.tables.checkpoint_reader import CheckpointPart, TableName, no_pause, read_part
 from eventstore.tables.packed import PackedRows
 from eventstore.tables.stored import StoredRows
 
