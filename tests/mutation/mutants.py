@@ -771,7 +771,7 @@ MUTANTS = (
     ),
     Mutant(
         "a store that has gone is told as an error of the system",
-        "eventstore/store.py",
+        "eventstore/files/failures.py",
         "    if isinstance(error, OSError) and is_gone(error):\n",
         "    if False:\n",
     ),
@@ -1421,8 +1421,8 @@ MUTANTS = (
     Mutant(
         "a forked child holds its parent's lock",
         "eventstore/files/handles.py",
-        "        return bool(self._descriptors) and os.getpid() == self._process\n",
-        "        return bool(self._descriptors)\n",
+        "        return bool(self._locked) and os.getpid() == self._process\n",
+        "        return bool(self._locked)\n",
     ),
     Mutant(
         "what was released can still be changed",
@@ -1996,8 +1996,8 @@ MUTANTS = (
     Mutant(
         "a close amid a watch's reading is told as an error",
         "eventstore/watching.py",
-        "            if self._is_closed():\n                return None\n            raise\n",
-        "            raise\n",
+        "            if self._is_closed():\n                return None\n            raise_if_gone(error)\n",
+        "            raise_if_gone(error)\n",
     ),
     Mutant(
         "a watch forgets the batches that it was about to give",
@@ -2010,5 +2010,11 @@ MUTANTS = (
         "projections/snapshots/events.py",
         '    for field in ("key", "name"):\n',
         '    for field in ("name",):\n',
+    ),
+    Mutant(
+        "a release closes what another thread is about to use",
+        "eventstore/files/handles.py",
+        "                locked.unlock()\n",
+        "                locked.unlock()\n                locked.close()\n",
     ),
 )
