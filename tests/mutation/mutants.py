@@ -901,7 +901,7 @@ MUTANTS = (
     Mutant(
         "what an index gives is not confirmed by the row",
         "eventstore/tables/table.py",
-        "            if entry in self._indexes.entries(index, key, decoded):\n",
+        "            if self._indexes.has_entry(index, key, decoded, entry):\n",
         "            if True:\n",
     ),
     Mutant(
@@ -1463,8 +1463,8 @@ MUTANTS = (
     Mutant(
         "an error of a signal handler is taken for one of the value",
         "eventstore/tables/table.py",
-        "_UNFIT = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)\n",
-        "_UNFIT = (Exception,)\n",
+        "_UNFIT = (ArithmeticError, AttributeError, LookupError, StopIteration, ",
+        "_UNFIT = (Exception, ",
     ),
     Mutant(
         "no memory is taken for a projection that can't replay",
@@ -1541,7 +1541,7 @@ MUTANTS = (
     Mutant(
         "what decode raises for a hostile row goes through",
         "eventstore/tables/table.py",
-        "        except (*_UNFIT, DecodeError, RecursionError) as error:\n",
+        "        except (*FAILURES, DecodeError) as error:\n",
         "        except DecodeError as error:\n",
     ),
     Mutant(
@@ -1996,8 +1996,8 @@ MUTANTS = (
     Mutant(
         "a close amid a watch's reading is told as an error",
         "eventstore/watching.py",
-        "            if self._is_closed():\n                return None\n            raise_if_gone(error)\n",
-        "            raise_if_gone(error)\n",
+        "                return None\n            raise_if_gone(error)\n",
+        "                raise\n            raise_if_gone(error)\n",
     ),
     Mutant(
         "a watch forgets the batches that it was about to give",
@@ -2016,5 +2016,18 @@ MUTANTS = (
         "eventstore/files/handles.py",
         "                locked.unlock()\n",
         "                locked.unlock()\n                locked.close()\n",
+    ),
+    Mutant(
+        "an iteration ends silently where decode raises StopIteration",
+        "eventstore/tables/table.py",
+        "                if len(values) == len(keys) and bytes not in",
+        "                if bytes not in",
+    ),
+    Mutant(
+        "an entry that can't be compared is told as an error of Python",
+        "eventstore/tables/index.py",
+        "            return entry in entries\n        except RecursionError:\n            raise\n"
+        "        except FAILURES as error:\n",
+        "            return entry in entries\n        except RecursionError as error:\n",
     ),
 )
