@@ -11,6 +11,7 @@ import mmap
 import os
 
 from eventstore.files.content import _WINDOW_BYTES
+from eventstore.files.failures import limits_are_told, raise_if_limit
 from eventstore.files.futex import WORD_BYTES, Futex
 from eventstore.files.platform import sync_descriptor
 
@@ -49,17 +50,22 @@ class LocalFile:
 
     def write(self, offset_bytes: int, data: bytes | memoryview) -> None:
         """Write all of the data there, or raise."""
-        written = os.pwrite(self._descriptor, data, offset_bytes)
-        while written < len(data):
-            rest = memoryview(data)[written:]
-            more = os.pwrite(self._descriptor, rest, offset_bytes + written)
-            if more == 0:
-                raise OSError(errno.EIO, "the file takes no more bytes", self.path)
-            written += more
+        try:
+            written = os.pwrite(self._descriptor, data, offset_bytes)
+            while written < len(data):
+                rest = memoryview(data)[written:]
+                more = os.pwrite(self._descriptor, rest, offset_bytes + written)
+                if more == 0:
+                    raise OSError(errno.EIO, "the file takes no more bytes", self.path)
+                written += more
+        except OSError as error:
+            raise_if_limit(error, self.path)
+            raise
 
     def truncate(self, size_bytes: int) -> None:
         """Cut the file, or extend it with zeros."""
-        os.ftruncate(self._descriptor, size_bytes)
+        with limits_are_told(self.path):
+            os.ftruncate(self._descriptor, size_bytes)
 
     def size_bytes(self) -> int:
         """Return the file's length."""
@@ -71,7 +77,8 @@ class LocalFile:
 
     def mapped(self, size_bytes: int) -> mmap.mmap:
         """Return the start of the file, mapped for reading; ValueError if it is shorter."""
-        return mmap.mmap(self._descriptor, size_bytes, access=mmap.ACCESS_READ)
+        with limits_are_told(self.path):
+            return mmap.mmap(self._descriptor, size_bytes, access=mmap.ACCESS_READ)
 
     def close(self) -> None:
         """Release the file; does nothing the second time."""

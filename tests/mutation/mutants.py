@@ -2030,4 +2030,10 @@ MUTANTS = (
         "        except FAILURES as error:\n",
         "            return entry in entries\n        except RecursionError as error:\n",
     ),
+    Mutant(
+        "a limit on files is told as an error of the system",
+        "eventstore/files/failures.py",
+        "    if error.errno in _LIMITS and not isinstance(error, SystemLimitError):\n",
+        "    if False:\n",
+    ),
 )
