@@ -108,6 +108,25 @@ class StorageFullError(EventStoreError):
     """
 
 
+class SystemLimitError(EventStoreError, OSError):
+    """This process, or the machine, may open no more files, or a file may not get that long.
+
+    Nothing was lost, and the handle stays usable, unless a commit met it: then the handle has
+    failed (`StoreFailedError`). Raise the limit and try again.
+
+    Attributes:
+        errno: EMFILE, ENFILE or EFBIG.
+    """
+
+    def __init__(self, what: str, number: int) -> None:
+        super().__init__(what)
+        self.errno = number
+
+    def __str__(self) -> str:
+        # That of `OSError` leaves the text out once somebody has noted a file name.
+        return self.what
+
+
 class TransactionClosedError(EventStoreError):
     """The transaction has been committed or rolled back."""
 

@@ -1,4 +1,4 @@
-"""What an error of the operating system means: a full disk, a medium gone bad, no file."""
+"""What an error of the operating system means: a full disk, a limit, a bad medium, no file."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import errno
 import sys
 from typing import TYPE_CHECKING
 
-from eventstore.errors import CorruptionError, StoreFailedError
+from eventstore.errors import CorruptionError, StoreFailedError, SystemLimitError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -15,6 +15,14 @@ if TYPE_CHECKING:
 # What Linux says where a file system has found its own structures damaged.
 _DAMAGED = (errno.EUCLEAN,) if sys.platform == "linux" else ()
 _NO_FILE = (errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.ENXIO)
+_LIMITS = {
+    errno.EMFILE: "this process has as many files open as it may: close some, or raise the limit "
+    "(`ulimit -n`, LimitNOFILE of systemd)",
+    errno.ENFILE: "this machine has as many files open as it may: close some, or raise the limit "
+    "(the kernel's fs.file-max)",
+    errno.EFBIG: "the file would be longer than this process may write one: raise the limit "
+    "(`ulimit -f`, LimitFSIZE of systemd), or use a file system that takes such files",
+}
 _UNREADABLE = (errno.EIO, errno.EBADMSG, *_NO_FILE, *_DAMAGED)
 
 
@@ -53,6 +61,22 @@ def raise_if_gone(error: Exception) -> None:
     """Raise `gone_error` if an error means that an open store is no longer at its path."""
     if isinstance(error, OSError) and is_gone(error):
         raise gone_error(error) from error
+
+
+def raise_if_limit(error: OSError, path: str) -> None:
+    """Raise `SystemLimitError` if an error of the system means one."""
+    if error.errno in _LIMITS and not isinstance(error, SystemLimitError):
+        raise SystemLimitError(f"{path}: {_LIMITS[error.errno]}", error.errno) from error
+
+
+@contextlib.contextmanager
+def limits_are_told(path: str) -> Iterator[None]:
+    """Raise `SystemLimitError` in the place of an error of the system that means one."""
+    try:
+        yield
+    except OSError as error:
+        raise_if_limit(error, path)
+        raise
 
 
 @contextlib.contextmanager

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from eventstore.event import Batch
 
 MET_AFTER_A_CLOSE = (OSError, CorruptionError)
-"""What a read may meet. A close frees the number of the directory's descriptor, which may then be
-another directory's."""
+"""What a read may meet. After a close it goes by path, and whoever has the store next, or has moved
+or removed it, owes it nothing."""
 
 
 class Closing:

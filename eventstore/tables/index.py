@@ -54,8 +54,21 @@ _HASH_MASK = 0xFFFF_FFFF
 _HASHES = _HASH_MASK << _NUMBER_BITS
 _GONE = _NUMBER_MASK
 _KEY = itemgetter(0)
-_FAILURES = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
-"""What a key function may raise that does not fit the rows; nothing else is taken for that."""
+FAILURES = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    StopIteration,
+    TypeError,
+    ValueError,
+)
+"""What a function of a table may raise that does not fit the rows.
+
+Nothing else is taken for that: it may be what a signal handler raised, or that there is no memory.
+A `StopIteration` would end whatever iteration it comes into.
+"""
 
 
 class Source(Protocol):
@@ -157,7 +170,19 @@ class Indexes:
             if isinstance(found, (str, bytes)):
                 raise TypeError(f"{excerpt(found)} is one entry: return it in a tuple")
             return frozenset(found)
-        except _FAILURES as error:
+        except RecursionError:  # of whoever called from too deep
+            raise
+        except FAILURES as error:
+            raise self._failure(index, key, error) from error
+
+    def has_entry(self, index: str, key: Any, value: Any, entry: Any) -> bool:
+        """Say whether a row has an entry; raises as `entries` does, and if it can't be compared."""
+        entries = self.entries(index, key, value)
+        try:
+            return entry in entries
+        except RecursionError:
+            raise
+        except FAILURES as error:
             raise self._failure(index, key, error) from error
 
     def found(self, source: Source, index: str, entry: Any) -> Iterator[Row]:

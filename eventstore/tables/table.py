@@ -45,7 +45,7 @@ from eventstore.format.codec import (
     unpack_rows,
 )
 from eventstore.projection import TableSpec
-from eventstore.tables.index import Indexes
+from eventstore.tables.index import FAILURES, Indexes
 from eventstore.tables.order import KeyOrder
 from eventstore.tables.packed import ABSENT, TOMBSTONE
 
@@ -65,7 +65,7 @@ _DECODED_AT_ONCE = 64
 # What a value raises that `encode` is not made for, or that can't be packed. Nothing else is taken
 # for that: it may be what a signal handler raised, or that there is no memory.
 _CONTAINERS = frozenset((tuple, dict))
-_UNFIT = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+_UNFIT = (ArithmeticError, AttributeError, LookupError, StopIteration, TypeError, ValueError)
 
 
 class Table:
@@ -81,6 +81,7 @@ class Table:
         "_decoded",
         "_decoded_before",
         "_encode",
+        "_has_stored_changes",
         "_indexes",
         "_is_plain",
         "_journal",
@@ -114,6 +115,8 @@ class Table:
         self._journal = journal
         self._packed = packed
         self._rows: dict[Any, Any] = dict(changed)
+        # Whether some of those are of a checkpoint.
+        self._has_stored_changes = bool(self._rows)
         self._order = KeyOrder()
         self._indexes = Indexes(spec.name, spec.indexes) if spec.indexes else None
         # Key to packed and decoded value, of late, and before: a full first becomes the second.
@@ -244,7 +247,7 @@ class Table:
         """Yield a row, decoded, if it has an entry in an index."""
         if value is not ABSENT and self._indexes is not None:
             decoded = self.decoded(key, value)
-            if entry in self._indexes.entries(index, key, decoded):
+            if self._indexes.has_entry(index, key, decoded, entry):
                 yield key, decoded
 
     def delete(self, key: Any) -> None:
@@ -354,6 +357,7 @@ class Table:
         """Take over the rows of another table of the same specification; before any reader."""
         self._packed, self._rows = other._packed, other._rows
         self._key_shape, self._order = other._key_shape, other._order
+        self._has_stored_changes = other._has_stored_changes
         self._indexes = other._indexes
 
     def row_count_about(self) -> int:
@@ -505,14 +509,16 @@ class Table:
             self._indexes.note(key, len(rows))
         rows[key] = value
 
-    def _undecodable(self, key: Any, error: Exception) -> CorruptionError:
-        path = self._packed.path if self._packed is not None else ""
-        return CorruptionError(
-            path,
-            0,
-            f"{self._shown(key)} can't be decoded ({type(error).__name__}: {error}): the "
-            "checkpoint is damaged, or TableSpec.decode does not read what encode has written",
-        )
+    def _undecodable(
+        self, key: Any, value: bytes, error: Exception
+    ) -> CorruptionError | ProjectionError:
+        packed = self._packed
+        what = f"{self._shown(key)} can't be decoded ({type(error).__name__}: {error})"
+        cause = "TableSpec.decode does not read what encode has written"
+        if packed is None or not (self._has_stored_changes or packed.get(key) == value):
+            # It was put by this process.
+            return ProjectionError(f"{what}: {cause}")
+        return CorruptionError(packed.path, 0, f"{what}: the checkpoint is damaged, or {cause}")
 
     def decoded_rows(self, rows: Iterable[tuple[Any, Any]]) -> Iterable[tuple[Any, Any]]:
         """Return rows whose values may be packed, decoded but not kept so: for scans.
@@ -532,9 +538,10 @@ class Table:
         try:
             if len(kinds) == 1:
                 values = list(map(self._decode, keys, unpack_rows(packed)))
-                if bytes not in set(map(type, values)):
+                # Fewer: a StopIteration has ended the list.
+                if len(values) == len(keys) and bytes not in set(map(type, values)):
                     return zip(keys, values, strict=True)
-        except (*_UNFIT, DecodeError, RecursionError):
+        except (*FAILURES, DecodeError):
             pass
         return self._decoded_one_by_one(rows)
 
@@ -548,8 +555,8 @@ class Table:
             return value
         try:
             decoded = self._decode(key, unpack_row(value))
-        except (*_UNFIT, DecodeError, RecursionError) as error:
-            raise self._undecodable(key, error) from error
+        except (*FAILURES, DecodeError) as error:
+            raise self._undecodable(key, value, error) from error
         if type(decoded) is bytes:
             # It would be taken for a packed one.
             raise ProjectionError(f"{self._shown(key)}: TableSpec.decode must not return bytes")

@@ -201,5 +201,50 @@ def test_interrupt_is_130_without_traceback_and_makes_no_store(tmp_path: Path) -
         check=False,
     )
     assert done.returncode == 130
-    assert done.stderr.strip() == ""
+    assert done.stderr == "snapledger: interrupted\n"
     assert not (tmp_path / "store").exists()
+
+
+INTERRUPTED_AT_THE_START = """
+import sys
+from importlib.abc import MetaPathFinder
+
+class Interrupting(MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "click":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupting())
+from snapledger.__main__ import run
+sys.exit(run())
+"""
+
+
+def test_interrupt_while_the_program_is_being_loaded_is_130_without_traceback() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_AT_THE_START],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=25,
+        check=False,
+    )
+    assert done.returncode == 130
+    assert done.stderr == "snapledger: interrupted\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+@pytest.mark.parametrize(
+    ("arguments", "code"), [(["ls", "/nonexistent"], 10), (["ls"], 2), (["--help"], 0)]
+)
+@pytest.mark.parametrize("stderr", ["/dev/full", "&-"])
+def test_exit_code_outlives_a_stderr_that_takes_nothing(
+    arguments: list[str], code: int, stderr: str
+) -> None:
+    done = subprocess.run(
+        ["/bin/sh", "-c", f'"$@" 2>{stderr}', "sh", *PROGRAM, *arguments],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        check=False,
+    )
+    assert done.returncode == code

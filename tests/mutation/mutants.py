@@ -901,7 +901,7 @@ MUTANTS = (
     Mutant(
         "what an index gives is not confirmed by the row",
         "eventstore/tables/table.py",
-        "            if entry in self._indexes.entries(index, key, decoded):\n",
+        "            if self._indexes.has_entry(index, key, decoded, entry):\n",
         "            if True:\n",
     ),
     Mutant(
@@ -1421,8 +1421,8 @@ MUTANTS = (
     Mutant(
         "a forked child holds its parent's lock",
         "eventstore/files/handles.py",
-        "        return bool(self._descriptors) and os.getpid() == self._process\n",
-        "        return bool(self._descriptors)\n",
+        "        return bool(self._locked) and os.getpid() == self._process\n",
+        "        return bool(self._locked)\n",
     ),
     Mutant(
         "what was released can still be changed",
@@ -1463,8 +1463,8 @@ MUTANTS = (
     Mutant(
         "an error of a signal handler is taken for one of the value",
         "eventstore/tables/table.py",
-        "_UNFIT = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)\n",
-        "_UNFIT = (Exception,)\n",
+        "_UNFIT = (ArithmeticError, AttributeError, LookupError, StopIteration, ",
+        "_UNFIT = (Exception, ",
     ),
     Mutant(
         "no memory is taken for a projection that can't replay",
@@ -1541,7 +1541,7 @@ MUTANTS = (
     Mutant(
         "what decode raises for a hostile row goes through",
         "eventstore/tables/table.py",
-        "        except (*_UNFIT, DecodeError, RecursionError) as error:\n",
+        "        except (*FAILURES, DecodeError) as error:\n",
         "        except DecodeError as error:\n",
     ),
     Mutant(
@@ -2016,5 +2016,30 @@ MUTANTS = (
         "projections/snapshots/events.py",
         '    for field in ("key", "name"):\n',
         '    for field in ("name",):\n',
+    ),
+    Mutant(
+        "a release closes what another thread is about to use",
+        "eventstore/files/handles.py",
+        "                locked.unlock()\n",
+        "                locked.unlock()\n                locked.close()\n",
+    ),
+    Mutant(
+        "an iteration ends silently where decode raises StopIteration",
+        "eventstore/tables/table.py",
+        "                if len(values) == len(keys) and bytes not in",
+        "                if bytes not in",
+    ),
+    Mutant(
+        "an entry that can't be compared is told as an error of Python",
+        "eventstore/tables/index.py",
+        "            return entry in entries\n        except RecursionError:\n            raise\n"
+        "        except FAILURES as error:\n",
+        "            return entry in entries\n        except RecursionError as error:\n",
+    ),
+    Mutant(
+        "a limit on files is told as an error of the system",
+        "eventstore/files/failures.py",
+        "    if error.errno in _LIMITS and not isinstance(error, SystemLimitError):\n",
+        "    if False:\n",
     ),
 )

@@ -78,6 +78,10 @@ class ReaderGoneError(Exception):
     """Nobody reads the output any more, as when it is piped into `head`."""
 
 
+class InterruptedByUserError(Exception):
+    """An interrupt came into a verb."""
+
+
 class WarningLines(logging.Handler):
     """Shows what the library logs as one line on stderr."""
 
@@ -112,12 +116,18 @@ class Verbs(click.Group):
             formatter.write_dl([(name, verb.summary) for name, verb in VERBS.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the verb. A broken pipe is kept from click, which would say that it failed."""
+        """Run the verb.
+
+        A broken pipe is kept from click, which would say that it failed; and an interrupt, for
+        which it would write an empty line.
+        """
         logging.getLogger().addHandler(_WARNINGS)
         try:
             return super().invoke(ctx)
         except BrokenPipeError as error:
             raise ReaderGoneError from error
+        except KeyboardInterrupt as error:
+            raise InterruptedByUserError from error
         finally:
             logging.getLogger().removeHandler(_WARNINGS)
 
@@ -161,7 +171,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         result = verbs.main(arguments, prog_name=PROGRAM, standalone_mode=False)
         return result if isinstance(result, int) else 0
-    except (click.Abort, KeyboardInterrupt):
+    except (click.Abort, KeyboardInterrupt, InterruptedByUserError):
+        _complain("interrupted")
         return _INTERRUPTED
     except ReaderGoneError:
         return _READER_GONE
@@ -192,7 +203,8 @@ def _accept_all_characters() -> None:
 
 
 def _complain(message: str) -> None:
-    with contextlib.suppress(BrokenPipeError):
+    # The exit code still says it where nobody can be told.
+    with contextlib.suppress(OSError):
         click.echo(f"{PROGRAM}: {one_line(message)}", err=True)
 
 
@@ -203,7 +215,9 @@ def _usage_message(error: click.UsageError) -> str:
 
 def _drop_unwritten_output() -> None:
     """Send output that can't be written away, so that Python does not try, and fail, at exit."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
