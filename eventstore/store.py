@@ -488,6 +488,37 @@ class EventStore:
         with self._closed_meanwhile():
             return history.state_at(self._log, self._projections, revision)
 
+    def replay(
+        self,
+        revision: int | None = None,
+        *,
+        on_batch: Callable[[int], object] = lambda revision: None,
+    ) -> ReadTransaction:
+        """Return a read transaction on the state as the log alone tells it, without a checkpoint.
+
+        What `at` shows begins with a checkpoint, and must be the same. O(batches).
+
+        Args:
+            revision: a durable one; None for the newest.
+            on_batch: called with each revision that was replayed, for progress.
+
+        Raises:
+            CompactedError: the first batches are no longer kept.
+            CorruptionError: a batch is damaged.
+            ProjectionError: a projection can't apply what it once emitted.
+            ValueError: the revision is not reached.
+            TypeError: it is no int.
+        """
+        self._require_open()
+        shown = self._shown_revision()
+        wanted = shown if revision is None else checked_int(revision, "a revision")
+        if not 0 <= wanted <= shown:
+            raise ValueError(f"revision {excerpt(wanted)} is not there: the store is at {shown}")
+        with self._closed_meanwhile():
+            state = history.replayed_state(self._log, self._projections, wanted, on_batch)
+        _renew_locks_in_children(self._process(), state)
+        return ReadTransaction(state.tables, state.durable)
+
     def batches(
         self,
         from_revision: int = 1,
