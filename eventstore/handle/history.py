@@ -66,6 +66,29 @@ def state_at(log: LogReader, projections: Sequence[Projection], revision: int) -
     return state
 
 
+def replayed_state(
+    log: LogReader,
+    projections: Sequence[Projection],
+    revision: int,
+    on_batch: Callable[[int], object],
+) -> State:
+    """Return the state at a durable revision by the log alone, from the first batch on.
+
+    Raises:
+        CompactedError: the first batches are no longer kept.
+        CorruptionError: a batch is damaged.
+        ProjectionError: a projection can't apply what it once emitted.
+    """
+    oldest = log.oldest_revision()
+    if oldest > 1:
+        raise CompactedError(1, oldest)
+    state = start_state(projections, None)
+    for record in log.read(1, revision):
+        replay_record(state, record)
+        on_batch(record.revision)
+    return state
+
+
 def revision_at(log: LogReader, time_ns: int, last_revision: int) -> int:
     """Return the last revision whose time is not after a time; 0 if there is none.
 

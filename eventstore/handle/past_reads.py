@@ -53,6 +53,34 @@ class PastReads(Reading):
         self._renew_locks_in_children(state)
         return transaction_type(state.tables, state.durable)
 
+    def replay(
+        self,
+        revision: int | None = None,
+        *,
+        on_batch: Callable[[int], object] = lambda revision: None,
+    ) -> ReadTransaction:
+        """Return a read transaction on the state as the log alone tells it, without a checkpoint.
+
+        What `at` shows begins with a checkpoint, and must be the same. O(batches).
+
+        Args:
+            revision: a durable one; None for the newest.
+            on_batch: called with each revision that was replayed, for progress.
+
+        Raises:
+            CompactedError: the first batches are no longer kept.
+            CorruptionError: a batch is damaged.
+            ProjectionError: a projection can't apply what it once emitted.
+            ValueError: the revision is not reached.
+            TypeError: it is no int.
+        """
+        self._closing.require_open()
+        wanted = self._reached(self._shown_revision() if revision is None else revision)
+        with self._closing.told():
+            state = history.replayed_state(self._log, self._projections, wanted, on_batch)
+        self._renew_locks_in_children(state)
+        return ReadTransaction(state.tables, state.durable)
+
     def batches(
         self,
         from_revision: int = 1,
@@ -194,12 +222,15 @@ class PastReads(Reading):
             raise ValueError("give one of revision and time")
         if revision is None:
             revision = self.revision_at(cast("datetime | int", time))
-        revision = checked_int(revision, "a revision")
-        shown = self._shown_revision()
-        if not 0 <= revision <= shown:
-            raise ValueError(f"revision {excerpt(revision)} is not there: the store is at {shown}")
         with self._closing.told():
-            return history.state_at(self._log, self._projections, revision)
+            return history.state_at(self._log, self._projections, self._reached(revision))
+
+    def _reached(self, revision: int) -> int:
+        """Return a revision that readers are shown; raises as `at` does where they are not."""
+        shown = self._shown_revision()
+        if not 0 <= checked_int(revision, "a revision") <= shown:
+            raise ValueError(f"revision {excerpt(revision)} is not there: the store is at {shown}")
+        return revision
 
     def _shown_up_to(self, last: int | None) -> int:
         shown = self._shown_revision()

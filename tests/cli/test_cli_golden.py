@@ -11,10 +11,12 @@ import pytest
 from support.cli import DATABASE, LAYER, Call
 
 from projections.snapshots import MetaStore
+from snapledger.program import VERBS
 
 GOLDEN = Path(__file__).parent / "golden"
 NAME = "default/10/sha256:5071a043b447b30be00ae8ae263d5f9c0f0778989c6a2720e82c02bd236e976a"
 TIME = re.compile(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z")
+SECONDS = re.compile(r'(in |"seconds": )\d+\.\d+(e-\d+)?')
 TIME_NS = re.compile(r"\b\d{19}\b")
 
 
@@ -32,6 +34,7 @@ def facts_of(store: Path) -> dict[str, str]:
 def normalised(text: str, store: Path, *, has_set_times: bool) -> str:
     for fact, standing_in in facts_of(store).items():
         text = text.replace(fact, standing_in)
+    text = SECONDS.sub(r"\g<1>0.0", text)
     if not has_set_times:
         text = TIME_NS.sub("0", TIME.sub("(time)", text))
     return text
@@ -53,12 +56,22 @@ def compare(name: str, text: str) -> None:
 IMPORTED = {
     "ls": [],
     "ls-filtered": ["kind==active", f"parent=={NAME}"],
+    "ls-sorted": [
+        *("--sort", "size", "--reverse", "-n", "3"),
+        *("--columns", "size,inodes,id,created,labels,labels.containerd.io/snapshot.ref"),
+    ],
+    "du": [],
+    "du-chain": ["--by", "chain"],
     "info": [NAME],
     "tree": [],
+    "tree-key": [NAME, "--depth", "1"],
 }
 TOLD = {
     "log": [],
     "log-key": ["--key", "extract-1"],
+    "log-range": ["1..3"],
+    "du-label": ["--by", "labels.keep"],
+    "replay": ["--verify"],
     "log-search": ["--type", "created", "--reverse"],
     "diff": ["1..4"],
     "info-labels": [LAYER],
@@ -109,7 +122,9 @@ def field_names(document: object) -> set[str]:
     return set()
 
 
-@pytest.mark.parametrize("name", ["import-bolt", "ls", "info", "tree", "check", "compact", "stats"])
+@pytest.mark.parametrize(
+    "name", [*("import-bolt", "ls", "du", "info", "tree", "check", "compact", "stats", "replay")]
+)
 def test_help_names_every_field_of_the_json(name: str, call: Call) -> None:
     result = call(name, "--help")
     assert (result.code, result.err) == (0, "")
@@ -140,9 +155,18 @@ def test_help_lists_every_verb_and_exit_code(call: Call) -> None:
     result = call("--help")
     assert (result.code, result.err) == (0, "")
     for verb in (
-        *("import-bolt", "ls", "info", "tree", "log", "diff", "watch"),
-        *("check", "compact", "stats"),
+        *("import-bolt", "ls", "info", "tree", "du", "log", "diff", "watch"),
+        *("replay", "check", "compact", "stats", "version"),
     ):
         assert f"  {verb} " in result.out
     for code in (0, 1, 2, 3, 4, 10, 11, 130, 141):
         assert f" {code}  " in result.out
+
+
+@pytest.mark.parametrize("name", [*VERBS, "key new"])
+def test_help_has_an_example_that_begins_with_the_verb(name: str, call: Call) -> None:
+    result = call(*name.split(), "--help")
+    assert (result.code, result.err) == (0, "")
+    _, _, example = result.out.partition("Example: ")
+    commands = [line for line in example.splitlines() if line.startswith("    snapledger ")]
+    assert any(f"{line} ".startswith(f"    snapledger {name} ") for line in commands)

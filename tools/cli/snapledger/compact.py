@@ -16,8 +16,12 @@ from snapledger.wording import counted
 if TYPE_CHECKING:
     from eventstore import RecoveryReport
 
+_EXAMPLE = """\b
+Example: before a store is put away:
+  snapledger compact STORE --wait 10"""
 
-@click.command("compact")
+
+@click.command("compact", epilog=_EXAMPLE)
 @store_argument
 @click.option(
     "--wait",

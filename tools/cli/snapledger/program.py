@@ -58,10 +58,12 @@ VERBS = {
     "ls": Verb("snapledger.ls", "List snapshots."),
     "info": Verb("snapledger.info", "Show one snapshot."),
     "tree": Verb("snapledger.tree", "Show snapshots below their parents."),
+    "du": Verb("snapledger.du", "Show what snapshots take, by kind, label or chain."),
     "log": Verb("snapledger.log", "Show what was changed, when, by whom and why."),
     "show": Verb("snapledger.show", "Show one batch."),
     "diff": Verb("snapledger.diff", "Show what differs between two moments, and who did that."),
     "watch": Verb("snapledger.watch", "Show what is committed from now on."),
+    "replay": Verb("snapledger.replay", "Fold the log anew, and compare with the checkpoints."),
     "check": Verb("snapledger.check", "Read everything and say what is damaged."),
     "repair": Verb("snapledger.repair", "Make a new store of what can be read of a damaged one."),
     "compact": Verb("snapledger.compact", "Write a checkpoint and archive what it supersedes."),
@@ -71,6 +73,7 @@ VERBS = {
     "prove": Verb("snapledger.prove", "Prove a batch, or that a store continues an old head."),
     "verify": Verb("snapledger.verify", "Check a head or a proof, without the store."),
     "publish": Verb("snapledger.publish", "Write the tree over a store's batches as files."),
+    "version": Verb("snapledger.version", "Show the release, and what it reads and runs on."),
 }
 
 
