@@ -25,6 +25,7 @@ The map of the engine, from the top. What stands in a line may import what stand
 """
 
 from eventstore.errors import (
+    ActorRequiredError,
     BatchTooLargeError,
     CompactedError,
     CorruptionError,
@@ -51,6 +52,7 @@ from eventstore.errors import (
 )
 from eventstore.event import Batch, Event, Metadata, TransactionArguments
 from eventstore.files.interface import FileSystem
+from eventstore.handle.acting import acting_as
 from eventstore.handle.receipt import Receipt
 from eventstore.handle.transaction import ReadTransaction, WriteTransaction
 from eventstore.handle.watching import Watch
@@ -85,6 +87,7 @@ from eventstore.reports import (
 from eventstore.store import EventStore
 
 __all__ = [
+    "ActorRequiredError",
     "Batch",
     "BatchTooLargeError",
     "CompactedError",
@@ -138,6 +141,7 @@ __all__ = [
     "WritableTables",
     "WriteTransaction",
     "WriterBusyError",
+    "acting_as",
     "preview_repair",
     "repair_store",
     "verify_store",

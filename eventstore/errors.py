@@ -156,6 +156,10 @@ class InvalidEventError(EventStoreError, ValueError):
     """An event holds something that the log can't keep and give back unchanged."""
 
 
+class ActorRequiredError(EventStoreError):
+    """A write transaction says of nobody that he acts, and `StoreOptions.require_actor` is set."""
+
+
 class BatchTooLargeError(EventStoreError):
     """The events of one transaction take more bytes than one batch may."""
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from eventstore.errors import (
+    ActorRequiredError,
     EventStoreError,
     ReadOnlyStoreError,
     StoreClosedError,
@@ -22,6 +23,7 @@ from eventstore.errors import (
 )
 from eventstore.event import Metadata
 from eventstore.format.codec import checked_metadata
+from eventstore.handle.acting import acting, fields_event, merged
 from eventstore.handle.opening import made, opened
 from eventstore.handle.past_reads import PastReads
 from eventstore.handle.proofs import Proofs
@@ -58,6 +60,7 @@ class EventStore(PastReads, Proofs):
         super().__init__(parts)
         self._writer_lock = WriterLock()
         self._has_let_go = False
+        self._options = parts.options
         # These two are None for who follows another process's writer.
         self._writer: Log | None = None
         self._upkeep: Upkeep | None = None
@@ -69,6 +72,11 @@ class EventStore(PastReads, Proofs):
             self._upkeep = Upkeep(
                 self.path, self._writer, checkpointer, parts.options, self._closing
             )
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether it was opened for writing, not to follow another process."""
+        return self._writer is not None
 
     @classmethod
     def open(
@@ -228,6 +236,7 @@ class EventStore(PastReads, Proofs):
             StoreClosedError: the store is closed.
             ReadOnlyStoreError: `writable` on a store opened with `read_only`.
             InvalidEventError: actor, reason or request id is not a text.
+            ActorRequiredError: the options require an actor, and there is none.
             ValueError: the timeout is negative.
             TypeError: it is no number.
         """
@@ -261,7 +270,15 @@ class EventStore(PastReads, Proofs):
         log = self._written()
         if log.failure is not None:
             self._require_sound(log)
-        return transaction_type(
+        stated = acting()
+        if stated is not None:
+            metadata = merged(metadata, stated.metadata)
+        if self._options.require_actor and not metadata.actor:
+            raise ActorRequiredError(
+                f"{self.path}: the store takes no transaction without an actor",
+                "give transaction(actor=…), or enter acting_as(actor=…)",
+            )
+        transaction = transaction_type(
             self._state,
             log,
             self._writer_lock,
@@ -269,6 +286,9 @@ class EventStore(PastReads, Proofs):
             None if timeout is None else checked_timeout(timeout, "timeout"),
             self._require_ready,
         )
+        if stated is not None and stated.fields:
+            transaction.lead_with(fields_event(stated.fields))
+        return transaction
 
     def _require_ready(self) -> None:
         """Make sure that a write transaction may begin; it has the writer lock."""

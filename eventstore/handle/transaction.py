@@ -210,6 +210,7 @@ class WriteTransaction(Holder):
     __slots__ = (
         "_base_revision",
         "_events",
+        "_fields",
         "_has_ended",
         "_is_changing",
         "_is_settled",
@@ -256,6 +257,8 @@ class WriteTransaction(Holder):
         self._is_changing = False
         self._base_revision = -1
         self._events: list[bytes] = []
+        # What comes before the first event, if anything does (`acting_as`).
+        self._fields: Event | None = None
         # Whether it has waited for what it could read, or its own batch will.
         self._is_settled = False
         self.receipt: Receipt | None = None
@@ -271,6 +274,15 @@ class WriteTransaction(Holder):
             TransactionClosedError: the transaction has ended.
         """
         self._begun()
+
+    @property
+    def metadata(self) -> Metadata:
+        """Who and why, as the batch will say it."""
+        return self._metadata
+
+    def lead_with(self, event: Event) -> None:
+        """Let an event come before the first one; it is not emitted if there is none."""
+        self._fields = event
 
     @property
     def revision(self) -> int:
@@ -349,6 +361,9 @@ class WriteTransaction(Holder):
         What interrupts this from outside, as a signal handler does, may undo the event or roll the
         whole transaction back.
         """
+        if self._fields is not None:
+            fields, self._fields = self._fields, None
+            self.emit(fields)
         if self._is_changing:
             self._refuse_amid_a_change()
         self._is_changing = True

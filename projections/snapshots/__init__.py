@@ -15,9 +15,11 @@ from projections.snapshots.errors import (
 )
 from projections.snapshots.filters import parse_filters, quote_filter
 from projections.snapshots.history import Change, HistoryEntry, SnapshotDiff
+from projections.snapshots.intents import Intent
 from projections.snapshots.metastore import MetaStore
 from projections.snapshots.model import Info, Kind, Snapshot, Usage
 from projections.snapshots.projection import SnapshotsProjection
+from projections.snapshots.reconcile import Reconciliation, Removal
 from projections.snapshots.transaction import (
     SnapshotReadTransaction,
     SnapshotTransaction,
@@ -30,11 +32,14 @@ __all__ = [
     "FailedPreconditionError",
     "HistoryEntry",
     "Info",
+    "Intent",
     "InvalidArgumentError",
     "Kind",
     "MetaStore",
     "NoTransactionError",
     "NotFoundError",
+    "Reconciliation",
+    "Removal",
     "Snapshot",
     "SnapshotDiff",
     "SnapshotError",

@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from eventstore import ReadOnlyStoreError, ReadTransaction, WriteTransaction
-from projections.snapshots import events
+from projections.snapshots import events, intents
 from projections.snapshots.errors import (
     AlreadyExistsError,
     FailedPreconditionError,
@@ -22,6 +22,7 @@ from projections.snapshots.filters import equalities
 from projections.snapshots.model import Info, Kind, Snapshot, Usage
 from projections.snapshots.projection import (
     BY_PARENT,
+    BY_SUFFIX,
     CHILDREN,
     COUNTERS,
     LAST_ID,
@@ -36,7 +37,7 @@ from projections.snapshots.validation import (
     checked_usage,
     shown,
 )
-from projections.snapshots.walk import walk
+from projections.snapshots.walk import walk, walk_rows
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator, Mapping
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from eventstore import Receipt
+    from projections.snapshots.intents import Intent
 
 _CREATED_KINDS = (Kind.ACTIVE, Kind.VIEW)
 _LABELS_PATH = "labels"
@@ -69,10 +71,7 @@ class SnapshotTransaction:
         """
         row: Row | None = self.get(SNAPSHOTS, key) if isinstance(key, str) else None
         if row is None:
-            raise NotFoundError(
-                f"snapshot {shown(checked_text(key, 'key'))} does not exist: walk_info() gives "
-                "those that do"
-            )
+            raise NotFoundError(f"snapshot {shown(checked_text(key, 'key'))} does not exist")
         return row
 
     def get_snapshot(self, key: str) -> Snapshot:
@@ -121,22 +120,91 @@ class SnapshotTransaction:
         required = equalities(name=name, parent=parent, kind=kind, labels=labels)
         return walk(self, filters, required)
 
+    def walk(
+        self,
+        *filters: str,
+        name: str | None = None,
+        parent: str | None = None,
+        kind: Kind | str | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> Iterator[tuple[str, Info, Usage]]:
+        """Yield id, info and usage of all snapshots that `walk_info` would yield, in its order.
+
+        Raises as `walk_info` does.
+        """
+        required = equalities(name=name, parent=parent, kind=kind, labels=labels)
+        return walk_rows(self, filters, required)
+
+    def ancestors(self, key: str) -> tuple[tuple[str, Info, Usage], ...]:
+        """Return id, info and usage of all ancestors, the nearest parent first. O(ancestors).
+
+        Raises:
+            NotFoundError: no snapshot has this key or name.
+        """
+        return tuple(self._rows_up(self.get_info(key)[1].parent))
+
+    def children(self, name: str) -> Iterator[tuple[str, Info, Usage]]:
+        """Yield id, info and usage of the children of a snapshot, in byte order of their names.
+
+        O(children), by an index.
+
+        Raises:
+            NotFoundError: no snapshot has this key or name.
+        """
+        parent = self.get_info(name)[1].name
+        return (row for _, row in self.by_index(SNAPSHOTS, BY_PARENT, parent))
+
+    def chain_usage(self, key: str) -> Usage:
+        """Return what a snapshot takes together with all its ancestors. O(ancestors).
+
+        Of an active snapshot or a view the store knows none, so that is its ancestors' alone.
+
+        Raises:
+            NotFoundError: no snapshot has this key or name.
+        """
+        usages = [usage for _, _, usage in self._rows_up(self.get_info(key)[1].name)]
+        return Usage(sum(each.inodes for each in usages), sum(each.size for each in usages))
+
+    def find(self, suffix: str) -> Iterator[tuple[str, Info, Usage]]:
+        """Yield id, info and usage of the snapshots with a name NAMESPACE/NUMBER/SUFFIX.
+
+        So are containerd's names; of one that is not, the whole is its suffix. In byte order of the
+        names. O(snapshots found), by an index.
+
+        Raises:
+            InvalidArgumentError: the suffix is no text.
+        """
+        found = self.by_index(SNAPSHOTS, BY_SUFFIX, checked_text(suffix, "suffix"))
+        return (row for _, row in found)
+
     def id_map(self) -> dict[str, str]:
         """Return the key or name of every snapshot by its id. O(n)."""
         return {snapshot_id: name for name, (snapshot_id, _, _) in self.items(SNAPSHOTS)}
 
     def create_snapshot(
-        self, kind: Kind, key: str, parent: str = "", labels: Mapping[str, str] | None = None
+        self,
+        kind: Kind,
+        key: str,
+        parent: str = "",
+        labels: Mapping[str, str] | None = None,
+        *,
+        intent: Intent | None = None,
     ) -> Snapshot:
         """Create an active snapshot or a view.
+
+        Its id is one higher than the last one that was committed: if this transaction does not
+        commit, the next one gives the same id. So name nothing by it that outlives a rollback, or
+        reserve an id by an intent, which is never given twice.
 
         Args:
             kind: `Kind.ACTIVE` or `Kind.VIEW`.
             key: to refer to it by.
             parent: name of a committed snapshot; "" for a base snapshot.
             labels: those with the value "" are left out.
+            intent: that this fulfils, see `fulfil`; the snapshot gets the id that it has reserved.
 
         Raises:
+            FailedPreconditionError: the intent is not open.
             InvalidArgumentError: the kind is another, the parent is not committed, or the key or
                 a label can't be.
             NotFoundError: there is no such parent.
@@ -200,13 +268,23 @@ class SnapshotTransaction:
         """
         _refuse_write()
 
+    def fulfil(self, intent: Intent) -> None:
+        """End an intent with this transaction: what it was for is now as the store says.
+
+        Raises:
+            FailedPreconditionError: the intent is not open.
+            ReadOnlyStoreError: the transaction is not writable.
+        """
+        _refuse_write()
+
     def _ancestor_ids(self, parent: str) -> tuple[str, ...]:
-        ids = []
-        while parent:
-            row: Row = self.get(SNAPSHOTS, parent)
-            ids.append(row[0])
-            parent = row[1].parent
-        return tuple(ids)
+        return tuple([row[0] for row in self._rows_up(parent)])
+
+    def _rows_up(self, name: str) -> Iterator[Row]:
+        while name:
+            row: Row = self.get(SNAPSHOTS, name)
+            yield row
+            name = row[1].parent
 
     # What the transactions of the engine, which the subclasses also are, provide.
 
@@ -261,7 +339,13 @@ class SnapshotWriteTransaction(WriteTransaction, SnapshotTransaction):
     __slots__ = ()
 
     def create_snapshot(
-        self, kind: Kind, key: str, parent: str = "", labels: Mapping[str, str] | None = None
+        self,
+        kind: Kind,
+        key: str,
+        parent: str = "",
+        labels: Mapping[str, str] | None = None,
+        *,
+        intent: Intent | None = None,
     ) -> Snapshot:
         """See `SnapshotTransaction.create_snapshot`."""
         key, parent = checked_text(key, "key"), checked_text(parent, "parent")
@@ -277,7 +361,10 @@ class SnapshotWriteTransaction(WriteTransaction, SnapshotTransaction):
         self._require_free(key)
         check_key(key, "key")
         kept, kind = checked_labels(labels), Kind(kind)
-        id_number = self.get(COUNTERS, LAST_ID, 0) + 1
+        reserved = None if intent is None else intent.id
+        if intent is not None:
+            self.fulfil(intent)  # first: so that no snapshot can have the id of an open intent
+        id_number = self.get(COUNTERS, LAST_ID, 0) + 1 if reserved is None else int(reserved)
         self.emit(
             events.created(
                 id_number=id_number,
@@ -286,6 +373,7 @@ class SnapshotWriteTransaction(WriteTransaction, SnapshotTransaction):
                 parent=parent,
                 labels=kept,
                 time_ns=time.time_ns(),
+                is_reserved=reserved is not None,
             )
         )
         return Snapshot(kind, str(id_number), parent_ids)
@@ -373,6 +461,23 @@ class SnapshotWriteTransaction(WriteTransaction, SnapshotTransaction):
             )
         self.emit(events.removed(id_number=int(snapshot_id), key=info.name))
         return snapshot_id, info.kind
+
+    def fulfil(self, intent: Intent) -> None:
+        """See `SnapshotTransaction.fulfil`."""
+        self.end_intent(intent, intents.DONE)
+
+    def end_intent(self, intent: Intent, outcome: str) -> None:
+        """End an intent in one of the ways that `projections.snapshots.intents` names.
+
+        Raises:
+            FailedPreconditionError: the intent is not open.
+        """
+        if self.get(intents.INTENTS.name, intent.number) != intent:
+            raise FailedPreconditionError(
+                f"intent {intent.number}, {intent.kind} of {shown(intent.key)}, is not open: it "
+                "has ended before"
+            )
+        self.emit(intents.ended(intent, outcome))
 
     def _require_free(self, key: str) -> None:
         if self.get(SNAPSHOTS, key) is not None:
