@@ -1,0 +1,219 @@
+"""The directories of snapshots: `ROOT/snapshots/ID`, and `new-…` before they have an id.
+
+A stage is filled and synced before the batch that records its name, and renamed after. The names of
+stages are random and never used again, so that whatever has one belongs to one attempt only.
+
+**What is synced**: a stage, what its strategy has made in it, and the directory that holds it,
+before anything refers to it. Stages that are made at the same time share the last of these. A
+rename is not synced: who finds no directory under the id looks for the stage. Removals are not
+synced: what comes back after a crash is removed again.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import shutil
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from projections.snapshots import Usage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+STAGE_PREFIX = "new-"
+REMOVED_PREFIX = "rm-"
+UNKNOWN_PREFIX = "unknown-"
+
+_BLOCK_BYTES = 512
+_STAGE_BYTES = 8
+
+
+class Directories:
+    """What is below `ROOT/snapshots`; for any number of threads, of one process."""
+
+    def __init__(self, path: str) -> None:
+        """Use a directory; make it, durably, if it is not there."""
+        self.path = path
+        self._in_flight: set[str] = set()
+        if not os.path.isdir(path):
+            os.mkdir(path, 0o700)
+            sync(os.path.dirname(path))
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        self._sync_all = _SharedSync(self._descriptor)
+
+    def close(self) -> None:
+        """Let go of the directory."""
+        os.close(self._descriptor)
+
+    @contextmanager
+    def stage(self) -> Iterator[str]:
+        """Make an empty stage and give its name; nobody takes it for a leftover until the end.
+
+        Where the block ends by an error, its stage stays in flight until `discard`.
+        """
+        name = STAGE_PREFIX + secrets.token_hex(_STAGE_BYTES)
+        self._in_flight.add(name)
+        os.mkdir(self.of(name), 0o700)
+        yield name
+        self._in_flight.discard(name)
+
+    def sync_stage(self, filled: list[str]) -> None:
+        """Make a stage durable that was filled with these directories."""
+        self._sync_all()
+        for directory in filled:
+            sync(directory)
+
+    def settle(self, stage: str, snapshot_id: str) -> None:
+        """Give a stage the name of its snapshot."""
+        os.rename(self.of(stage), self.of(snapshot_id))
+
+    def discard(self, stage: str) -> None:
+        """Remove a stage that no batch has recorded."""
+        remove_tree(self.of(stage))
+        self._in_flight.discard(stage)
+
+    def remove(self, name: str) -> None:
+        """Remove a directory, whatever is in it; that there is none is fine.
+
+        Raises:
+            OSError: something of it can't be removed.
+        """
+        remove_tree(self.of(name))
+
+    def set_aside(self, name: str) -> str:
+        """Rename a directory that nothing is known of, so that its name is free."""
+        aside = f"{UNKNOWN_PREFIX}{name}-{secrets.token_hex(_STAGE_BYTES)}"
+        os.rename(self.of(name), self.of(aside))
+        return aside
+
+    def of(self, name: str) -> str:
+        """Return the path of a snapshot's id or of a stage."""
+        return f"{self.path}/{name}"
+
+    def names(self) -> list[str]:
+        """Return the names of all that is there."""
+        return os.listdir(self.path)
+
+    def is_in_flight(self, name: str) -> bool:
+        """Return whether a stage is being worked on, or its fate is not known to this process."""
+        return name in self._in_flight
+
+
+class _SharedSync:
+    """Syncs of one directory: those that are asked for during one share the next."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._changed = threading.Condition()
+        self._asked = 0
+        self._done = 0
+        self._is_busy = False
+        self._failure: OSError | None = None
+
+    def __call__(self) -> None:
+        """Return when all that was in the directory at the call is durable.
+
+        Raises:
+            OSError: a sync has failed, now or earlier: what the kernel dropped then, a later sync
+                would not report.
+        """
+        with self._changed:
+            self._asked += 1
+            mine = self._asked
+            while self._done < mine:
+                if self._failure is not None:
+                    raise OSError(self._failure.errno, f"an earlier sync failed: {self._failure}")
+                if self._is_busy:
+                    self._changed.wait()
+                    continue
+                self._lead()
+
+    def _lead(self) -> None:
+        """Sync for all who have asked so far."""
+        covered = self._asked
+        self._is_busy = True
+        self._changed.release()
+        try:
+            os.fsync(self._descriptor)
+        except OSError as error:
+            self._failure = error
+            raise
+        finally:
+            self._changed.acquire()
+            self._is_busy = False
+            self._changed.notify_all()
+        self._done = covered
+
+
+def sync(path: str) -> None:
+    """Make a directory durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove_tree(path: str) -> None:
+    """Remove a directory with all that is in it; what is small and empty, without reading it.
+
+    Raises:
+        OSError: something of it can't be removed.
+    """
+    try:
+        for part in ("/fs", "/work/work", "/work", ""):
+            try:
+                os.rmdir(path + part)
+            except FileNotFoundError:
+                continue
+    except OSError as error:
+        if error.errno not in {errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR}:
+            raise
+        _remove_filled(path)
+
+
+def _remove_filled(path: str) -> None:
+    try:
+        shutil.rmtree(path)
+    except FileNotFoundError:
+        if os.path.lexists(path):
+            raise
+    except NotADirectoryError:
+        os.unlink(path)
+
+
+def usage(path: str) -> Usage:
+    """Return what a tree takes, as containerd counts: each inode once, in blocks of 512 bytes.
+
+    What is removed meanwhile is not counted.
+
+    Raises:
+        OSError: a directory can't be read.
+    """
+    first = os.stat(path, follow_symlinks=False)
+    seen = {(first.st_dev, first.st_ino)}
+    blocks = first.st_blocks
+    pending = [path]
+    while pending:
+        try:
+            entries = os.scandir(pending.pop())
+        except FileNotFoundError:
+            continue
+        with entries:
+            for entry in entries:
+                try:
+                    status = entry.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue
+                inode = (status.st_dev, status.st_ino)
+                if inode in seen:
+                    continue
+                seen.add(inode)
+                blocks += status.st_blocks
+                if entry.is_dir(follow_symlinks=False):
+                    pending.append(entry.path)
+    return Usage(len(seen), blocks * _BLOCK_BYTES)
