@@ -25,8 +25,9 @@ from eventstore.format.codec import checked_metadata
 from eventstore.handle.opening import made, opened
 from eventstore.handle.past_reads import PastReads
 from eventstore.handle.proofs import Proofs
-from eventstore.handle.transaction import ReadTransaction, WriteTransaction
+from eventstore.handle.read_transaction import ReadTransaction
 from eventstore.handle.upkeep import Upkeep
+from eventstore.handle.write_transaction import WriteTransaction
 from eventstore.handle.writer_lock import StoreTurn, WriterLock
 from eventstore.integrity.verify import verify_files, verify_store
 from eventstore.locks import checked_timeout

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, TypeVar, cast
 from eventstore.arguments import checked_flag, checked_int, checked_text, checked_whole, excerpt
 from eventstore.errors import CompactedError
 from eventstore.handle import history
+from eventstore.handle.read_transaction import ReadTransaction
 from eventstore.handle.reading import Reading
-from eventstore.handle.transaction import ReadTransaction
 from eventstore.handle.watching import Watch
 from eventstore.locks import checked_timeout
 from eventstore.log.interface import Wanted

@@ -174,14 +174,14 @@ MUTANTS = (
     # Orders
     Mutant(
         "acknowledged before the sync",
-        "eventstore/handle/transaction.py",
+        "eventstore/handle/write_transaction.py",
         "            self._log.make_durable(ticket)\n",
         '            __import__("threading").Thread('
         "target=self._log.make_durable, args=(ticket,)).start()\n",
     ),
     Mutant(
         "published before the sync",
-        "eventstore/handle/transaction.py",
+        "eventstore/handle/write_transaction.py",
         "        try:\n            self._lock.release(turn)\n",
         "        self._state.publish(self._state.newest)\n"
         "        try:\n            self._lock.release(turn)\n",
@@ -210,7 +210,7 @@ MUTANTS = (
     ),
     Mutant(
         "rollback does not wait for what it could read",
-        "eventstore/handle/transaction.py",
+        "eventstore/handle/write_transaction.py",
         "        self._log.wait_until_durable(self._base_revision)\n",
         "",
     ),
@@ -366,7 +366,7 @@ MUTANTS = (
     ),
     Mutant(
         "a reader without a view takes the present value second",
-        "eventstore/handle/transaction.py",
+        "eventstore/handle/read_transaction.py",
         "            value = found.raw(key)\n"
         "            if place.next is None and not place.undo:\n",
         "            if place.next is None and not place.undo:\n"
@@ -380,13 +380,13 @@ MUTANTS = (
     ),
     Mutant(
         "a reader without a view sees what is being changed",
-        "eventstore/handle/transaction.py",
+        "eventstore/handle/read_transaction.py",
         "            if place.next is None and not place.undo:\n",
         "            if place.next is None:\n",
     ),
     Mutant(
         "a reader without a view sees later batches",
-        "eventstore/handle/transaction.py",
+        "eventstore/handle/read_transaction.py",
         "            if place.next is None and not place.undo:\n",
         "            if not place.undo:\n",
     ),
@@ -996,7 +996,7 @@ MUTANTS = (
     ),
     Mutant(
         "the warning of a dropped transaction keeps it",
-        "eventstore/handle/transaction.py",
+        "eventstore/handle/write_transaction.py",
         "                stacklevel=2,\n",
         "                source=self,\n",
     ),
@@ -1198,8 +1198,8 @@ MUTANTS = (
     # Values that can't be meant
     Mutant(
         "an unknown table is a KeyError for readers",
-        "eventstore/handle/transaction.py",
-        """            raise _unknown(self._tables, table) from None""",
+        "eventstore/handle/read_transaction.py",
+        """            raise unknown_table(self._tables, table) from None""",
         """            raise""",
     ),
     Mutant(
@@ -1674,7 +1674,7 @@ MUTANTS = (
     # What a projection may call
     Mutant(
         "apply may emit into its transaction",
-        "eventstore/handle/transaction.py",
+        "eventstore/handle/write_transaction.py",
         "        if self._is_changing:\n            self._refuse_amid_a_change()\n"
         "        self._is_changing = True\n"
         "        self._begun()\n",
@@ -1682,7 +1682,7 @@ MUTANTS = (
     ),
     Mutant(
         "apply may commit its transaction",
-        "eventstore/handle/transaction.py",
+        "eventstore/handle/write_transaction.py",
         "        if self._is_changing:\n            self._refuse_amid_a_change()\n"
         "        self._is_changing = True\n"
         "        turn = self._begun()\n"
@@ -1691,7 +1691,7 @@ MUTANTS = (
     ),
     Mutant(
         "apply may roll its transaction back",
-        "eventstore/handle/transaction.py",
+        "eventstore/handle/write_transaction.py",
         "        if self._is_changing:\n            self._refuse_amid_a_change()\n"
         "        self._is_changing = True\n"
         "        self._roll_back()",
@@ -1699,13 +1699,13 @@ MUTANTS = (
     ),
     Mutant(
         "an interrupted change counts as one that goes on",
-        "eventstore/handle/transaction.py",
+        "eventstore/handle/write_transaction.py",
         "if _is_called_by_a_change():",
         "if True:",
     ),
     Mutant(
         "apply may enter its transaction again",
-        "eventstore/handle/transaction.py",
+        "eventstore/handle/write_transaction.py",
         "            self._refuse_amid_a_change()\n        self._enter",
         "            pass\n        self._enter",
     ),

@@ -59,7 +59,7 @@ OTHER_MODULES = [
     for found in pkgutil.walk_packages(eventstore.__path__, "eventstore.")
     if not found.ispkg and not found.name.startswith("eventstore.testing")
     for module in [importlib.import_module(found.name)]
-    if module not in MODULES and found.name != "eventstore.handle.transaction"
+    if module not in MODULES and found.name != "eventstore.handle.write_transaction"
 ]
 OPTIONS = StoreOptions(segment_bytes=4096, background=False, retention=Retention(revisions=1))
 BIG_NOTE = "n" * 2500
