@@ -831,7 +831,7 @@ MUTANTS = (
     ),
     Mutant(
         "a row is made before its key is noted",
-        "eventstore/tables/table.py",
+        "eventstore/tables/rows.py",
         "        if key not in rows:\n"
         "            self._order.note(key, len(rows))\n"
         "        if self._indexes is not None:\n"
@@ -846,7 +846,7 @@ MUTANTS = (
     ),
     Mutant(
         "decoded values are kept without a bound",
-        "eventstore/tables/table.py",
+        "eventstore/tables/values.py",
         "        if len(self._decoded) >= _DECODED_MAX:\n",
         "        if False:\n",
     ),
@@ -882,7 +882,7 @@ MUTANTS = (
     ),
     Mutant(
         "a row goes without a note for the indexes",
-        "eventstore/tables/table.py",
+        "eventstore/tables/rows.py",
         "                self._indexes.note(key, len(self._rows))\n",
         "                pass\n",
     ),
@@ -912,19 +912,19 @@ MUTANTS = (
     ),
     Mutant(
         "a rebuilt table keeps the indexes of the rows that it had",
-        "eventstore/tables/table.py",
+        "eventstore/tables/rows.py",
         "        self._indexes = other._indexes\n",
         "",
     ),
     Mutant(
         "a kept value is given for a row that has changed",
-        "eventstore/tables/table.py",
+        "eventstore/tables/values.py",
         "        if kept is not None and kept[0] is packed:\n",
         "        if kept is not None:\n",
     ),
     Mutant(
         "a tombstone over nothing is loaded",
-        "eventstore/tables/table.py",
+        "eventstore/tables/rows.py",
         "            self._drop_needless_tombstones()\n",
         "",
     ),
@@ -966,7 +966,7 @@ MUTANTS = (
     ),
     Mutant(
         "the lock of an index is not renewed in a child",
-        "eventstore/tables/table.py",
+        "eventstore/tables/rows.py",
         "            self._indexes.renew_lock()\n",
         "            pass\n",
     ),
@@ -1008,7 +1008,7 @@ MUTANTS = (
     ),
     Mutant(
         "decode is given the key that was asked for",
-        "eventstore/tables/table.py",
+        "eventstore/tables/values.py",
         "self.decoded(self._own_key(key), packed)",
         "self.decoded(key, packed)",
     ),
@@ -1026,7 +1026,7 @@ MUTANTS = (
     ),
     Mutant(
         "put does not know the keys of a table that was rebuilt",
-        "eventstore/tables/table.py",
+        "eventstore/tables/rows.py",
         "        self._key_shape, self._order = other._key_shape, other._order\n",
         "        self._order = other._order\n",
     ),
@@ -1044,7 +1044,7 @@ MUTANTS = (
     ),
     Mutant(
         "a value that decode makes bytes is decoded twice",
-        "eventstore/tables/table.py",
+        "eventstore/tables/values.py",
         "        if type(decoded) is bytes:\n",
         "        if False:\n",
     ),
@@ -1462,7 +1462,7 @@ MUTANTS = (
     ),
     Mutant(
         "an error of a signal handler is taken for one of the value",
-        "eventstore/tables/table.py",
+        "eventstore/tables/values.py",
         "_UNFIT = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)\n",
         "_UNFIT = (Exception,)\n",
     ),
@@ -1540,7 +1540,7 @@ MUTANTS = (
     ),
     Mutant(
         "what decode raises for a hostile row goes through",
-        "eventstore/tables/table.py",
+        "eventstore/tables/values.py",
         "        except (*_UNFIT, DecodeError, RecursionError) as error:\n",
         "        except DecodeError as error:\n",
     ),

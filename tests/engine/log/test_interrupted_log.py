@@ -25,8 +25,10 @@ import eventstore.log.spares
 import eventstore.log.writer
 import eventstore.maintenance.compaction
 import eventstore.tables.journal
+import eventstore.tables.rows
 import eventstore.tables.state
 import eventstore.tables.table
+import eventstore.tables.values
 import eventstore.tables.version
 import eventstore.tables.view
 from eventstore import Event, Metadata, Retention, StoreFailedError, StoreOptions
@@ -48,7 +50,9 @@ MODULES = [
     eventstore.maintenance.compaction,
     eventstore.tables.journal,
     eventstore.tables.state,
+    eventstore.tables.rows,
     eventstore.tables.table,
+    eventstore.tables.values,
     eventstore.tables.version,
     eventstore.tables.view,
 ]
