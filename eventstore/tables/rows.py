@@ -154,18 +154,18 @@ class Rows:
     def _write(self, key: Any, value: Any) -> None:
         rows = self._rows
         if key not in rows:
-            self._order.note(key, len(rows))
+            self._order.touch(key, len(rows))
         if self._indexes is not None:
-            self._indexes.note(key, len(rows))
+            self._indexes.touch(key, len(rows))
         rows[key] = value
 
     def _discard(self, key: Any) -> None:
         if self._packed is not None and self._packed.get(key) is not ABSENT:
             self._write(key, TOMBSTONE)
         else:
-            self._order.note(key, len(self._rows))
+            self._order.touch(key, len(self._rows))
             if self._indexes is not None:
-                self._indexes.note(key, len(self._rows))
+                self._indexes.touch(key, len(self._rows))
             # It may not be there: an interrupt may have come between undo map and table.
             self._rows.pop(key, None)
 

@@ -5,8 +5,8 @@ What it keeps is in `rows`, how values are kept and read in `values`; here is wh
     the writer                             a reader (`view`)
     1. the old value to the journal        1. takes the value
        and to the undo map                 2. takes the undo maps from its version on:
-    2. the key to the order's notes           the first that has the key is right,
-       and to the indexes' notes              else the value is
+    2. the key to the touched ones of         the first that has the key is right,
+       the order and of the indexes           else the value is
     3. the row
 
 The writer's own scans, in `Projection.apply` and between the events of a transaction, are

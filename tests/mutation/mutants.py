@@ -818,31 +818,31 @@ MUTANTS = (
         "        anew = drops != self._drops_seen\n",
     ),
     Mutant(
-        "an order forgets the note of a row that is on its way",
+        "an order forgets the key of a row that is on its way",
         "eventstore/tables/order.py",
-        "        del notes[: count - 1]\n",
-        "        del notes[:count]\n",
+        "        del touched[: count - 1]\n",
+        "        del touched[:count]\n",
     ),
     Mutant(
-        "an order does not see that notes were dropped",
+        "an order does not see that touched keys were dropped",
         "eventstore/tables/order.py",
         "        self._drops += 1\n",
         "        pass\n",
     ),
     Mutant(
-        "a row is made before its key is noted",
+        "a row is made before its key is touched",
         "eventstore/tables/rows.py",
         "        if key not in rows:\n"
-        "            self._order.note(key, len(rows))\n"
+        "            self._order.touch(key, len(rows))\n"
         "        if self._indexes is not None:\n"
-        "            self._indexes.note(key, len(rows))\n"
+        "            self._indexes.touch(key, len(rows))\n"
         "        rows[key] = value\n",
         "        if self._indexes is not None:\n"
-        "            self._indexes.note(key, len(rows))\n"
+        "            self._indexes.touch(key, len(rows))\n"
         "        is_new = key not in rows\n"
         "        rows[key] = value\n"
         "        if is_new:\n"
-        "            self._order.note(key, len(rows))\n",
+        "            self._order.touch(key, len(rows))\n",
     ),
     Mutant(
         "decoded values are kept without a bound",
@@ -857,21 +857,21 @@ MUTANTS = (
         "        anew = drops != self._drops_seen\n",
     ),
     Mutant(
-        "an index forgets the note of a row that is on its way",
+        "an index forgets the key of a row that is on its way",
         "eventstore/tables/index.py",
-        "        del notes[: count - 1]\n",
-        "        del notes[:count]\n",
+        "        del touched[: count - 1]\n",
+        "        del touched[:count]\n",
     ),
     Mutant(
-        "an index does not see that notes were dropped",
+        "an index does not see that touched keys were dropped",
         "eventstore/tables/index.py",
         "            self._drops += 1\n",
         "            pass\n",
     ),
     Mutant(
-        "notes for indexes are kept without a bound",
+        "touched keys are kept for indexes without a bound",
         "eventstore/tables/index.py",
-        "        if len(notes) > _NOTES_MIN and 2 * len(notes) > row_count:\n",
+        "        if len(touched) > _TOUCHED_MIN and 2 * len(touched) > row_count:\n",
         "        if False:\n",
     ),
     Mutant(
@@ -881,9 +881,9 @@ MUTANTS = (
         "                    yield [hash(entry) & _HASH_MASK for entry in entries]\n",
     ),
     Mutant(
-        "a row goes without a note for the indexes",
+        "a row goes and the indexes do not learn of it",
         "eventstore/tables/rows.py",
-        "                self._indexes.note(key, len(self._rows))\n",
+        "                self._indexes.touch(key, len(self._rows))\n",
         "                pass\n",
     ),
     Mutant(

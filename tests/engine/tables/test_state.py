@@ -80,7 +80,7 @@ def _small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "SLICE_ROWS_MAX", 5)
     monkeypatch.setattr(rows_module, "SLICE_ROWS_MAX", 5)
     # Indexes that are often sorted anew, whose notes are often lost, and hashes that collide.
-    for name, value in (("_NOTES_MIN", 3), ("_SLICE_ROWS", 3), ("_HASH_MASK", 7)):
+    for name, value in (("_TOUCHED_MIN", 3), ("_SLICE_ROWS", 3), ("_HASH_MASK", 7)):
         monkeypatch.setattr(index_module, name, value)
     for name, value in (("_FOUND_MAX", 3), ("_UNPACKED_CHUNKS_MAX", 2)):
         monkeypatch.setattr(packed_module, name, value)
