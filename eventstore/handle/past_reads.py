@@ -64,7 +64,7 @@ class PastReads(Reading):
         type: str | None = None,  # noqa: A002 - the log's word
         reverse: bool = False,
     ) -> Iterator[Batch]:
-        """Yield durable batches, from archive and log alike; all that are asked for together.
+        """Yield the durable batches that meet all that is asked, from archive and log alike.
 
         Cheap from either end: what an index leaves out is not read.
 
@@ -82,7 +82,8 @@ class PastReads(Reading):
             CorruptionError: a batch is damaged.
             ValueError: there is no such first revision, the last one is negative, or a datetime has
                 no time zone.
-            TypeError: one of them is no int, a time is none, or actor or type is no text.
+            TypeError: a revision is no int, a time is neither a datetime nor an int, or actor or
+                type is no text.
         """
         self._closing.require_open()
         _require_revision(from_revision)
@@ -140,7 +141,7 @@ class PastReads(Reading):
             CorruptionError: a batch is damaged.
             ProjectionError: a projection can't tell the keys of an event.
             ValueError: there is no such first revision, or the last one is negative.
-            TypeError: one of them is no int, or a key no text.
+            TypeError: a revision is no int, or a key no text.
         """
         self._closing.require_open()
         for key in keys:
@@ -170,8 +171,8 @@ class PastReads(Reading):
 
         Raises:
             CompactedError: the start is no longer kept.
-            ValueError: there is no such first revision.
-            TypeError: it is no int.
+            ValueError: there is no such first revision, or the timeout is negative.
+            TypeError: the revision is no int, or the timeout no number.
         """
         self._closing.require_open()
         timeout = checked_timeout(timeout, "timeout")
