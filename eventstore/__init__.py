@@ -53,9 +53,10 @@ from eventstore.errors import (
 from eventstore.event import Batch, Event, Metadata, TransactionArguments
 from eventstore.files.interface import FileSystem
 from eventstore.handle.acting import acting_as
+from eventstore.handle.read_transaction import ReadTransaction
 from eventstore.handle.receipt import Receipt
-from eventstore.handle.transaction import ReadTransaction, WriteTransaction
 from eventstore.handle.watching import Watch
+from eventstore.handle.write_transaction import WriteTransaction
 from eventstore.integrity.detached import DetachedBatches
 from eventstore.integrity.repair import (
     LostRevisions,

@@ -1,7 +1,8 @@
 """The store: open, transactions, checkpoint, compaction, the past, close.
 
 `EventStore` ties a log (`eventstore.log.interface.Log`) to a state
-(`eventstore.tables.state.State`). Opened for writing it is the only writer, between processes and
+(`eventstore.tables.state.State`). What it reads of the past, what it proves, and its other parts
+are in `eventstore.handle`. Opened for writing it is the only writer, between processes and
 within one; opened with `read_only` it follows another process's writer.
 
 Being killed is a legal way to stop: nothing depends on `close`.
@@ -27,8 +28,9 @@ from eventstore.handle.acting import acting, fields_event, merged
 from eventstore.handle.opening import made, opened
 from eventstore.handle.past_reads import PastReads
 from eventstore.handle.proofs import Proofs
-from eventstore.handle.transaction import ReadTransaction, WriteTransaction
+from eventstore.handle.read_transaction import ReadTransaction
 from eventstore.handle.upkeep import Upkeep
+from eventstore.handle.write_transaction import WriteTransaction
 from eventstore.handle.writer_lock import StoreTurn, WriterLock
 from eventstore.integrity.verify import verify_files, verify_store
 from eventstore.locks import checked_timeout
@@ -118,7 +120,8 @@ class EventStore(PastReads, Proofs):
             ProjectionError: one of the projections is none, they do not fit together, or one must
                 be rebuilt and its events are no longer kept.
             ForeignOwnerError: the store's directories belong to another user.
-            UnsupportedFileSystemError: the path is on a network file system.
+            UnsupportedFileSystemError: the path is on a network file system, and the options do not
+                allow that.
             UnsupportedPlatformError: no durable sync is known for this platform.
         """
         parts = opened(
@@ -149,9 +152,8 @@ class EventStore(PastReads, Proofs):
         """Make a store with its first content: a context manager that gives the open store.
 
         It becomes a store, and is closed, when the block ends without an error: what was committed
-        in the block counts from then on. After an error, or a crash, there is
-        no store: readers and `open` say that the purpose was cut short, and the same call may be
-        made again.
+        in the block counts from then on. After an error, or a crash, there is no store: readers and
+        `open` say that the purpose was cut short, and the same call may be made again.
 
         Args:
             path: a directory; a missing one is made, with those above it.

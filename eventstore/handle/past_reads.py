@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, TypeVar, cast
 from eventstore.arguments import checked_flag, checked_int, checked_text, checked_whole, excerpt
 from eventstore.errors import CompactedError
 from eventstore.handle import history
+from eventstore.handle.read_transaction import ReadTransaction
 from eventstore.handle.reading import Reading
-from eventstore.handle.transaction import ReadTransaction
 from eventstore.handle.watching import Watch
 from eventstore.locks import checked_timeout
 from eventstore.log.interface import Wanted
@@ -92,7 +92,7 @@ class PastReads(Reading):
         type: str | None = None,  # noqa: A002 - the log's word
         reverse: bool = False,
     ) -> Iterator[Batch]:
-        """Yield durable batches, from archive and log alike; all that are asked for together.
+        """Yield the durable batches that meet all that is asked, from archive and log alike.
 
         Cheap from either end: what an index leaves out is not read.
 
@@ -110,7 +110,8 @@ class PastReads(Reading):
             CorruptionError: a batch is damaged.
             ValueError: there is no such first revision, the last one is negative, or a datetime has
                 no time zone.
-            TypeError: one of them is no int, a time is none, or actor or type is no text.
+            TypeError: a revision is no int, a time is neither a datetime nor an int, or actor or
+                type is no text.
         """
         self._closing.require_open()
         _require_revision(from_revision)
@@ -168,7 +169,7 @@ class PastReads(Reading):
             CorruptionError: a batch is damaged.
             ProjectionError: a projection can't tell the keys of an event.
             ValueError: there is no such first revision, or the last one is negative.
-            TypeError: one of them is no int, or a key no text.
+            TypeError: a revision is no int, or a key no text.
         """
         self._closing.require_open()
         for key in keys:
@@ -198,8 +199,8 @@ class PastReads(Reading):
 
         Raises:
             CompactedError: the start is no longer kept.
-            ValueError: there is no such first revision.
-            TypeError: it is no int.
+            ValueError: there is no such first revision, or the timeout is negative.
+            TypeError: the revision is no int, or the timeout no number.
         """
         self._closing.require_open()
         timeout = checked_timeout(timeout, "timeout")

@@ -63,7 +63,7 @@ class Proofs(Reading):
         Raises:
             CompactedError: batches were dropped before the store kept a tree.
             CorruptionError: a batch is damaged, or leaves of dropped ones are.
-            ValueError: there are not so many batches.
+            ValueError: there are fewer batches.
             TypeError: the size is no int.
         """
         tree, shown = self._grown()
@@ -78,7 +78,7 @@ class Proofs(Reading):
 
         Raises:
             ReceiptError: it was not given by this store, or the history is another one.
-            ValueError: there is no such revision, or there are not so many batches.
+            ValueError: there is no such revision, or there are fewer batches than the size.
             CompactedError: as of `tree_head`.
             CorruptionError: as of `tree_head`.
             TypeError: one of them has another type.
@@ -107,8 +107,8 @@ class Proofs(Reading):
         Raises:
             ProofError: the tree does not continue the older one: the store has fewer batches, or
                 the head is of another history.
-            ValueError: the older size is negative, or larger than the newer one; or there are not
-                so many batches.
+            ValueError: the older size is negative, or larger than the newer one; or there are fewer
+                batches than the newer one.
             CompactedError: as of `tree_head`.
             CorruptionError: as of `tree_head`.
             TypeError: one of them has another type.

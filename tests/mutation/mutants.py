@@ -174,14 +174,14 @@ MUTANTS = (
     # Orders
     Mutant(
         "acknowledged before the sync",
-        "eventstore/handle/transaction.py",
+        "eventstore/handle/write_transaction.py",
         "            self._log.make_durable(ticket)\n",
         '            __import__("threading").Thread('
         "target=self._log.make_durable, args=(ticket,)).start()\n",
     ),
     Mutant(
         "published before the sync",
-        "eventstore/handle/transaction.py",
+        "eventstore/handle/write_transaction.py",
         "        try:\n            self._lock.release(turn)\n",
         "        self._state.publish(self._state.newest)\n"
         "        try:\n            self._lock.release(turn)\n",
@@ -210,7 +210,7 @@ MUTANTS = (
     ),
     Mutant(
         "rollback does not wait for what it could read",
-        "eventstore/handle/transaction.py",
+        "eventstore/handle/write_transaction.py",
         "        self._log.wait_until_durable(self._base_revision)\n",
         "",
     ),
@@ -366,7 +366,7 @@ MUTANTS = (
     ),
     Mutant(
         "a reader without a view takes the present value second",
-        "eventstore/handle/transaction.py",
+        "eventstore/handle/read_transaction.py",
         "            value = found.raw(key)\n"
         "            if place.next is None and not place.undo:\n",
         "            if place.next is None and not place.undo:\n"
@@ -380,13 +380,13 @@ MUTANTS = (
     ),
     Mutant(
         "a reader without a view sees what is being changed",
-        "eventstore/handle/transaction.py",
+        "eventstore/handle/read_transaction.py",
         "            if place.next is None and not place.undo:\n",
         "            if place.next is None:\n",
     ),
     Mutant(
         "a reader without a view sees later batches",
-        "eventstore/handle/transaction.py",
+        "eventstore/handle/read_transaction.py",
         "            if place.next is None and not place.undo:\n",
         "            if not place.undo:\n",
     ),
@@ -818,35 +818,35 @@ MUTANTS = (
         "        anew = drops != self._drops_seen\n",
     ),
     Mutant(
-        "an order forgets the note of a row that is on its way",
+        "an order forgets the key of a row that is on its way",
         "eventstore/tables/order.py",
-        "        del notes[: count - 1]\n",
-        "        del notes[:count]\n",
+        "        del touched[: count - 1]\n",
+        "        del touched[:count]\n",
     ),
     Mutant(
-        "an order does not see that notes were dropped",
+        "an order does not see that touched keys were dropped",
         "eventstore/tables/order.py",
         "        self._drops += 1\n",
         "        pass\n",
     ),
     Mutant(
-        "a row is made before its key is noted",
-        "eventstore/tables/table.py",
+        "a row is made before its key is touched",
+        "eventstore/tables/rows.py",
         "        if key not in rows:\n"
-        "            self._order.note(key, len(rows))\n"
+        "            self._order.touch(key, len(rows))\n"
         "        if self._indexes is not None:\n"
-        "            self._indexes.note(key, len(rows))\n"
+        "            self._indexes.touch(key, len(rows))\n"
         "        rows[key] = value\n",
         "        if self._indexes is not None:\n"
-        "            self._indexes.note(key, len(rows))\n"
+        "            self._indexes.touch(key, len(rows))\n"
         "        is_new = key not in rows\n"
         "        rows[key] = value\n"
         "        if is_new:\n"
-        "            self._order.note(key, len(rows))\n",
+        "            self._order.touch(key, len(rows))\n",
     ),
     Mutant(
         "decoded values are kept without a bound",
-        "eventstore/tables/table.py",
+        "eventstore/tables/values.py",
         "        if len(self._decoded) >= _DECODED_MAX:\n",
         "        if False:\n",
     ),
@@ -857,21 +857,21 @@ MUTANTS = (
         "        anew = drops != self._drops_seen\n",
     ),
     Mutant(
-        "an index forgets the note of a row that is on its way",
+        "an index forgets the key of a row that is on its way",
         "eventstore/tables/index.py",
-        "        del notes[: count - 1]\n",
-        "        del notes[:count]\n",
+        "        del touched[: count - 1]\n",
+        "        del touched[:count]\n",
     ),
     Mutant(
-        "an index does not see that notes were dropped",
+        "an index does not see that touched keys were dropped",
         "eventstore/tables/index.py",
         "            self._drops += 1\n",
         "            pass\n",
     ),
     Mutant(
-        "notes for indexes are kept without a bound",
+        "touched keys are kept for indexes without a bound",
         "eventstore/tables/index.py",
-        "        if len(notes) > _NOTES_MIN and 2 * len(notes) > row_count:\n",
+        "        if len(touched) > _TOUCHED_MIN and 2 * len(touched) > row_count:\n",
         "        if False:\n",
     ),
     Mutant(
@@ -881,9 +881,9 @@ MUTANTS = (
         "                    yield [hash(entry) & _HASH_MASK for entry in entries]\n",
     ),
     Mutant(
-        "a row goes without a note for the indexes",
-        "eventstore/tables/table.py",
-        "                self._indexes.note(key, len(self._rows))\n",
+        "a row goes and the indexes do not learn of it",
+        "eventstore/tables/rows.py",
+        "                self._indexes.touch(key, len(self._rows))\n",
         "                pass\n",
     ),
     Mutant(
@@ -912,19 +912,19 @@ MUTANTS = (
     ),
     Mutant(
         "a rebuilt table keeps the indexes of the rows that it had",
-        "eventstore/tables/table.py",
+        "eventstore/tables/rows.py",
         "        self._indexes = other._indexes\n",
         "",
     ),
     Mutant(
         "a kept value is given for a row that has changed",
-        "eventstore/tables/table.py",
+        "eventstore/tables/values.py",
         "        if kept is not None and kept[0] is packed:\n",
         "        if kept is not None:\n",
     ),
     Mutant(
         "a tombstone over nothing is loaded",
-        "eventstore/tables/table.py",
+        "eventstore/tables/rows.py",
         "            self._drop_needless_tombstones()\n",
         "",
     ),
@@ -966,7 +966,7 @@ MUTANTS = (
     ),
     Mutant(
         "the lock of an index is not renewed in a child",
-        "eventstore/tables/table.py",
+        "eventstore/tables/rows.py",
         "            self._indexes.renew_lock()\n",
         "            pass\n",
     ),
@@ -996,7 +996,7 @@ MUTANTS = (
     ),
     Mutant(
         "the warning of a dropped transaction keeps it",
-        "eventstore/handle/transaction.py",
+        "eventstore/handle/write_transaction.py",
         "                stacklevel=2,\n",
         "                source=self,\n",
     ),
@@ -1008,7 +1008,7 @@ MUTANTS = (
     ),
     Mutant(
         "decode is given the key that was asked for",
-        "eventstore/tables/table.py",
+        "eventstore/tables/values.py",
         "self.decoded(self._own_key(key), packed)",
         "self.decoded(key, packed)",
     ),
@@ -1026,7 +1026,7 @@ MUTANTS = (
     ),
     Mutant(
         "put does not know the keys of a table that was rebuilt",
-        "eventstore/tables/table.py",
+        "eventstore/tables/rows.py",
         "        self._key_shape, self._order = other._key_shape, other._order\n",
         "        self._order = other._order\n",
     ),
@@ -1044,7 +1044,7 @@ MUTANTS = (
     ),
     Mutant(
         "a value that decode makes bytes is decoded twice",
-        "eventstore/tables/table.py",
+        "eventstore/tables/values.py",
         "        if type(decoded) is bytes:\n",
         "        if False:\n",
     ),
@@ -1198,8 +1198,8 @@ MUTANTS = (
     # Values that can't be meant
     Mutant(
         "an unknown table is a KeyError for readers",
-        "eventstore/handle/transaction.py",
-        """            raise _unknown(self._tables, table) from None""",
+        "eventstore/handle/read_transaction.py",
+        """            raise unknown_table(self._tables, table) from None""",
         """            raise""",
     ),
     Mutant(
@@ -1462,7 +1462,7 @@ MUTANTS = (
     ),
     Mutant(
         "an error of a signal handler is taken for one of the value",
-        "eventstore/tables/table.py",
+        "eventstore/tables/values.py",
         "_UNFIT = (ArithmeticError, AttributeError, LookupError, StopIteration, ",
         "_UNFIT = (Exception, ",
     ),
@@ -1540,7 +1540,7 @@ MUTANTS = (
     ),
     Mutant(
         "what decode raises for a hostile row goes through",
-        "eventstore/tables/table.py",
+        "eventstore/tables/values.py",
         "        except (*FAILURES, DecodeError) as error:\n",
         "        except DecodeError as error:\n",
     ),
@@ -1674,7 +1674,7 @@ MUTANTS = (
     # What a projection may call
     Mutant(
         "apply may emit into its transaction",
-        "eventstore/handle/transaction.py",
+        "eventstore/handle/write_transaction.py",
         "        if self._is_changing:\n            self._refuse_amid_a_change()\n"
         "        self._is_changing = True\n"
         "        self._begun()\n",
@@ -1682,7 +1682,7 @@ MUTANTS = (
     ),
     Mutant(
         "apply may commit its transaction",
-        "eventstore/handle/transaction.py",
+        "eventstore/handle/write_transaction.py",
         "        if self._is_changing:\n            self._refuse_amid_a_change()\n"
         "        self._is_changing = True\n"
         "        turn = self._begun()\n"
@@ -1691,7 +1691,7 @@ MUTANTS = (
     ),
     Mutant(
         "apply may roll its transaction back",
-        "eventstore/handle/transaction.py",
+        "eventstore/handle/write_transaction.py",
         "        if self._is_changing:\n            self._refuse_amid_a_change()\n"
         "        self._is_changing = True\n"
         "        self._roll_back()",
@@ -1699,13 +1699,13 @@ MUTANTS = (
     ),
     Mutant(
         "an interrupted change counts as one that goes on",
-        "eventstore/handle/transaction.py",
+        "eventstore/handle/write_transaction.py",
         "if _is_called_by_a_change():",
         "if True:",
     ),
     Mutant(
         "apply may enter its transaction again",
-        "eventstore/handle/transaction.py",
+        "eventstore/handle/write_transaction.py",
         "            self._refuse_amid_a_change()\n        self._enter",
         "            pass\n        self._enter",
     ),
@@ -2025,7 +2025,7 @@ MUTANTS = (
     ),
     Mutant(
         "an iteration ends silently where decode raises StopIteration",
-        "eventstore/tables/table.py",
+        "eventstore/tables/values.py",
         "                if len(values) == len(keys) and bytes not in",
         "                if bytes not in",
     ),

@@ -17,7 +17,7 @@ from support.engine import add, balance, open_store, run_python
 from support.ledger import deposit, open_account
 
 from eventstore import TransactionClosedError, WriterBusyError
-from eventstore.handle.transaction import WriteTransaction
+from eventstore.handle.write_transaction import WriteTransaction
 from eventstore.handle.writer_lock import WriterLock
 
 if TYPE_CHECKING:

@@ -25,8 +25,10 @@ import eventstore.log.spares
 import eventstore.log.writer
 import eventstore.maintenance.compaction
 import eventstore.tables.journal
+import eventstore.tables.rows
 import eventstore.tables.state
 import eventstore.tables.table
+import eventstore.tables.values
 import eventstore.tables.version
 import eventstore.tables.view
 from eventstore import Event, Metadata, Retention, StoreFailedError, StoreOptions
@@ -48,7 +50,9 @@ MODULES = [
     eventstore.maintenance.compaction,
     eventstore.tables.journal,
     eventstore.tables.state,
+    eventstore.tables.rows,
     eventstore.tables.table,
+    eventstore.tables.values,
     eventstore.tables.version,
     eventstore.tables.view,
 ]
@@ -59,7 +63,7 @@ OTHER_MODULES = [
     for found in pkgutil.walk_packages(eventstore.__path__, "eventstore.")
     if not found.ispkg and not found.name.startswith("eventstore.testing")
     for module in [importlib.import_module(found.name)]
-    if module not in MODULES and found.name != "eventstore.handle.transaction"
+    if module not in MODULES and found.name != "eventstore.handle.write_transaction"
 ]
 OPTIONS = StoreOptions(segment_bytes=4096, background=False, retention=Retention(revisions=1))
 BIG_NOTE = "n" * 2500
