@@ -2036,4 +2036,16 @@ MUTANTS = (
         "    if error.errno in _LIMITS and not isinstance(error, SystemLimitError):\n",
         "    if False:\n",
     ),
+    Mutant(
+        "a repair unpacks all of a bomb that is no whole archive file",
+        "eventstore/log/segments.py",
+        "    left_bytes = min(SEGMENT_BYTES_LIMIT, bound)\n",
+        "    left_bytes = SEGMENT_BYTES_LIMIT\n",
+    ),
+    Mutant(
+        "a repair unpacks all of an archive file that holds no segment",
+        "eventstore/log/segments.py",
+        "    if not source.is_archived or _has_header(file):\n",
+        "    if True:\n",
+    ),
 )
