@@ -68,8 +68,12 @@ class StoreExistsError(EventStoreError, FileExistsError):
     """A new store can't be made at a path where a store, or anything else, is already."""
 
 
-class ForeignOwnerError(EventStoreError):
-    """The store's directories belong to another user, and the options do not allow that."""
+class ForeignOwnerError(EventStoreError, PermissionError):
+    """The store's directories belong to another user, and the options do not allow that.
+
+    Or this user may not read a file of it. That says nothing of the file, so nothing is decided
+    without it, and the store is unchanged, but for LOCK.
+    """
 
 
 class StoreLockedError(EventStoreError):

@@ -2048,4 +2048,10 @@ MUTANTS = (
         "    if not source.is_archived or _has_header(file):\n",
         "    if True:\n",
     ),
+    Mutant(
+        "a file that may not be read is told as an error of the system",
+        "eventstore/files/failures.py",
+        "    except PermissionError as error:\n        raise ForeignOwnerError(",
+        "    except ZeroDivisionError as error:\n        raise ForeignOwnerError(",
+    ),
 )
