@@ -184,6 +184,11 @@ class UnsupportedFileSystemError(EventStoreError):
     """The store would be on a network file system, and the options do not allow that."""
 
 
+def what_of(error: BaseException) -> str:
+    """Return what an error says, without the calls of the library that are its remedy: for logs."""
+    return error.what if isinstance(error, EventStoreError) else text_of(error)
+
+
 def text_of(error: BaseException) -> str:
     """Return what an error says; its type where that is nothing, as with most interrupts."""
     return str(error) or type(error).__name__

@@ -30,6 +30,7 @@ from eventstore.errors import (
     StoreFailedError,
     WriterBusyError,
     text_of,
+    what_of,
 )
 from eventstore.event import Metadata
 from eventstore.files.failures import is_gone, raise_if_gone
@@ -958,7 +959,7 @@ class EventStore:
                 self._checkpoints().write(no_pause)
         except (EventStoreError, OSError) as error:
             # Maintenance tries again. The open is as good without.
-            _logger.warning("%s: no checkpoint of what was rebuilt: %s", self.path, error)
+            _logger.warning("%s: no checkpoint of what was rebuilt: %s", self.path, what_of(error))
         except BaseException:
             self.close()
             raise
@@ -976,7 +977,7 @@ class EventStore:
                 if checkpointer.is_due_at_close():
                     checkpointer.write(no_pause)
         except (EventStoreError, OSError) as error:
-            _logger.warning("%s: no checkpoint at the close: %s", self.path, error)
+            _logger.warning("%s: no checkpoint at the close: %s", self.path, what_of(error))
 
 
 def _require_revision(revision: int) -> None:
