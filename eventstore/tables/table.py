@@ -555,6 +555,8 @@ class Table:
             return value
         try:
             decoded = self._decode(key, unpack_row(value))
+        except RecursionError:  # of whoever called from too deep
+            raise
         except (*FAILURES, DecodeError) as error:
             raise self._undecodable(key, value, error) from error
         if type(decoded) is bytes:

@@ -2054,4 +2054,10 @@ MUTANTS = (
         "    except PermissionError as error:\n        raise ForeignOwnerError(",
         "    except ZeroDivisionError as error:\n        raise ForeignOwnerError(",
     ),
+    Mutant(
+        "an exhausted stack is told as damage of a checkpoint",
+        "eventstore/tables/table.py",
+        "        except RecursionError:  # of whoever called from too deep\n            raise\n",
+        "",
+    ),
 )
