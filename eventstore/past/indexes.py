@@ -11,6 +11,7 @@ An index is taken for that of a segment if it states the digest of the segment's
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
@@ -45,6 +46,8 @@ _MADE_KEPT = 32
 _RECORDS_BETWEEN_PAUSES = 64
 BATCHES_BEHIND_MAX = 4096
 """So many batches of the active segment are not in a file: to read them takes some 50 ms."""
+
+_logger = logging.getLogger("eventstore")
 
 A = TypeVar("A")
 
@@ -104,6 +107,8 @@ class Indexes:
         self._loaded: dict[int, PackedIndex] = {}
         self._made: dict[int, Index] = {}
         self._refused: set[int] = set()
+        # Maintenance need not read them each time.
+        self._damaged: set[SegmentSource] = set()
 
     def renew_lock(self) -> None:
         """Free the lock in the child of a fork, where no other thread is left to do so."""
@@ -149,7 +154,8 @@ class Indexes:
     def keep_up(self, last_revision: int, pause: Callable[[], object]) -> int:
         """Write the indexes that are missing or behind; remove those whose segment is gone.
 
-        The caller holds the store. On a full disk the rest stays unwritten.
+        The caller holds the store. On a full disk the rest stays unwritten. A damaged segment has
+        no index: who reads it is told, and nothing else waits for it.
 
         Returns:
             how many were written.
@@ -158,15 +164,26 @@ class Indexes:
         written = 0
         sources = list_sources(self._file_system, self._path)
         for part in parts_of(sources, 1, last_revision):
-            if not part.is_sealed and self._behind(part) < BATCHES_BEHIND_MAX:
-                continue
-            packed = self._unwritten(part, pause)
+            packed = self._due(part, pause)
             if packed is not None:
                 if not self._write(part.first_revision, packed):
                     break
                 written += 1
             pause()
         return written
+
+    def _due(self, part: Part, pause: Callable[[], object]) -> bytes | None:
+        """Return the index of a part packed, if it is time to write it."""
+        if part.source in self._damaged:
+            return None
+        try:
+            if not part.is_sealed and self._behind(part) < BATCHES_BEHIND_MAX:
+                return None
+            return self._unwritten(part, pause)
+        except CorruptionError as error:
+            self._damaged.add(part.source)
+            _logger.warning("no index of the past is made of a damaged segment: %s", error)
+            return None
 
     def _refuse(self, first_revision: int) -> None:
         self._loaded.pop(first_revision, None)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from eventstore import Event
     from eventstore.files.interface import File, FileSystem
 
-SHALLOW = Depth(images=8, double_crashes=1, double_crashes_after_kill=4)
+SHALLOW = Depth(images=8, double_crashes=1, double_crashes_after_kill=8)
 
 
 class Tampered:

@@ -2000,6 +2000,12 @@ MUTANTS = (
         "                raise\n            raise_if_gone(error)\n",
     ),
     Mutant(
+        "a damaged segment keeps the indexes of the others from being made",
+        "eventstore/past/indexes.py",
+        "        except CorruptionError as error:\n            self._damaged.add",
+        "        except ZeroDivisionError as error:\n            self._damaged.add",
+    ),
+    Mutant(
         "a watch forgets the batches that it was about to give",
         "eventstore/watching.py",
         "        self._batches = batches_left\n        self.next_revision = batch.revision + 1\n",
