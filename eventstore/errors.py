@@ -68,8 +68,12 @@ class StoreExistsError(EventStoreError, FileExistsError):
     """A new store can't be made at a path where a store, or anything else, is already."""
 
 
-class ForeignOwnerError(EventStoreError):
-    """The store's directories belong to another user, and the options do not allow that."""
+class ForeignOwnerError(EventStoreError, PermissionError):
+    """The store's directories belong to another user, and the options do not allow that.
+
+    Or this user may not read a file of it. That says nothing of the file, so nothing is decided
+    without it, and the store is unchanged, but for LOCK.
+    """
 
 
 class StoreLockedError(EventStoreError):
@@ -182,6 +186,11 @@ class UnsupportedPlatformError(EventStoreError):
 
 class UnsupportedFileSystemError(EventStoreError):
     """The store would be on a network file system, and the options do not allow that."""
+
+
+def what_of(error: BaseException) -> str:
+    """Return what an error says, without the calls of the library that are its remedy: for logs."""
+    return error.what if isinstance(error, EventStoreError) else text_of(error)
 
 
 def text_of(error: BaseException) -> str:

@@ -7,7 +7,12 @@ import errno
 import sys
 from typing import TYPE_CHECKING
 
-from eventstore.errors import CorruptionError, StoreFailedError, SystemLimitError
+from eventstore.errors import (
+    CorruptionError,
+    ForeignOwnerError,
+    StoreFailedError,
+    SystemLimitError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -83,9 +88,18 @@ def limits_are_told(path: str) -> Iterator[None]:
 def unreadable_is_damage(
     path: str, is_damage: Callable[[OSError], bool] = is_unreadable
 ) -> Iterator[None]:
-    """Raise `CorruptionError` in the place of an error that means damage of a file."""
+    """Raise `CorruptionError` in the place of an error that means damage of a file.
+
+    Raises:
+        ForeignOwnerError: this user may not read it, which is no damage.
+    """
     try:
         yield
+    except PermissionError as error:
+        raise ForeignOwnerError(
+            f"{path}: this user may not read it: give it back to the owner of the store (chown), "
+            "or open the store as a user who may"
+        ) from error
     except OSError as error:
         if not is_damage(error):
             raise

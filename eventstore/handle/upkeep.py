@@ -11,7 +11,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from eventstore.checkpoints.reader import no_pause
-from eventstore.errors import EventStoreError
+from eventstore.errors import EventStoreError, what_of
 from eventstore.files.failures import is_gone
 from eventstore.locks import refuse_reentry
 from eventstore.maintenance.background import Maintenance
@@ -102,7 +102,7 @@ class Upkeep:
                 self._checkpointer.write(no_pause)
         except (EventStoreError, OSError) as error:
             # Maintenance tries again. The open is as good without.
-            _logger.warning("%s: no checkpoint of what was rebuilt: %s", self._path, error)
+            _logger.warning("%s: no checkpoint of what was rebuilt: %s", self._path, what_of(error))
 
     def close(self) -> None:
         """End the background, save what is worth it, and let go of the log; again, if need be."""
@@ -122,7 +122,7 @@ class Upkeep:
                 if self._checkpointer.is_due_at_close():
                     self._checkpointer.write(no_pause)
         except (EventStoreError, OSError) as error:
-            _logger.warning("%s: no checkpoint at the close: %s", self._path, error)
+            _logger.warning("%s: no checkpoint at the close: %s", self._path, what_of(error))
 
     def _is_work_due(self) -> bool:
         return self._is_checkpoint_due() or self._log.is_index_behind

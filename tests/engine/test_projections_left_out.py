@@ -153,3 +153,18 @@ def test_history_is_kept_until_two_checkpoints_hold_a_new_version(tmp_path: Path
             add(store, 40)
             store.compact()
         assert store.oldest_revision() > 1
+
+
+def test_what_is_logged_of_a_refused_checkpoint_names_no_call_of_the_library(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with open_store(tmp_path / "store") as store:
+        add(store, 40)
+        store.compact()
+    with EventStore.open(tmp_path / "store", [Ledger()], options=SMALL) as store:
+        add(store, 5)
+    with EventStore.open(tmp_path / "store", [RaisedLedger()], options=SMALL) as store:
+        assert balance(store) == 45
+    [line] = [each for each in caplog.messages if "no checkpoint of what was rebuilt" in each]
+    assert "lose the tables of projection 'totals'" in line
+    assert "StoreOptions" not in line

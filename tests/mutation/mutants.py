@@ -2042,4 +2042,28 @@ MUTANTS = (
         "    if error.errno in _LIMITS and not isinstance(error, SystemLimitError):\n",
         "    if False:\n",
     ),
+    Mutant(
+        "a repair unpacks all of a bomb that is no whole archive file",
+        "eventstore/log/segments.py",
+        "    left_bytes = min(SEGMENT_BYTES_LIMIT, bound)\n",
+        "    left_bytes = SEGMENT_BYTES_LIMIT\n",
+    ),
+    Mutant(
+        "a repair unpacks all of an archive file that holds no segment",
+        "eventstore/log/segments.py",
+        "    if not source.is_archived or _has_header(file):\n",
+        "    if True:\n",
+    ),
+    Mutant(
+        "a file that may not be read is told as an error of the system",
+        "eventstore/files/failures.py",
+        "    except PermissionError as error:\n        raise ForeignOwnerError(",
+        "    except ZeroDivisionError as error:\n        raise ForeignOwnerError(",
+    ),
+    Mutant(
+        "an exhausted stack is told as damage of a checkpoint",
+        "eventstore/tables/table.py",
+        "        except RecursionError:  # of whoever called from too deep\n            raise\n",
+        "",
+    ),
 )

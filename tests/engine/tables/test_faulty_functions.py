@@ -150,3 +150,15 @@ def test_exhausted_stack_is_no_fault_of_a_key_function(tmp_path: Path) -> None:
         pytest.raises(RecursionError),
     ):
         list(tx.by_index("things", "by", "a"))
+
+
+def test_exhausted_stack_is_neither_damage_nor_a_fault_of_decode(tmp_path: Path) -> None:
+    path = tmp_path / "store"
+    with opened(path, Things()) as store:
+        store.checkpoint()
+    things = Things(raising(RecursionError("maximum recursion depth exceeded")))
+    with opened(path, things) as store, store.transaction() as tx:
+        with pytest.raises(RecursionError):
+            tx.get("things", 3)
+        with pytest.raises(RecursionError):
+            list(tx.items("things"))
