@@ -6,7 +6,7 @@ nothing of any domain: a user writes a `Projection` and opens an `EventStore` wi
 
 The map of the engine, from the top. What stands in a line may import what stands in it or below:
 
-    testing/                                      the verification kit, for users' projections too
+    testing/ metrics tracing                      the verification kit, and what monitors use
     store                                         what a handle is and does
     handle/                                       its parts: transactions, their lock, the past
     integrity/                                    reading everything, and making anew
@@ -21,7 +21,7 @@ The map of the engine, from the top. What stands in a line may import what stand
     directory/                                    a store's directory: contents, hold, making
     files/                                        the only file I/O
     format/                                       every byte on disk, and only bytes
-    errors event projection options reports arguments locks    the vocabulary of all parts
+    errors event projection options reports arguments locks counters    the vocabulary of all parts
 """
 
 from eventstore.errors import (

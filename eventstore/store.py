@@ -24,7 +24,7 @@ from eventstore.errors import (
 )
 from eventstore.event import Metadata
 from eventstore.format.codec import checked_metadata
-from eventstore.handle.acting import acting, fields_event, merged
+from eventstore.handle.acting import ACTING, fields_event, merged
 from eventstore.handle.opening import made, opened
 from eventstore.handle.past_reads import PastReads
 from eventstore.handle.proofs import Proofs
@@ -272,7 +272,7 @@ class EventStore(PastReads, Proofs):
         log = self._written()
         if log.failure is not None:
             self._require_sound(log)
-        stated = acting()
+        stated = ACTING.get()
         if stated is not None:
             metadata = merged(metadata, stated.metadata)
         if self._options.require_actor and not metadata.actor:
@@ -376,9 +376,23 @@ class EventStore(PastReads, Proofs):
             "durable_revision": shown_revision,
             "rows": {name: table.row_count() for name, table in self._state.tables.items()},
             "checkpoint_revision": self._newest_checkpoint_revision(),
+            **self._counted(),
             "failed": None if failure is None else text_of(failure),
             "background_error": None if error is None else text_of(error),
         }
+
+    def _counted(self) -> dict[str, Any]:
+        """Return what is counted of a writer's work."""
+        recovery = self._log.recovery
+        counted: dict[str, Any] = {
+            "recovery_seconds": recovery.seconds,
+            "recovery_batches": recovery.replayed_batches,
+            "rebuilt_projections": len(recovery.rebuilt),
+        }
+        if self._upkeep is not None:
+            counted["checkpoint_seconds"] = self._upkeep.checkpoint_seconds.as_dict()
+            counted["lock_wait_seconds"] = self._writer_lock.wait_seconds.as_dict()
+        return counted
 
     def _newest_checkpoint_revision(self) -> int:
         if self._upkeep is None:  # a follower may have begun again from a newer one

@@ -251,6 +251,8 @@ class FileLog:
             "durable_revision": self.durable_revision,
             "digest": head.digest.hex(),
             "appended_bytes": self.appended_bytes,
+            "group_sizes": self._writer.group_sizes.as_dict(),
+            "sync_seconds": self._writer.sync_seconds.as_dict(),
             "spare_ready": self._spares.ready,
             "prepare_error": self._preparer.error,
             **on_disk,

@@ -32,7 +32,8 @@ class Acting(NamedTuple):
     fields: Mapping[str, str] = MappingProxyType({})
 
 
-_acting: ContextVar[Acting | None] = ContextVar("eventstore_acting", default=None)
+ACTING: ContextVar[Acting | None] = ContextVar("eventstore_acting", default=None)
+"""What is stated in this context; None if nothing is."""
 
 
 @contextmanager
@@ -52,23 +53,18 @@ def acting_as(
     Raises:
         InvalidEventError: one of them is not a text.
     """
-    outer = _acting.get() or Acting()
+    outer = ACTING.get() or Acting()
     metadata = merged(Metadata(actor, reason, request_id), outer.metadata)
     for name, text in fields.items():
         if type(text) is not str:
             raise InvalidEventError(
                 f"the {name} of a transaction must be a text, not {excerpt(text)}"
             )
-    token = _acting.set(Acting(checked_metadata(metadata), {**outer.fields, **fields}))
+    token = ACTING.set(Acting(checked_metadata(metadata), {**outer.fields, **fields}))
     try:
         yield
     finally:
-        _acting.reset(token)
-
-
-def acting() -> Acting | None:
-    """Return what is stated in this context; None if nothing is."""
-    return _acting.get()
+        ACTING.reset(token)
 
 
 def merged(given: Metadata, stated: Metadata) -> Metadata:

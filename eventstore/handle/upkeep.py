@@ -17,6 +17,7 @@ from eventstore.locks import refuse_reentry
 from eventstore.maintenance.background import Maintenance
 
 if TYPE_CHECKING:
+    from eventstore.counters import Tally
     from eventstore.handle.closing import Closing
     from eventstore.log.interface import Log
     from eventstore.maintenance.checkpointing import Checkpointer
@@ -61,6 +62,11 @@ class Upkeep:
     def checkpoint_revision(self) -> int:
         """The revision of the newest checkpoint that this handle has loaded or written."""
         return self._checkpointer.revision
+
+    @property
+    def checkpoint_seconds(self) -> Tally:
+        """How long the checkpoints of this handle took."""
+        return self._checkpointer.seconds
 
     @property
     def error(self) -> BaseException | None:

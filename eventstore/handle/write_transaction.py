@@ -53,6 +53,7 @@ class WriteTransaction(Holder):
         "_lock",
         "_log",
         "_metadata",
+        "_on_appended",
         "_require_ready",
         "_state",
         "_timeout_seconds",
@@ -95,6 +96,7 @@ class WriteTransaction(Holder):
         self._events: list[bytes] = []
         # What comes before the first event, if anything does (`acting_as`).
         self._fields: Event | None = None
+        self._on_appended: Callable[[], object] | None = None
         # Whether it has waited for what it could read, or its own batch will.
         self._is_settled = False
         self.receipt: Receipt | None = None
@@ -115,6 +117,13 @@ class WriteTransaction(Holder):
     def metadata(self) -> Metadata:
         """Who and why, as the batch will say it."""
         return self._metadata
+
+    def call_when_appended(self, callback: Callable[[], object]) -> None:
+        """Have `commit` call a function once the next writer may begin, before it waits for a sync.
+
+        It must not raise: the commit would be in the log, and the handle would fail.
+        """
+        self._on_appended = callback
 
     def lead_with(self, event: Event) -> None:
         """Let an event come before the first one; it is not emitted if there is none."""
@@ -276,6 +285,8 @@ class WriteTransaction(Holder):
         turn.is_over = True
         try:
             self._lock.release(turn)
+            if self._on_appended is not None:
+                self._on_appended()
             self._log.make_durable(ticket)
         except StoreFailedError:
             raise

@@ -35,6 +35,7 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from eventstore.counters import seconds
 from eventstore.errors import WriterBusyError
 from eventstore.locks import refuse_reentry
 
@@ -153,11 +154,16 @@ class Turn:
 
 
 class WriterLock:
-    """Held by a write transaction from begin to end."""
+    """Held by a write transaction from begin to end.
 
-    __slots__ = ("_mutex", "_queue", "_turn")
+    Attributes:
+        wait_seconds: of those that had to wait for it, whether it came or not.
+    """
+
+    __slots__ = ("_mutex", "_queue", "_turn", "wait_seconds")
 
     def __init__(self) -> None:
+        self.wait_seconds = seconds()
         # Held while the two others are changed.
         self._mutex = threading.RLock()
         self._turn: Turn | None = None
@@ -179,7 +185,12 @@ class WriterLock:
             if self._turn is None and not self._queue:
                 self._turn = turn
                 return
-        self._wait(turn, timeout_seconds)
+        started = time.monotonic()
+        try:
+            self._wait(turn, timeout_seconds)
+        finally:
+            # Not exact where two give up at once, which does no harm.
+            self.wait_seconds.add(time.monotonic() - started)
 
     def release(self, turn: Turn) -> None:
         """Let the next turn in, or give up waiting; does nothing the second time.

@@ -12,12 +12,14 @@ a dictionary a row. A compaction folds chains before that (`compaction`), which 
 
 from __future__ import annotations
 
+import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from eventstore.checkpoints.changed import DELTA_SHARE, ChangedKeys, Standing, keys_max
 from eventstore.checkpoints.checkpoint import CheckpointContent
 from eventstore.checkpoints.reader import TableName
+from eventstore.counters import seconds
 from eventstore.errors import CorruptionError, ProjectionError
 from eventstore.tables.packed import ABSENT
 from eventstore.tables.view import View
@@ -76,6 +78,7 @@ class Checkpointer:
             options: of the store.
             loaded: what the open has found.
         """
+        self.seconds = seconds()
         self._path = path
         self._state = state
         self._log = log
@@ -139,6 +142,7 @@ class Checkpointer:
         version = self._state.shown(self._log)
         if version.revision == self.revision:
             return version.revision
+        started = time.monotonic()
         self._require_nothing_left_behind(version.revision)
         written_bytes = self._log.appended_bytes
         if self._standing is not None:
@@ -172,6 +176,7 @@ class Checkpointer:
         self._written_bytes = written_bytes
         self.is_rebuilt = False
         self._carried = []
+        self.seconds.add(time.monotonic() - started)
         return version.revision
 
     def _replay_seconds(self) -> float:

@@ -20,6 +20,7 @@ from projections.snapshots.metastore import MetaStore
 from projections.snapshots.model import Info, Kind, Snapshot, Usage
 from projections.snapshots.projection import SnapshotsProjection
 from projections.snapshots.reconcile import Reconciliation, Removal
+from projections.snapshots.requests import Request, RequestWindow
 from projections.snapshots.transaction import (
     SnapshotReadTransaction,
     SnapshotTransaction,
@@ -40,6 +41,8 @@ __all__ = [
     "NotFoundError",
     "Reconciliation",
     "Removal",
+    "Request",
+    "RequestWindow",
     "Snapshot",
     "SnapshotDiff",
     "SnapshotError",

@@ -7,18 +7,17 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from eventstore import EventStore, Metadata, ProjectionError
+from projections.snapshots.driving import Driving
 from projections.snapshots.errors import NoTransactionError
 from projections.snapshots.history import diff, history, ids_that_had, removal
-from projections.snapshots.intents import UNDONE
 from projections.snapshots.projection import SNAPSHOTS, SnapshotsProjection
-from projections.snapshots.reconcile import reconcile
+from projections.snapshots.requests import RequestWindow
 from projections.snapshots.transaction import (
     SnapshotReadTransaction,
     SnapshotTransaction,
     SnapshotWriteTransaction,
 )
 from projections.snapshots.validation import checked_text
-from projections.snapshots.work import Work
 
 if TYPE_CHECKING:
     import os
@@ -42,9 +41,7 @@ if TYPE_CHECKING:
         Watch,
     )
     from projections.snapshots.history import HistoryEntry, SnapshotDiff
-    from projections.snapshots.intents import Intent
     from projections.snapshots.projection import Row
-    from projections.snapshots.reconcile import Reconciliation
     from projections.snapshots.work import Handler
 
 _current: ContextVar[SnapshotTransaction] = ContextVar("snapledger_transaction")
@@ -97,10 +94,15 @@ class _CurrentWriteTransaction(SnapshotWriteTransaction):
         super()._leave(error_type, error, traceback)
 
 
-class MetaStore:
+class MetaStore(Driving):
     """Names, states, parentage, labels and usage of snapshots, with their whole history."""
 
-    def __init__(self, store: EventStore, handlers: Mapping[str, Handler] | None = None) -> None:
+    def __init__(
+        self,
+        store: EventStore,
+        handlers: Mapping[str, Handler] | None = None,
+        request_window: RequestWindow | None = None,
+    ) -> None:
         """Put the operations around a store that was opened with `SnapshotsProjection`.
 
         `MetaStore.open` does both; this is for who opens the store in another way, as
@@ -109,6 +111,7 @@ class MetaStore:
         Args:
             store: the event store.
             handlers: see `open`; nothing is settled yet: `settle` does that.
+            request_window: see `open`.
 
         Raises:
             ProjectionError: it was opened without.
@@ -122,8 +125,7 @@ class MetaStore:
                 f"{store.path}: the store has no tables of snapshots: open it with "
                 "SnapshotsProjection, or by MetaStore.open"
             ) from error
-        self._store = store
-        self._work = Work(store, handlers or {})
+        super().__init__(store, handlers or {}, request_window or RequestWindow())
 
     @classmethod
     def open(
@@ -138,6 +140,7 @@ class MetaStore:
         file_system: FileSystem | None = None,
         projections: Iterable[Projection] = (),
         handlers: Mapping[str, Handler] | None = None,
+        request_window: RequestWindow | None = None,
     ) -> MetaStore:
         """Open a metadata store, or make one where there is nothing; see `EventStore.open`.
 
@@ -153,6 +156,8 @@ class MetaStore:
                 in the same transactions.
             handlers: for each kind of intent, what finishes or undoes one that was left open; see
                 `settle`, which this calls, unless `read_only`.
+            request_window: how long, and how many, requests of `once` are remembered; None for a
+                day, and 100,000.
 
         Raises:
             Exception: as `EventStore.open` does, and what a handler raises; the store is then
@@ -169,7 +174,7 @@ class MetaStore:
             file_system=file_system,
         )
         try:
-            opened = cls(store, handlers)
+            opened = cls(store, handlers, request_window)
             if handlers and not read_only:
                 opened.settle()
         except BaseException:
@@ -265,142 +270,6 @@ class MetaStore:
             return self._store.begin_read(_CurrentReadTransaction)
         metadata = Metadata(actor, reason, request_id)
         return self._store.begin_write(_CurrentWriteTransaction, metadata, timeout)
-
-    def intent(
-        self,
-        kind: str,
-        key: str,
-        data: Mapping[str, str | int | bytes | None] | None = None,
-        *,
-        reserve_id: bool = False,
-        actor: str | None = None,
-        reason: str | None = None,
-        request_id: str | None = None,
-        timeout: float | None = None,
-    ) -> AbstractContextManager[Intent]:
-        """Begin work outside the store; a context manager that gives the intent, durable by then.
-
-        In the block, do the work; then, in a transaction, what it was for, and `fulfil` the intent
-        or give it to `create_snapshot`. If the block is left without that, by an error or not, the
-        handler of the kind undoes the work and the intent has ended; where there is no handler, or
-        the store has failed, it stays open, and `intents` lists it, also after the next open.
-
-        Args:
-            kind: of the work, which says which handler it is for.
-            key: of the snapshot that it is about.
-            data: what the handler must know; the texts in it are names on the disk that
-                `reconcile` counts as in flight.
-            reserve_id: whether the intent gets an id of a snapshot that nobody else is given, ever.
-            actor: who, as of `transaction`.
-            reason: why.
-            request_id: on behalf of which request.
-            timeout: seconds to wait for the writer lock; None for ever.
-
-        Raises:
-            InvalidArgumentError: kind, key or data can't be.
-            EventStoreError: as `EventStore.transaction` and `WriteTransaction.commit` do.
-        """
-        metadata = Metadata(actor, reason, request_id)
-        return self._work.begun(kind, key, data, metadata, reserve_id=reserve_id, timeout=timeout)
-
-    def staging(self, prefix: str = "new-") -> AbstractContextManager[str]:
-        """Give a name for work that is done before its transaction: a context manager.
-
-        No name is given twice, and `reconcile` counts it as in flight while the block runs.
-        """
-        return self._work.staging(prefix)
-
-    def stage(
-        self,
-        transaction: SnapshotWriteTransaction,
-        kind: str,
-        key: str,
-        data: Mapping[str, str | int | bytes | None] | None = None,
-        *,
-        id: str | None = None,  # noqa: A002 - the domain's word
-    ) -> Intent:
-        """Record in a transaction that what it makes waits for work outside, a rename perhaps.
-
-        It costs no sync of its own. Call `finished` once the work is on stable storage. After a
-        crash before that, or soon after, the handler of the kind finishes it.
-
-        Args:
-            transaction: of this store, which makes the snapshot.
-            kind: which handler is to finish it.
-            key: of the snapshot.
-            data: what the handler must know, such as the stage's name.
-            id: of the snapshot, which `reconcile` then takes for in flight, not for missing.
-
-        Raises:
-            InvalidArgumentError: kind, key or data can't be.
-        """
-        return self._work.stage(transaction, kind, key, data, id)
-
-    def finished(self, intent: Intent) -> None:
-        """Tell that the work of a staged intent is done *and on stable storage*.
-
-        A rename is there once its directory was synced, which one sync does for all renames before
-        it. It is written down with the next batch that stages something, or by `close`.
-        """
-        self._work.finished(intent)
-
-    def abort(self, intent: Intent) -> None:
-        """End an intent whose work the caller has undone himself.
-
-        Raises:
-            FailedPreconditionError: it is not open.
-        """
-        self._work.end(intent, UNDONE)
-
-    def intents(self, *, left_only: bool = False) -> tuple[Intent, ...]:
-        """Return the intents that are open, oldest first.
-
-        Args:
-            left_only: without those of blocks that are running, and of stages that this handle has
-                not been told of yet: what is left then, a crash or a failed block has left.
-        """
-        return self._work.open_intents(left_only=left_only)
-
-    def settle(self) -> tuple[Intent, ...]:
-        """Let the handlers finish or undo what was left open; return the intents that have ended.
-
-        A handler is called with the intent, outside any transaction. It undoes the work of one that
-        is not staged, or finishes it, and finishes that of a staged one. If it returns a function,
-        that is called with the transaction that ends the intent, and may change snapshots. Each
-        intent is handled once by this handle, whoever calls this; after a crash in between once
-        more by the next one, which must find nothing left to do.
-
-        Raises:
-            Exception: what a handler raises. Those handled before have ended, the others are open.
-        """
-        return self._work.settle()
-
-    def reconcile(
-        self,
-        ids_on_disk: Iterable[str] | Callable[[], Iterable[str]],
-        *,
-        actor: str | None = None,
-        dry_run: bool = False,
-    ) -> Reconciliation:
-        """Sort what is on the disk: live, in flight, removed, unknown; and find what is missing.
-
-        To be called at any time, beside running transactions, too; it waits for the one that is
-        under way. Unless `dry_run`, no new snapshot is ever given an unknown name as its id, so
-        that whoever removes it, at leisure, removes no snapshot's. O(snapshots), and O(names
-        removed) for their history.
-
-        Args:
-            ids_on_disk: names of directories, or whatever the driver keeps for a snapshot by its
-                id; names that are no ids are in flight or unknown. Or what lists them, as
-                `lambda: os.listdir(directory)` does, which is called after a first look at the
-                store: of a list that was made before, snapshots that were made since are missing.
-            actor: of the batch that is written where an id must be kept from being given.
-            dry_run: write nothing.
-
-        Raises:
-            EventStoreError: as `EventStore.transaction` and `WriteTransaction.commit` do.
-        """
-        return reconcile(self._store, ids_on_disk, self._work.stages, actor, dry_run=dry_run)
 
     def at(
         self, revision: int | None = None, *, time: datetime | int | None = None

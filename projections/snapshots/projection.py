@@ -7,10 +7,12 @@ Tables:
   asks for them in O(1) from the first call on;
 - `snapshot_counters`: "last_id" → the highest id given out; "last_intent" → the number of the last
   intent;
-- `snapshot_intents`: number → an open intent (`projections.snapshots.intents`).
+- `snapshot_intents`: number → an open intent (`projections.snapshots.intents`);
+- `snapshot_requests`, `snapshot_request_order`: requests that may be repeated, by their id, and the
+  ids by revision (`projections.snapshots.requests`).
 
 Version 1 had three tables in place of the indexes, and did not count children: `upgrade` does.
-Version 2 had no intents.
+Version 2 had neither intents nor requests.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from eventstore import Projection, TableSpec
-from projections.snapshots import events, intents
+from projections.snapshots import events, intents, requests
 from projections.snapshots.errors import InvalidArgumentError, NotFoundError, SnapshotError
 from projections.snapshots.model import Info, Kind, Usage
 from projections.snapshots.validation import shown
@@ -62,6 +64,8 @@ class SnapshotsProjection(Projection):
             TableSpec(CHILDREN),
             TableSpec(COUNTERS),
             intents.INTENTS,
+            requests.REQUESTS,
+            requests.ORDER,
         )
 
     def apply(self, event: Event, tables: Mapping[str, WritableTable]) -> None:
@@ -122,6 +126,11 @@ class SnapshotsProjection(Projection):
                 raise AssertionError(
                     f"intent {number} has id {intent.id}, the counter is at {last_id}"
                 )
+        by_revision = {row[0]: name for name, row in tables[requests.REQUESTS.name].items()}
+        if dict(tables[requests.ORDER.name].items()) != by_revision:
+            raise AssertionError("the requests do not agree with their order")
+        if tables[COUNTERS].get(requests.REQUEST_COUNT, 0) != len(by_revision):
+            raise AssertionError("the number of requests is wrong")
         if dict(tables[CHILDREN].items()) != _child_counts(tables[SNAPSHOTS]):
             raise AssertionError("the numbers of children do not agree with the snapshots")
 
@@ -172,6 +181,8 @@ def _fold(event: Event, tables: Mapping[str, WritableTable]) -> None:
             tables[COUNTERS].put(LAST_ID, data["last_id"])
         case intents.BEGUN | intents.ENDED:
             intents.fold(event, tables, tables[COUNTERS])
+        case requests.DONE:
+            requests.fold(event, tables, tables[COUNTERS])
 
 
 def _refusal(event: Event, tables: Mapping[str, WritableTable], error: Exception) -> SnapshotError:
@@ -179,7 +190,7 @@ def _refusal(event: Event, tables: Mapping[str, WritableTable], error: Exception
     data, what = event.data, f"event {event.type!r}"
     if not isinstance(data, dict):
         return InvalidArgumentError(f"{what}: its data must be a dictionary, not {shown(data)}")
-    fields = events.FIELDS.get(event.type) or intents.FIELDS[event.type]
+    fields = {**events.FIELDS, **intents.FIELDS, **requests.FIELDS}[event.type]
     missing = [field for field in fields if field not in data]
     if missing:
         return InvalidArgumentError(f"{what}: its data lacks {', '.join(map(repr, missing))}")
