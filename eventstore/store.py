@@ -41,6 +41,7 @@ from eventstore.locks import checked_timeout, refuse_reentry
 from eventstore.log.interface import Wanted
 from eventstore.maintenance.background import Maintenance
 from eventstore.maintenance.checkpointing import Checkpointer
+from eventstore.maintenance.requests import RequestDesk
 from eventstore.options import StoreOptions, checked_options
 from eventstore.projection import Projection, checked_projections
 from eventstore.proofs.publishing import PublishedTree
@@ -114,6 +115,10 @@ class EventStore:
         self._checkpointer = checkpointer
         # Whether the close has written down what it should, or has tried to.
         self._is_saved = False
+        # Where other processes ask for a compaction, if there is such a place.
+        self._desk: RequestDesk | None = None
+        if writer is not None and file_system is not None:
+            self._desk = RequestDesk(file_system, path)
         self._maintenance = Maintenance(self._is_work_due, self._maintain)
 
     @classmethod
@@ -444,8 +449,7 @@ class EventStore:
             self._maintenance.raise_error()
             with self._maintaining:
                 self._require_open()
-                self._checkpoints().write(self._maintenance.pause)
-                return self._written().compact(self._maintenance.pause)
+                return self._write_and_compact()
 
     def at(
         self, revision: int | None = None, *, time: datetime | int | None = None
@@ -972,15 +976,38 @@ class EventStore:
         return False
 
     def _is_work_due(self) -> bool:
-        return self._is_checkpoint_due() or self._written().is_index_behind
+        return (
+            self._is_checkpoint_due()
+            or self._written().is_index_behind
+            or self._requested() is not None
+        )
 
     def _maintain(self) -> None:
         with self._maintaining:
-            if self._is_checkpoint_due():
-                self._checkpoints().write(self._maintenance.pause)
-                self._written().compact(self._maintenance.pause)
+            token = self._requested()
+            if token is not None and self._desk is not None:
+                self._answer(self._desk, token)
+            elif self._is_checkpoint_due():
+                self._write_and_compact()
             else:
                 self._written().index(self._maintenance.pause)
+
+    def _write_and_compact(self) -> CompactionReport:
+        self._checkpoints().write(self._maintenance.pause)
+        return self._written().compact(self._maintenance.pause)
+
+    def _requested(self) -> str | None:
+        """Return the token of a compaction that another process asks for; None without one."""
+        return None if self._desk is None or self._has_gone() else self._desk.token()
+
+    def _answer(self, desk: RequestDesk, token: str) -> None:
+        """Compact because another process asks for it, who is told also where that fails."""
+        try:
+            report = self._write_and_compact()
+        except Exception as error:
+            desk.answer(token, error)
+            raise
+        desk.answer(token, report)
 
     def _save_rebuilt(self) -> None:
         """Write down what the open has rebuilt, so that the next one need not do it again."""

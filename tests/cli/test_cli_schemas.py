@@ -43,6 +43,7 @@ READING: list[tuple[str, list[str]]] = [
     ("replay", []),
     ("replay", ["--verify"]),
     ("compact", []),
+    ("compact", ["--dry-run", "--keep-none"]),
 ]
 
 

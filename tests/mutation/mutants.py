@@ -2011,4 +2011,22 @@ MUTANTS = (
         '    for field in ("key", "name"):\n',
         '    for field in ("name",):\n',
     ),
+    Mutant(
+        "a link in the place of a request is followed",
+        "eventstore/maintenance/requests.py",
+        "        if not self._file_system.is_file(self._request_path):\n",
+        "        if not self._file_system.exists(self._request_path):\n",
+    ),
+    Mutant(
+        "an open leaves the requests that were made to the last holder",
+        "eventstore/recovery/execute.py",
+        "            is_message = directory == path and name in (REQUEST_NAME, ANSWER_NAME)\n",
+        "            is_message = False\n",
+    ),
+    Mutant(
+        "who asks takes the answer to another request for its own",
+        "eventstore/maintenance/requests.py",
+        "answer is not None and answer.token == self._token else None",
+        "answer is not None else None",
+    ),
 )
