@@ -2029,4 +2029,10 @@ MUTANTS = (
         "answer is not None and answer.token == self._token else None",
         "answer is not None else None",
     ),
+    Mutant(
+        "a label ends the data of a report",
+        "tools/cli/snapledger/report.py",
+        '    for character in "<>&":\n',
+        '    for character in "&":\n',
+    ),
 )
