@@ -35,6 +35,7 @@ from eventstore.handle.writer_lock import StoreTurn, WriterLock
 from eventstore.integrity.verify import verify_files, verify_store
 from eventstore.locks import checked_timeout
 from eventstore.maintenance.checkpointing import Checkpointer
+from eventstore.maintenance.requests import RequestDesk
 
 if TYPE_CHECKING:
     import os
@@ -71,8 +72,10 @@ class EventStore(PastReads, Proofs):
             checkpointer = Checkpointer(
                 self.path, self._state, self._writer, self._projections, parts.options, loaded
             )
+            files = parts.file_system
+            desk = None if files is None else RequestDesk(files, self.path)
             self._upkeep = Upkeep(
-                self.path, self._writer, checkpointer, parts.options, self._closing
+                self.path, self._writer, checkpointer, parts.options, self._closing, desk
             )
 
     @property

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from eventstore.handle.closing import Closing
     from eventstore.log.interface import Log
     from eventstore.maintenance.checkpointing import Checkpointer
+    from eventstore.maintenance.requests import RequestDesk
     from eventstore.options import StoreOptions
     from eventstore.reports import CompactionReport
 
@@ -37,6 +38,7 @@ class Upkeep:
         checkpointer: Checkpointer,
         options: StoreOptions,
         closing: Closing,
+        desk: RequestDesk | None,
     ) -> None:
         """Begin; the background starts with `start`.
 
@@ -46,12 +48,14 @@ class Upkeep:
             checkpointer: writes its checkpoints.
             options: of the store.
             closing: of the handle.
+            desk: where other processes ask for a compaction, if there is such a place.
         """
         self._path = path
         self._log = log
         self._checkpointer = checkpointer
         self._options = options
         self._closing = closing
+        self._desk = desk
         # Held by a checkpoint or a compaction.
         self._turn = threading.RLock()
         self._background = Maintenance(self._is_work_due, self._work)
@@ -98,8 +102,7 @@ class Upkeep:
             self._background.raise_error()
             with self._turn:
                 self._closing.require_open()
-                self._checkpointer.write(self._background.pause)
-                return self._log.compact(self._background.pause)
+                return self._write_and_compact()
 
     def save_rebuilt(self) -> None:
         """Write down what the open has rebuilt, so that the next one need not do it again."""
@@ -131,7 +134,9 @@ class Upkeep:
             _logger.warning("%s: no checkpoint at the close: %s", self._path, what_of(error))
 
     def _is_work_due(self) -> bool:
-        return self._is_checkpoint_due() or self._log.is_index_behind
+        return (
+            self._is_checkpoint_due() or self._log.is_index_behind or self._requested() is not None
+        )
 
     def _is_checkpoint_due(self) -> bool:
         if self._has_gone():
@@ -155,8 +160,27 @@ class Upkeep:
 
     def _work(self) -> None:
         with self._turn:
-            if self._is_checkpoint_due():
-                self._checkpointer.write(self._background.pause)
-                self._log.compact(self._background.pause)
+            token = self._requested()
+            if token is not None and self._desk is not None:
+                self._answer(self._desk, token)
+            elif self._is_checkpoint_due():
+                self._write_and_compact()
             else:
                 self._log.index(self._background.pause)
+
+    def _write_and_compact(self) -> CompactionReport:
+        self._checkpointer.write(self._background.pause)
+        return self._log.compact(self._background.pause)
+
+    def _requested(self) -> str | None:
+        """Return the token of a compaction that another process asks for; None without one."""
+        return None if self._desk is None or self._has_gone() else self._desk.token()
+
+    def _answer(self, desk: RequestDesk, token: str) -> None:
+        """Compact because another process asks for it, who is told also where that fails."""
+        try:
+            report = self._write_and_compact()
+        except Exception as error:
+            desk.answer(token, error)
+            raise
+        desk.answer(token, report)

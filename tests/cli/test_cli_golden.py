@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from support.cli import DATABASE, LAYER, Call
 
-from projections.snapshots import MetaStore
+from eventstore import StoreOptions
+from projections.snapshots import Kind, MetaStore
 from snapledger.program import VERBS
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -103,6 +104,25 @@ def test_import_prints_what_the_golden_file_holds(
     assert (result.code, result.err) == (0, "")
     text = normalised(result.out, store, has_set_times=True)
     compare(f"import-bolt.{'json' if as_json else 'txt'}", indented(text) if as_json else text)
+
+
+def test_preview_of_a_compaction_prints_what_the_golden_file_holds(
+    call: Call, tmp_path: Path
+) -> None:
+    store = tmp_path / "store"
+    options = StoreOptions(segment_bytes=8192, background=False)
+    with MetaStore.open(store, options=options) as opened:
+        for number in range(20):
+            with opened.transaction(writable=True) as transaction:
+                transaction.create_snapshot(Kind.ACTIVE, f"{number}", labels={"a": "b" * 900})
+            if number in {6, 15}:
+                opened.compact()
+    for name, option in (("txt", []), ("json", ["--json"])):
+        result = call("compact", store, "--keep-revisions", "8", "--dry-run", *option)
+        assert (result.code, result.err) == (0, "")
+        sizes = re.compile(r'(revisions \d+ to \d+|segments?|_bytes":),? \d+.*')
+        text = indented(result.out) if option else result.out
+        compare(f"compact-dry-run.{name}", sizes.sub(r"\1 (size)", text))
 
 
 def test_compact_prints_what_the_golden_file_holds(call: Call, story: Path) -> None:

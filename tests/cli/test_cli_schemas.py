@@ -43,6 +43,7 @@ READING: list[tuple[str, list[str]]] = [
     ("replay", []),
     ("replay", ["--verify"]),
     ("compact", []),
+    ("compact", ["--dry-run", "--keep-none"]),
 ]
 
 
@@ -127,6 +128,8 @@ def test_json_of_verbs_that_make_something_fits_their_schemas(
         made = call("verify", tmp_path / kind, "--vkey", vkey, *old, "--json")
         assert json.loads(made.out)["kind"] == kind
         assert validate("verify", made.out) == 1
+    made = call("report", told, "-o", tmp_path / "page.html", "--json")
+    assert validate("report", made.out) == 1
     assert validate("version", call("version", "--json").out) == 1
 
 

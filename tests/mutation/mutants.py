@@ -2062,8 +2062,32 @@ MUTANTS = (
     ),
     Mutant(
         "an exhausted stack is told as damage of a checkpoint",
-        "eventstore/tables/table.py",
+        "eventstore/tables/values.py",
         "        except RecursionError:  # of whoever called from too deep\n            raise\n",
         "",
+    ),
+    Mutant(
+        "a link in the place of a request is followed",
+        "eventstore/maintenance/requests.py",
+        "        if not self._file_system.is_file(self._request_path):\n",
+        "        if not self._file_system.exists(self._request_path):\n",
+    ),
+    Mutant(
+        "an open leaves the requests that were made to the last holder",
+        "eventstore/recovery/execute.py",
+        "            is_message = directory == path and name in (REQUEST_NAME, ANSWER_NAME)\n",
+        "            is_message = False\n",
+    ),
+    Mutant(
+        "who asks takes the answer to another request for its own",
+        "eventstore/maintenance/requests.py",
+        "answer is not None and answer.token == self._token else None",
+        "answer is not None else None",
+    ),
+    Mutant(
+        "a label ends the data of a report",
+        "tools/cli/snapledger/report.py",
+        '    for character in "<>&":\n',
+        '    for character in "&":\n',
     ),
 )

@@ -68,6 +68,7 @@ VERBS = {
     "repair": Verb("snapledger.repair", "Make a new store of what can be read of a damaged one."),
     "compact": Verb("snapledger.compact", "Write a checkpoint and archive what it supersedes."),
     "stats": Verb("snapledger.stats", "Show sizes and counts."),
+    "report": Verb("snapledger.report", "Write a page to look at, with tree, charts and search."),
     "key": Verb("snapledger.key", "Make a key that signs heads and proofs."),
     "head": Verb("snapledger.head", "Sign what a store holds now."),
     "prove": Verb("snapledger.prove", "Prove a batch, or that a store continues an old head."),
