@@ -125,6 +125,17 @@ def test_preview_of_a_compaction_prints_what_the_golden_file_holds(
         compare(f"compact-dry-run.{name}", sizes.sub(r"\1 (size)", text))
 
 
+@pytest.mark.parametrize("as_json", [False, True], ids=["text", "json"])
+def test_export_prints_what_the_golden_file_holds(
+    as_json: bool, call: Call, imported: Path, tmp_path: Path
+) -> None:
+    database = tmp_path / "metadata.db"
+    result = call("export-bolt", imported, database, *(["--json"] if as_json else []))
+    assert (result.code, result.err) == (0, "")
+    text = result.out.replace(str(database), "metadata.db")
+    compare(f"export-bolt.{'json' if as_json else 'txt'}", indented(text) if as_json else text)
+
+
 def test_compact_prints_what_the_golden_file_holds(call: Call, story: Path) -> None:
     result = call("compact", story)
     assert (result.code, result.err) == (0, "")
@@ -143,7 +154,11 @@ def field_names(document: object) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "name", [*("import-bolt", "ls", "du", "info", "tree", "check", "compact", "stats", "replay")]
+    "name",
+    [
+        *("import-bolt", "export-bolt", "ls", "du", "info", "tree", "check", "compact", "stats"),
+        "replay",
+    ],
 )
 def test_help_names_every_field_of_the_json(name: str, call: Call) -> None:
     result = call(name, "--help")
@@ -175,7 +190,7 @@ def test_help_lists_every_verb_and_exit_code(call: Call) -> None:
     result = call("--help")
     assert (result.code, result.err) == (0, "")
     for verb in (
-        *("import-bolt", "ls", "info", "tree", "du", "log", "diff", "watch"),
+        *("import-bolt", "export-bolt", "ls", "info", "tree", "du", "log", "diff", "watch"),
         *("replay", "check", "compact", "stats", "version"),
     ):
         assert f"  {verb} " in result.out

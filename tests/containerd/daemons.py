@@ -5,6 +5,7 @@ Everything is started by a handle, and ended by it.
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 import sys
@@ -26,6 +27,7 @@ _START_SECONDS = 60.0
 _END_SECONDS = 30.0
 
 
+@functools.cache
 def build(program: str, *, is_test: bool = False) -> Path:
     """Build a Go program of the tests, which Go's own cache makes quick the second time."""
     built = _BUILT / program

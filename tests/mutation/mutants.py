@@ -201,8 +201,8 @@ MUTANTS = (
     Mutant(
         "the durable file written before the sync",
         "eventstore/log/writer.py",
-        "        segment = group.segment\n        if segment.is_named:\n",
-        "        segment = group.segment\n"
+        "        started = time.perf_counter()\n        if segment.is_named:\n",
+        "        started = time.perf_counter()\n"
         "        self._durable_block.store(\n"
         "            pack_durable(segment.header.store_id, group.last_revision)\n"
         "        )\n"

@@ -55,6 +55,7 @@ class Verb(NamedTuple):
 
 VERBS = {
     "import-bolt": Verb("snapledger.import_bolt", "Make a store of a containerd metadata.db."),
+    "export-bolt": Verb("snapledger.export_bolt", "Write a containerd metadata.db of a store."),
     "ls": Verb("snapledger.ls", "List snapshots."),
     "info": Verb("snapledger.info", "Show one snapshot."),
     "tree": Verb("snapledger.tree", "Show snapshots below their parents."),

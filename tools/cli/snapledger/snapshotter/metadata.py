@@ -216,11 +216,9 @@ class Snapshotter:
         with self.store.transaction() as now:
             live = now.id_map()
         for name in names:
-            if name.startswith((STAGE_PREFIX, REMOVED_PREFIX)):
-                is_leftover = not self._directories.is_in_flight(name)
-            else:
-                is_leftover = name.isdecimal() and name not in live
-            if is_leftover:
+            is_stage = name.startswith((STAGE_PREFIX, REMOVED_PREFIX))
+            is_leftover = is_stage or (name.isdecimal() and name not in live)
+            if is_leftover and not self._directories.is_kept(name):
                 self._remove_directory(name)
 
     def _remove_directory(self, name: str) -> None:

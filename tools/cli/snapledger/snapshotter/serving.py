@@ -53,12 +53,9 @@ def opened(path: str, strategy: str, options: Options) -> Iterator[Opened]:
         refuse_foreign(root)
         with MetaStore.open(f"{root}/{METADATA}") as store:
             directories = Directories(f"{root}/{SNAPSHOTS}")
-            try:
-                chosen = STRATEGIES[strategy](directories.path)
-                settled = settle(store, directories, chosen)
-                yield Opened(Snapshotter(store, directories, chosen, options), settled)
-            finally:
-                directories.close()
+            chosen = STRATEGIES[strategy](directories.path)
+            settled = settle(store, directories, chosen)
+            yield Opened(Snapshotter(store, directories, chosen, options), settled)
 
 
 class Server:

@@ -29,6 +29,7 @@ _UID_MAP = "/proc/self/uid_map"
 _INITIAL_NAMESPACE = ("0", "0", "4294967295")
 _USERXATTR_SINCE = (5, 11)
 _TREE_MODE = 0o755
+_WORK_MODE = 0o711
 
 
 class Mount(NamedTuple):
@@ -47,7 +48,7 @@ class Strategy(Protocol):
     def fill(
         self, directory: str, kind: Kind, parent_id: str | None, labels: Mapping[str, str]
     ) -> list[str]:
-        """Fill a new directory; return the directories to be synced, itself included.
+        """Fill a new directory; return it and what must be synced, the last change last.
 
         Raises:
             InvalidArgumentError: a label can't be right.
@@ -84,14 +85,15 @@ class Overlay:
         """Make `fs`, owned as the labels say or else as the parent's, and `work` to write in."""
         upper, work = f"{directory}/fs", f"{directory}/work"
         _make(upper, _TREE_MODE)
-        if kind is Kind.ACTIVE:
-            _make(work, 0o711)
         owner = mapped_root(labels)
         if owner is None and parent_id is not None:
             owner = _owner(self._upper(parent_id))
         if owner is not None and owner != (os.geteuid(), os.getegid()):
             os.chown(upper, *owner, follow_symlinks=False)
-        return [directory, upper]
+        if kind is not Kind.ACTIVE:
+            return [directory, upper]
+        _make(work, _WORK_MODE)
+        return [directory, upper, work]
 
     def mounts(self, snapshot: Snapshot) -> tuple[Mount, ...]:
         """Return a bind mount where one directory is all, else an overlay, nearest parent first."""

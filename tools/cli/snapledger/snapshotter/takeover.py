@@ -139,11 +139,8 @@ def give_back(path: str) -> Moved:
 
 def _settle(store: MetaStore, root: str) -> None:
     directories = Directories(f"{root}/{SNAPSHOTS}")
-    try:
-        settle(store, directories, STRATEGIES["overlay"](directories.path))
-        sync(directories.path)
-    finally:
-        directories.close()
+    settle(store, directories, STRATEGIES["overlay"](directories.path))
+    sync(directories.path)
 
 
 def _check_same(database: str, expected: bytes) -> None:
