@@ -24,6 +24,8 @@ The map of the engine, from the top. What stands in a line may import what stand
     errors event projection options reports arguments locks counters    the vocabulary of all parts
 """
 
+from typing import TYPE_CHECKING
+
 from eventstore.errors import (
     ActorRequiredError,
     BatchTooLargeError,
@@ -57,15 +59,6 @@ from eventstore.handle.read_transaction import ReadTransaction
 from eventstore.handle.receipt import Receipt
 from eventstore.handle.watching import Watch
 from eventstore.handle.write_transaction import WriteTransaction
-from eventstore.integrity.detached import DetachedBatches
-from eventstore.integrity.repair import (
-    LostRevisions,
-    RepairPreview,
-    RepairReport,
-    preview_repair,
-    repair_store,
-)
-from eventstore.integrity.verify import verify_store
 from eventstore.options import Retention, StoreOptions
 from eventstore.projection import (
     Projection,
@@ -86,6 +79,33 @@ from eventstore.reports import (
     VerifyReport,
 )
 from eventstore.store import EventStore
+
+if TYPE_CHECKING:
+    from eventstore.integrity.detached import DetachedBatches
+    from eventstore.integrity.repair import (
+        LostRevisions,
+        RepairPreview,
+        RepairReport,
+        preview_repair,
+        repair_store,
+    )
+    from eventstore.integrity.verify import verify_store
+else:
+    # Who opens a store does not wait for what verifies and repairs one: a tenth of the import.
+    _LATER = (
+        *("DetachedBatches", "LostRevisions", "RepairPreview", "RepairReport"),
+        *("preview_repair", "repair_store", "verify_store"),
+    )
+
+    def __getattr__(name: str) -> object:
+        """Return a public name of `integrity`, which is imported when it is asked for."""
+        if name not in _LATER:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from eventstore.integrity import repair, verify  # noqa: PLC0415
+
+        value = globals()[name] = getattr(repair if hasattr(repair, name) else verify, name)
+        return value
+
 
 __all__ = [
     "ActorRequiredError",

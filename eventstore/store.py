@@ -32,7 +32,6 @@ from eventstore.handle.read_transaction import ReadTransaction
 from eventstore.handle.upkeep import Upkeep
 from eventstore.handle.write_transaction import WriteTransaction
 from eventstore.handle.writer_lock import StoreTurn, WriterLock
-from eventstore.integrity.verify import verify_files, verify_store
 from eventstore.locks import checked_timeout
 from eventstore.maintenance.checkpointing import Checkpointer
 from eventstore.maintenance.requests import RequestDesk
@@ -352,6 +351,9 @@ class EventStore(PastReads, Proofs):
         self._closing.require_open()
         if self._file_system is None:
             raise EventStoreError(f"{self.path}: a log that was given is verified by its own means")
+        # Imported here: an open does without.
+        from eventstore.integrity.verify import verify_files, verify_store  # noqa: PLC0415
+
         with self._closing.told():
             if self._writer is not None:
                 # It may still be being made, by this handle.

@@ -18,7 +18,6 @@ from projections.snapshots.errors import (
     InvalidArgumentError,
     NotFoundError,
 )
-from projections.snapshots.filters import equalities
 from projections.snapshots.model import Info, Kind, Snapshot, Usage
 from projections.snapshots.projection import (
     BY_PARENT,
@@ -37,7 +36,6 @@ from projections.snapshots.validation import (
     checked_usage,
     shown,
 )
-from projections.snapshots.walk import walk, walk_rows
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator, Mapping
@@ -117,6 +115,10 @@ class SnapshotTransaction:
             InvalidArgumentError: at the call, not at the first step: a filter can't be parsed, or
                 a keyword asks for what can't be: no text, or no kind.
         """
+        # Imported here: who only looks up a key does without the language of filters.
+        from projections.snapshots.filters import equalities  # noqa: PLC0415
+        from projections.snapshots.walk import walk  # noqa: PLC0415
+
         required = equalities(name=name, parent=parent, kind=kind, labels=labels)
         return walk(self, filters, required)
 
@@ -132,6 +134,9 @@ class SnapshotTransaction:
 
         Raises as `walk_info` does.
         """
+        from projections.snapshots.filters import equalities  # noqa: PLC0415
+        from projections.snapshots.walk import walk_rows  # noqa: PLC0415
+
         required = equalities(name=name, parent=parent, kind=kind, labels=labels)
         return walk_rows(self, filters, required)
 

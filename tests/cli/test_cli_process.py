@@ -266,6 +266,21 @@ def test_completion_is_a_program_for_the_shell(shell: str, process: Call) -> Non
 def test_completion_offers_verbs_and_options(process: Call) -> None:
     asked = {"_SNAPLEDGER_COMPLETE": "bash_complete"}
     verbs = process(**asked, COMP_WORDS="snapledger re", COMP_CWORD="1").out.splitlines()
-    assert [verb.partition(",")[2] for verb in verbs] == ["replay", "repair"]
+    assert [verb.partition(",")[2] for verb in verbs] == ["replay", "repair", "report"]
     options = process(**asked, COMP_WORDS="snapledger ls store --so", COMP_CWORD="3").out
     assert options == "plain,--sort\n"
+
+
+@pytest.mark.parametrize("verb", [["info", LAYER], ["log", "-n", "1"], ["show", "1"]])
+def test_a_look_imports_neither_filters_nor_what_repairs(verb: list[str], told: Path) -> None:
+    program = LOADED.replace('name.partition(".")[0]', "name")
+    done = subprocess.run(
+        [sys.executable, "-c", program, verb[0], str(told), *verb[1:]],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    loaded = set(done.stderr.split())
+    assert "eventstore.store" in loaded
+    assert not loaded & {"eventstore.integrity", "projections.snapshots.filters", "re2", "rich"}
