@@ -52,6 +52,12 @@ def revisions(call: Call, store: Path, *options: str) -> list[int]:
         (["-n", "0"], []),
         (["1..3"], [2, 3]),
         (["..2"], [1, 2]),
+        (["--since", "1h", "-n", "2"], [4, 5]),
+        (["--since", "now", "-n", "2"], []),
+        (["--since", "1h", "-n", "2", "--reverse"], [5, 4]),
+        (["--from", "2", "--since", "1h", "-n", "2"], [2, 3]),
+        (["--from", "5", "-n", "0"], []),
+        (["-n", "9"], [1, 2, 3, 4, 5]),
         (["3.."], [4, 5]),
         (["2..2"], []),
         (["1h.."], [1, 2, 3, 4, 5]),
@@ -84,6 +90,8 @@ def test_log_takes_the_times_that_it_shows(call: Call, told: Path) -> None:
     assert revisions(call, told, "--since", times[2]) == [3, 4, 5]
     assert revisions(call, told, "--until", times[2]) == [1, 2, 3]
     assert revisions(call, told, "--since", times[1], "--until", times[3], "-n", "2") == [3, 4]
+    assert revisions(call, told, "--since", times[3], "-n", "4") == [4, 5]
+    assert revisions(call, told, "--since", times[3], "-n", "4", "--reverse") == [5, 4]
 
 
 @pytest.mark.parametrize(

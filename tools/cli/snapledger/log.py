@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from snapledger.selecting import Change
 
 
+_HELD_MAX = 100
+"""So many batches are held at once to be turned round."""
 _EXAMPLE = """\b
 Example: what was removed since yesterday, newest first:
   snapledger log STORE --since yesterday --type removed --reverse"""
@@ -96,7 +98,11 @@ def command(
         if not has_start and oldest > 1:
             output.note(f"{opened.path}: batches before revision {oldest} are no longer kept")
         lowest = first or oldest
-        if since is not None:
+        chosen = Selection.of(opened, key, actor, event_type)
+        is_newest = first is None
+        # Of the newest ones it is seen when they come, without a search for the revision.
+        looks_back = is_newest and limit is not None and chosen.is_everything
+        if since is not None and (since.time_ns is None or not looks_back):
             lowest = max(lowest, first_revision(events, since, oldest))
         with opened.transaction() as now:
             highest = now.revision
@@ -106,10 +112,11 @@ def command(
             lowest = max(lowest, after + 1)
             limits.append(to)
         end = min([highest, *(limit for limit in limits if limit is not None)])
-        chosen = Selection.of(opened, key, actor, event_type)
-        found = _limited(chosen, opened, lowest, end, limit, reverse=reverse, newest=first is None)
+        found = _limited(chosen, opened, lowest, end, limit, reverse=reverse, newest=is_newest)
+        since_ns = (since and since.time_ns) or 0
         for change in found:
-            write_change(change, as_json=as_json)
+            if change[0].time_ns >= since_ns:
+                write_change(change, as_json=as_json)
         if follow:
             for change in chosen.changes(opened.watch(max(lowest, highest + 1))):
                 write_change(change, as_json=as_json)
@@ -176,8 +183,18 @@ def _limited(
     reverse: bool,
     newest: bool,
 ) -> Iterator[Change]:
-    """Yield the changes to show; memory holds one of them."""
+    """Yield the changes to show; memory holds one of them, or a few."""
     if limit is None:
+        return chosen.search(store, first, last, reverse=reverse)
+    if chosen.is_everything:
+        # Revisions are dense, so which ones these are need not be looked up.
+        if newest:
+            first = max(first, last - limit + 1)
+        else:
+            last = min(last, first + limit - 1)
+        if reverse and limit <= _HELD_MAX:
+            # Read forwards, which needs no index of what the last batches are about.
+            return reversed([*chosen.search(store, first, last, reverse=False)])
         return chosen.search(store, first, last, reverse=reverse)
     if newest == reverse:
         return islice(chosen.search(store, first, last, reverse=reverse), limit)
