@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
+import re
 import struct
 import subprocess
 import sys
@@ -40,12 +41,17 @@ def loaded_by(*arguments: str | Path) -> set[str]:
 
 
 def on_terminal(*arguments: str | Path, columns: int = 60, **environment: str) -> str:
-    """Return what a process writes to a terminal, which is both its stdout and its stderr."""
+    """Return what the program writes to a terminal, which is both its stdout and its stderr."""
+    return written_on_terminal([*PROGRAM, *map(str, arguments)], columns, environment)
+
+
+def written_on_terminal(command: list[str], columns: int, environment: dict[str, str]) -> str:
+    """Return what a process writes to a terminal."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     inherited = {k: v for k, v in os.environ.items() if k not in {"NO_COLOR", "COLUMNS", "TERM"}}
     with subprocess.Popen(
-        [*PROGRAM, *map(str, arguments)],
+        command,
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
         stdout=theirs,
@@ -284,3 +290,54 @@ def test_a_look_imports_neither_filters_nor_what_repairs(verb: list[str], told: 
     loaded = set(done.stderr.split())
     assert "eventstore.store" in loaded
     assert not loaded & {"eventstore.integrity", "projections.snapshots.filters", "re2", "rich"}
+
+
+LONG_WORK = """
+import sys, time
+from snapledger import output
+
+with output.progress("counting", int(sys.argv[1]) or None) as show_count:
+    for count in range(1, 14):
+        show_count(count * 1000)
+        time.sleep(float(sys.argv[2]))
+print("through")
+"""
+
+
+def progress_of(total: int, seconds: float, **environment: str) -> str:
+    command = [sys.executable, "-c", LONG_WORK, str(total), str(seconds)]
+    return written_on_terminal(command, 100, environment)
+
+
+def test_long_work_shows_its_total_and_the_time_left() -> None:
+    written = progress_of(13_000, 0.12)
+    assert "counting" in written
+    assert "000/13000" in written
+    assert "0:00:0" in written
+    assert written.rstrip().endswith("through")
+
+
+def test_long_work_without_an_end_shows_its_count() -> None:
+    assert "counting 1" in progress_of(0, 0.12).replace("\x1b[0m", "")
+
+
+def test_short_work_shows_nothing() -> None:
+    assert progress_of(13_000, 0.0) == "through\n"
+    assert progress_of(13_000, 0.0, NO_COLOR="1") == "through\n"
+
+
+@pytest.mark.parametrize("verb", [["ls"], ["du", "--by", "chain"], ["tree"]], ids=str)
+def test_no_line_is_wider_than_the_terminal(verb: list[str], imported: Path) -> None:
+    written = on_terminal(verb[0], imported, *verb[1:], columns=72)
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", written).splitlines()
+    assert any("…" in line for line in lines)
+    assert max(map(len, lines)) <= 72
+
+
+def test_a_session_on_a_terminal_goes_from_the_list_to_the_story(told: Path) -> None:
+    listed = on_terminal("ls", told, "--sort", "id", columns=120)
+    assert LAYER in listed
+    assert "688128" in on_terminal("info", told, LAYER, columns=120)
+    assert "operator" in on_terminal("log", told, LAYER, "-n", "1", columns=120)
+    assert "removed" in on_terminal("info", told, "view-1", columns=120)
+    assert "all rows the same" in on_terminal("replay", told, "--verify", columns=120)

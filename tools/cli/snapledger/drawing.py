@@ -30,6 +30,8 @@ _QUIET_SECONDS = 1.0
 _COLUMNS_MIN = 60
 """Below this rich leaves columns out; the terminal may break the lines instead."""
 _COLUMNS_PER_DEPTH = 4
+_LABEL_COLUMNS_MIN = 24
+"""So much of a label is seen however deep it stands; beyond, the terminal breaks the lines."""
 _SHORT = 12
 """A column that is no wider is not cut for the sake of others."""
 
@@ -54,7 +56,7 @@ def draw_tree(nodes: Sequence[tuple[int, str]]) -> None:
         deepest = max(deepest, depth)
         del path[depth + 1 :]
         path.append(path[-1].add(_cut(label)))
-    _print(root, _COLUMNS_MIN + _COLUMNS_PER_DEPTH * deepest)
+    _print(root, _LABEL_COLUMNS_MIN + _COLUMNS_PER_DEPTH * deepest)
 
 
 @contextmanager
