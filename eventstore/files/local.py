@@ -30,6 +30,7 @@ from eventstore.files.descriptors import (
 from eventstore.files.failures import limits_are_told
 from eventstore.files.handles import LocalFile, LocalFileLock, LocalSharedBlock
 from eventstore.files.interface import GuardedPath
+from eventstore.files.line import place_in_line
 from eventstore.files.platform import (
     network_type,
     require_known_platform,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from eventstore.files.interface import File, FileLock, FileSystem, SharedBlock
+    from eventstore.files.line import Place
 
 _DIRECTORY_MODE = 0o700
 _OTHERS_MODE = 0o077
@@ -226,6 +228,17 @@ class LocalFileSystem:
             lock.release()
             raise
         return lock
+
+    def stand_in_line(self, path: str) -> Place | None:
+        """Return a place among those who wait for the lock on a file; None if there is no line."""
+        try:
+            descriptor = open_descriptor(path, os.O_RDWR | os.O_NONBLOCK)
+        except OSError:
+            return None  # whoever locks the file finds out why
+        place = place_in_line(descriptor)
+        if place is None:
+            os.close(descriptor)
+        return place
 
     @staticmethod
     def _flocked_or_made(path: GuardedPath) -> int | None:

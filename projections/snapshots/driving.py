@@ -260,9 +260,11 @@ class Driving:
                 return None
             newest = now.revision
         found = commit_of(self._store, int(row[0]), newest)
-        if found is None or (found.event.data.get("key"), found.event.data["name"]) != (key, name):
+        if found is None:
             return None
         data = found.event.data
+        if (data["key"], data["name"]) != (key, name):
+            return None
         if usage is not None and checked_usage(usage) != (data["inodes"], data["size"]):
             return None
         if labels is not None and checked_labels(labels) != data["labels"]:

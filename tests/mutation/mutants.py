@@ -1731,8 +1731,8 @@ MUTANTS = (
     Mutant(
         "what is no lock file is the system's error",
         "eventstore/directory/hold.py",
-        "            require_lock_file(file_system, path)\n            raise\n",
-        "            raise\n",
+        "                require_lock_file(file_system, path)\n                raise\n",
+        "                raise\n",
     ),
     # Arguments
     Mutant(
@@ -2089,5 +2089,95 @@ MUTANTS = (
         "tools/cli/snapledger/report.py",
         '    for character in "<>&":\n',
         '    for character in "&":\n',
+    ),
+    Mutant(
+        "a reserved id sets the counter back",
+        "projections/snapshots/projection.py",
+        "            if event.version == 1:  # else the id had been reserved\n",
+        "            if True:\n",
+    ),
+    Mutant(
+        "a failed block is undone although its batch may be there",
+        "projections/snapshots/work.py",
+        "        with self._begin_for(intent) as tx:\n            # After",
+        "        with self._store.begin_read(SnapshotReadTransaction) as tx:\n            # After",
+    ),
+    Mutant(
+        "intents that others are settling are settled again",
+        "projections/snapshots/work.py",
+        "            self._own.update(intent.number for intent in claimed)\n",
+        "",
+    ),
+    Mutant(
+        "a rolled back transaction forgets what was finished",
+        "projections/snapshots/work.py",
+        "        self._finished = left\n",
+        "        self._finished = []\n",
+    ),
+    Mutant(
+        "an intent can be fulfilled twice",
+        "projections/snapshots/transaction.py",
+        "        if self.get(intents.INTENTS.name, intent.number) != intent:\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        "a stray id is given to the next snapshot",
+        "projections/snapshots/reconcile.py",
+        "                tx.emit(events.ids_reserved(sorting.ahead))\n",
+        "",
+    ),
+    Mutant(
+        "reconcile does not wait for the running transaction",
+        "projections/snapshots/reconcile.py",
+        "    if store.is_writable:\n        with store.begin_write(",
+        "    if False:\n        with store.begin_write(",
+    ),
+    Mutant(
+        "what is made while the disk is listed is missing",
+        "projections/snapshots/reconcile.py",
+        "            if each not in moving and before.get(SNAPSHOTS, name) is not None\n",
+        "",
+    ),
+    Mutant(
+        "a request id answers for other content",
+        "projections/snapshots/requests.py",
+        "    if row[1] != content:\n",
+        "    if False:\n",
+    ),
+    Mutant(
+        "calls of one request at once all do the work",
+        "projections/snapshots/driving.py",
+        "            was_done = requests.is_repeat(tx, checked, digest)\n",
+        "            was_done = False\n",
+    ),
+    Mutant(
+        "requests stay for ever",
+        "projections/snapshots/requests.py",
+        "        expired = revision\n",
+        "        expired = 0\n",
+    ),
+    Mutant(
+        "a commit is taken for one from another key",
+        "projections/snapshots/driving.py",
+        '        if (data["key"], data["name"]) != (key, name):\n',
+        "        if False:\n",
+    ),
+    Mutant(
+        "a store that requires an actor takes anonymous batches",
+        "eventstore/store.py",
+        "        if self._options.require_actor and not metadata.actor:\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        "a task that gave up keeps the writer lock",
+        "projections/snapshots/asynchronous.py",
+        "        if is_given_up:\n            self._tx.rollback()\n",
+        "",
+    ),
+    Mutant(
+        "who waits for a store is let in by chance",
+        "eventstore/directory/hold.py",
+        "            is_first = place is None or place.is_first()\n",
+        "            is_first = True\n",
     ),
 )
