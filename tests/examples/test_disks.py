@@ -104,7 +104,7 @@ def test_disks_are_chains_of_backing_files(tmp_path: Path) -> None:
 
 @needs_qemu
 def test_disks_killed_at_any_step_agree_with_their_metadata(tmp_path: Path, deep: bool) -> None:
-    step = 1 if deep else 7
+    step = 1 if deep else 13
     count = 0
     while killed(_DISKS, tmp_path / str(count), count):
         with open_disks(tmp_path / str(count)) as disks:
@@ -134,7 +134,7 @@ def test_data_sets_share_blocks_and_are_apart(reflinking: Path) -> None:
 def test_data_sets_killed_at_any_step_agree_with_their_metadata(
     reflinking: Path, deep: bool
 ) -> None:
-    step = 1 if deep else 7
+    step = 1 if deep else 13
     count = 0
     while killed(_DATA_SETS, reflinking / "root", count):
         with open_data_sets(reflinking / "root") as sets:

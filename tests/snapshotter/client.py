@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+_SECONDS = 30.0
+
 
 class Client:
     """The ten calls; an error is a `grpc.RpcError`."""
@@ -35,9 +37,17 @@ class Client:
     ) -> None:
         self._channel.close()
 
-    def prepare(self, key: str, parent: str = "", labels: Mapping[str, str] | None = None) -> Any:
+    def prepare(
+        self,
+        key: str,
+        parent: str = "",
+        labels: Mapping[str, str] | None = None,
+        *,
+        timeout: float = _SECONDS,
+    ) -> Any:
         request = messages.PrepareSnapshotRequest(key=key, parent=parent, labels=labels)
-        return self._call("Prepare", request, messages.PrepareSnapshotResponse).mounts
+        answer = self._call("Prepare", request, messages.PrepareSnapshotResponse, timeout)
+        return answer.mounts
 
     def view(self, key: str, parent: str = "", labels: Mapping[str, str] | None = None) -> Any:
         request = messages.ViewSnapshotRequest(key=key, parent=parent, labels=labels)
@@ -82,10 +92,10 @@ class Client:
     def cleanup(self) -> None:
         self._call("Cleanup", messages.CleanupRequest(), Empty)
 
-    def _call(self, name: str, request: Any, response: Any) -> Any:
+    def _call(self, name: str, request: Any, response: Any, timeout: float = _SECONDS) -> Any:
         call = self._channel.unary_unary(
             f"/{SERVICE}/{name}",
             request_serializer=type(request).SerializeToString,
             response_deserializer=response.FromString,
         )
-        return call(request, wait_for_ready=True, timeout=30)
+        return call(request, wait_for_ready=True, timeout=timeout)

@@ -43,7 +43,8 @@ class Directories:
         self._left: frozenset[str] = frozenset()
         if not os.path.isdir(path):
             os.mkdir(path, 0o700)
-            sync(os.path.dirname(path))
+        # Also if it is there: whoever made it may have been killed before this.
+        sync(os.path.dirname(path))
         self._is_ordered = file_system_of(path) in _ORDERED
 
     @contextmanager
@@ -54,25 +55,23 @@ class Directories:
         """
         name = STAGE_PREFIX + secrets.token_hex(_STAGE_BYTES)
         self._in_flight.add(name)
-        os.mkdir(self.of(name), 0o700)
+        self._make(self.of(name))
         yield name
         self._in_flight.discard(name)
 
     def sync_stage(self, filled: list[str]) -> None:
         """Make a stage durable in which these directories were made, in this order."""
-        if self._is_ordered:
-            sync(filled[-1])
-            return
-        for directory in (*reversed(filled), self.path):
-            sync(directory)
+        needed = filled[-1:] if self._is_ordered else (*reversed(filled), self.path)
+        for directory in needed:
+            self._sync(directory)
 
     def settle(self, stage: str, snapshot_id: str) -> None:
         """Give a stage the name of its snapshot."""
-        os.rename(self.of(stage), self.of(snapshot_id))
+        self._rename(self.of(stage), self.of(snapshot_id))
 
     def discard(self, stage: str) -> None:
         """Remove a stage that no batch has recorded."""
-        remove_tree(self.of(stage))
+        self._remove_tree(self.of(stage))
         self._in_flight.discard(stage)
 
     def remove(self, name: str) -> None:
@@ -81,7 +80,7 @@ class Directories:
         Raises:
             OSError: something of it can't be removed.
         """
-        remove_tree(self.of(name))
+        self._remove_tree(self.of(name))
 
     def of(self, name: str) -> str:
         """Return the path of a snapshot's id or of a stage."""
@@ -98,6 +97,20 @@ class Directories:
     def is_kept(self, name: str) -> bool:
         """Return whether it is not ours, or a stage that is worked on or of unknown fate."""
         return name in self._left or name in self._in_flight
+
+    # All that is done to the disk, so that a simulated one can take its place.
+
+    def _make(self, path: str) -> None:
+        os.mkdir(path, 0o700)
+
+    def _rename(self, source: str, target: str) -> None:
+        os.rename(source, target)
+
+    def _remove_tree(self, path: str) -> None:
+        remove_tree(path)
+
+    def _sync(self, path: str) -> None:
+        sync(path)
 
 
 def file_system_of(path: str) -> str:

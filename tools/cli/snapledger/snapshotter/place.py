@@ -14,6 +14,8 @@ import stat
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from snapledger.snapshotter.directories import sync
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -30,7 +32,7 @@ class PlaceError(Exception):
 
 
 def checked_root(path: str) -> str:
-    """Return the absolute path of a root; make the directory if there is none.
+    """Return the absolute path of a root; make the directory, durably, if there is none.
 
     Raises:
         PlaceError: mounts can't name it, it is another user's, or others may write to it.
@@ -39,6 +41,7 @@ def checked_root(path: str) -> str:
     if any(character in root for character in _FORBIDDEN_IN_ROOT):
         raise PlaceError(f"{root}: a root with a comma, colon or backslash can't be mounted from")
     os.makedirs(root, 0o700, exist_ok=True)
+    sync(os.path.dirname(root))
     _check_directory(root)
     return root
 

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+_log = logging.getLogger(__name__)
+
 _PLAIN_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -109,10 +111,16 @@ class MetricsServer:
 
 
 def notify(state: str) -> None:
-    """Tell the service manager, if there is one that wants to know; see sd_notify(3)."""
+    """Tell the service manager, if there is one that wants to know; see sd_notify(3).
+
+    That it can't be told is logged: containers matter more.
+    """
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return
     name = f"\0{address[1:]}" if address.startswith("@") else address
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as manager:
-        manager.sendto(state.encode(), name)
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as manager:
+            manager.sendto(state.encode(), name)
+    except OSError as error:
+        _log.warning("the service manager can't be told", extra={"error": str(error)})
