@@ -271,7 +271,7 @@ def test_completion_is_a_program_for_the_shell(shell: str, process: Call) -> Non
 
 def test_completion_offers_verbs_and_options(process: Call) -> None:
     asked = {"_SNAPLEDGER_COMPLETE": "bash_complete"}
-    verbs = process(**asked, COMP_WORDS="snapledger re", COMP_CWORD="1").out.splitlines()
+    verbs = process(**asked, COMP_WORDS="snapledger rep", COMP_CWORD="1").out.splitlines()
     assert [verb.partition(",")[2] for verb in verbs] == ["replay", "repair", "report"]
     options = process(**asked, COMP_WORDS="snapledger ls store --so", COMP_CWORD="3").out
     assert options == "plain,--sort\n"

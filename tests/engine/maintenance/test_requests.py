@@ -187,7 +187,7 @@ def test_a_store_that_can_not_compact_says_why(
         def fail() -> CompactionReport:
             raise EventStoreError("on purpose")
 
-        monkeypatch.setattr(store, "_write_and_compact", fail)
+        monkeypatch.setattr(store._own_upkeep(), "_write_and_compact", fail)
         with request(path) as asked, pytest.raises(EventStoreError, match="on purpose"):
             asked.wait(20)
 
