@@ -7,7 +7,8 @@ nothing of any domain: a user writes a `Projection` and opens an `EventStore` wi
 The map of the engine, from the top. What stands in a line may import what stands in it or below:
 
     testing/                                      the verification kit, for users' projections too
-    store transaction watching history writer_lock    what a handle does
+    store transaction watching writer_lock        what a handle does
+    copies/ history                               backup and restore, dump and load; the past
     integrity/                                    reading everything, and making anew
     backend/                                      who holds a log: its writer, or a follower
     maintenance/                                  policy and retention: background, compaction
@@ -22,10 +23,16 @@ The map of the engine, from the top. What stands in a line may import what stand
     errors event projection options reports arguments locks    the vocabulary of all parts
 """
 
+from eventstore.copies.backing_up import BackupReport, verify_backup
+from eventstore.copies.loading import LoadReport, load_store
+from eventstore.copies.restoring import RestoreReport, restore_store
 from eventstore.errors import (
+    BackupError,
     BatchTooLargeError,
     CompactedError,
     CorruptionError,
+    DamagedBackupError,
+    DumpError,
     EventStoreError,
     ForeignOwnerError,
     FormatVersionError,
@@ -81,13 +88,17 @@ from eventstore.transaction import ReadTransaction, Receipt, WriteTransaction
 from eventstore.watching import Watch
 
 __all__ = [
+    "BackupError",
+    "BackupReport",
     "Batch",
     "BatchTooLargeError",
     "CompactedError",
     "CompactionReport",
     "CorruptionError",
     "Damage",
+    "DamagedBackupError",
     "DetachedBatches",
+    "DumpError",
     "Event",
     "EventStore",
     "EventStoreError",
@@ -95,6 +106,7 @@ __all__ = [
     "ForeignOwnerError",
     "FormatVersionError",
     "InvalidEventError",
+    "LoadReport",
     "LostRevisions",
     "Metadata",
     "NotAStoreError",
@@ -113,6 +125,7 @@ __all__ = [
     "ReentrantUseError",
     "RepairPreview",
     "RepairReport",
+    "RestoreReport",
     "Retention",
     "StorageFullError",
     "StoreClosedError",
@@ -133,7 +146,10 @@ __all__ = [
     "WritableTables",
     "WriteTransaction",
     "WriterBusyError",
+    "load_store",
     "preview_repair",
     "repair_store",
+    "restore_store",
+    "verify_backup",
     "verify_store",
 ]

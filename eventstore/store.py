@@ -18,6 +18,9 @@ from eventstore import history
 from eventstore.arguments import checked_flag, checked_int, checked_text, checked_whole, excerpt
 from eventstore.backend.follower import FollowerLog
 from eventstore.backend.opening import hold_file_log, open_file_log
+from eventstore.copies.backing_up import Source, back_up
+from eventstore.copies.dumping import dumped_lines
+from eventstore.copies.places import place_of
 from eventstore.directory.contents import full_disk_is_told
 from eventstore.directory.making import making
 from eventstore.errors import (
@@ -59,6 +62,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self, Unpack
 
+    from eventstore.copies.backing_up import BackupReport
     from eventstore.event import Batch, Event, TransactionArguments
     from eventstore.files.interface import FileSystem
     from eventstore.log.interface import Log, LogReader
@@ -70,6 +74,7 @@ _logger = logging.getLogger("eventstore")
 
 R = TypeVar("R", bound=ReadTransaction)
 W = TypeVar("W", bound=WriteTransaction)
+T = TypeVar("T")
 
 
 class EventStore:
@@ -732,6 +737,54 @@ class EventStore:
             proof.check(old)
         return proof
 
+    def backup(
+        self,
+        target: str | os.PathLike[str],
+        *,
+        verify: bool = False,
+        on_batch: Callable[[int], object] = lambda revision: None,
+    ) -> BackupReport:
+        """Bring a backup up to what readers are shown, or begin one, beside running transactions.
+
+        What the backup has already is not copied again; O(new batches). What is written is read
+        back. If this is cut short, the backup holds what it held, or more, and the next call goes
+        on. `restore_store` makes a store of it.
+
+        Args:
+            target: a directory, made if it is missing, or a URL that fsspec knows (the extra
+                `backup`); two backups at a time must not be written to one URL.
+            verify: whether everything in the backup is read in the end.
+            on_batch: called with each revision that was copied, or read back.
+
+        Raises:
+            BackupError: something else is there, or a backup of another history; or batches that
+                it lacks are no longer kept.
+            DamagedBackupError: a file of it is missing, cut short or changed.
+            StoreLockedError: another backup is being written there.
+            CorruptionError: a batch of the store is damaged.
+            CompactedError: batches were dropped meanwhile: call it again.
+            StorageFullError: there is no space for it.
+        """
+        checked_flag(verify, "verify")
+        self._require_open()
+        source = Source(self.path, self._log, self._tree, self._shown_revision())
+        with self._closed_meanwhile():
+            place = place_of(target, self._process())
+            return back_up(source, place, verify=verify, on_batch=on_batch)
+
+    def dump(self) -> Iterator[bytes]:
+        """Yield all that readers are shown as lines of JSON, for `load_store`: see FORMAT.md.
+
+        Raises:
+            CompactedError: batches were dropped meanwhile.
+            CorruptionError: a batch is damaged.
+        """
+        self._require_open()
+        shown = self._shown_revision()
+        with self._closed_meanwhile():
+            lines = dumped_lines(self._log, shown)
+        return self._until_closed(lines)
+
     def published_tree(self) -> PublishedTree:
         """Return the tree as files that anyone can fetch; raises as `tree_head` does."""
         tree, shown = self._grown_tree()
@@ -885,8 +938,8 @@ class EventStore:
             raise_if_gone(error)
             raise
 
-    def _until_closed(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        """Yield batches; where the store is closed meanwhile, raise `StoreClosedError`."""
+    def _until_closed(self, batches: Iterator[T]) -> Iterator[T]:
+        """Yield on; where the store is closed meanwhile, raise `StoreClosedError`."""
         try:
             yield from batches
         except MET_AFTER_A_CLOSE as error:
