@@ -209,10 +209,10 @@ def _parting(
     """Return the first batch of the new store's own."""
     data = {
         "revision": revision,
-        "digest": digest,
+        "digest": digest.hex(),
         "backup_revision": manifest.revision,
-        "backup_digest": manifest.digest,
-        "fork_id": fork_id,
+        "backup_digest": manifest.digest.hex(),
+        "fork_id": fork_id.hex(),
     }
     reason = f"restored to revision {revision} of a backup at revision {manifest.revision}"
     payload = encode_batch(Metadata(_ACTOR, reason), [encode_event(Event(RESTORED_TYPE, data))])
