@@ -177,7 +177,7 @@ def verify_files(place: BackupPlace, manifest: Manifest, on_batch: Callable[[int
     Raises:
         DamagedBackupError: one is not what it should be.
     """
-    for _ in batches_of(place, manifest, on_batch):
+    for _ in batches_of(place, manifest, manifest.revision, on_batch):
         pass
     if manifest.state is not None:
         read_stored(place, manifest.state)

@@ -125,15 +125,21 @@ def end_place(manifest: Manifest) -> Place:
 def batches_of(
     place: BackupPlace,
     manifest: Manifest,
+    last_revision: int,
     on_batch: Callable[[int], object] = lambda revision: None,
 ) -> Iterator[Batch]:
-    """Yield all batches of a backup; memory: one file.
+    """Yield the batches of a backup, up to the end of the file that holds a revision.
+
+    A file is whole only once its last batch was yielded and another one asked for. Memory: one
+    file.
 
     Raises:
         DamagedBackupError: a file is not what it should be.
     """
     previous = start_place(manifest)
     for entry in manifest.batches:
+        if entry.first_revision > last_revision:
+            return
         yield from _batches_in(place, manifest, entry, previous, on_batch)
         previous = Place(entry.file.revision, entry.digest, entry.time_ns, entry.end_bytes)
 

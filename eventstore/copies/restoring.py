@@ -193,12 +193,10 @@ def _batches(
     on_batch: Callable[[int], object],
 ) -> Iterator[Batch]:
     digest, time_ns, revision = manifest.start_digest, 0, manifest.first_revision - 1
-    if revision < last:
-        for batch in batches_of(place, manifest, on_batch):
+    for batch in batches_of(place, manifest, last, on_batch):
+        if batch.revision <= last:  # what comes after it in its file is read, and checked, too
             yield batch
             digest, time_ns, revision = batch.digest, batch.time_ns, batch.revision
-            if revision == last:
-                break
     if fork_id is not None:
         yield _parting(manifest, revision, digest, time_ns, fork_id)
 
