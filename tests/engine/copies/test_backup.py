@@ -7,6 +7,7 @@ import os
 import shutil
 import stat
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,6 +17,7 @@ from support.engine import (
     HookedFileSystem,
     add,
     balance,
+    flip,
     open_store,
     run_python,
     tree,
@@ -24,6 +26,8 @@ from support.ledger import Ledger, Totals
 
 from eventstore import (
     BackupError,
+    CorruptionError,
+    DamagedBackupError,
     EventStore,
     EventStoreError,
     FormatVersionError,
@@ -35,13 +39,14 @@ from eventstore import (
     restore_store,
     verify_backup,
 )
-from eventstore.copies import backing_up
+from eventstore.copies import backing_up, framing
+from eventstore.copies.framing import Batch, Place, framed_segments
+from eventstore.files.remote import RemoteFiles
 from eventstore.format import manifest as manifests
+from eventstore.format.segment import Framing, frame_record, record_seed
 from eventstore.testing.memory_log import MemoryLog
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from eventstore import RestoreReport
 
 LEDGER = (Ledger(), Totals())
@@ -490,7 +495,9 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from support.engine import open_store
-from eventstore.copies import backing_up
+from eventstore.copies import backing_up, framing
+from eventstore.copies.framing import Batch, Place, framed_segments
+from eventstore.files.remote import RemoteFiles
 backing_up.PART_BYTES = 4096
 def stop(revision):
     if revision == int(sys.argv[3]):
@@ -559,3 +566,87 @@ def test_failing_call_leaves_a_backup_that_holds_what_it_held(
             assert 20 <= verify_backup(tmp_path / "backup").revision <= 50
     with open_store(tmp_path / "store") as store:
         assert store.backup(tmp_path / "backup", verify=True).revision == 50
+
+
+class BadMedium(HookedFileSystem):
+    """A medium that gives back other bytes than those written to files of batches."""
+
+    def rename(self, source: str, target: str) -> None:
+        super().rename(source, target)
+        if "batches-" in target:
+            flip(Path(target), 100)
+
+
+def test_file_that_comes_back_changed_is_in_no_manifest(tmp_path: Path) -> None:
+    with open_store(tmp_path / "store") as store:
+        add(store, 5)
+        store.backup(tmp_path / "backup")
+        add(store, 5)
+    with (
+        open_store(tmp_path / "store", read_only=True, file_system=BadMedium()) as store,
+        pytest.raises(DamagedBackupError, match="not what the manifest says"),
+    ):
+        store.backup(tmp_path / "backup")
+    assert verify_backup(tmp_path / "backup").revision == 5
+
+
+def test_what_no_manifest_names_stays_where_nobody_has_a_lock(tmp_path: Path) -> None:
+    url = f"memory://{tmp_path}/backup"
+    files = RemoteFiles(url)
+    stray = f"batches-{1:020}-{2:020}-{'0' * 16}.log.gz"
+    with open_store(tmp_path / "store") as store:
+        add(store, 2)
+        store.backup(url)
+        files.write(stray, b"of another backup that is being written")
+        store.backup(url)
+    assert stray in files.sizes_bytes()
+
+
+def batch_after(
+    place: Place,
+    payload: bytes,
+    *,
+    revision: int | None = None,
+    time_ns: int | None = None,
+    durable_revision: int = 0,
+) -> Batch:
+    revision = place.revision + 1 if revision is None else revision
+    time_ns = place.time_ns if time_ns is None else time_ns
+    _, digest = frame_record(
+        payload,
+        revision=revision,
+        time_ns=time_ns,
+        durable_revision=durable_revision,
+        previous_digest=place.digest,
+        framing=Framing(record_seed(bytes(16)), b""),
+    )
+    return Batch(payload, revision, time_ns, durable_revision, digest)
+
+
+def test_record_that_does_not_continue_the_chain_is_never_framed() -> None:
+    start = Place(3, b"d" * 32, 50, 0)
+    good = batch_after(start, b"p")
+    [segment] = framed_segments([good], bytes(16), start, 4096)
+    assert segment.end[:3] == (4, good.digest, 50)
+    for bad in (
+        good._replace(digest=b"x" * 32),
+        good._replace(payload=b"q"),
+        batch_after(start, b"p", revision=5),
+        batch_after(start, b"p", time_ns=49),
+        batch_after(start, b"p", durable_revision=4),
+        batch_after(start._replace(digest=b"e" * 32), b"p"),
+    ):
+        with pytest.raises(CorruptionError):
+            list(framed_segments([bad], bytes(16), start, 4096))
+
+
+def test_payload_that_holds_the_mark_goes_into_the_next_segment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    marks = iter([b"markmark", b"anothers"])
+    monkeypatch.setattr(framing, "draw_mark", lambda payload: next(marks))
+    start = Place(0, b"d" * 32, 0, 0)
+    first = batch_after(start, b"p")
+    second = batch_after(Place(1, first.digest, 0, 0), b"the markmark")
+    segments_made = list(framed_segments([first, second], bytes(16), start, 4096))
+    assert [each.first_revision for each in segments_made] == [1, 2]
