@@ -30,7 +30,7 @@ from eventstore.copies.backups import (
     read_stored,
     require_files,
 )
-from eventstore.copies.framing import Batch, framed_segments
+from eventstore.copies.framing import batch_of, digest_after, framed_segments
 from eventstore.copies.places import place_of
 from eventstore.errors import BackupError, DamagedBackupError, EventStoreError
 from eventstore.files.local import local_file_system
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterator
 
-    from eventstore.copies.framing import Segment
+    from eventstore.copies.framing import Batch, Segment
     from eventstore.copies.places import Place as BackupPlace
     from eventstore.files.interface import FileSystem
     from eventstore.format.manifest import StoredFile
@@ -212,14 +212,24 @@ def _require_same_history(source: Source, place: BackupPlace, manifest: Manifest
             f"keeps batches from {oldest} on only: what was between was dropped; begin a new "
             "backup at another place, and keep this one"
         )
-    if oldest > manifest.revision:
-        return  # the first batch to be copied must continue the digest
-    for record in log.read(manifest.revision, manifest.revision):
-        if record.digest != manifest.digest:
-            raise BackupError(
-                f"{place.name}: revision {manifest.revision} of the backup is another batch than "
-                f"that of {source.name}: their histories have parted; {another}"
-            )
+    if not _continues(log, manifest, oldest):
+        raise BackupError(
+            f"{place.name}: the batches after revision {manifest.revision} of {source.name} do not "
+            f"continue those of the backup: their histories have parted; {another}"
+        )
+
+
+def _continues(log: LogReader, manifest: Manifest, oldest: int) -> bool:
+    """Say whether a log has the newest batch of a backup, or one that continues it."""
+    place = end_place(manifest)
+    if oldest <= place.revision:
+        return all(each.digest == place.digest for each in log.read(place.revision, place.revision))
+    # The newest batch of the backup was dropped from the store; there may be no later one yet.
+    following = log.read(oldest, min(oldest, log.durable_revision))
+    return all(
+        each.digest == digest_after(batch_of(each), log.store_id, place.digest)
+        for each in following
+    )
 
 
 def _begun(source: Source, place: BackupPlace) -> Manifest:
@@ -291,15 +301,7 @@ def _grown(
 def _records(source: Source, first: int, on_batch: Callable[[int], object]) -> Iterator[Batch]:
     for record in source.log.read(first, source.last_revision):
         on_batch(record.revision)
-        yield Batch(
-            record.payload,
-            record.revision,
-            record.time_ns,
-            record.durable_revision,
-            record.digest,
-            record.path,
-            record.offset_bytes,
-        )
+        yield batch_of(record)
 
 
 def _with_segment(place: BackupPlace, manifest: Manifest, segment: Segment) -> Manifest:

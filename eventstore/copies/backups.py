@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from eventstore.copies.framing import Batch, Place
+from eventstore.copies.framing import Place, batch_of
 from eventstore.errors import (
     BackupError,
     CorruptionError,
@@ -32,6 +32,7 @@ from eventstore.log.segments import MemoryFile, UnpackedFile, inflated
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from eventstore.copies.framing import Batch
     from eventstore.copies.places import Place as BackupPlace
     from eventstore.format.manifest import BatchesFile, Manifest, StoredFile
 
@@ -182,15 +183,7 @@ def _batches_in(
         for record in scanner:
             last = record.revision
             on_batch(last)
-            yield Batch(
-                record.payload,
-                last,
-                record.time_ns,
-                record.durable_revision,
-                record.digest,
-                path,
-                record.offset_bytes,
-            )
+            yield batch_of(record)
     except CorruptionError as error:
         raise DamagedBackupError(path, error.offset_bytes, error.reason) from error
     end = scanner.position

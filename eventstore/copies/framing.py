@@ -13,9 +13,11 @@ from eventstore.errors import CorruptionError
 from eventstore.format.segment import (
     SEGMENT_BYTES_LIMIT,
     SEGMENT_HEADER_BYTES,
+    Framing,
     SegmentHeader,
     frame_record,
     pack_segment_header,
+    record_seed,
 )
 from eventstore.log.writer import draw_mark
 from eventstore.options import BATCH_BYTES_DEFAULT
@@ -23,7 +25,7 @@ from eventstore.options import BATCH_BYTES_DEFAULT
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from eventstore.format.segment import Framing
+    from eventstore.log.reader import Record
 
 
 class Batch(NamedTuple):
@@ -105,6 +107,32 @@ def framed_segments(
         yield open_segment.finished()
 
 
+def digest_after(batch: Batch, store_id: bytes, previous_digest: bytes) -> bytes:
+    """Return the digest that a batch has if it continues another one; its own is not looked at."""
+    _, digest = frame_record(
+        batch.payload,
+        revision=batch.revision,
+        time_ns=batch.time_ns,
+        durable_revision=batch.durable_revision,
+        previous_digest=previous_digest,
+        framing=Framing(record_seed(store_id), b""),
+    )
+    return digest
+
+
+def batch_of(record: Record) -> Batch:
+    """Return the batch that was read from a log."""
+    return Batch(
+        record.payload,
+        record.revision,
+        record.time_ns,
+        record.durable_revision,
+        record.digest,
+        record.path,
+        record.offset_bytes,
+    )
+
+
 class _OpenSegment:
     def __init__(self, store_id: bytes, place: Place, first: Batch) -> None:
         header = SegmentHeader(
@@ -118,7 +146,7 @@ class _OpenSegment:
         )
         self._first_revision = header.first_revision
         self._batch_bytes_max = header.batch_bytes_max
-        self._framing: Framing = header.framing
+        self._framing = header.framing
         self._parts = [pack_segment_header(header)]
         self._end = place._replace(end_bytes=SEGMENT_HEADER_BYTES)
 

@@ -13,7 +13,7 @@ import re
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from eventstore.copies.dumping import DUMP_FORMAT, DUMP_VERSION
-from eventstore.copies.framing import Batch, Place
+from eventstore.copies.framing import Batch, Place, digest_after
 from eventstore.copies.remaking import Beginning, NewPlace, make_store
 from eventstore.errors import DumpError, InvalidEventError
 from eventstore.event import Event, Metadata
@@ -27,7 +27,7 @@ from eventstore.format.codec import (
     encode_event,
 )
 from eventstore.format.jsonlines import LineError, parse_line
-from eventstore.format.segment import Framing, frame_record, genesis_digest, record_seed
+from eventstore.format.segment import genesis_digest
 from eventstore.options import checked_options
 from eventstore.projection import checked_projections
 
@@ -108,12 +108,12 @@ def load_store(
     options = checked_options(options)
     file_system = file_system or local_file_system()
     new = NewPlace(file_system, absolute(path), known, options, "load of a dump")
-    reader = _Reader(lines, _LINE_FACTOR * options.batch_bytes_max + _LINE_BYTES_MORE)
+    reader = DumpReader(lines, _LINE_FACTOR * options.batch_bytes_max + _LINE_BYTES_MORE)
     beginning, end = make_store(new, lambda: reader.begin(on_batch))
     return LoadReport(beginning.store_id, end.revision, end.digest)
 
 
-class _Reader:
+class DumpReader:
     """Reads the lines of a dump, and knows where it is."""
 
     def __init__(self, lines: Lines, line_bytes_max: int) -> None:
@@ -121,7 +121,7 @@ class _Reader:
         self._line_bytes_max = line_bytes_max
         self._number = 0
         self._last_revision = 0
-        self._framing = Framing(0, b"")
+        self._store_id = b""
 
     def begin(self, on_batch: Callable[[int], object]) -> tuple[Beginning, Iterator[Batch]]:
         """Read the first line, and return what the store is made of."""
@@ -142,7 +142,7 @@ class _Reader:
                 f"the history begins at revision {first}: what was before is in no line, so no "
                 "store can be made of it; use a backup"
             )
-        self._framing = Framing(record_seed(store_id), b"")
+        self._store_id = store_id
         place = Place(0, genesis_digest(store_id), 0, 0)
         return Beginning(store_id, place), self._batches(place, on_batch)
 
@@ -178,19 +178,12 @@ class _Reader:
             raise self._error("the batch claims to have been durable before it was written")
         digest = bytes.fromhex(self._matching(_DIGEST, fields, "digest"))
         payload = self._packed(fields) if is_packed else self._encoded(fields)
-        _, follows = frame_record(
-            payload,
-            revision=revision,
-            time_ns=time_ns,
-            durable_revision=durable_revision,
-            previous_digest=previous_digest,
-            framing=self._framing,
-        )
-        if follows != digest:
+        batch = Batch(payload, revision, time_ns, durable_revision, digest)
+        if digest_after(batch, self._store_id, previous_digest) != digest:
             raise self._error(
                 "the digest is not that of the batch: this line, or one before it, was changed"
             )
-        return Batch(payload, revision, time_ns, durable_revision, digest)
+        return batch
 
     def _encoded(self, fields: dict[str, Any]) -> bytes:
         events = fields["events"]

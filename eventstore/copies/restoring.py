@@ -30,7 +30,7 @@ from eventstore.copies.backups import (
     revision_at,
     start_place,
 )
-from eventstore.copies.framing import Batch
+from eventstore.copies.framing import Batch, digest_after
 from eventstore.copies.places import place_of
 from eventstore.copies.remaking import Beginning, NewPlace, make_store
 from eventstore.errors import BackupError, DamagedBackupError
@@ -38,7 +38,6 @@ from eventstore.event import Event, Metadata
 from eventstore.files.local import local_file_system
 from eventstore.files.paths import absolute, join
 from eventstore.format.codec import encode_batch, encode_event
-from eventstore.format.segment import Framing, frame_record, record_seed
 from eventstore.history import time_to_ns
 from eventstore.options import checked_options
 from eventstore.projection import checked_projections
@@ -215,12 +214,5 @@ def _parting(
     reason = f"restored to revision {revision} of a backup at revision {manifest.revision}"
     payload = encode_batch(Metadata(_ACTOR, reason), [encode_event(Event(RESTORED_TYPE, data))])
     time_ns = max(clock.time_ns(), time_ns)
-    _, parted = frame_record(
-        payload,
-        revision=revision + 1,
-        time_ns=time_ns,
-        durable_revision=revision,
-        previous_digest=digest,
-        framing=Framing(record_seed(manifest.store_id), b""),
-    )
-    return Batch(payload, revision + 1, time_ns, revision, parted)
+    batch = Batch(payload, revision + 1, time_ns, revision, digest=b"")
+    return batch._replace(digest=digest_after(batch, manifest.store_id, digest))

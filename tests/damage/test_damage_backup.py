@@ -164,6 +164,8 @@ def test_hostile_manifest_with_a_right_checksum_is_refused(name: str, place: Pat
     assert sealed(fields) == path.read_bytes()
     HOSTILE[name](fields)
     path.write_bytes(sealed(fields))
+    with pytest.raises(MalformedError):
+        unpack_manifest(path.read_bytes())
     require_refused(place / "backup")
 
 
@@ -176,6 +178,12 @@ def test_newer_manifest_is_told_from_damage(place: Path) -> None:
     path = place / "backup" / MANIFEST_NAME
     path.write_bytes(sealed({**json.loads(path.read_bytes()), "version": 2}))
     require_refused(place / "backup", kind=FormatVersionError)
+
+
+def test_newer_version_without_a_right_checksum_is_damage(place: Path) -> None:
+    path = place / "backup" / MANIFEST_NAME
+    path.write_bytes(path.read_bytes().replace(b'"version":1', b'"version":2'))
+    require_refused(place / "backup")
 
 
 def forged(backup: Path, change: Callable[[dict[str, Any]], object]) -> None:

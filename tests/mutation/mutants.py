@@ -2063,8 +2063,14 @@ MUTANTS = (
     Mutant(
         "a backup goes on with a fork",
         "eventstore/copies/backing_up.py",
-        "        if record.digest != manifest.digest:\n",
-        "        if False:\n",
+        "        return all(each.digest == place.digest for each in ",
+        "        return all(each.digest for each in ",
+    ),
+    Mutant(
+        "a backup goes on with a fork whose batches it has not",
+        "eventstore/copies/backing_up.py",
+        "    if oldest <= place.revision:\n",
+        "    if oldest > place.revision:\n        return True\n    if True:\n",
     ),
     Mutant(
         "a backup goes on over a gap",
@@ -2166,7 +2172,7 @@ MUTANTS = (
     Mutant(
         "a line may be changed",
         "eventstore/copies/loading.py",
-        "        if follows != digest:\n",
+        "        if digest_after(batch, self._store_id, previous_digest) != digest:\n",
         "        if False:\n",
     ),
     Mutant(

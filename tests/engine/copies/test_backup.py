@@ -40,10 +40,9 @@ from eventstore import (
     verify_backup,
 )
 from eventstore.copies import backing_up, framing
-from eventstore.copies.framing import Batch, Place, framed_segments
+from eventstore.copies.framing import Batch, Place, digest_after, framed_segments
 from eventstore.files.remote import RemoteFiles
 from eventstore.format import manifest as manifests
-from eventstore.format.segment import Framing, frame_record, record_seed
 from eventstore.testing.memory_log import MemoryLog
 
 if TYPE_CHECKING:
@@ -405,7 +404,7 @@ def test_backup_of_another_store_an_older_copy_or_a_fork_is_refused_and_unchange
     before = tree(backup)
     for name, reason in (
         ("older", "holds revision 10, and .* is at 5: it is an older copy"),
-        ("fork", "revision 10 of the backup is another batch"),
+        ("fork", "after revision 10 .* their histories have parted"),
         ("another", "the backup is of another store"),
     ):
         with open_store(tmp_path / name) as store, pytest.raises(BackupError, match=reason):
@@ -496,7 +495,7 @@ import os, signal, sys
 from pathlib import Path
 from support.engine import open_store
 from eventstore.copies import backing_up, framing
-from eventstore.copies.framing import Batch, Place, framed_segments
+from eventstore.copies.framing import Batch, Place, digest_after, framed_segments
 from eventstore.files.remote import RemoteFiles
 backing_up.PART_BYTES = 4096
 def stop(revision):
@@ -612,15 +611,8 @@ def batch_after(
 ) -> Batch:
     revision = place.revision + 1 if revision is None else revision
     time_ns = place.time_ns if time_ns is None else time_ns
-    _, digest = frame_record(
-        payload,
-        revision=revision,
-        time_ns=time_ns,
-        durable_revision=durable_revision,
-        previous_digest=place.digest,
-        framing=Framing(record_seed(bytes(16)), b""),
-    )
-    return Batch(payload, revision, time_ns, durable_revision, digest)
+    batch = Batch(payload, revision, time_ns, durable_revision, b"")
+    return batch._replace(digest=digest_after(batch, bytes(16), place.digest))
 
 
 def test_record_that_does_not_continue_the_chain_is_never_framed() -> None:
@@ -650,3 +642,28 @@ def test_payload_that_holds_the_mark_goes_into_the_next_segment(
     second = batch_after(Place(1, first.digest, 0, 0), b"the markmark")
     segments_made = list(framed_segments([first, second], bytes(16), start, 4096))
     assert [each.first_revision for each in segments_made] == [1, 2]
+
+
+def test_backup_goes_on_where_the_store_begins_now_but_not_with_a_fork(tmp_path: Path) -> None:
+    """The last batch of the backup has been dropped; the next one is the oldest that is left."""
+    options = replace(SMALL, retention=Retention.none())
+    with open_store(tmp_path / "store", options=options) as store:
+        add(store, 20)
+    shutil.copytree(tmp_path / "store", tmp_path / "fork")
+    with open_store(tmp_path / "fork", options=options) as fork:
+        for _ in range(6):
+            add(fork, 20, "that")
+            fork.compact()
+        end = fork.oldest_revision() - 1
+        assert end > 20
+        with open_store(tmp_path / "store", options=options) as store:
+            for number in range(1, 121):
+                add(store, 1, "this")
+                if 20 + number == end:
+                    store.backup(tmp_path / "backup")
+                if number % 20 == 0:
+                    store.compact()
+            assert store.oldest_revision() == end + 1
+            with pytest.raises(BackupError, match="their histories have parted"):
+                fork.backup(tmp_path / "backup")
+            assert store.backup(tmp_path / "backup", verify=True).revision == 140
