@@ -53,8 +53,8 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterator
 
-    from eventstore.copies.framing import Batch, Segment
-    from eventstore.copies.places import Place as BackupPlace
+    from eventstore.copies.framing import PackedBatch, Segment
+    from eventstore.copies.places import BackupPlace
     from eventstore.files.interface import FileSystem
     from eventstore.format.manifest import StoredFile
     from eventstore.log.interface import LogReader
@@ -298,7 +298,9 @@ def _grown(
     return manifest
 
 
-def _records(source: Source, first: int, on_batch: Callable[[int], object]) -> Iterator[Batch]:
+def _records(
+    source: Source, first: int, on_batch: Callable[[int], object]
+) -> Iterator[PackedBatch]:
     for record in source.log.read(first, source.last_revision):
         on_batch(record.revision)
         yield batch_of(record)

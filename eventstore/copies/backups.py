@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from eventstore.copies.framing import Place, batch_of
+from eventstore.copies.framing import ChainPosition, batch_of
 from eventstore.errors import (
     BackupError,
     CorruptionError,
@@ -32,8 +32,8 @@ from eventstore.log.segments import MemoryFile, UnpackedFile, inflated
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from eventstore.copies.framing import Batch
-    from eventstore.copies.places import Place as BackupPlace
+    from eventstore.copies.framing import PackedBatch
+    from eventstore.copies.places import BackupPlace
     from eventstore.format.manifest import BatchesFile, Manifest, StoredFile
 
 
@@ -109,16 +109,16 @@ def read_stored(place: BackupPlace, file: StoredFile) -> bytes:
     return data
 
 
-def start_place(manifest: Manifest) -> Place:
+def start_place(manifest: Manifest) -> ChainPosition:
     """Return where the batches of a backup begin."""
-    return Place(manifest.first_revision - 1, manifest.start_digest, 0, 0)
+    return ChainPosition(manifest.first_revision - 1, manifest.start_digest, 0, 0)
 
 
-def end_place(manifest: Manifest) -> Place:
+def end_place(manifest: Manifest) -> ChainPosition:
     """Return where they end, and the next backup goes on."""
     if not manifest.batches:
         return start_place(manifest)
-    return Place(
+    return ChainPosition(
         manifest.revision, manifest.digest, manifest.time_ns, manifest.batches[-1].end_bytes
     )
 
@@ -128,7 +128,7 @@ def batches_of(
     manifest: Manifest,
     last_revision: int,
     on_batch: Callable[[int], object] = lambda revision: None,
-) -> Iterator[Batch]:
+) -> Iterator[PackedBatch]:
     """Yield the batches of a backup, up to the end of the file that holds a revision.
 
     A file is whole only once its last batch was yielded and another one asked for. Memory: one
@@ -142,7 +142,7 @@ def batches_of(
         if entry.first_revision > last_revision:
             return
         yield from _batches_in(place, manifest, entry, previous, on_batch)
-        previous = Place(entry.file.revision, entry.digest, entry.time_ns, entry.end_bytes)
+        previous = ChainPosition(entry.file.revision, entry.digest, entry.time_ns, entry.end_bytes)
 
 
 def revision_at(place: BackupPlace, manifest: Manifest, time_ns: int) -> int:
@@ -159,7 +159,7 @@ def revision_at(place: BackupPlace, manifest: Manifest, time_ns: int) -> int:
                     return revision
                 revision = batch.revision
         revision = entry.file.revision
-        previous = Place(revision, entry.digest, entry.time_ns, entry.end_bytes)
+        previous = ChainPosition(revision, entry.digest, entry.time_ns, entry.end_bytes)
     return revision
 
 
@@ -167,16 +167,17 @@ def _batches_in(
     place: BackupPlace,
     manifest: Manifest,
     entry: BatchesFile,
-    previous: Place,
+    previous: ChainPosition,
     on_batch: Callable[[int], object],
-) -> Iterator[Batch]:
+) -> Iterator[PackedBatch]:
     path = join(place.name, entry.file.name)
     data = read_stored(place, entry.file)
     last = previous.revision
     try:
         file = UnpackedFile(MemoryFile(path, data), inflated)
         header = read_own_header(file, manifest.store_id, entry.first_revision)
-        if (header.predecessor_digest, header.predecessor_bytes) != previous[1:4:2]:
+        stated = (header.predecessor_digest, header.predecessor_bytes)
+        if stated != (previous.digest, previous.end_bytes):
             raise CorruptionError(path, 0, "the batches do not continue those before them")
         start: Position = start_of(header)
         scanner = SegmentScanner(file, header, start._replace(time_ns=previous.time_ns))

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from eventstore.log.reader import Record
 
 
-class Batch(NamedTuple):
+class PackedBatch(NamedTuple):
     """A batch to be framed.
 
     Attributes:
@@ -50,7 +50,7 @@ class Batch(NamedTuple):
     offset_bytes: int = 0
 
 
-class Place(NamedTuple):
+class ChainPosition(NamedTuple):
     """Where a history goes on.
 
     Attributes:
@@ -77,11 +77,11 @@ class Segment(NamedTuple):
 
     data: bytes
     first_revision: int
-    end: Place
+    end: ChainPosition
 
 
 def framed_segments(
-    batches: Iterable[Batch], store_id: bytes, start: Place, segment_bytes: int
+    batches: Iterable[PackedBatch], store_id: bytes, start: ChainPosition, segment_bytes: int
 ) -> Iterator[Segment]:
     """Yield the segments of some batches; none is longer than asked for, if it has two or more.
 
@@ -107,7 +107,7 @@ def framed_segments(
         yield open_segment.finished()
 
 
-def digest_after(batch: Batch, store_id: bytes, previous_digest: bytes) -> bytes:
+def digest_after(batch: PackedBatch, store_id: bytes, previous_digest: bytes) -> bytes:
     """Return the digest that a batch has if it continues another one; its own is not looked at."""
     _, digest = frame_record(
         batch.payload,
@@ -120,9 +120,9 @@ def digest_after(batch: Batch, store_id: bytes, previous_digest: bytes) -> bytes
     return digest
 
 
-def batch_of(record: Record) -> Batch:
+def batch_of(record: Record) -> PackedBatch:
     """Return the batch that was read from a log."""
-    return Batch(
+    return PackedBatch(
         record.payload,
         record.revision,
         record.time_ns,
@@ -134,7 +134,7 @@ def batch_of(record: Record) -> Batch:
 
 
 class _OpenSegment:
-    def __init__(self, store_id: bytes, place: Place, first: Batch) -> None:
+    def __init__(self, store_id: bytes, place: ChainPosition, first: PackedBatch) -> None:
         header = SegmentHeader(
             store_id=store_id,
             first_revision=place.revision + 1,
@@ -159,7 +159,7 @@ class _OpenSegment:
             and self._framing.mark not in payload
         )
 
-    def add(self, batch: Batch) -> Place:
+    def add(self, batch: PackedBatch) -> ChainPosition:
         """Add a batch, and return the place behind it."""
         end = self._end
         if batch.revision != end.revision + 1 or batch.time_ns < end.time_ns:
@@ -183,7 +183,7 @@ class _OpenSegment:
                 f"revision {batch.revision} does not continue the digest chain",
             )
         self._parts.append(frame)
-        self._end = Place(batch.revision, digest, batch.time_ns, end.end_bytes + len(frame))
+        self._end = ChainPosition(batch.revision, digest, batch.time_ns, end.end_bytes + len(frame))
         return self._end
 
     def finished(self) -> Segment:

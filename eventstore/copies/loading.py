@@ -13,7 +13,7 @@ import re
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from eventstore.copies.dumping import DUMP_FORMAT, DUMP_VERSION
-from eventstore.copies.framing import Batch, Place, digest_after
+from eventstore.copies.framing import ChainPosition, PackedBatch, digest_after
 from eventstore.copies.remaking import Beginning, NewPlace, make_store
 from eventstore.errors import DumpError, InvalidEventError
 from eventstore.event import Event, Metadata
@@ -123,7 +123,7 @@ class DumpReader:
         self._last_revision = 0
         self._store_id = b""
 
-    def begin(self, on_batch: Callable[[int], object]) -> tuple[Beginning, Iterator[Batch]]:
+    def begin(self, on_batch: Callable[[int], object]) -> tuple[Beginning, Iterator[PackedBatch]]:
         """Read the first line, and return what the store is made of."""
         fields = self._fields(_HEADER_BYTES_MAX)
         if fields is None:
@@ -143,10 +143,12 @@ class DumpReader:
                 "store can be made of it; use a backup"
             )
         self._store_id = store_id
-        place = Place(0, genesis_digest(store_id), 0, 0)
+        place = ChainPosition(0, genesis_digest(store_id), 0, 0)
         return Beginning(store_id, place), self._batches(place, on_batch)
 
-    def _batches(self, place: Place, on_batch: Callable[[int], object]) -> Iterator[Batch]:
+    def _batches(
+        self, place: ChainPosition, on_batch: Callable[[int], object]
+    ) -> Iterator[PackedBatch]:
         digest, time_ns = place.digest, place.time_ns
         for revision in range(1, self._last_revision + 1):
             fields = self._fields(self._line_bytes_max)
@@ -164,7 +166,7 @@ class DumpReader:
 
     def _batch(
         self, fields: dict[str, Any], revision: int, previous_digest: bytes, previous_ns: int
-    ) -> Batch:
+    ) -> PackedBatch:
         is_packed = "payload" in fields
         self._require_fields(fields, _PACKED_FIELDS if is_packed else _BATCH_FIELDS)
         found = self._whole(fields, "revision", 1)
@@ -178,7 +180,7 @@ class DumpReader:
             raise self._error("the batch claims to have been durable before it was written")
         digest = bytes.fromhex(self._matching(_DIGEST, fields, "digest"))
         payload = self._packed(fields) if is_packed else self._encoded(fields)
-        batch = Batch(payload, revision, time_ns, durable_revision, digest)
+        batch = PackedBatch(payload, revision, time_ns, durable_revision, digest)
         if digest_after(batch, self._store_id, previous_digest) != digest:
             raise self._error(
                 "the digest is not that of the batch: this line, or one before it, was changed"

@@ -33,7 +33,7 @@ T = TypeVar("T")
 _LOCAL_SCHEME = "file://"
 
 
-class Place(Protocol):
+class BackupPlace(Protocol):
     """The files of one backup.
 
     Attributes:
@@ -44,7 +44,7 @@ class Place(Protocol):
     name: str
     is_locked: bool
 
-    def held(self) -> AbstractContextManager[Place]:
+    def held(self) -> AbstractContextManager[BackupPlace]:
         """Have it for oneself, as far as that is possible, for writing: made if need be."""
 
     def sizes_bytes(self) -> dict[str, int]:
@@ -67,7 +67,7 @@ class Place(Protocol):
         """Remove a file."""
 
 
-def place_of(target: str | os.PathLike[str], file_system: FileSystem) -> Place:
+def place_of(target: str | os.PathLike[str], file_system: FileSystem) -> BackupPlace:
     """Return the place that a path or a URL names.
 
     Raises:

@@ -39,7 +39,7 @@ from eventstore.tables.checkpoint_reader import no_pause
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from eventstore.copies.framing import Batch, Place
+    from eventstore.copies.framing import ChainPosition, PackedBatch
     from eventstore.files.guarded import GuardedFileSystem
     from eventstore.files.interface import FileSystem
     from eventstore.options import StoreOptions
@@ -75,14 +75,14 @@ class Beginning(NamedTuple):
     """
 
     store_id: bytes
-    place: Place
+    place: ChainPosition
     state: tuple[int, bytes] | None = None
     leaves: bytes = b""
 
 
 def make_store(
-    new: NewPlace, begin: Callable[[], tuple[Beginning, Iterable[Batch]]]
-) -> tuple[Beginning, Place]:
+    new: NewPlace, begin: Callable[[], tuple[Beginning, Iterable[PackedBatch]]]
+) -> tuple[Beginning, ChainPosition]:
     """Make a store of batches.
 
     Args:
@@ -127,8 +127,8 @@ def _write_beginning(held: GuardedFileSystem, path: str, beginning: Beginning) -
 
 
 def _write_batches(
-    held: GuardedFileSystem, new: NewPlace, beginning: Beginning, batches: Iterable[Batch]
-) -> Place:
+    held: GuardedFileSystem, new: NewPlace, beginning: Beginning, batches: Iterable[PackedBatch]
+) -> ChainPosition:
     wal_path, end = join(new.path, WAL_NAME), beginning.place
     for segment in framed_segments(batches, beginning.store_id, end, new.options.segment_bytes):
         write_file(held, join(wal_path, segment_name(segment.first_revision)), segment.data)
@@ -149,7 +149,7 @@ def _write_batches(
     return end
 
 
-def _fold(held: GuardedFileSystem, new: NewPlace, end: Place) -> None:
+def _fold(held: GuardedFileSystem, new: NewPlace, end: ChainPosition) -> None:
     """Open the store, which reads and folds all of it, and write its state down."""
     log, loaded = open_file_log(held, new.path, new.projections, new.options, ends_hold=False)
     try:

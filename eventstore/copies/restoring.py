@@ -30,7 +30,7 @@ from eventstore.copies.backups import (
     revision_at,
     start_place,
 )
-from eventstore.copies.framing import Batch, digest_after
+from eventstore.copies.framing import PackedBatch, digest_after
 from eventstore.copies.places import place_of
 from eventstore.copies.remaking import Beginning, NewPlace, make_store
 from eventstore.errors import BackupError, DamagedBackupError
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from datetime import datetime
 
-    from eventstore.copies.places import Place as BackupPlace
+    from eventstore.copies.places import BackupPlace
     from eventstore.files.interface import FileSystem
     from eventstore.format.manifest import Manifest
     from eventstore.options import StoreOptions
@@ -152,7 +152,7 @@ def restore_store(
     parts = as_new or last < manifest.revision
     fork_id = secrets.token_bytes(_FORK_ID_BYTES) if parts else None
 
-    def begin() -> tuple[Beginning, Iterator[Batch]]:
+    def begin() -> tuple[Beginning, Iterator[PackedBatch]]:
         return _beginning(place, manifest), _batches(place, manifest, last, fork_id, on_batch)
 
     _, end = make_store(new, begin)
@@ -190,7 +190,7 @@ def _batches(
     last: int,
     fork_id: bytes | None,
     on_batch: Callable[[int], object],
-) -> Iterator[Batch]:
+) -> Iterator[PackedBatch]:
     digest, time_ns, revision = manifest.start_digest, 0, manifest.first_revision - 1
     for batch in batches_of(place, manifest, last, on_batch):
         if batch.revision <= last:  # what comes after it in its file is read, and checked, too
@@ -202,7 +202,7 @@ def _batches(
 
 def _parting(
     manifest: Manifest, revision: int, digest: bytes, time_ns: int, fork_id: bytes
-) -> Batch:
+) -> PackedBatch:
     """Return the first batch of the new store's own."""
     data = {
         "revision": revision,
@@ -214,5 +214,5 @@ def _parting(
     reason = f"restored to revision {revision} of a backup at revision {manifest.revision}"
     payload = encode_batch(Metadata(_ACTOR, reason), [encode_event(Event(RESTORED_TYPE, data))])
     time_ns = max(clock.time_ns(), time_ns)
-    batch = Batch(payload, revision + 1, time_ns, revision, digest=b"")
+    batch = PackedBatch(payload, revision + 1, time_ns, revision, digest=b"")
     return batch._replace(digest=digest_after(batch, manifest.store_id, digest))

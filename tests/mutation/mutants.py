@@ -2118,7 +2118,7 @@ MUTANTS = (
     Mutant(
         "batches of a backup need not continue those before",
         "eventstore/copies/backups.py",
-        "        if (header.predecessor_digest, header.predecessor_bytes) != previous[1:4:2]:\n",
+        "        if stated != (previous.digest, previous.end_bytes):\n",
         "        if False:\n",
     ),
     Mutant(

@@ -40,7 +40,7 @@ from eventstore import (
     verify_backup,
 )
 from eventstore.copies import backing_up, framing
-from eventstore.copies.framing import Batch, Place, digest_after, framed_segments
+from eventstore.copies.framing import ChainPosition, PackedBatch, digest_after, framed_segments
 from eventstore.files.remote import RemoteFiles
 from eventstore.format import manifest as manifests
 from eventstore.testing.memory_log import MemoryLog
@@ -495,7 +495,7 @@ import os, signal, sys
 from pathlib import Path
 from support.engine import open_store
 from eventstore.copies import backing_up, framing
-from eventstore.copies.framing import Batch, Place, digest_after, framed_segments
+from eventstore.copies.framing import PackedBatch, ChainPosition, digest_after, framed_segments
 from eventstore.files.remote import RemoteFiles
 backing_up.PART_BYTES = 4096
 def stop(revision):
@@ -602,21 +602,21 @@ def test_what_no_manifest_names_stays_where_nobody_has_a_lock(tmp_path: Path) ->
 
 
 def batch_after(
-    place: Place,
+    place: ChainPosition,
     payload: bytes,
     *,
     revision: int | None = None,
     time_ns: int | None = None,
     durable_revision: int = 0,
-) -> Batch:
+) -> PackedBatch:
     revision = place.revision + 1 if revision is None else revision
     time_ns = place.time_ns if time_ns is None else time_ns
-    batch = Batch(payload, revision, time_ns, durable_revision, b"")
+    batch = PackedBatch(payload, revision, time_ns, durable_revision, b"")
     return batch._replace(digest=digest_after(batch, bytes(16), place.digest))
 
 
 def test_record_that_does_not_continue_the_chain_is_never_framed() -> None:
-    start = Place(3, b"d" * 32, 50, 0)
+    start = ChainPosition(3, b"d" * 32, 50, 0)
     good = batch_after(start, b"p")
     [segment] = framed_segments([good], bytes(16), start, 4096)
     assert segment.end[:3] == (4, good.digest, 50)
@@ -637,9 +637,9 @@ def test_payload_that_holds_the_mark_goes_into_the_next_segment(
 ) -> None:
     marks = iter([b"markmark", b"anothers"])
     monkeypatch.setattr(framing, "draw_mark", lambda payload: next(marks))
-    start = Place(0, b"d" * 32, 0, 0)
+    start = ChainPosition(0, b"d" * 32, 0, 0)
     first = batch_after(start, b"p")
-    second = batch_after(Place(1, first.digest, 0, 0), b"the markmark")
+    second = batch_after(ChainPosition(1, first.digest, 0, 0), b"the markmark")
     segments_made = list(framed_segments([first, second], bytes(16), start, 4096))
     assert [each.first_revision for each in segments_made] == [1, 2]
 
