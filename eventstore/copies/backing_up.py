@@ -31,7 +31,7 @@ from eventstore.copies.backups import (
     require_files,
 )
 from eventstore.copies.framing import batch_of, digest_after, framed_segments
-from eventstore.copies.places import place_of
+from eventstore.copies.places import place_of, require_apart
 from eventstore.errors import BackupError, DamagedBackupError, EventStoreError
 from eventstore.files.local import local_file_system
 from eventstore.files.paths import join
@@ -131,6 +131,7 @@ def back_up(
         CorruptionError: the store is.
         CompactedError: a compaction dropped batches meanwhile: do it again.
     """
+    require_apart(place, source.name)
     with place.held() as held:
         manifest = find_manifest(held)
         if manifest is not None:

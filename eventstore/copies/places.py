@@ -16,7 +16,7 @@ from eventstore.directory.contents import full_disk_is_told, sync_names_above
 from eventstore.directory.hold import hold
 from eventstore.errors import BackupError, StoreLockedError
 from eventstore.files.content import read_file, write_file
-from eventstore.files.paths import absolute, join
+from eventstore.files.paths import absolute, join, resolved
 from eventstore.files.remote import RemoteFiles
 from eventstore.format.manifest import MANIFEST_NAME, is_name_of_backup
 from eventstore.format.names import LOCK_NAME, TEMPORARY_SUFFIX
@@ -93,6 +93,21 @@ def require_backup_place(name: str, names: list[str]) -> None:
                 f"{name}: not the place of a backup: it holds {each!r}; give a new path, or that "
                 "of an empty directory"
             )
+
+
+def require_apart(place: BackupPlace, path: str) -> None:
+    """Check that neither of a backup and a store is in the directory of the other.
+
+    Raises:
+        BackupError: one is.
+    """
+    if not isinstance(place, DirectoryPlace):
+        return
+    store, backup = join(resolved(path), ""), join(resolved(place.name), "")
+    if backup.startswith(store) and backup != store:
+        raise BackupError(f"{place.name}: a backup can't be in the store: give another place")
+    if store.startswith(backup) and backup != store:
+        raise BackupError(f"{path}: a store can't be in the backup: give another path")
 
 
 class DirectoryPlace:

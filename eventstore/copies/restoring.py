@@ -31,7 +31,7 @@ from eventstore.copies.backups import (
     start_place,
 )
 from eventstore.copies.framing import PackedBatch, digest_after
-from eventstore.copies.places import place_of
+from eventstore.copies.places import place_of, require_apart
 from eventstore.copies.remaking import Beginning, NewPlace, make_store
 from eventstore.errors import BackupError, DamagedBackupError
 from eventstore.event import Event, Metadata
@@ -139,6 +139,7 @@ def restore_store(
     time_ns = None if time is None else time_to_ns(time)
     place = place_of(source, file_system)
     new = NewPlace(file_system, absolute(path), known, options, f"restore of {place.name}")
+    require_apart(place, new.path)
     manifest = read_manifest(place)
     require_files(place, manifest)
     if time_ns is not None:

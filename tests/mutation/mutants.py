@@ -2073,6 +2073,18 @@ MUTANTS = (
         "    if oldest > place.revision:\n        return True\n    if True:\n",
     ),
     Mutant(
+        "a backup is made in the store",
+        "eventstore/copies/places.py",
+        "    if backup.startswith(store) and backup != store:\n",
+        "    if False:\n",
+    ),
+    Mutant(
+        "a store is made in the backup",
+        "eventstore/copies/places.py",
+        "    if store.startswith(backup) and backup != store:\n",
+        "    if False:\n",
+    ),
+    Mutant(
         "a backup goes on over a gap",
         "eventstore/copies/backing_up.py",
         "    if oldest > manifest.revision + 1:\n",

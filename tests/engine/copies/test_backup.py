@@ -667,3 +667,18 @@ def test_backup_goes_on_where_the_store_begins_now_but_not_with_a_fork(tmp_path:
             with pytest.raises(BackupError, match="their histories have parted"):
                 fork.backup(tmp_path / "backup")
             assert store.backup(tmp_path / "backup", verify=True).revision == 140
+
+
+def test_backup_in_the_store_and_a_store_in_the_backup_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "store")
+    with open_store(tmp_path / "store") as store:
+        add(store, 1)
+        for target in (tmp_path / "store" / "backup", tmp_path / "link" / "a" / "b"):
+            with pytest.raises(BackupError, match="can't be in the store"):
+                store.backup(target)
+        store.backup(tmp_path / "backup")
+    with pytest.raises(BackupError, match="can't be in the backup"):
+        restored(tmp_path / "backup", tmp_path / "backup" / "restored")
+    assert MANIFEST in names(tmp_path / "backup")
+    assert "restored" not in names(tmp_path / "backup")
+    open_store(tmp_path / "store").close()
