@@ -9,6 +9,7 @@ The map of the engine, from the top. What stands in a line may import what stand
     testing/ metrics tracing                      the verification kit, and what monitors use
     store                                         what a handle is and does
     handle/                                       its parts: transactions, their lock, the past
+    copies/                                       backup and restore, dump and load
     integrity/                                    reading everything, and making anew
     backend/                                      who holds a log: its writer, or a follower
     maintenance/                                  policy and retention: background, compaction
@@ -28,9 +29,12 @@ from typing import TYPE_CHECKING
 
 from eventstore.errors import (
     ActorRequiredError,
+    BackupError,
     BatchTooLargeError,
     CompactedError,
     CorruptionError,
+    DamagedBackupError,
+    DumpError,
     EventStoreError,
     ForeignOwnerError,
     FormatVersionError,
@@ -81,6 +85,9 @@ from eventstore.reports import (
 from eventstore.store import EventStore
 
 if TYPE_CHECKING:
+    from eventstore.copies.backing_up import BackupReport, verify_backup
+    from eventstore.copies.loading import LoadReport, load_store
+    from eventstore.copies.restoring import RestoreReport, restore_store
     from eventstore.integrity.detached import DetachedBatches
     from eventstore.integrity.repair import (
         LostRevisions,
@@ -91,31 +98,45 @@ if TYPE_CHECKING:
     )
     from eventstore.integrity.verify import verify_store
 else:
-    # Who opens a store does not wait for what verifies and repairs one: a tenth of the import.
-    _LATER = (
-        *("DetachedBatches", "LostRevisions", "RepairPreview", "RepairReport"),
-        *("preview_repair", "repair_store", "verify_store"),
-    )
+    # Who opens a store does not wait for what verifies, repairs and copies one: a tenth of the
+    # import.
+    _LATER = {
+        **dict.fromkeys(("BackupReport", "verify_backup"), "eventstore.copies.backing_up"),
+        **dict.fromkeys(("LoadReport", "load_store"), "eventstore.copies.loading"),
+        **dict.fromkeys(("RestoreReport", "restore_store"), "eventstore.copies.restoring"),
+        **dict.fromkeys(
+            (
+                *("DetachedBatches", "LostRevisions", "RepairPreview", "RepairReport"),
+                *("preview_repair", "repair_store"),
+            ),
+            "eventstore.integrity.repair",
+        ),
+        "verify_store": "eventstore.integrity.verify",
+    }
 
     def __getattr__(name: str) -> object:
-        """Return a public name of `integrity`, which is imported when it is asked for."""
+        """Return a public name whose module is imported when it is asked for."""
         if name not in _LATER:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from eventstore.integrity import repair, verify  # noqa: PLC0415
+        from importlib import import_module  # noqa: PLC0415
 
-        value = globals()[name] = getattr(repair if hasattr(repair, name) else verify, name)
+        value = globals()[name] = getattr(import_module(_LATER[name]), name)
         return value
 
 
 __all__ = [
     "ActorRequiredError",
+    "BackupError",
+    "BackupReport",
     "Batch",
     "BatchTooLargeError",
     "CompactedError",
     "CompactionReport",
     "CorruptionError",
     "Damage",
+    "DamagedBackupError",
     "DetachedBatches",
+    "DumpError",
     "Event",
     "EventStore",
     "EventStoreError",
@@ -123,6 +144,7 @@ __all__ = [
     "ForeignOwnerError",
     "FormatVersionError",
     "InvalidEventError",
+    "LoadReport",
     "LostRevisions",
     "Metadata",
     "NotAStoreError",
@@ -141,6 +163,7 @@ __all__ = [
     "ReentrantUseError",
     "RepairPreview",
     "RepairReport",
+    "RestoreReport",
     "Retention",
     "StorageFullError",
     "StoreClosedError",
@@ -163,7 +186,10 @@ __all__ = [
     "WriteTransaction",
     "WriterBusyError",
     "acting_as",
+    "load_store",
     "preview_repair",
     "repair_store",
+    "restore_store",
+    "verify_backup",
     "verify_store",
 ]

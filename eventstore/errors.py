@@ -180,6 +180,41 @@ class ProofError(EventStoreError):
     """A proof, a signed head or a key is none, or does not hold: it is to be refused."""
 
 
+class BackupError(EventStoreError):
+    """There is no backup, it is of another history, or something else is at its place."""
+
+
+class DamagedBackupError(CorruptionError):
+    """A file of a backup is missing, cut short, or not what the manifest says.
+
+    Nothing was changed, and nothing was made of it.
+    """
+
+    def __init__(self, path: str, offset_bytes: int, reason: str) -> None:
+        EventStoreError.__init__(
+            self,
+            f"{path}: damaged at byte {offset_bytes}: {reason}; do not rely on this backup: make "
+            "a new one at another place, or restore from another one",
+        )
+        self.path = path
+        self.offset_bytes = offset_bytes
+        self.reason = reason
+
+
+class DumpError(EventStoreError):
+    """A dump can't be loaded: a line of it is not what must stand there; no store was made.
+
+    Attributes:
+        line: its number, from 1.
+        reason: what is wrong with it.
+    """
+
+    def __init__(self, line: int, reason: str) -> None:
+        super().__init__(f"line {line}: {reason}")
+        self.line = line
+        self.reason = reason
+
+
 class UnsupportedPlatformError(EventStoreError):
     """This operating system has no sync that is known to reach stable storage."""
 

@@ -25,9 +25,9 @@ from eventstore.errors import (
 from eventstore.event import Metadata
 from eventstore.format.codec import checked_metadata
 from eventstore.handle.acting import ACTING, fields_event, merged
+from eventstore.handle.copying import Copying
 from eventstore.handle.opening import made, opened
 from eventstore.handle.past_reads import PastReads
-from eventstore.handle.proofs import Proofs
 from eventstore.handle.read_transaction import ReadTransaction
 from eventstore.handle.upkeep import Upkeep
 from eventstore.handle.write_transaction import WriteTransaction
@@ -52,9 +52,10 @@ if TYPE_CHECKING:
 
 R = TypeVar("R", bound=ReadTransaction)
 W = TypeVar("W", bound=WriteTransaction)
+T = TypeVar("T")
 
 
-class EventStore(PastReads, Proofs):
+class EventStore(PastReads, Copying):
     """A durable log of events and the tables that projections fold them into."""
 
     def __init__(self, parts: Opened) -> None:

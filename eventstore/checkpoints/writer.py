@@ -16,7 +16,7 @@ import contextlib
 import hashlib
 from bisect import bisect_left
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from eventstore.checkpoints.reader import no_pause, read_part
 from eventstore.errors import CorruptionError, StorageFullError
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from eventstore.checkpoints.checkpoint import Checkpoint, CheckpointContent
-    from eventstore.files.interface import File, FileSystem
+    from eventstore.files.interface import FileSystem
     from eventstore.tables.stored import StoredRows
 
     Parts = tuple[bytes, bytes, bytes, bytes]
@@ -109,6 +109,22 @@ def fold_checkpoint(
     return _write(file_system, directory, header, tables, pause)
 
 
+def packed_base(checkpoint: Checkpoint) -> bytes:
+    """Return what `fold_checkpoint` would write. Memory: the whole file, twice for a moment."""
+    header = CheckpointHeader(
+        checkpoint.store_id,
+        checkpoint.revision,
+        checkpoint.time_ns,
+        checkpoint.digest,
+        pack([list(table) for table, _ in checkpoint.tables]),
+    )
+    output = _Gathered()
+    _write_content(
+        output, header, [partial(_folded, rows) for _, rows in checkpoint.tables], no_pause
+    )
+    return b"".join(output.parts)
+
+
 def packed_rows(rows: Iterable[tuple[Any, bytes]], path: str) -> PackedRows:
     """Return rows in key order in the form that loading gives them.
 
@@ -165,10 +181,33 @@ def _row_counts(tables: Iterable[tuple[object, PackedRows]]) -> list[int]:
     return [rows.row_count for _, rows in tables]
 
 
+class _Sink(Protocol):
+    """Of a file, what is needed to write it once."""
+
+    def write(self, offset_bytes: int, data: bytes | memoryview) -> None: ...
+
+    def sync(self) -> None: ...
+
+
+class _Gathered:
+    """A sink in memory, written from its start to its end."""
+
+    def __init__(self) -> None:
+        self.parts: list[bytes | memoryview] = []
+
+    def write(self, offset_bytes: int, data: bytes | memoryview) -> None:
+        """Add the data."""
+        _ = offset_bytes
+        self.parts.append(data)
+
+    def sync(self) -> None:
+        """Do nothing."""
+
+
 class _Output:
     """Buffers what is appended to a new file, and digests it."""
 
-    def __init__(self, file: File) -> None:
+    def __init__(self, file: _Sink) -> None:
         self._file = file
         self._pending: list[bytes] = []
         self._pending_bytes = 0
@@ -198,7 +237,7 @@ class _Output:
 
 
 def _write_content(
-    file: File,
+    file: _Sink,
     header: CheckpointHeader,
     tables: Sequence[Callable[[], Chunks]],
     pause: Callable[[], object],

@@ -8,7 +8,7 @@ what it means.
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from eventstore.errors import CorruptionError, StoreClosedError
 from eventstore.files.failures import raise_if_gone
@@ -16,7 +16,8 @@ from eventstore.files.failures import raise_if_gone
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from eventstore.event import Batch
+
+T = TypeVar("T")
 
 MET_AFTER_A_CLOSE = (OSError, CorruptionError)
 """What a read may meet. After a close it goes by path, and whoever has the store next, or has moved
@@ -55,10 +56,10 @@ class Closing:
             self._raise_meaning(error)
             raise
 
-    def told_amid(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        """Yield batches, and say that the store was closed, or has gone, meanwhile."""
+    def told_amid(self, items: Iterator[T]) -> Iterator[T]:
+        """Yield on, and say that the store was closed, or has gone, meanwhile."""
         try:
-            yield from batches
+            yield from items
         except MET_AFTER_A_CLOSE as error:
             self._raise_meaning(error)
             raise

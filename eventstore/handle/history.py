@@ -6,12 +6,9 @@ or before it, with the batches after that replayed; or a replay from the first b
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from eventstore.arguments import excerpt
 from eventstore.errors import CompactedError
-from eventstore.event import EPOCH
 from eventstore.recovery.carrying import carried_over
 from eventstore.recovery.replay import decode_record, replay_record, stale_projections, start_state
 
@@ -22,27 +19,6 @@ if TYPE_CHECKING:
     from eventstore.log.interface import LogReader, Wanted
     from eventstore.projection import Projection
     from eventstore.tables.state import State
-
-
-def time_to_ns(time: datetime | int | None, *, to_end: bool = True) -> int:
-    """Return a time as nanoseconds since the epoch; an int already is that.
-
-    Args:
-        time: an aware datetime, or nanoseconds.
-        to_end: of a datetime, the end of its microsecond, or else the start.
-
-    Raises:
-        ValueError: the datetime has no time zone.
-        TypeError: it is neither.
-    """
-    if isinstance(time, int) and not isinstance(time, bool):
-        return time
-    if not isinstance(time, datetime):
-        raise TypeError(f"a time must be a datetime or an int of nanoseconds, not {excerpt(time)}")
-    if time.tzinfo is None:
-        raise ValueError("the time has no time zone: use an aware datetime, such as UTC")
-    # To the end of the microsecond: what was shown as this time had happened by then.
-    return (time - EPOCH) // timedelta(microseconds=1) * 1000 + (999 if to_end else 0)
 
 
 def state_at(log: LogReader, projections: Sequence[Projection], revision: int) -> State:

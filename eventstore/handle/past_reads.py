@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from eventstore.arguments import checked_flag, checked_int, checked_text, checked_whole, excerpt
+from eventstore.arguments import (
+    checked_flag,
+    checked_int,
+    checked_text,
+    checked_whole,
+    excerpt,
+    time_to_ns,
+)
 from eventstore.errors import CompactedError
 from eventstore.handle import history
 from eventstore.handle.read_transaction import ReadTransaction
@@ -123,10 +130,10 @@ class PastReads(Reading):
         first, last = from_revision, self._shown_up_to(to_revision)
         with self._closing.told():
             if since is not None:
-                since_ns = history.time_to_ns(since, to_end=False)
+                since_ns = time_to_ns(since, to_end=False)
                 first = max(first, self._log.revision_at(since_ns - 1, last) + 1)
             if until is not None:
-                last = min(last, self._log.revision_at(history.time_to_ns(until), last))
+                last = min(last, self._log.revision_at(time_to_ns(until), last))
         wanted = Wanted(None, actor, type)
         return self._search(first, last, wanted, lambda event: True, reverse=reverse)
 
@@ -143,7 +150,7 @@ class PastReads(Reading):
             ValueError: the datetime has no time zone.
             TypeError: it is neither.
         """
-        time_ns = history.time_to_ns(time)
+        time_ns = time_to_ns(time)
         with self._closing.told():
             return history.revision_at(self._log, time_ns, self._shown_revision())
 

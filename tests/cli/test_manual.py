@@ -49,6 +49,7 @@ VARIES = {
     r"process \d+ on \S+ since \S+;": "process (id);",
     r"\b\d+ bytes \(\d[\d.]* [KM]iB\)": "(size)",
     r'(_bytes": )\d+': r"\1(size)",
+    r"(batches|files?), \d+ bytes$": r"\1, (size)",
     r"\+[0-9a-f]{8}\+[A-Za-z0-9+/]{44}$": "+(key)",
     r"(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{91}=": "(signature)",
     r"(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{43}=": "(hash)",

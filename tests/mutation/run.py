@@ -49,7 +49,15 @@ SUITES = (
     "tests/fuzz",
 )
 # Where a mutant of a part falls most likely; these go first for it.
+_COPIES = (
+    "tests/engine/copies",
+    "tests/damage/test_damage_backup.py",
+    "tests/crash/test_copies_crash.py",
+)
 NEAR = {
+    "eventstore/copies/": _COPIES,
+    "eventstore/format/manifest.py": _COPIES,
+    "eventstore/format/jsonlines.py": _COPIES,
     "eventstore/proofs/": ("tests/proofs", "tests/crash/test_crash_trees.py"),
     "eventstore/tables/": (
         "tests/engine/tables",

@@ -68,6 +68,10 @@ VERBS = {
     "check": Verb("snapledger.check", "Read everything and say what is damaged."),
     "repair": Verb("snapledger.repair", "Make a new store of what can be read of a damaged one."),
     "compact": Verb("snapledger.compact", "Write a checkpoint and archive what it supersedes."),
+    "backup": Verb("snapledger.backup", "Bring a backup of a store up to date, or begin one."),
+    "restore": Verb("snapledger.restore", "Make a store of a backup, as of any revision of it."),
+    "dump": Verb("snapledger.dump", "Write everything as lines of JSON."),
+    "load": Verb("snapledger.load", "Make a store of a dump."),
     "stats": Verb("snapledger.stats", "Show sizes and counts."),
     "report": Verb("snapledger.report", "Write a page to look at, with tree, charts and search."),
     "key": Verb("snapledger.key", "Make a key that signs heads and proofs."),
@@ -149,11 +153,11 @@ class Verbs(click.Group):
 def verbs() -> None:
     """Look at snapshot metadata stores, and look after them.
 
-    STORE is the directory of a store. All verbs but import-bolt and compact only read it, and
-    all but repair work while a driver has the store open.
+    STORE is the directory of a store. All verbs but those that make a store, and compact, only
+    read it, and all but repair work while a driver has the store open.
 
     Each verb has --json, for one JSON document on stdout (log: one line a batch), but head and
-    prove, whose output is a signed text. Errors are one
+    prove, whose output is a signed text, and dump, whose output is JSON. Errors are one
     line on stderr either way. Arguments that begin with "-" go after "--".
 
     Text that comes from a store is shown with everything escaped that a terminal could act on:
