@@ -100,27 +100,30 @@ if TYPE_CHECKING:
 else:
     # Who opens a store does not wait for what verifies, repairs and copies one: a tenth of the
     # import.
-    _LATER = {
-        **dict.fromkeys(("BackupReport", "verify_backup"), "eventstore.copies.backing_up"),
-        **dict.fromkeys(("LoadReport", "load_store"), "eventstore.copies.loading"),
-        **dict.fromkeys(("RestoreReport", "restore_store"), "eventstore.copies.restoring"),
-        **dict.fromkeys(
-            (
-                *("DetachedBatches", "LostRevisions", "RepairPreview", "RepairReport"),
-                *("preview_repair", "repair_store"),
-            ),
-            "eventstore.integrity.repair",
-        ),
-        "verify_store": "eventstore.integrity.verify",
-    }
+    _COPIES = (
+        *("BackupReport", "LoadReport", "RestoreReport"),
+        *("load_store", "restore_store", "verify_backup"),
+    )
+    _INTEGRITY = (
+        *("DetachedBatches", "LostRevisions", "RepairPreview", "RepairReport"),
+        *("preview_repair", "repair_store", "verify_store"),
+    )
 
     def __getattr__(name: str) -> object:
         """Return a public name whose module is imported when it is asked for."""
-        if name not in _LATER:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from importlib import import_module  # noqa: PLC0415
+        if name in _COPIES:
+            from eventstore.copies import backing_up, loading, restoring  # noqa: PLC0415
 
-        value = globals()[name] = getattr(import_module(_LATER[name]), name)
+            modules = (backing_up, loading, restoring)
+        elif name in _INTEGRITY:
+            from eventstore.integrity import repair, verify  # noqa: PLC0415
+
+            modules = (repair, verify)
+        else:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = globals()[name] = next(
+            getattr(module, name) for module in modules if hasattr(module, name)
+        )
         return value
 
 

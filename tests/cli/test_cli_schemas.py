@@ -79,7 +79,7 @@ def has_json(verb: str) -> bool:
 def test_every_verb_with_json_has_a_schema_that_the_page_links() -> None:
     with_json = sorted(verb for verb in VERBS if has_json(verb))
     assert sorted(path.stem for path in SCHEMAS.iterdir()) == with_json
-    assert sorted(set(VERBS) - set(with_json)) == ["head", "prove"]
+    assert sorted(set(VERBS) - set(with_json)) == ["dump", "head", "prove"]
     page = (ROOT / "docs/reference/json.md").read_text()
     for verb in with_json:
         assert f"(schemas/{verb}.json)" in page
@@ -130,6 +130,14 @@ def test_json_of_verbs_that_make_something_fits_their_schemas(
         assert validate("verify", made.out) == 1
     made = call("report", told, "-o", tmp_path / "page.html", "--json")
     assert validate("report", made.out) == 1
+    backup = tmp_path / "backup"
+    assert validate("backup", call("backup", told, backup, "--json").out) == 1
+    for arguments in (["--to", "3"], []):
+        made = call("restore", backup, tmp_path / f"restored{arguments}", *arguments, "--json")
+        assert validate("restore", made.out) == 1
+    call("dump", told, "-o", tmp_path / "dump")
+    made = call("load", tmp_path / "dump", tmp_path / "loaded", "--json")
+    assert validate("load", made.out) == 1
     assert validate("version", call("version", "--json").out) == 1
 
 

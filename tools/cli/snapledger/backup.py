@@ -16,7 +16,12 @@ if TYPE_CHECKING:
     from eventstore import BackupReport
 
 
-@click.command("backup")
+_EXAMPLE = """\b
+Example: each night, of a store in use:
+  snapledger backup STORE /backups/node-7 --verify"""
+
+
+@click.command("backup", epilog=_EXAMPLE)
 @store_argument
 @click.argument("target", metavar="TARGET", callback=checked_path)
 @click.option(

@@ -17,7 +17,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-@click.command("dump")
+_EXAMPLE = """\b
+Example: a text of everything, compressed:
+  snapledger dump STORE | gzip > store.jsonl.gz"""
+
+
+@click.command("dump", epilog=_EXAMPLE)
 @store_argument
 @click.option(
     "-o",

@@ -15,7 +15,12 @@ from snapledger.text import printable
 _STDIN = "-"
 
 
-@click.command("load")
+_EXAMPLE = """\b
+Example: a store of such a text:
+  zcat store.jsonl.gz | snapledger load - STORE"""
+
+
+@click.command("load", epilog=_EXAMPLE)
 @click.argument("file", metavar="FILE", callback=checked_path)
 @click.argument("path", metavar="PATH", callback=checked_path)
 @json_option

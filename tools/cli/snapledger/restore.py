@@ -17,7 +17,12 @@ if TYPE_CHECKING:
     from eventstore import RestoreReport
 
 
-@click.command("restore")
+_EXAMPLE = """\b
+Example: the store as it was yesterday at noon:
+  snapledger restore /backups/node-7 STORE --to 'yesterday 12:00'"""
+
+
+@click.command("restore", epilog=_EXAMPLE)
 @click.argument("source", metavar="SOURCE", callback=checked_path)
 @click.argument("path", metavar="PATH", callback=checked_path)
 @click.option(
