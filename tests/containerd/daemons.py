@@ -139,6 +139,13 @@ disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt"
     address = "{socket}"
 """)
 
+    def disable(self, plugin: str) -> None:
+        """Start without a plugin from now on."""
+        path = self._directory / "config.toml"
+        path.write_text(
+            path.read_text().replace("disabled_plugins = [", f'disabled_plugins = ["{plugin}", ')
+        )
+
     @property
     def database(self) -> Path:
         """Containerd's own metadata."""

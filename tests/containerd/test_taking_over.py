@@ -105,3 +105,49 @@ def test_a_root_is_taken_over_and_given_back_name_by_name(place: Path, tool: byt
         overlayd.stop()
         again = run("take-over", "--root", root)
         assert again.returncode == 0, again.stderr
+
+
+def test_the_root_of_the_built_in_snapshotter_is_taken_over_with_containerds_metadata(
+    place: Path, tool: bytes
+) -> None:
+    layers: list[Layer] = [{"tool": tool}, {"etc/a": b"a", "etc/b": b"b"}, {"etc/.wh.a": b""}]
+    write_images(place / "image.tar", {IMAGE: layers})
+    containerd = Containerd(place / "containerd", place / "s.sock")
+    root = place / "containerd/root/io.containerd.snapshotter.v1.overlayfs"
+    driver = Driver(root, place / "s.sock")
+    with ended(containerd, driver):
+        containerd.start()
+        containerd.ctr("images", "import", "--snapshotter", "overlayfs", place / "image.tar")
+        kept = ("run", "--snapshotter", "overlayfs", IMAGE, "kept")
+        containerd.ctr(*kept, "/tool", "write", "/etc/kept", "1")
+        rename = ("rename-snapshotter", "--database", containerd.database)
+        names = ("--from", "overlayfs", "--to", NAME)
+        assert "containerd has it open" in run(*rename, *names).stderr
+        listed = containerd.ctr("snapshots", "--snapshotter", "overlayfs", "ls")
+        containerd.stop()
+
+        taken = run("take-over", "--root", root)
+        assert taken.returncode == 0, taken.stderr
+        renamed = run(*rename, *names)
+        assert renamed.returncode == 0, renamed.stderr
+        containerd.disable("io.containerd.snapshotter.v1.overlayfs")
+        driver.start()
+        containerd.start()
+        driver.stop()
+        driver.start()
+        containerd.wait_for_driver()
+        assert containerd.ctr("snapshots", "--snapshotter", NAME, "ls") == listed
+        containerd.collect_garbage()
+        assert containerd.ctr("snapshots", "--snapshotter", NAME, "ls") == listed
+        assert f'"Snapshotter": "{NAME}"' in containerd.ctr("containers", "info", "kept")
+        assert "/etc/b" in containerd.run(IMAGE, "new", "/tool", "list").split()
+        for name in ("kept", "new"):
+            containerd.ctr("containers", "rm", name)
+        containerd.ctr("images", "rm", IMAGE)
+        containerd.collect_garbage()
+        assert containerd.ctr("snapshots", "--snapshotter", NAME, "ls").split() == [
+            "KEY",
+            "PARENT",
+            "KIND",
+        ]
+        assert list((root / "snapshots").iterdir()) == []

@@ -2091,6 +2091,73 @@ MUTANTS = (
         '    for character in "&":\n',
     ),
     Mutant(
+        "a prepared directory's name is not synced",
+        "tools/cli/snapledger/snapshotter/directories.py",
+        "(*reversed(filled), self.path)\n",
+        "reversed(filled)\n",
+    ),
+    Mutant(
+        "the directory of snapshots is synced by whoever makes it alone",
+        "tools/cli/snapledger/snapshotter/directories.py",
+        "        self._sync(os.path.dirname(path))\n",
+        "",
+    ),
+    Mutant(
+        "a stage is a leftover while it is worked on",
+        "tools/cli/snapledger/snapshotter/metadata.py",
+        "            if is_leftover and not self._directories.is_kept(name):\n",
+        "            if is_leftover:\n",
+    ),
+    Mutant(
+        "a commit of unknown fate loses its directory",
+        "tools/cli/snapledger/snapshotter/metadata.py",
+        "            except (*_CHANGED_NOTHING, _ParentReplacedError):\n",
+        "            except BaseException:\n",
+    ),
+    Mutant(
+        "a start does not look for lost renames",
+        "tools/cli/snapledger/snapshotter/settling.py",
+        "        if stage in stages:\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        "a start removes what it knows nothing of",
+        "tools/cli/snapledger/snapshotter/settling.py",
+        " if removal is not None}\n",
+        "}\n",
+    ),
+    Mutant(
+        "a socket that somebody listens on is taken",
+        "tools/cli/snapledger/snapshotter/place.py",
+        "        except ConnectionRefusedError:\n"
+        "            os.unlink(address)\n            return\n",
+        "        finally:\n            os.unlink(address)\n        return\n",
+    ),
+    Mutant(
+        "a second driver may have the root",
+        "tools/cli/snapledger/snapshotter/place.py",
+        "            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
+        "            pass\n",
+    ),
+    Mutant(
+        "a repeated commit renames what has children",
+        "tools/cli/snapledger/snapshotter/repeated.py",
+        "    if next(transaction.walk_info(parent=earlier.name), None) is not None:\n",
+        "    if False:\n",
+    ),
+    Mutant(
+        "modes depend on the umask",
+        "tools/cli/snapledger/snapshotter/strategy.py",
+        "    os.chmod(path, mode)  # whatever the umask takes away\n",
+        "",
+    ),
+    Mutant(
+        "an export replaces what is there",
+        "projections/snapshots/exporter.py",
+        "        os.link(temporary, path)\n",
+        "        os.replace(temporary, path)\n",
+    ),
+    Mutant(
         "a reserved id sets the counter back",
         "projections/snapshots/projection.py",
         "            if event.version == 1:  # else the id had been reserved\n",

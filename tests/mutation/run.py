@@ -43,6 +43,7 @@ SUITES = (
     "tests/proofs",
     "tests/snapshots",
     "tests/cli",
+    "tests/snapshotter",
     "tests/crash",
     "tests/schedules",
     "tests/kernel",
@@ -58,6 +59,7 @@ NEAR = {
     "eventstore/copies/": _COPIES,
     "eventstore/format/manifest.py": _COPIES,
     "eventstore/format/jsonlines.py": _COPIES,
+    "tools/cli/snapledger/snapshotter/": ("tests/snapshotter",),
     "eventstore/proofs/": ("tests/proofs", "tests/crash/test_crash_trees.py"),
     "eventstore/tables/": (
         "tests/engine/tables",

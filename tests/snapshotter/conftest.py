@@ -10,7 +10,7 @@ import pytest
 from snapshotter.client import Client
 
 from snapledger.snapshotter.metadata import Options, Snapshotter
-from snapledger.snapshotter.serving import listening, opened
+from snapledger.snapshotter.serving import bound, opened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,8 +46,9 @@ def served(place: Path, options: Options) -> Iterator[Served]:
     """An overlay driver."""
     root, socket = place / "root", place / "s"
     with (
+        bound(str(socket), threads=4) as server,
         opened(str(root), "overlay", options) as (snapshotter, _),
-        listening(snapshotter, str(socket), threads=4),
+        server.serving(snapshotter),
         Client(socket) as client,
     ):
         yield Served(root, snapshotter, client)

@@ -7,11 +7,12 @@ each snapshot has its whole directory, and no directory is anything else.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from snapshotter.model import EMPTY, Call, Model
 
 from eventstore.testing import DEEP, Depth, NotedStore, Session, explore
 from projections.snapshots import Kind, MetaStore, SnapshotError, SnapshotsProjection, Usage
@@ -28,21 +29,22 @@ if TYPE_CHECKING:
     from snapledger.snapshotter.strategy import Mount
 
 ROOT = "/snapshots"
-Call = tuple[Any, ...]
+AFTER = "after"
+BRIEF = Depth(images=4, double_crashes=0, double_crashes_after_kill=0, verify_every=1000)
 
 
 class SimulatedDirectories(Directories):
     """Directories on a simulated file system, which keeps no order that was not asked for."""
 
     def __init__(self, file_system: FileSystem) -> None:
-        self.path = ROOT
-        self._in_flight: set[str] = set()
-        self._left: frozenset[str] = frozenset()
-        self._is_ordered = False
         self._file_system = file_system
-        if not file_system.exists(ROOT):
-            file_system.make_directory(ROOT)
-        file_system.sync_directory("/")
+        super().__init__(ROOT)
+
+    def _keeps_order(self) -> bool:
+        return False
+
+    def _is_there(self, path: str) -> bool:
+        return self._file_system.exists(path)
 
     def names(self) -> list[str]:
         return self._file_system.list_directory(ROOT)
@@ -115,20 +117,15 @@ def check_disk(snapshotter: Snapshotter, *, has_leftovers: bool = False) -> None
         assert directories._file_system.list_directory(f"{ROOT}/{each}") == ["fs", "work"]
 
 
-def inspect(store: NotedStore) -> None:
-    """Start a driver on a recovered store, check the disk, and prepare something."""
-    snapshotter = started(store, Options())
-    check_disk(snapshotter)
-    # An earlier look may have been crashed before the removal.
-    make(snapshotter, ("remove", "after"))
-    snapshotter.create(Kind.ACTIVE, "after", "", {})
-    check_disk(snapshotter)
-    snapshotter.remove("after")
-    check_disk(snapshotter)
+def observed(store: MetaStore) -> dict[str, tuple[Kind, str]]:
+    """Return kinds and parents by name, but of what `Calls.inspect` makes."""
+    with store.transaction() as now:
+        infos = list(now.walk_info())
+    return {info.name: (info.kind, info.parent) for info in infos if info.name != AFTER}
 
 
-def make(snapshotter: Snapshotter, call: Call) -> None:
-    """Make one of the driver's calls; that it is refused is fine."""
+def make(snapshotter: Snapshotter, call: Call) -> bool:
+    """Make one of the driver's calls; return whether it was not refused."""
     try:
         match call:
             case ("prepare", key, parent):
@@ -142,21 +139,51 @@ def make(snapshotter: Snapshotter, call: Call) -> None:
             case ("cleanup",):
                 snapshotter.cleanup()
     except SnapshotError:
-        pass
+        return False
+    return True
 
 
-def workload(calls: list[Call], options: Options) -> Callable[[Session], None]:
-    """Return a run of calls, after each of which disk and metadata agree."""
+class Calls:
+    """A run of calls beside the model, which is remembered by the last batch after each."""
 
-    def run(session: Session) -> None:
-        store = session.open()
-        snapshotter = started(store, options)
-        for call in calls:
-            make(snapshotter, call)
-            check_disk(snapshotter, has_leftovers=options.remove_asynchronously)
+    def __init__(self, calls: list[Call], options: Options) -> None:
+        self._calls = calls
+        self._options = options
+        self._models: dict[bytes, Model] = {}
+
+    def run(self, session: Session) -> None:
+        """Make the calls; after each, disk, metadata and model agree."""
+        store, model = session.open(), EMPTY
+        snapshotter = started(store, self._options)
+        for call in self._calls:
+            after = model.after(call)
+            assert make(snapshotter, call) == (after is not None), call
+            model = after or model
+            self._compare(snapshotter.store, model)
+            check_disk(snapshotter, has_leftovers=self._options.remove_asynchronously)
+            for record in store.raw_records():
+                last = record.digest
+            if model is not EMPTY:
+                self._models[last] = model
         store.close()
 
-    return run
+    def inspect(self, store: NotedStore) -> None:
+        """Compare a recovered store with the model, start a driver, and prepare something."""
+        digests = [record.digest for record in store.raw_records()]
+        known = [self._models[digest] for digest in digests if digest in self._models]
+        self._compare(MetaStore(store), known[-1] if known else EMPTY)
+        snapshotter = started(store, Options())
+        check_disk(snapshotter)
+        # An earlier look may have been crashed before the removal.
+        make(snapshotter, ("remove", AFTER))
+        snapshotter.create(Kind.ACTIVE, AFTER, "", {})
+        check_disk(snapshotter)
+        snapshotter.remove(AFTER)
+        check_disk(snapshotter)
+
+    def _compare(self, store: MetaStore, model: Model) -> None:
+        expected = {name: (each.kind, each.parent) for name, each in model.snapshots.items()}
+        assert observed(store) == expected
 
 
 @pytest.fixture(autouse=True)
@@ -185,11 +212,12 @@ STORY: list[Call] = [
 def test_a_crash_anywhere_leaves_each_snapshot_its_directory(
     is_later: bool, deep: bool, record_proof: Callable[..., None]
 ) -> None:
+    calls = Calls(STORY, Options(remove_asynchronously=is_later))
     report = explore(
-        workload(STORY, Options(remove_asynchronously=is_later)),
+        calls.run,
         [SnapshotsProjection()],
-        depth=DEEP if deep else Depth(crash_points=30, images=4, double_crashes=1),
-        inspect=inspect,
+        depth=DEEP if deep else Depth(crash_points=25, images=4, double_crashes=1),
+        inspect=calls.inspect,
     )
     report.require_sound()
     record_proof(
@@ -212,24 +240,27 @@ _CALLS = st.one_of(
 
 
 @given(calls=st.lists(_CALLS, min_size=3, max_size=12), is_later=st.booleans())
-@settings(max_examples=8, suppress_health_check=list(HealthCheck))
+@settings(max_examples=settings().max_examples // 6, suppress_health_check=list(HealthCheck))
 def test_any_calls_crashed_somewhere_leave_each_snapshot_its_directory(
     calls: list[Call], is_later: bool
 ) -> None:
+    made = Calls(calls, Options(remove_asynchronously=is_later))
     explore(
-        workload(calls, Options(remove_asynchronously=is_later)),
+        made.run,
         [SnapshotsProjection()],
         depth=Depth(crash_points=6, images=3, double_crashes=0, double_crashes_after_kill=1),
-        inspect=inspect,
+        inspect=made.inspect,
     ).require_sound()
 
 
 def test_an_unsynced_directory_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SimulatedDirectories, "sync_stage", lambda *_: None)
+    calls = Calls(STORY[:2], Options())
     report = explore(
-        workload(STORY[:2], Options()),
+        calls.run,
         [SnapshotsProjection()],
-        inspect=inspect,
+        depth=BRIEF,
+        inspect=calls.inspect,
         stop_early=True,
     )
     assert not report.is_sound
@@ -243,8 +274,9 @@ def test_a_removal_before_its_commit_is_found_out(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(Snapshotter, "remove", remove)
     report = explore(
-        workload([STORY[0], ("remove", "n/1/a")], Options()),
+        Calls([STORY[0], ("remove", "n/1/a")], Options()).run,
         [SnapshotsProjection()],
+        depth=BRIEF,
         inspect=lambda store: check_disk(started(store, Options())),
         stop_early=True,
     )

@@ -11,7 +11,7 @@ import pytest
 
 from snapledger.snapshotter.metadata import Options
 from snapledger.snapshotter.place import PlaceError, checked_root, checked_socket, clear_socket
-from snapledger.snapshotter.serving import listening, opened
+from snapledger.snapshotter.serving import bound, opened
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +23,7 @@ def test_a_second_driver_is_refused_the_root_and_the_socket(served: Served, plac
     with pytest.raises(PlaceError, match="another snapledger-snapshotter"):
         opened(str(served.root), "overlay", Options()).__enter__()
     with pytest.raises(PlaceError, match="another snapledger-snapshotter"):
-        listening(served.snapshotter, str(place / "s")).__enter__()
+        bound(str(place / "s")).__enter__()
     assert served.client.list() == []
 
 

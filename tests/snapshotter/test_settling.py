@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
+from eventstore import StoreFailedError, WriteTransaction
 from projections.snapshots import Kind
 from snapledger.snapshotter.metadata import Options
 from snapledger.snapshotter.serving import opened
@@ -50,6 +51,27 @@ def test_a_crash_before_the_rename_is_made_good(
     assert names(root) == {"1"}
     assert (root / "snapshots/1/work").is_dir()
     assert settled(root) == Settled()
+
+
+def test_a_commit_of_unknown_fate_keeps_its_directory_for_the_next_start(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = place / "root"
+
+    def failed(self: WriteTransaction) -> NoReturn:
+        commit(self)
+        raise StoreFailedError("the answer of the disk was lost")
+
+    commit = WriteTransaction.commit
+    with opened(str(root), "overlay", Options()) as (snapshotter, _):
+        with monkeypatch.context() as patched:
+            patched.setattr(WriteTransaction, "commit", failed)
+            with pytest.raises(StoreFailedError):
+                snapshotter.create(Kind.ACTIVE, "a", "", {})
+        snapshotter.cleanup()
+        [stage] = names(root)
+        assert stage.startswith("new-")
+    assert settled(root).renamed == ("1",)
 
 
 def test_a_lost_rename_is_made_good_under_a_name_that_was_committed_since(place: Path) -> None:

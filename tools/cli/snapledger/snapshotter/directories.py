@@ -41,11 +41,11 @@ class Directories:
         self.path = path
         self._in_flight: set[str] = set()
         self._left: frozenset[str] = frozenset()
-        if not os.path.isdir(path):
-            os.mkdir(path, 0o700)
-        # Also if it is there: whoever made it may have been killed before this.
-        sync(os.path.dirname(path))
-        self._is_ordered = file_system_of(path) in _ORDERED
+        if not self._is_there(path):
+            self._make(path)
+        # Also if it was there: whoever made it may have been killed before this.
+        self._sync(os.path.dirname(path))
+        self._is_ordered = self._keeps_order()
 
     @contextmanager
     def stage(self) -> Iterator[str]:
@@ -98,7 +98,13 @@ class Directories:
         """Return whether it is not ours, or a stage that is worked on or of unknown fate."""
         return name in self._left or name in self._in_flight
 
-    # All that is done to the disk, so that a simulated one can take its place.
+    # All that is done with the disk, so that a simulated one can take its place.
+
+    def _keeps_order(self) -> bool:
+        return file_system_of(self.path) in _ORDERED
+
+    def _is_there(self, path: str) -> bool:
+        return os.path.isdir(path)
 
     def _make(self, path: str) -> None:
         os.mkdir(path, 0o700)

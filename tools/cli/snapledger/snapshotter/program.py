@@ -14,7 +14,8 @@ from eventstore import EventStoreError
 from projections.snapshots import SnapshotError
 from snapledger.snapshotter.metadata import Options
 from snapledger.snapshotter.place import PlaceError
-from snapledger.snapshotter.serving import THREADS, Server, listening, opened
+from snapledger.snapshotter.renaming import rename_snapshotter
+from snapledger.snapshotter.serving import THREADS, Server, bound, opened
 from snapledger.snapshotter.strategy import STRATEGIES
 from snapledger.snapshotter.takeover import give_back, take_over
 from snapledger.snapshotter.telling import MetricsServer, log_to_stderr, notify, store_lines
@@ -78,8 +79,9 @@ def serve(
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
-    with opened(root, strategy, Options(async_remove, sync_contents)) as (snapshotter, _):
-        with listening(snapshotter, socket, threads=threads) as server:
+    options = Options(async_remove, sync_contents)
+    with bound(socket, threads=threads) as server:
+        with opened(root, strategy, options) as (snapshotter, _), server.serving(snapshotter):
             metrics = _metrics(metrics_port, server, snapshotter.store)
             _log.info("serving", extra={"root": root, "socket": socket, "strategy": strategy})
             notify("READY=1")
@@ -124,6 +126,20 @@ def give_back_command(root: str) -> None:
     log_to_stderr("info")
     moved = give_back(root)
     click.echo(f"{moved.snapshot_count} snapshots given back; the history is {moved.kept}")
+
+
+@group.command("rename-snapshotter")
+@click.option("--database", required=True, metavar="META_DB", help="containerd's own meta.db.")
+@click.option("--from", "old", required=True, metavar="NAME", help="As it is called now.")
+@click.option("--to", "new", required=True, metavar="NAME", help="As it is to be called.")
+def rename_command(database: str, old: str, new: str) -> None:
+    """Give a snapshotter another name in containerd's own metadata.
+
+    containerd must not run. The old file is kept beside the new one.
+    """
+    renamed = rename_snapshotter(database, old, new)
+    kept = f"; the old file is {renamed.kept}" if renamed.kept else ""
+    click.echo(f"{old} is called {new} now in {renamed.places} places{kept}")
 
 
 def main() -> None:

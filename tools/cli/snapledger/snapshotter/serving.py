@@ -61,36 +61,42 @@ def opened(path: str, strategy: str, options: Options) -> Iterator[Opened]:
 class Server:
     """A gRPC server on a Unix socket."""
 
-    def __init__(self, snapshotter: Snapshotter, address: str, *, threads: int = THREADS) -> None:
-        """Listen on a socket that `clear_socket` has seen to; nobody but the owner may connect.
+    def __init__(self, address: str, threads: int) -> None:
+        """Bind a socket that `clear_socket` has seen to; nobody but the owner may connect.
 
-        The umask belongs to the process: nothing else may make files meanwhile.
+        The umask belongs to the process, so this comes before there are threads that make files,
+        such as a store's: a client that connects meanwhile waits for `serving`.
         """
         self.counts = Counts()
         self.failed = threading.Event()
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="call")
         self._server = grpc.server(self._executor)
-        service = Service(snapshotter, self.counts, self.failed.set)
-        self._server.add_generic_rpc_handlers((service.handler(),))
         umask = os.umask(_SOCKET_UMASK)
         try:
             self._server.add_insecure_port(f"unix:{address}")
         finally:
             os.umask(umask)
 
-    def start(self) -> None:
-        """Answer calls."""
+    @contextmanager
+    def serving(self, snapshotter: Snapshotter) -> Iterator[None]:
+        """Answer calls; at the end take no more, and wait for those that are under way."""
+        service = Service(snapshotter, self.counts, self.failed.set)
+        self._server.add_generic_rpc_handlers((service.handler(),))
         self._server.start()
+        try:
+            yield
+        finally:
+            self.stop()
 
-    def drain(self) -> None:
-        """Take no more calls, and wait for those that are under way."""
+    def stop(self) -> None:
+        """Let go of the socket; does nothing the second time."""
         self._server.stop(_DRAIN_SECONDS).wait()
         self._executor.shutdown()
 
 
 @contextmanager
-def listening(snapshotter: Snapshotter, path: str, *, threads: int = THREADS) -> Iterator[Server]:
-    """Serve on a socket; drain at the end.
+def bound(path: str, *, threads: int = THREADS) -> Iterator[Server]:
+    """Bind a socket, and let go of it at the end.
 
     Raises:
         PlaceError: the socket can't be used, or somebody listens there.
@@ -98,9 +104,8 @@ def listening(snapshotter: Snapshotter, path: str, *, threads: int = THREADS) ->
     address = checked_socket(path)
     with held(f"{address}.lock", address):
         clear_socket(address)
-        server = Server(snapshotter, address, threads=threads)
-        server.start()
+        server = Server(address, threads)
         try:
             yield server
         finally:
-            server.drain()
+            server.stop()
