@@ -12,7 +12,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from eventstore.transaction import WriteTransaction
+from eventstore.handle.write_transaction import WriteTransaction
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

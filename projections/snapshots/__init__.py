@@ -5,6 +5,8 @@ that every change stays known: who made it, when and why. `projections.snapshots
 containerd's functions on the current transaction.
 """
 
+from typing import TYPE_CHECKING
+
 from projections.snapshots.errors import (
     AlreadyExistsError,
     FailedPreconditionError,
@@ -13,7 +15,6 @@ from projections.snapshots.errors import (
     NoTransactionError,
     SnapshotError,
 )
-from projections.snapshots.filters import parse_filters, quote_filter
 from projections.snapshots.history import Change, HistoryEntry, SnapshotDiff
 from projections.snapshots.intents import Intent
 from projections.snapshots.metastore import MetaStore
@@ -26,6 +27,20 @@ from projections.snapshots.transaction import (
     SnapshotTransaction,
     SnapshotWriteTransaction,
 )
+
+if TYPE_CHECKING:
+    from projections.snapshots.filters import parse_filters, quote_filter
+else:
+
+    def __getattr__(name: str) -> object:
+        """Return a public name of `filters`, which is imported when it is asked for."""
+        if name not in ("parse_filters", "quote_filter"):
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from projections.snapshots import filters  # noqa: PLC0415
+
+        value = globals()[name] = getattr(filters, name)
+        return value
+
 
 __all__ = [
     "AlreadyExistsError",

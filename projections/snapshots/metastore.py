@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, overload
 
-from eventstore import EventStore, Metadata, ProjectionError
+from eventstore import EventStore, Metadata, ProjectionError, load_store, restore_store
 from projections.snapshots.driving import Driving
 from projections.snapshots.errors import NoTransactionError
 from projections.snapshots.history import diff, history, ids_that_had, removal
@@ -29,12 +29,15 @@ if TYPE_CHECKING:
     from typing import Self, Unpack
 
     from eventstore import (
+        BackupReport,
         Batch,
         CompactionReport,
         FileSystem,
+        LoadReport,
         Projection,
         Receipt,
         RecoveryReport,
+        RestoreReport,
         StoreOptions,
         TransactionArguments,
         VerifyReport,
@@ -205,6 +208,42 @@ class MetaStore(Driving):
         ) as store:
             yield cls(store)
 
+    @classmethod
+    def restore(
+        cls,
+        source: str | os.PathLike[str],
+        path: str | os.PathLike[str],
+        *,
+        revision: int | None = None,
+        time: datetime | int | None = None,
+        as_new: bool = False,
+        options: StoreOptions | None = None,
+        on_batch: Callable[[int], object] = lambda revision: None,
+    ) -> RestoreReport:
+        """Make a metadata store of a backup; see `eventstore.restore_store`."""
+        return restore_store(
+            source,
+            path,
+            [SnapshotsProjection()],
+            revision=revision,
+            time=time,
+            as_new=as_new,
+            options=options,
+            on_batch=on_batch,
+        )
+
+    @classmethod
+    def load(
+        cls,
+        lines: BinaryIO,
+        path: str | os.PathLike[str],
+        *,
+        options: StoreOptions | None = None,
+        on_batch: Callable[[int], object] = lambda revision: None,
+    ) -> LoadReport:
+        """Make a metadata store of a dump; see `eventstore.load_store`."""
+        return load_store(lines, path, [SnapshotsProjection()], options=options, on_batch=on_batch)
+
     @property
     def path(self) -> str:
         """The directory of the store."""
@@ -289,7 +328,7 @@ class MetaStore(Driving):
 
         A snapshot is followed through its renames, by its id: where one was removed and another
         has its name now, the entries of both come, with different ids. They are read as they are
-        asked for; what was committed until the call, as far back as batches are kept.
+        asked for, and end with what was committed before the call.
 
         O(changes), by the index of the past.
 
@@ -353,8 +392,8 @@ class MetaStore(Driving):
     ) -> Iterator[SnapshotDiff]:
         """Yield what became of each snapshot that was changed between two revisions or times.
 
-        In the order in which they were first changed. One that was made and removed in between is
-        there too, neither before nor after. O(batches between).
+        They come in the order in which they were first changed. One that was made and removed in
+        between is among them, and was there neither before nor after. O(batches between).
 
         Args:
             first: the state before: after this revision, or at this time.
@@ -399,6 +438,20 @@ class MetaStore(Driving):
     def compact(self) -> CompactionReport:
         """Write a checkpoint and archive what it supersedes; see `EventStore.compact`."""
         return self._store.compact()
+
+    def backup(
+        self,
+        target: str | os.PathLike[str],
+        *,
+        verify: bool = False,
+        on_batch: Callable[[int], object] = lambda revision: None,
+    ) -> BackupReport:
+        """Bring a backup up to date, or begin one; see `EventStore.backup`."""
+        return self._store.backup(target, verify=verify, on_batch=on_batch)
+
+    def dump(self) -> Iterator[bytes]:
+        """Yield everything as lines of JSON; see `EventStore.dump`."""
+        return self._store.dump()
 
     def verify(self) -> VerifyReport:
         """Read and verify every byte of the store; see `eventstore.verify_store`."""

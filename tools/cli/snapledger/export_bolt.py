@@ -17,7 +17,12 @@ if TYPE_CHECKING:
     from snapledger.arguments import Moment
 
 
-@click.command("export-bolt")
+_EXAMPLE = """\b
+Example: a database for containerd's own overlay snapshotter:
+  snapledger export-bolt STORE metadata.db"""
+
+
+@click.command("export-bolt", epilog=_EXAMPLE)
 @store_argument
 @click.argument("database", metavar="DB", callback=checked_path)
 @at_option
