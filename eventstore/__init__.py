@@ -19,7 +19,7 @@ The map of the engine, from the top. What stands in a line may import what stand
     directory/                                    a store's directory: contents, hold, making
     files/                                        the only file I/O
     format/                                       every byte on disk, and only bytes
-    errors event projection options reports arguments locks    the vocabulary of all parts
+    errors event projection upcasting options reports arguments locks    the vocabulary of all parts
 """
 
 from eventstore.errors import (
@@ -78,6 +78,7 @@ from eventstore.reports import (
 )
 from eventstore.store import EventStore
 from eventstore.transaction import ReadTransaction, Receipt, WriteTransaction
+from eventstore.upcasting import Upcasters
 from eventstore.watching import Watch
 
 __all__ = [
@@ -126,6 +127,7 @@ __all__ = [
     "TransactionClosedError",
     "UnsupportedFileSystemError",
     "UnsupportedPlatformError",
+    "Upcasters",
     "Verdict",
     "VerifyReport",
     "Watch",

@@ -49,6 +49,7 @@ from eventstore.proofs.tree import ConsistencyProof, InclusionProof, TreeHead
 from eventstore.recovery.loading import load_log
 from eventstore.tables.checkpoint_reader import no_pause
 from eventstore.transaction import ReadTransaction, Receipt, WriteTransaction
+from eventstore.upcasting import all_upcasters, upcast
 from eventstore.watching import MET_AFTER_A_CLOSE, Watch
 from eventstore.writer_lock import StoreTurn, WriterLock
 
@@ -99,6 +100,7 @@ class EventStore:
         self._refresh = refresh
         self._state = state
         self._projections = projections
+        self._upcasters = all_upcasters(projections)
         self._options = options
         self._writer_lock = WriterLock()
         # Why it can't be used any more; whether it has let go of everything.
@@ -140,8 +142,9 @@ class EventStore:
             lock_timeout: seconds to wait for another process to let go; None not at all.
             options: sizes, policy and retention.
             file_system: that the store is on; the local one unless given.
-            on_rebuild: called now and then while projections are rebuilt from the log, with the
-                revision reached and the last one.
+            on_rebuild: called now and then while projections are rebuilt from the log, and while
+                the batches after the newest checkpoint are folded, with the revision reached and
+                the last one. A store that is looked after has few of the latter.
             log: a log of another kind than files in a directory, open already: the store is in
                 there, the path no more than its name in messages, and `verify` the log's own.
                 `close` closes it; where this raises, the caller does.
@@ -537,8 +540,7 @@ class EventStore:
             if until is not None:
                 last = min(last, self._log.revision_at(history.time_to_ns(until), last))
         wanted = Wanted(None, actor, type)
-        found = history.search(self._log, first, last, wanted, lambda event: True, reverse=reverse)
-        return self._until_closed(found)
+        return self._found(first, last, wanted, lambda event: True, reverse=reverse)
 
     def revision_at(self, time: datetime | int) -> int:
         """Return the last revision whose time is not after a time; 0 if there is none.
@@ -596,10 +598,26 @@ class EventStore:
         asked = frozenset(keys)
 
         def is_about(event: Event) -> bool:
-            return any(not asked.isdisjoint(each.keys(event)) for each in self._projections)
+            return any(
+                not asked.isdisjoint(each.keys(upcast(event, each.upcasters)))
+                for each in self._projections
+            )
 
-        wanted = Wanted(keys=keys)
-        found = history.search(self._log, first, last, wanted, is_about, reverse=reverse)
+        return self._found(first, last, Wanted(keys=keys), is_about, reverse=reverse)
+
+    def _found(
+        self,
+        first: int,
+        last: int,
+        wanted: Wanted,
+        is_about: Callable[[Event], bool],
+        *,
+        reverse: bool,
+    ) -> Iterator[Batch]:
+        """Yield the batches from one revision to another that are wanted, until the close."""
+        found = history.search(
+            self._log, first, last, wanted, is_about, self._upcasters, reverse=reverse
+        )
         return self._until_closed(found)
 
     def watch(self, from_revision: int | None = None, *, timeout: float | None = None) -> Watch:
@@ -625,7 +643,12 @@ class EventStore:
         if first < oldest:
             raise CompactedError(first, oldest)
         return Watch(
-            self._log, first, self._shown_revision, lambda: self._closed is not None, timeout
+            self._log,
+            first,
+            self._shown_revision,
+            lambda: self._closed is not None,
+            timeout,
+            upcasters=self._upcasters,
         )
 
     def oldest_revision(self) -> int:
@@ -648,7 +671,7 @@ class EventStore:
         if not isinstance(receipt, Receipt):
             raise TypeError(f"a receipt must be a Receipt, not {excerpt(receipt)}")
         self._require_own_receipt(receipt, self._shown_revision())
-        found = history.batches(self._log, receipt.revision, receipt.revision)
+        found = history.batches(self._log, receipt.revision, receipt.revision, self._upcasters)
         [batch] = self._until_closed(found)
         if batch.digest != receipt.digest:
             raise ReceiptError(f"revision {receipt.revision} has another digest than the receipt")

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from eventstore.event import Batch
     from eventstore.log.interface import LogReader
+    from eventstore.upcasting import Upcasters
 
 _LOOK_SECONDS = 0.1
 
@@ -49,6 +50,8 @@ class Watch:
         shown_revision: Callable[[], int],
         is_store_closed: Callable[[], bool],
         timeout_seconds: float | None,
+        *,
+        upcasters: Upcasters,
     ) -> None:
         """Use `EventStore.watch`.
 
@@ -58,6 +61,7 @@ class Watch:
             shown_revision: returns the newest revision that readers are shown.
             is_store_closed: says whether the store is closed, or being closed.
             timeout_seconds: end after this long without a batch; None to wait for ever.
+            upcasters: that lead to the events as they are shown.
         """
         self.next_revision = first_revision
         self._log = log
@@ -65,6 +69,7 @@ class Watch:
         self._is_store_closed = is_store_closed
         self._closed = Latch()
         self._timeout_seconds = timeout_seconds
+        self._upcasters = upcasters
         self._ends_at: float | None = None
         self._batches: Iterator[Batch] | None = None
 
@@ -130,7 +135,7 @@ class Watch:
             shown = self._shown_revision()
             if shown < self.next_revision:
                 return None
-            batches_left = batches(self._log, self.next_revision, shown)
+            batches_left = batches(self._log, self.next_revision, shown, self._upcasters)
             batch = next(batches_left)
         self._batches = batches_left
         self.next_revision = batch.revision + 1

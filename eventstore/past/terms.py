@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from eventstore.errors import ProjectionError
 from eventstore.format.index import term_hash
 from eventstore.projection import Projection
+from eventstore.upcasting import upcast
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -46,7 +47,7 @@ class Terms:
         for projection in self._declaring:
             for event in batch.events:
                 try:
-                    for key in projection.keys(event):
+                    for key in projection.keys(upcast(event, projection.upcasters)):
                         found.add(term_hash(self._store_id, _KEY, key))
                 except Exception as error:
                     raise ProjectionError(

@@ -37,6 +37,7 @@ from eventstore.tables.packed import ABSENT
 from eventstore.tables.table import Table, Tables
 from eventstore.tables.thinning import Thinning
 from eventstore.tables.version import Version
+from eventstore.upcasting import upcast
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -102,7 +103,8 @@ class State:
         journal.open_changes = changes
         try:
             for projection, tables in self._projections:
-                projection.apply(event, tables)
+                upcasters = projection.upcasters
+                projection.apply(upcast(event, upcasters) if upcasters else event, tables)
         except BaseException as error:
             # Where this is interrupted, a rollback undoes all of it again.
             self._undo(changes[start:])

@@ -2017,4 +2017,29 @@ MUTANTS = (
         '    for field in ("key", "name"):\n',
         '    for field in ("name",):\n',
     ),
+    # Events of older versions
+    Mutant(
+        "projections are given events as they were emitted",
+        "eventstore/tables/state.py",
+        "upcast(event, upcasters) if upcasters else event",
+        "event",
+    ),
+    Mutant(
+        "readers of the history are shown events as they were emitted",
+        "eventstore/upcasting.py",
+        "    if not upcasters:\n        return batch\n",
+        "    if batch:\n        return batch\n",
+    ),
+    Mutant(
+        "keys are asked of events as they were emitted",
+        "eventstore/past/terms.py",
+        "projection.keys(upcast(event, projection.upcasters))",
+        "projection.keys(event)",
+    ),
+    Mutant(
+        "projections may read one event in two ways",
+        "eventstore/upcasting.py",
+        "together.setdefault(place, upcaster) is not upcaster",
+        "together.setdefault(place, upcaster) is None",
+    ),
 )

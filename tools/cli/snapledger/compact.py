@@ -48,8 +48,14 @@ def command(store: str, wait_seconds: float, allow_foreign_owner: bool, as_json:
     """
     options = StoreOptions(background=False, allow_foreign_owner=allow_foreign_owner)
     with (
-        output.progress("compacting"),
-        MetaStore.open(store, create=False, lock_timeout=wait_seconds, options=options) as opened,
+        output.progress("compacting") as show_count,
+        MetaStore.open(
+            store,
+            create=False,
+            lock_timeout=wait_seconds,
+            options=options,
+            on_rebuild=lambda reached, last: show_count(reached),
+        ) as opened,
     ):
         _mention_rebuilt(opened.recovery)
         report = opened.compact()
