@@ -7,7 +7,7 @@ nothing of any domain: a user writes a `Projection` and opens an `EventStore` wi
 The map of the engine, from the top. What stands in a line may import what stands in it or below:
 
     testing/                                      the verification kit, for users' projections too
-    store transaction watching history writer_lock    what a handle does
+    store engine_transaction transaction watching history writer_lock    what a handle does
     integrity/                                    reading everything, and making anew
     backend/                                      who holds a log: its writer, or a follower
     maintenance/                                  policy and retention: background, compaction
@@ -19,7 +19,7 @@ The map of the engine, from the top. What stands in a line may import what stand
     directory/                                    a store's directory: contents, hold, making
     files/                                        the only file I/O
     format/                                       every byte on disk, and only bytes
-    errors event projection upcasting options reports arguments locks    the vocabulary of all parts
+    errors event engine_events projection upcasting options reports arguments locks    the words
 """
 
 from eventstore.errors import (

@@ -20,6 +20,8 @@ from eventstore.backend.follower import FollowerLog
 from eventstore.backend.opening import hold_file_log, open_file_log
 from eventstore.directory.contents import full_disk_is_told
 from eventstore.directory.making import making
+from eventstore.engine_events import is_engine_event
+from eventstore.engine_transaction import EngineTransaction
 from eventstore.errors import (
     CompactedError,
     EventStoreError,
@@ -60,6 +62,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self, Unpack
 
+    from eventstore.engine_events import Dropping
     from eventstore.event import Batch, Event, TransactionArguments
     from eventstore.files.interface import FileSystem
     from eventstore.log.interface import Log, LogReader
@@ -68,6 +71,9 @@ if TYPE_CHECKING:
     from eventstore.tables.state import State
 
 _logger = logging.getLogger("eventstore")
+
+_SAY_SECONDS = 1.0
+"""How long what the engine itself commits waits for the writer lock."""
 
 R = TypeVar("R", bound=ReadTransaction)
 W = TypeVar("W", bound=WriteTransaction)
@@ -434,6 +440,10 @@ class EventStore:
     def compact(self) -> CompactionReport:
         """Write a checkpoint, then archive or drop what checkpoints supersede, by retention.
 
+        What is dropped is said in the log before, by an event `eventstore.dropped` with the first
+        and last revision, the bytes and the rule. While a write transaction stays open that takes
+        longer than a second, and inside of one, nothing is dropped.
+
         Raises:
             CorruptionError: a segment to be archived is damaged.
             StorageFullError: there is no space for the checkpoint or for a compressed copy.
@@ -448,7 +458,23 @@ class EventStore:
             with self._maintaining:
                 self._require_open()
                 self._checkpoints().write(self._maintenance.pause)
-                return self._written().compact(self._maintenance.pause)
+                return self._written().compact(self._maintenance.pause, self._say_dropped)
+
+    def _say_dropped(self, dropping: Dropping) -> bool:
+        """Commit that batches are about to be dropped; return whether that is done.
+
+        The writer lock is waited for a moment only: whoever has it may wait for this compaction,
+        or close the store.
+        """
+        retention = self._options.retention
+        metadata = dropping.metadata(retention)
+        try:
+            with self.begin_write(EngineTransaction, metadata, _SAY_SECONDS) as transaction:
+                transaction.note(dropping.event(retention))
+        except WriterBusyError as error:
+            _logger.warning("%s: nothing is dropped this time: %s", self.path, error)
+            return False
+        return True
 
     def at(
         self, revision: int | None = None, *, time: datetime | int | None = None
@@ -598,7 +624,7 @@ class EventStore:
         asked = frozenset(keys)
 
         def is_about(event: Event) -> bool:
-            return any(
+            return not is_engine_event(event) and any(
                 not asked.isdisjoint(each.keys(upcast(event, each.upcasters)))
                 for each in self._projections
             )
@@ -970,7 +996,7 @@ class EventStore:
         with self._maintaining:
             if self._is_checkpoint_due():
                 self._checkpoints().write(self._maintenance.pause)
-                self._written().compact(self._maintenance.pause)
+                self._written().compact(self._maintenance.pause, self._say_dropped)
             else:
                 self._written().index(self._maintenance.pause)
 

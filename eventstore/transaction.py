@@ -21,7 +21,9 @@ import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple, cast, overload
 
 from eventstore.arguments import excerpt
+from eventstore.engine_events import ENGINE_PREFIX, is_engine_event
 from eventstore.errors import (
+    InvalidEventError,
     ProjectionError,
     ReadOnlyStoreError,
     ReentrantUseError,
@@ -376,7 +378,8 @@ class WriteTransaction(Holder):
         """Apply an event to all tables and make it part of the batch.
 
         Raises:
-            InvalidEventError: it can't be logged; nothing was applied.
+            InvalidEventError: it can't be logged, or its type is one of the engine's own; nothing
+                was applied.
             TransactionClosedError: the transaction has ended.
             ReentrantUseError: called by a projection's `apply`, or by what has interrupted another
                 change of this transaction; nothing was changed.
@@ -390,6 +393,11 @@ class WriteTransaction(Holder):
         self._is_changing = True
         self._begun()
         packed = encode_event(event)
+        if is_engine_event(event):
+            raise InvalidEventError(
+                f"event {excerpt(event.type)}: types that begin with {ENGINE_PREFIX!r} are the "
+                "engine's own; give yours another name"
+            )
         try:
             self._state.apply(event)
             self._events.append(packed)
@@ -444,7 +452,7 @@ class WriteTransaction(Holder):
             ticket = self._log.append(
                 payload,
                 expected_revision=self._base_revision + 1,
-                frees_space=lambda: self._state.rows_added() < 0,
+                frees_space=self._frees_space,
             )
             self._state.commit(ticket.revision, ticket.digest, ticket.time_ns)
         except BaseException as error:
@@ -471,6 +479,10 @@ class WriteTransaction(Holder):
         self._state.shown(self._log)
         self.receipt = Receipt(self._log.store_id, ticket.revision, ticket.digest)
         return self.receipt
+
+    def _frees_space(self) -> bool:
+        """Say whether the batch removes more rows than it adds."""
+        return self._state.rows_added() < 0
 
     def rollback(self) -> None:
         """Take everything back, unless the transaction has ended.

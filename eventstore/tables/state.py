@@ -32,6 +32,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
+from eventstore.engine_events import is_engine_event
 from eventstore.tables.journal import Journal
 from eventstore.tables.packed import ABSENT
 from eventstore.tables.table import Table, Tables
@@ -95,7 +96,12 @@ class State:
         return self.journal.newest
 
     def apply(self, event: Event) -> None:
-        """Fold an event into all tables on top of the newest version; on an error, undo it."""
+        """Fold an event into all tables on top of the newest version; on an error, undo it.
+
+        One of the engine's own changes nothing.
+        """
+        if is_engine_event(event):
+            return
         journal = self.journal
         changes = journal.changes
         start = len(changes)

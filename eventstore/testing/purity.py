@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from eventstore.store import EventStore
     from eventstore.upcasting import Upcaster
 
-PROBE_EVENT = Event("eventstore.testing.probe", {})
+PROBE_EVENT = Event("testing.probe", {})
 """Committed to every recovered store; projections ignore it, as all that they do not know."""
 
 

@@ -2042,4 +2042,41 @@ MUTANTS = (
         "together.setdefault(place, upcaster) is not upcaster",
         "together.setdefault(place, upcaster) is None",
     ),
+    # The engine's own events
+    Mutant(
+        "archived batches are dropped whether or not that was said",
+        "eventstore/maintenance/compaction.py",
+        "        if not self._are_said(dropped, following):\n            return 0\n",
+        "        self._are_said(dropped, following)\n",
+    ),
+    Mutant(
+        "batches are dropped without being archived, and nothing says so",
+        "eventstore/maintenance/compaction.py",
+        "        self._drops = self._drops and self._are_said(going, after)\n",
+        "        _ = going, after\n",
+    ),
+    Mutant(
+        "projections are given the engine's own events",
+        "eventstore/tables/state.py",
+        "        if is_engine_event(event):\n            return\n",
+        "",
+    ),
+    Mutant(
+        "projections are asked for keys of the engine's own events",
+        "eventstore/past/terms.py",
+        "if not is_engine_event(event)]",
+        "if event]",
+    ),
+    Mutant(
+        "anybody may emit events like the engine's own",
+        "eventstore/transaction.py",
+        "        if is_engine_event(event):\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        "a compaction waits for the writer lock as long as it takes",
+        "eventstore/store.py",
+        "metadata, _SAY_SECONDS) as transaction",
+        "metadata) as transaction",
+    ),
 )
