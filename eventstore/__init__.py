@@ -6,8 +6,10 @@ nothing of any domain: a user writes a `Projection` and opens an `EventStore` wi
 
 The map of the engine, from the top. What stands in a line may import what stands in it or below:
 
-    testing/                                      the verification kit, for users' projections too
-    store engine_transaction transaction watching history writer_lock    what a handle does
+    testing/ metrics tracing                      the verification kit, and what monitors use
+    store                                         what a handle is and does
+    handle/                                       its parts: transactions, their lock, the past
+    copies/                                       backup and restore, dump and load
     integrity/                                    reading everything, and making anew
     backend/                                      who holds a log: its writer, or a follower
     maintenance/                                  policy and retention: background, compaction
@@ -15,17 +17,24 @@ The map of the engine, from the top. What stands in a line may import what stand
     recovery/                                     disk to state: scan, decide, execute, replay
     proofs/                                       what an outsider can check: the tree and its texts
     log/                                          the write-ahead log
-    tables/                                       the state in memory, and its file
+    checkpoints/                                  the state in files: bases, deltas, their chains
+    tables/                                       the state in memory
     directory/                                    a store's directory: contents, hold, making
     files/                                        the only file I/O
     format/                                       every byte on disk, and only bytes
-    errors event engine_events projection upcasting options reports arguments locks    the words
+    errors event engine_events projection upcasting options reports arguments locks counters  words
 """
 
+from typing import TYPE_CHECKING
+
 from eventstore.errors import (
+    ActorRequiredError,
+    BackupError,
     BatchTooLargeError,
     CompactedError,
     CorruptionError,
+    DamagedBackupError,
+    DumpError,
     EventStoreError,
     ForeignOwnerError,
     FormatVersionError,
@@ -41,6 +50,7 @@ from eventstore.errors import (
     StoreExistsError,
     StoreFailedError,
     StoreLockedError,
+    SystemLimitError,
     TransactionClosedError,
     UnsupportedFileSystemError,
     UnsupportedPlatformError,
@@ -48,15 +58,11 @@ from eventstore.errors import (
 )
 from eventstore.event import Batch, Event, Metadata, TransactionArguments
 from eventstore.files.interface import FileSystem
-from eventstore.integrity.detached import DetachedBatches
-from eventstore.integrity.repair import (
-    LostRevisions,
-    RepairPreview,
-    RepairReport,
-    preview_repair,
-    repair_store,
-)
-from eventstore.integrity.verify import verify_store
+from eventstore.handle.acting import acting_as
+from eventstore.handle.read_transaction import ReadTransaction
+from eventstore.handle.receipt import Receipt
+from eventstore.handle.watching import Watch
+from eventstore.handle.write_transaction import WriteTransaction
 from eventstore.options import Retention, StoreOptions
 from eventstore.projection import (
     Projection,
@@ -77,18 +83,64 @@ from eventstore.reports import (
     VerifyReport,
 )
 from eventstore.store import EventStore
-from eventstore.transaction import ReadTransaction, Receipt, WriteTransaction
 from eventstore.upcasting import Upcasters
-from eventstore.watching import Watch
+
+if TYPE_CHECKING:
+    from eventstore.copies.backing_up import BackupReport, verify_backup
+    from eventstore.copies.loading import LoadReport, load_store
+    from eventstore.copies.restoring import RestoreReport, restore_store
+    from eventstore.integrity.detached import DetachedBatches
+    from eventstore.integrity.repair import (
+        LostRevisions,
+        RepairPreview,
+        RepairReport,
+        preview_repair,
+        repair_store,
+    )
+    from eventstore.integrity.verify import verify_store
+else:
+    # Who opens a store does not wait for what verifies, repairs and copies one: a tenth of the
+    # import.
+    _COPIES = (
+        *("BackupReport", "LoadReport", "RestoreReport"),
+        *("load_store", "restore_store", "verify_backup"),
+    )
+    _INTEGRITY = (
+        *("DetachedBatches", "LostRevisions", "RepairPreview", "RepairReport"),
+        *("preview_repair", "repair_store", "verify_store"),
+    )
+
+    def __getattr__(name: str) -> object:
+        """Return a public name whose module is imported when it is asked for."""
+        if name in _COPIES:
+            from eventstore.copies import backing_up, loading, restoring  # noqa: PLC0415
+
+            modules = (backing_up, loading, restoring)
+        elif name in _INTEGRITY:
+            from eventstore.integrity import repair, verify  # noqa: PLC0415
+
+            modules = (repair, verify)
+        else:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = globals()[name] = next(
+            getattr(module, name) for module in modules if hasattr(module, name)
+        )
+        return value
+
 
 __all__ = [
+    "ActorRequiredError",
+    "BackupError",
+    "BackupReport",
     "Batch",
     "BatchTooLargeError",
     "CompactedError",
     "CompactionReport",
     "CorruptionError",
     "Damage",
+    "DamagedBackupError",
     "DetachedBatches",
+    "DumpError",
     "Event",
     "EventStore",
     "EventStoreError",
@@ -96,6 +148,7 @@ __all__ = [
     "ForeignOwnerError",
     "FormatVersionError",
     "InvalidEventError",
+    "LoadReport",
     "LostRevisions",
     "Metadata",
     "NotAStoreError",
@@ -114,6 +167,7 @@ __all__ = [
     "ReentrantUseError",
     "RepairPreview",
     "RepairReport",
+    "RestoreReport",
     "Retention",
     "StorageFullError",
     "StoreClosedError",
@@ -121,6 +175,7 @@ __all__ = [
     "StoreFailedError",
     "StoreLockedError",
     "StoreOptions",
+    "SystemLimitError",
     "TableSpec",
     "TornTail",
     "TransactionArguments",
@@ -135,7 +190,11 @@ __all__ = [
     "WritableTables",
     "WriteTransaction",
     "WriterBusyError",
+    "acting_as",
+    "load_store",
     "preview_repair",
     "repair_store",
+    "restore_store",
+    "verify_backup",
     "verify_store",
 ]

@@ -7,6 +7,10 @@ such as "false", out of a configuration file, would switch on what it is to swit
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+
+from eventstore.event import EPOCH
+
 _SHOWN_BITS_MAX = 256
 _SHOWN_CHARACTERS_MAX = 80
 
@@ -64,3 +68,24 @@ def checked_text(value: str, what: str) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{what} must be a str, not {excerpt(value)}")
     return value
+
+
+def time_to_ns(time: datetime | int | None, *, to_end: bool = True) -> int:
+    """Return a time as nanoseconds since the epoch; an int already is that.
+
+    Args:
+        time: an aware datetime, or nanoseconds.
+        to_end: of a datetime, the end of its microsecond, or else the start.
+
+    Raises:
+        ValueError: the datetime has no time zone.
+        TypeError: it is neither.
+    """
+    if isinstance(time, int) and not isinstance(time, bool):
+        return time
+    if not isinstance(time, datetime):
+        raise TypeError(f"a time must be a datetime or an int of nanoseconds, not {excerpt(time)}")
+    if time.tzinfo is None:
+        raise ValueError("the time has no time zone: use an aware datetime, such as UTC")
+    # To the end of the microsecond: what was shown as this time had happened by then.
+    return (time - EPOCH) // timedelta(microseconds=1) * 1000 + (999 if to_end else 0)

@@ -68,8 +68,12 @@ class StoreExistsError(EventStoreError, FileExistsError):
     """A new store can't be made at a path where a store, or anything else, is already."""
 
 
-class ForeignOwnerError(EventStoreError):
-    """The store's directories belong to another user, and the options do not allow that."""
+class ForeignOwnerError(EventStoreError, PermissionError):
+    """The store's directories belong to another user, and the options do not allow that.
+
+    Or this user may not read a file of it. That says nothing of the file, so nothing is decided
+    without it, and the store is unchanged, but for LOCK.
+    """
 
 
 class StoreLockedError(EventStoreError):
@@ -108,6 +112,25 @@ class StorageFullError(EventStoreError):
     """
 
 
+class SystemLimitError(EventStoreError, OSError):
+    """This process, or the machine, may open no more files, or a file may not get that long.
+
+    Nothing was lost, and the handle stays usable, unless a commit met it: then the handle has
+    failed (`StoreFailedError`). Raise the limit and try again.
+
+    Attributes:
+        errno: EMFILE, ENFILE or EFBIG.
+    """
+
+    def __init__(self, what: str, number: int) -> None:
+        super().__init__(what)
+        self.errno = number
+
+    def __str__(self) -> str:
+        # That of `OSError` leaves the text out once somebody has noted a file name.
+        return self.what
+
+
 class TransactionClosedError(EventStoreError):
     """The transaction has been committed or rolled back."""
 
@@ -137,6 +160,10 @@ class InvalidEventError(EventStoreError, ValueError):
     """An event holds something that the log can't keep and give back unchanged."""
 
 
+class ActorRequiredError(EventStoreError):
+    """A write transaction says of nobody that he acts, and `StoreOptions.require_actor` is set."""
+
+
 class BatchTooLargeError(EventStoreError):
     """The events of one transaction take more bytes than one batch may."""
 
@@ -153,12 +180,52 @@ class ProofError(EventStoreError):
     """A proof, a signed head or a key is none, or does not hold: it is to be refused."""
 
 
+class BackupError(EventStoreError):
+    """There is no backup, it is of another history, or something else is at its place."""
+
+
+class DamagedBackupError(CorruptionError):
+    """A file of a backup is missing, cut short, or not what the manifest says.
+
+    Nothing was changed, and nothing was made of it.
+    """
+
+    def __init__(self, path: str, offset_bytes: int, reason: str) -> None:
+        EventStoreError.__init__(
+            self,
+            f"{path}: damaged at byte {offset_bytes}: {reason}; do not rely on this backup: make "
+            "a new one at another place, or restore from another one",
+        )
+        self.path = path
+        self.offset_bytes = offset_bytes
+        self.reason = reason
+
+
+class DumpError(EventStoreError):
+    """A dump can't be loaded: a line of it is not what must stand there; no store was made.
+
+    Attributes:
+        line: its number, from 1.
+        reason: what is wrong with it.
+    """
+
+    def __init__(self, line: int, reason: str) -> None:
+        super().__init__(f"line {line}: {reason}")
+        self.line = line
+        self.reason = reason
+
+
 class UnsupportedPlatformError(EventStoreError):
     """This operating system has no sync that is known to reach stable storage."""
 
 
 class UnsupportedFileSystemError(EventStoreError):
     """The store would be on a network file system, and the options do not allow that."""
+
+
+def what_of(error: BaseException) -> str:
+    """Return what an error says, without the calls of the library that are its remedy: for logs."""
+    return error.what if isinstance(error, EventStoreError) else text_of(error)
 
 
 def text_of(error: BaseException) -> str:

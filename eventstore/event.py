@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Plain = Any
 """A value of None, bool, int, float, str, bytes, and lists, tuples and dicts of these."""
+
+FIELDS_TYPE = "batch.fields"
+"""The event that holds the further fields of a batch (`acting_as`); it comes first."""
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -66,3 +72,9 @@ class Batch(NamedTuple):
     def time(self) -> datetime:
         """The time in UTC, cut to the microseconds that a datetime holds."""
         return EPOCH + timedelta(microseconds=self.time_ns // 1000)
+
+    @property
+    def fields(self) -> Mapping[str, str]:
+        """The further fields that `acting_as` stated; empty if there were none."""
+        first = self.events[0] if self.events else None
+        return dict(first.data) if first is not None and first.type == FIELDS_TYPE else {}

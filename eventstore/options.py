@@ -28,7 +28,7 @@ class Retention:
             batch then.
         size_bytes: keep the newest archive files that fit into this.
         revisions: keep segments that hold any of this many newest revisions.
-        archive: False drops superseded segments at once; the limits are then not used.
+        archive: False drops superseded segments at once, whatever the limits are.
         checkpoint_share: superseded checkpoints stay, so that the past is near (`EventStore.at`),
             while they take no more than this share of what archive and log take, and while there
             are batches that follow them; the oldest go first. 0 keeps none.
@@ -103,6 +103,7 @@ class StoreOptions:
         allow_foreign_owner: whether the store may be written to although its directories belong
             to another user, who may then change under the writer's feet what it works on. What root
             makes there belongs to that user, like the store's directory.
+        require_actor: whether every write transaction must say who acts.
     """
 
     segment_bytes: int = 16 * _MIB
@@ -116,6 +117,7 @@ class StoreOptions:
     retired_projections: tuple[str, ...] = ()
     allow_network_file_system: bool = False
     allow_foreign_owner: bool = False
+    require_actor: bool = False
 
     def __post_init__(self) -> None:
         checked_whole(self.segment_bytes, "segment_bytes", 4096, 1024 * _MIB)
@@ -133,6 +135,7 @@ class StoreOptions:
         checked_flag(self.background, "background")
         checked_flag(self.allow_network_file_system, "allow_network_file_system")
         checked_flag(self.allow_foreign_owner, "allow_foreign_owner")
+        checked_flag(self.require_actor, "require_actor")
         if not isinstance(self.retired_projections, tuple):
             raise TypeError(
                 "retired_projections must be a tuple of names, not "

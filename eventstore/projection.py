@@ -70,7 +70,9 @@ class TableSpec(Generic[K, V]):
     str, and tuples and dicts of these and of bytes: no lists, which would come back as tuples.
     With them they are anything but bytes, which the engine uses for values that are packed. `put`
     packs what `encode` makes of the value, and a read gets what `decode` makes of that; that the
-    two are equal is up to the projection (`eventstore.testing` finds where they are not).
+    two are equal is up to the projection (`eventstore.testing` finds where they are not). What
+    `decode` raises reaches a reader as `ProjectionError`, or as `CorruptionError` for a row that
+    came from a checkpoint, which may be damaged.
 
     `indexes` gives the table secondary indexes, which `by_index` of a transaction asks:
     `TableSpec("accounts", indexes={"by_owner": lambda number, account: (account.owner,)})`. They

@@ -40,7 +40,8 @@ def _layers() -> list[set[str]]:
 LAYERS = _layers()
 
 THIS_MACHINE = {
-    f"eventstore.files.{name}" for name in ("local", "handles", "descriptors", "platform", "paths")
+    f"eventstore.files.{name}"
+    for name in ("local", "handles", "descriptors", "line", "platform", "paths")
 }
 FILE_CALLS = {"fcntl", "mmap", "shutil", "pathlib", "tempfile", "io", "glob"}
 FORBIDDEN = {"pickle", "marshal", "shelve", "importlib", "imp", "runpy"}
@@ -205,7 +206,7 @@ def test_only_the_format_packs_and_unpacks_bytes() -> None:
             if isinstance(node, ast.Attribute) and node.attr in ("crc32", "from_bytes", "to_bytes"):
                 users.add(name)
     assert users >= {"eventstore.format.segment"}
-    platform = {"eventstore.files.platform"}
+    platform = {"eventstore.files.platform", "eventstore.files.line"}
     in_memory = {"eventstore.tables.index"}  # arrays of numbers, of which no byte is seen
     others = users - platform - in_memory
     assert all(user.startswith("eventstore.format.") for user in others), users

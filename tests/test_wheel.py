@@ -67,6 +67,8 @@ def test_wheel_holds_packages_type_markers_and_the_format(wheel: Path) -> None:
         "eventstore/py.typed",
         "projections/py.typed",
         "snapledger/py.typed",
+        "snapledger/snapshotter/proto/snapshots.proto",
+        "snapledger/snapshotter/proto/snapshots_pb2.pyi",
     }
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
 
@@ -119,6 +121,12 @@ def foreign_packages(directory: Path, name: str, *, is_package: bool) -> Path:
 def test_command_works_installed_elsewhere(installed: Installed, program: tuple[str, ...]) -> None:
     listed = installed.run(*program, "ls", "store", "--json")
     assert '"a"' in listed.stdout, listed.stderr
+
+
+def test_snapshotter_without_its_extra_says_what_is_missing(installed: Installed) -> None:
+    done = installed.run("snapledger-snapshotter", "--version")
+    assert done.returncode == 1
+    assert done.stderr.endswith("pip install 'snapledger[snapshotter]'\n")
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,8 @@ SUITES = (
     "tests/hygiene",
     "tests/fuzz",
     "tests/examples",
+    "tests/containerd",
+    "tests/snapshotter",
 )
 """Where a test may record a proof."""
 _FAULTS = ("acknowledged_lost", "phantom", "wrong_verdict")

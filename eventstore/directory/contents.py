@@ -18,12 +18,14 @@ from eventstore.files.content import read_file
 from eventstore.files.failures import is_full
 from eventstore.files.paths import join, parent
 from eventstore.format.names import (
+    ANSWER_NAME,
     ARCHIVE_NAME,
     CHECKPOINTS_NAME,
     DIRECTORY_NAMES,
     DURABLE_NAME,
     LOCK_NAME,
     MAKING_NAME,
+    REQUEST_NAME,
     TEMPORARY_SUFFIX,
     WAL_NAME,
 )
@@ -41,6 +43,9 @@ _ROOT_NAMES = frozenset(
         DURABLE_NAME,
         DURABLE_NAME + TEMPORARY_SUFFIX,
         MAKING_NAME,
+        REQUEST_NAME,
+        ANSWER_NAME,
+        ANSWER_NAME + TEMPORARY_SUFFIX,
         *DIRECTORY_NAMES,
     )
 )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from eventstore.directory.contents import make_root, require_local, require_lock_file
 from eventstore.errors import StoreLockedError
+from eventstore.files.content import read_file
 from eventstore.files.guarded import GuardedFileSystem
 from eventstore.files.paths import join
 from eventstore.format.names import LOCK_NAME
@@ -18,10 +19,12 @@ from eventstore.format.names import LOCK_NAME
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from eventstore.files.interface import FileSystem
+    from eventstore.files.interface import FileSystem, PlaceInLine
     from eventstore.options import StoreOptions
 
 _LOCK_POLL_SECONDS = 0.02
+_FIRST_POLL_SECONDS = 0.002
+"""Of the first in line, who alone asks for the lock."""
 _VANISHED_ROOTS_MAX = 10
 _DESCRIPTION_BYTES_MAX = 4096
 _NAME_CHARACTERS_MAX = 255
@@ -68,6 +71,9 @@ def hold_fit(
 def hold(file_system: FileSystem, path: str, timeout_seconds: float | None) -> GuardedFileSystem:
     """Lock the place of a store, whose directory is made if need be.
 
+    Those who wait are let in in the order in which they came, where the system keeps a line; who
+    doesn't wait is refused, or let in if he comes just when the lock is free.
+
     Args:
         file_system: that the store is on.
         path: of the store.
@@ -83,28 +89,46 @@ def hold(file_system: FileSystem, path: str, timeout_seconds: float | None) -> G
     deadline = time.monotonic() + (timeout_seconds or 0.0)
     vanished = 0
     made_root = False
-    while True:
-        made_root = make_root(file_system, path) or made_root
-        try:
-            lock = file_system.lock(join(path, LOCK_NAME), _describe_holder)
-        except FileNotFoundError:
-            # A making that failed has removed the directory that it had made, in between.
-            vanished += 1
-            if vanished == _VANISHED_ROOTS_MAX:
+    place: PlaceInLine | None = None
+    try:
+        while True:
+            made_root = make_root(file_system, path) or made_root
+            lock_path = join(path, LOCK_NAME)
+            if place is None and timeout_seconds:
+                place = file_system.stand_in_line(lock_path)
+            is_first = place is None or place.is_first()
+            try:
+                lock = file_system.lock(lock_path, _describe_holder) if is_first else None
+            except FileNotFoundError:
+                # A making that failed has removed the directory that it had made, in between.
+                vanished += 1
+                if vanished == _VANISHED_ROOTS_MAX:
+                    raise
+                made_root = False
+                continue
+            except OSError:
+                require_lock_file(file_system, path)
                 raise
-            made_root = False
-            continue
-        except OSError:
-            require_lock_file(file_system, path)
-            raise
-        if not isinstance(lock, bytes):
-            return GuardedFileSystem(file_system, lock, path, made_root=made_root)
-        if time.monotonic() >= deadline:
-            raise StoreLockedError(
-                f"{path}: the store is held by {_holder_text(lock)}",
-                "stop it, wait for it, or open with read_only=True",
-            )
-        time.sleep(_LOCK_POLL_SECONDS)
+            if lock is not None and not isinstance(lock, bytes):
+                return GuardedFileSystem(file_system, lock, path, made_root=made_root)
+            if time.monotonic() >= deadline:
+                told = _description_in(file_system, lock_path) if lock is None else lock
+                raise StoreLockedError(
+                    f"{path}: the store is held by {_holder_text(told)}",
+                    "stop it, wait for it, or open with read_only=True",
+                )
+            time.sleep(_FIRST_POLL_SECONDS if is_first and place else _LOCK_POLL_SECONDS)
+    finally:
+        if place is not None:
+            place.leave()
+
+
+def _description_in(file_system: FileSystem, lock_path: str) -> bytes:
+    """Return what the holder wrote, for who may not ask for the lock, since others came before."""
+    try:
+        return read_file(file_system, lock_path, _DESCRIPTION_BYTES_MAX)
+    except OSError:
+        return b""
 
 
 def _describe_holder() -> bytes:

@@ -12,6 +12,7 @@ import fcntl
 import os
 from typing import TYPE_CHECKING
 
+from eventstore.files.failures import limits_are_told, raise_if_limit
 from eventstore.files.handles import OPEN_FLAGS, LocalFileLock
 from eventstore.files.interface import GuardedPath
 
@@ -36,6 +37,7 @@ def directory_of(path: str) -> Iterator[tuple[str, int | None]]:
     except OSError as error:
         # The system call knows a part of the path only.
         error.filename = str(path)
+        raise_if_limit(error, path)
         raise
     finally:
         if directory is not None:
@@ -67,12 +69,13 @@ def is_kind(path: str, is_of_kind: Callable[[int], bool]) -> bool:
 
 def open_descriptor(path: str, flags: int) -> int:
     """Open what is at a path; never as one of the descriptors 0 to 2."""
-    with directory_of(path) as (name, directory):
+    with limits_are_told(path), directory_of(path) as (name, directory):
         descriptor = os.open(name, flags | OPEN_FLAGS, FILE_MODE, dir_fd=directory)
     if descriptor >= _FIRST_FREE_DESCRIPTOR:
         return descriptor
     try:
-        return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE_DESCRIPTOR)
+        with limits_are_told(path):
+            return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE_DESCRIPTOR)
     finally:
         os.close(descriptor)
 

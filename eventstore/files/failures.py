@@ -1,4 +1,4 @@
-"""What an error of the operating system means: a full disk, a medium gone bad, no file."""
+"""What an error of the operating system means: a full disk, a limit, a bad medium, no file."""
 
 from __future__ import annotations
 
@@ -7,7 +7,12 @@ import errno
 import sys
 from typing import TYPE_CHECKING
 
-from eventstore.errors import CorruptionError, StoreFailedError
+from eventstore.errors import (
+    CorruptionError,
+    ForeignOwnerError,
+    StoreFailedError,
+    SystemLimitError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -15,6 +20,14 @@ if TYPE_CHECKING:
 # What Linux says where a file system has found its own structures damaged.
 _DAMAGED = (errno.EUCLEAN,) if sys.platform == "linux" else ()
 _NO_FILE = (errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.ENXIO)
+_LIMITS = {
+    errno.EMFILE: "this process has as many files open as it may: close some, or raise the limit "
+    "(`ulimit -n`, LimitNOFILE of systemd)",
+    errno.ENFILE: "this machine has as many files open as it may: close some, or raise the limit "
+    "(the kernel's fs.file-max)",
+    errno.EFBIG: "the file would be longer than this process may write one: raise the limit "
+    "(`ulimit -f`, LimitFSIZE of systemd), or use a file system that takes such files",
+}
 _UNREADABLE = (errno.EIO, errno.EBADMSG, *_NO_FILE, *_DAMAGED)
 
 
@@ -55,13 +68,38 @@ def raise_if_gone(error: Exception) -> None:
         raise gone_error(error) from error
 
 
+def raise_if_limit(error: OSError, path: str) -> None:
+    """Raise `SystemLimitError` if an error of the system means one."""
+    if error.errno in _LIMITS and not isinstance(error, SystemLimitError):
+        raise SystemLimitError(f"{path}: {_LIMITS[error.errno]}", error.errno) from error
+
+
+@contextlib.contextmanager
+def limits_are_told(path: str) -> Iterator[None]:
+    """Raise `SystemLimitError` in the place of an error of the system that means one."""
+    try:
+        yield
+    except OSError as error:
+        raise_if_limit(error, path)
+        raise
+
+
 @contextlib.contextmanager
 def unreadable_is_damage(
     path: str, is_damage: Callable[[OSError], bool] = is_unreadable
 ) -> Iterator[None]:
-    """Raise `CorruptionError` in the place of an error that means damage of a file."""
+    """Raise `CorruptionError` in the place of an error that means damage of a file.
+
+    Raises:
+        ForeignOwnerError: this user may not read it, which is no damage.
+    """
     try:
         yield
+    except PermissionError as error:
+        raise ForeignOwnerError(
+            f"{path}: this user may not read it: give it back to the owner of the store (chown), "
+            "or open the store as a user who may"
+        ) from error
     except OSError as error:
         if not is_damage(error):
             raise

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from eventstore.files.interface import File, FileLock, FileSystem, SharedBlock
+    from eventstore.files.interface import (
+        File,
+        FileLock,
+        FileSystem,
+        PlaceInLine,
+        SharedBlock,
+    )
 
 
 class ForwardingFileSystem:
@@ -98,6 +104,10 @@ class ForwardingFileSystem:
     def lock(self, path: str, describe: Callable[[], bytes]) -> FileLock | bytes:
         """Try to lock a file, made if need be."""
         return self._target.lock(path, describe)
+
+    def stand_in_line(self, path: str) -> PlaceInLine | None:
+        """Return a place among those who wait for the lock on a file; None if there is no line."""
+        return self._target.stand_in_line(path)
 
     def network_type(self, path: str) -> str | None:
         """Return the type of the network file system that a path is on; None for a local one."""

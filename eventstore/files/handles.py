@@ -11,6 +11,7 @@ import mmap
 import os
 
 from eventstore.files.content import _WINDOW_BYTES
+from eventstore.files.failures import limits_are_told, raise_if_limit
 from eventstore.files.futex import WORD_BYTES, Futex
 from eventstore.files.platform import sync_descriptor
 
@@ -49,17 +50,22 @@ class LocalFile:
 
     def write(self, offset_bytes: int, data: bytes | memoryview) -> None:
         """Write all of the data there, or raise."""
-        written = os.pwrite(self._descriptor, data, offset_bytes)
-        while written < len(data):
-            rest = memoryview(data)[written:]
-            more = os.pwrite(self._descriptor, rest, offset_bytes + written)
-            if more == 0:
-                raise OSError(errno.EIO, "the file takes no more bytes", self.path)
-            written += more
+        try:
+            written = os.pwrite(self._descriptor, data, offset_bytes)
+            while written < len(data):
+                rest = memoryview(data)[written:]
+                more = os.pwrite(self._descriptor, rest, offset_bytes + written)
+                if more == 0:
+                    raise OSError(errno.EIO, "the file takes no more bytes", self.path)
+                written += more
+        except OSError as error:
+            raise_if_limit(error, self.path)
+            raise
 
     def truncate(self, size_bytes: int) -> None:
         """Cut the file, or extend it with zeros."""
-        os.ftruncate(self._descriptor, size_bytes)
+        with limits_are_told(self.path):
+            os.ftruncate(self._descriptor, size_bytes)
 
     def size_bytes(self) -> int:
         """Return the file's length."""
@@ -71,7 +77,8 @@ class LocalFile:
 
     def mapped(self, size_bytes: int) -> mmap.mmap:
         """Return the start of the file, mapped for reading; ValueError if it is shorter."""
-        return mmap.mmap(self._descriptor, size_bytes, access=mmap.ACCESS_READ)
+        with limits_are_told(self.path):
+            return mmap.mmap(self._descriptor, size_bytes, access=mmap.ACCESS_READ)
 
     def close(self) -> None:
         """Release the file; does nothing the second time."""
@@ -133,6 +140,32 @@ def _let_go() -> OSError:
     return OSError(errno.EBADF, "the lock on the store has been released")
 
 
+class _Locked:
+    """A locked file, which is closed once nobody refers to it.
+
+    Whoever uses the descriptor refers to it. Were it closed under a thread that is about to use it,
+    the kernel could have given its number to another file meanwhile.
+    """
+
+    __slots__ = ("descriptor",)
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+
+    def __del__(self) -> None:
+        self.close()
+
+    def unlock(self) -> None:
+        """Let the next one lock it."""
+        fcntl.flock(self.descriptor, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        """Close it; does nothing the second time."""
+        descriptor, self.descriptor = self.descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
 class LocalFileLock:
     """Flocks held on an open file and on its directory.
 
@@ -140,10 +173,11 @@ class LocalFileLock:
     them. So the process that took them unlocks them, and a child only closes its copies.
     """
 
-    __slots__ = ("_descriptors", "_process")
+    __slots__ = ("_locked", "_process")
 
     def __init__(self, descriptor: int) -> None:
-        self._descriptors = [descriptor]
+        # The directory, then the file in it.
+        self._locked = [_Locked(descriptor)]
         self._process = os.getpid()
 
     def __del__(self) -> None:
@@ -153,38 +187,29 @@ class LocalFileLock:
 
     def add(self, descriptor: int) -> None:
         """Hold another locked file as well."""
-        self._descriptors.append(descriptor)
+        self._locked.append(_Locked(descriptor))
 
     @property
     def is_held(self) -> bool:
         """Whether this process holds it: not once it was released, and not in a forked child."""
-        return bool(self._descriptors) and os.getpid() == self._process
+        return bool(self._locked) and os.getpid() == self._process
 
     def open_directory(self, inner: str) -> int:
         """Return a new descriptor of a directory in the locked one; of itself for an empty name."""
-        if not self._descriptors:
-            raise _let_go()
         flags = OPEN_FLAGS | os.O_RDONLY | os.O_DIRECTORY
-        descriptor = os.open(inner or ".", flags, dir_fd=self._descriptors[0])
-        if not self._descriptors:
-            # Another thread has released it meanwhile, and its number may be another file's.
-            os.close(descriptor)
-            raise _let_go()
-        return descriptor
+        locked = self._directory()
+        return os.open(inner or ".", flags, dir_fd=locked.descriptor)
 
     def directory_status(self) -> os.stat_result:
         """Return the status of the locked directory."""
-        directory = self.open_directory("")
-        try:
-            return os.fstat(directory)
-        finally:
-            os.close(directory)
+        locked = self._directory()
+        return os.fstat(locked.descriptor)
 
     def has_left(self, path: str) -> bool:
         """Say whether the directory of the locked file is no longer the one at a path."""
         try:
-            directory = self._descriptors[0]
-            return not os.path.samestat(os.stat(path), os.fstat(directory))
+            locked = self._locked[0]
+            return not os.path.samestat(os.stat(path), os.fstat(locked.descriptor))
         except IndexError:
             return False
         except (FileNotFoundError, NotADirectoryError):
@@ -192,23 +217,27 @@ class LocalFileLock:
 
     def directory_now(self) -> str | None:
         """Return where the directory of the locked file is now; None if it was removed."""
-        if not self._descriptors:
-            raise _let_go()
-        directory = self._descriptors[0]
-        status = os.fstat(directory)
+        locked = self._directory()
+        status = os.fstat(locked.descriptor)
         if status.st_nlink == 0:
             return None
-        path = os.readlink(f"/proc/self/fd/{directory}")
+        path = os.readlink(f"/proc/self/fd/{locked.descriptor}")
         if not os.path.samestat(os.stat(path), status):
             raise FileNotFoundError(errno.ENOENT, "the locked directory is elsewhere", path)
         return path
 
     def release(self) -> None:
         """Let the next one have it; does nothing the second time."""
-        while self._descriptors:
-            descriptor = self._descriptors.pop()
-            try:
-                if os.getpid() == self._process:
-                    fcntl.flock(descriptor, fcntl.LOCK_UN)
-            finally:
-                os.close(descriptor)
+        while self._locked:
+            locked = self._locked.pop()
+            if os.getpid() == self._process:
+                locked.unlock()
+            else:
+                # Only the thread that forked is here, so nobody uses it.
+                locked.close()
+
+    def _directory(self) -> _Locked:
+        try:
+            return self._locked[0]
+        except IndexError:
+            raise _let_go() from None

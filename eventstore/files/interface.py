@@ -69,6 +69,16 @@ class SharedBlock(Protocol):
         """Release the file; does nothing the second time."""
 
 
+class PlaceInLine(Protocol):
+    """A place among those who wait for a lock, in the order in which they came."""
+
+    def is_first(self) -> bool:
+        """Say whether nobody came before."""
+
+    def leave(self) -> None:
+        """Let those behind move on."""
+
+
 class FileLock(Protocol):
     """An exclusive lock between processes, and between handles of one process."""
 
@@ -175,6 +185,9 @@ class FileSystem(Protocol):
         Returns:
             the lock, or the description that its present holder wrote.
         """
+
+    def stand_in_line(self, path: str) -> PlaceInLine | None:
+        """Return a place among those who wait for the lock on a file; None if there is no line."""
 
     def network_type(self, path: str) -> str | None:
         """Return the type of the network file system that a path is on; None for a local one."""

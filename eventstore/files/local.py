@@ -27,8 +27,10 @@ from eventstore.files.descriptors import (
     open_directory,
     status,
 )
+from eventstore.files.failures import limits_are_told
 from eventstore.files.handles import LocalFile, LocalFileLock, LocalSharedBlock
 from eventstore.files.interface import GuardedPath
+from eventstore.files.line import place_in_line
 from eventstore.files.platform import (
     network_type,
     require_known_platform,
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from eventstore.files.interface import File, FileLock, FileSystem, SharedBlock
+    from eventstore.files.line import Place
 
 _DIRECTORY_MODE = 0o700
 _OTHERS_MODE = 0o077
@@ -100,7 +103,7 @@ class LocalFileSystem:
         """Return the name of a symbolic link in a directory, if there is one."""
         descriptor = open_directory(path)
         try:
-            with os.scandir(descriptor) as entries:
+            with limits_are_told(path), os.scandir(descriptor) as entries:
                 return min((entry.name for entry in entries if entry.is_symlink()), default=None)
         finally:
             os.close(descriptor)
@@ -113,7 +116,9 @@ class LocalFileSystem:
         """Return the sorted names in a directory."""
         descriptor = open_directory(path)
         try:
-            return sorted(os.listdir(descriptor))
+            # It takes a descriptor of its own.
+            with limits_are_told(path):
+                return sorted(os.listdir(descriptor))
         finally:
             os.close(descriptor)
 
@@ -170,7 +175,7 @@ class LocalFileSystem:
             os.fsync(descriptor)
             # An xfs that has just shut down, after an I/O error, has dropped the change of names.
             # Nothing is left for its fsync to wait for, which then succeeds; reading does not.
-            with os.scandir(descriptor) as entries:
+            with limits_are_told(path), os.scandir(descriptor) as entries:
                 next(entries, None)
         finally:
             os.close(descriptor)
@@ -182,7 +187,7 @@ class LocalFileSystem:
         file = LocalFile(path, open_descriptor(path, mode | os.O_NONBLOCK))
         try:
             # The mapping keeps a duplicate of the descriptor, and that takes the lowest free one.
-            with low_descriptors_taken():
+            with limits_are_told(path), low_descriptors_taken():
                 mapping = file.mapped(size_bytes)
         except BaseException:
             file.close()
@@ -224,6 +229,17 @@ class LocalFileSystem:
             raise
         return lock
 
+    def stand_in_line(self, path: str) -> Place | None:
+        """Return a place among those who wait for the lock on a file; None if there is no line."""
+        try:
+            descriptor = open_descriptor(path, os.O_RDWR | os.O_NONBLOCK)
+        except OSError:
+            return None  # whoever locks the file finds out why
+        place = place_in_line(descriptor)
+        if place is None:
+            os.close(descriptor)
+        return place
+
     @staticmethod
     def _flocked_or_made(path: GuardedPath) -> int | None:
         """Return a descriptor of a lock file with a flock; None if another one holds it."""
@@ -262,7 +278,8 @@ class LocalFileSystem:
 
     def network_type(self, path: str) -> str | None:
         """Return the type of the network file system that a path is on; None for a local one."""
-        return network_type(os.path.realpath(path))
+        with limits_are_told(path):
+            return network_type(os.path.realpath(path))
 
     def call_in_forked_child(self, method: Callable[[], None]) -> None:
         """Have a method run in every child that this process forks, while its object is there."""

@@ -7,13 +7,11 @@ written as it is read, by the first revision of each stretch. FORMAT.md says wha
 
 from __future__ import annotations
 
-import base64
-import json
-import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from eventstore.directory.making import create_beside
 from eventstore.files.paths import parent
+from eventstore.format.jsonlines import json_line, json_value
 from eventstore.integrity.chains import Piece, records_of
 from eventstore.recovery.replay import decode_record
 
@@ -149,33 +147,8 @@ def _line(batch: Batch) -> bytes:
         "digest": batch.digest.hex(),
         **batch.metadata._asdict(),
         "events": [
-            {"type": event.type, "version": event.version, "data": _json_value(event.data)}
+            {"type": event.type, "version": event.version, "data": json_value(event.data)}
             for event in batch.events
         ],
     }
-    return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
-
-
-def _json_value(value: Any) -> Any:
-    """Return the data of an event as JSON that says all of it."""
-    # Loops: a comprehension would need twice the frames for data that is nested to the limit.
-    if isinstance(value, dict):
-        pairs: list[Any] = []
-        for key, each in value.items():
-            pairs.append((key, _json_value(each)))
-        if all(isinstance(key, str) and not key.startswith("$") for key in value):
-            return dict(pairs)
-        flat = []
-        for key, each in pairs:
-            flat += [_json_value(key), each]
-        return {"$dict": flat}
-    if isinstance(value, list):
-        items = []
-        for each in value:
-            items.append(_json_value(each))
-        return items
-    if isinstance(value, bytes):
-        return {"$bytes": base64.b64encode(value).decode("ascii")}
-    if isinstance(value, float) and not math.isfinite(value):
-        return {"$float": str(value)}
-    return value
+    return json_line(fields)

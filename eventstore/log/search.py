@@ -145,13 +145,14 @@ def find_mark(file: File, store_id: bytes) -> tuple[bytes, bool]:
 def _stated_mark(window: bytes, place: int, framing: Framing) -> bytes | None:
     """Return the mark in front of a record header that holds; empty for one of version 1."""
     for mark in (window[place : place + MARK_BYTES], b""):
-        stated = framing._replace(mark=mark)
-        end = place + stated.header_bytes
-        if 0 in mark or end > len(window):
+        if place + RECORD_HEADER_BYTES > len(window) + MARK_BYTES - len(mark) or 0 in mark:
             continue
+        # First what takes little time: each place is looked at.
         length = peek_payload_bytes(window, place + len(mark))
-        is_likely = 0 < length <= BATCH_BYTES_LIMIT
-        if is_likely and unpack_record_header(window[place:end], stated):
+        if not 0 < length <= BATCH_BYTES_LIMIT:
+            continue
+        stated = framing._replace(mark=mark)
+        if unpack_record_header(window[place : place + stated.header_bytes], stated):
             return mark
     return None
 
@@ -221,6 +222,8 @@ class _HeaderSearch:
         self._payload_bytes_max = payload_bytes_max
         self._start_bytes = 0
         self._slice = b""
+        # Before the zeros at its end, where no header starts.
+        self._content_bytes = 0
 
     def first(self, offset_bytes: int) -> tuple[int, RecordHeader] | None:
         """Return the first place on the grid at or after another where a header holds."""
@@ -233,6 +236,7 @@ class _HeaderSearch:
                 # A longer file is no segment, and may be a sparse one without an end.
                 limit = max(0, SEGMENT_BYTES_LIMIT - offset)
                 self._slice = self._file.read(offset, min(_SLICE_BYTES, limit))
+                self._content_bytes = len(self._slice.rstrip(b"\0"))
                 if len(self._slice) < header_bytes:
                     return None
             at = self._candidate(at)
@@ -256,7 +260,7 @@ class _HeaderSearch:
 
     def _likely_place(self, at: int, behind_last: int) -> int:
         """Judge by the length: a slice has 131,072 places, and this takes a fifth of a checksum."""
-        for place in range(at, behind_last, _GRID_BYTES):
+        for place in range(at, min(behind_last, self._content_bytes), _GRID_BYTES):
             if 0 < peek_payload_bytes(self._slice, place) <= self._payload_bytes_max:
                 return place
         return _on_grid(behind_last)

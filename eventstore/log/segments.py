@@ -26,7 +26,11 @@ from eventstore.format.archive import (
 )
 from eventstore.format.blocks import MalformedError, NewerVersionError
 from eventstore.format.names import ARCHIVE_NAME, WAL_NAME, parse_archive_name, parse_segment_name
-from eventstore.format.segment import SEGMENT_BYTES_LIMIT, SEGMENT_HEADER_BYTES
+from eventstore.format.segment import (
+    SEGMENT_BYTES_LIMIT,
+    SEGMENT_HEADER_BYTES,
+    unpack_segment_header,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,6 +39,13 @@ if TYPE_CHECKING:
     from eventstore.format.archive import Blocks
 
 _SALVAGE_SLICE_BYTES = 4096
+_SALVAGED_BYTES = 64 * 1024 * 1024
+_SALVAGED_RATIO = 64
+"""What is unpacked of a damaged archive file: so much, or so many times its size if that is more.
+
+A segment of the default size takes 16 MiB, and one of batches that hold more than the same byte
+over and over is compressed less than that. Without a bound, a megabyte of nonsense takes minutes.
+"""
 _PACKED_SLICE_BYTES = 64 * 1024
 _PART_BYTES = 1024 * 1024
 _BACKLOG_BYTES = 2 * 1024 * 1024
@@ -299,16 +310,31 @@ def opened_source(
 def open_readable_part(file_system: FileSystem, source: SegmentSource) -> tuple[File, str | None]:
     """Open a segment as far as it can be read, to salvage what is in it.
 
-    Of a damaged archive file that is what comes before the damage, and perhaps some bytes of
-    nonsense, which the checksums of records tell apart.
+    Of a damaged archive file, or one whose segment header is damaged, that is what comes before the
+    damage, up to a bound, and perhaps some bytes of nonsense, which the checksums of records tell
+    apart.
 
     Returns:
         the file, and what is wrong with it as a whole, if something is.
     """
     try:
-        return open_source(file_system, source), None
+        file = open_source(file_system, source)
     except CorruptionError as error:
         return _unpacked(file_system, source.path, _salvaged), error.reason
+    if not source.is_archived or _has_header(file):
+        return file, None
+    file.close()
+    return _unpacked(file_system, source.path, _salvaged), None
+
+
+def _has_header(file: File) -> bool:
+    try:
+        unpack_segment_header(file.read(0, SEGMENT_HEADER_BYTES))
+    except MalformedError:
+        return False
+    except NewerVersionError:  # which whoever reads on will say
+        return True
+    return True
 
 
 def compress(data: bytes) -> bytes:
@@ -366,7 +392,9 @@ def _blocks_of(file: File) -> Blocks | None:
 def _salvaged(file: File) -> Iterator[bytes]:
     """Yield what can be decompressed, whatever the header and the checksum of the stream say."""
     decompressor = raw_decompressor()
-    offset_bytes, left_bytes = header_bytes(file.read(0, PREFIX_BYTES)), SEGMENT_BYTES_LIMIT
+    offset_bytes = header_bytes(file.read(0, PREFIX_BYTES))
+    bound = max(_SALVAGED_BYTES, _SALVAGED_RATIO * file.size_bytes())
+    left_bytes = min(SEGMENT_BYTES_LIMIT, bound)
     while left_bytes > 0 and (packed := file.read(offset_bytes, _SALVAGE_SLICE_BYTES)):
         offset_bytes += len(packed)
         before = decompressor.copy()

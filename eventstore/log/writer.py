@@ -34,6 +34,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
+from eventstore.counters import seconds, sizes
 from eventstore.errors import BatchTooLargeError, StoreFailedError, text_of
 from eventstore.files.failures import gone_error, is_full, is_gone
 from eventstore.files.paths import join
@@ -169,6 +170,8 @@ class LogWriter:
         failure: the error that ended this handle's writing, if one did.
         durable_revision: the highest one that a sync has confirmed.
         appended_bytes: through this handle.
+        group_sizes: batches that shared a write and a sync.
+        sync_seconds: that each of these took.
     """
 
     def __init__(
@@ -217,6 +220,8 @@ class LogWriter:
         self._flushed_segment = segment
         self._is_flushing = False
         self.durable_revision = end.revision
+        self.group_sizes = sizes()
+        self.sync_seconds = seconds()
 
     def append(self, payload: bytes, *, frees_space: Callable[[], bool]) -> Ticket:
         """Give a batch the next revision and add it to the open group; it is not durable yet.
@@ -445,11 +450,14 @@ class LogWriter:
         frames = group.frames
         data = frames[0] if len(frames) == 1 else b"".join(frames)
         segment = group.segment
+        started = time.perf_counter()
         if segment.is_named:
             segment.file.write(group.offset_bytes, data)
             segment.file.sync()
         else:
             self._flush_first_group(segment, data)
+        self.sync_seconds.add(time.perf_counter() - started)
+        self.group_sizes.add(len(frames))
         self.durable_revision = group.last_revision
         self._tell_durable(segment.header.store_id, group.last_revision)
         # First this, so that an interrupt in between leaves nobody waiting.

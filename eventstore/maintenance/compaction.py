@@ -4,11 +4,11 @@
 the other, so that it can be cut at any point and started again.
 
 Always kept: the newest two checkpoints, the fallback, which shares no file with the newest one
-(`tables.chains`), and every segment with a batch after the fallback. So one bad file costs time,
-not data; and nothing is dropped while one of these checkpoints lacks a table of another. Beyond
-that, superseded checkpoints stay as far as the ladder has a use for them (`ladder`). A checkpoint
-file is removed after those that continue it, and durably so, so that a crash leaves no delta
-without its base.
+(`checkpoints.chains`), and every segment with a batch after the fallback. So one bad file costs
+time, not data; and nothing is dropped while one of these checkpoints lacks a table of another.
+Beyond that, superseded checkpoints stay as far as the ladder has a use for them (`ladder`). A
+checkpoint file is removed after those that continue it, and durably so, so that a crash leaves no
+delta without its base.
 
 First of all a long chain is folded into a new base, which takes its place; the deltas are what
 the fallback is loaded from then.
@@ -30,6 +30,9 @@ import time
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
+from eventstore.checkpoints.chains import Chains, must_keep
+from eventstore.checkpoints.checkpoint import CheckpointLoader, list_checkpoints
+from eventstore.checkpoints.writer import fold_checkpoint
 from eventstore.engine_events import Dropping
 from eventstore.errors import CompactedError, CorruptionError, StorageFullError
 from eventstore.files.content import write_file
@@ -53,17 +56,14 @@ from eventstore.log.segments import (
 )
 from eventstore.maintenance.ladder import rungs
 from eventstore.reports import CompactionReport
-from eventstore.tables.chains import Chains, must_keep
-from eventstore.tables.checkpoint import CheckpointLoader, list_checkpoints
-from eventstore.tables.checkpoint_writer import fold_checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from eventstore.checkpoints.chains import CheckpointFile
     from eventstore.files.interface import FileSystem
     from eventstore.options import Retention
     from eventstore.proofs.store_tree import StoreTree
-    from eventstore.tables.chains import CheckpointFile
 
 _logger = logging.getLogger("eventstore")
 
@@ -108,6 +108,47 @@ def is_fold_due(chain: Sequence[CheckpointFile], sizes_bytes: Mapping[Checkpoint
     """Say whether a chain should become a base: it has many deltas, or much in them. Pure."""
     deltas_bytes = sum(sizes_bytes[file] for file in chain[1:])
     return len(chain) - 1 > _CHAIN_DELTAS or deltas_bytes * _FOLD_SHARE > sizes_bytes[chain[0]]
+
+
+class Span(NamedTuple):
+    """What retention asks about an archived segment.
+
+    Attributes:
+        last_revision: of its batches.
+        size_bytes: of its file.
+        sealed_ns: when the next segment had its first batch; 0 where no limit asks.
+    """
+
+    last_revision: int
+    size_bytes: int
+    sealed_ns: int
+
+
+def kept_count(
+    retention: Retention, spans: Sequence[Span], newest_revision: int, now_ns: int
+) -> int:
+    """Return how many archived segments are within every limit: the newest ones. Pure.
+
+    Args:
+        retention: the limits.
+        spans: of all archived segments, oldest first.
+        newest_revision: first revision of the active segment.
+        now_ns: nanoseconds since the epoch.
+    """
+    if not retention.archive:
+        return 0
+    kept_bytes = 0
+    for count, span in enumerate(reversed(spans)):
+        kept_bytes += span.size_bytes
+        if retention.size_bytes is not None and kept_bytes > retention.size_bytes:
+            return count
+        oldest = newest_revision - (retention.revisions or 0)
+        if retention.revisions is not None and span.last_revision <= oldest:
+            return count
+        age_ns = now_ns - span.sealed_ns
+        if retention.age_seconds is not None and age_ns > retention.age_seconds * _NS_PER_SECOND:
+            return count
+    return len(spans)
 
 
 def compact(
@@ -388,38 +429,24 @@ class _Compaction:
         self, archived: list[SegmentSource], sources: list[SegmentSource]
     ) -> list[SegmentSource]:
         """Return the newest archived segments that are within every limit."""
-        kept: list[SegmentSource] = []
-        kept_bytes = 0
         newest_revision = sources[-1].first_revision if sources else 0
         following = {source.first_revision: after for source, after in pairwise(sources)}
-        for source in reversed(archived):
-            kept_bytes += self._file_system.size_bytes(source.path)
-            after = following[source.first_revision]
-            if not self._within_limits(after, newest_revision, kept_bytes):
-                break
-            kept.append(source)
-        return kept
+        spans = [self._span(source, following[source.first_revision]) for source in archived]
+        count = kept_count(self._retention, spans, newest_revision, time.time_ns())
+        return archived[len(archived) - count :]
 
-    def _within_limits(
-        self, following: SegmentSource, newest_revision: int, kept_bytes: int
-    ) -> bool:
-        limits = self._retention
-        if not limits.archive:
-            return False
-        if limits.size_bytes is not None and kept_bytes > limits.size_bytes:
-            return False
-        last_revision = following.first_revision - 1
-        if limits.revisions is not None and last_revision <= newest_revision - limits.revisions:
-            return False
-        if limits.age_seconds is None:
-            return True
-        # The next segment was started when this one's last batch was the newest.
-        file = open_source(self._file_system, following)
-        try:
-            header = read_own_header(file, self._store_id, following.first_revision)
-        finally:
-            file.close()
-        return time.time_ns() - header.created_ns <= limits.age_seconds * _NS_PER_SECOND
+    def _span(self, source: SegmentSource, following: SegmentSource) -> Span:
+        sealed_ns = 0
+        if self._retention.age_seconds is not None:
+            # The next segment was started when this one's last batch was the newest.
+            file = open_source(self._file_system, following)
+            try:
+                header = read_own_header(file, self._store_id, following.first_revision)
+            finally:
+                file.close()
+            sealed_ns = header.created_ns
+        size_bytes = self._file_system.size_bytes(source.path)
+        return Span(following.first_revision - 1, size_bytes, sealed_ns)
 
     def _store_bytes(self) -> int:
         directories = (self._wal_path, self._archive_path, self._checkpoints_path)

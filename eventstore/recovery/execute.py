@@ -15,9 +15,11 @@ from eventstore.files.content import write_file
 from eventstore.files.paths import join
 from eventstore.format.durable import DURABLE_BYTES, pack_durable
 from eventstore.format.names import (
+    ANSWER_NAME,
     CHECKPOINTS_NAME,
     DIRECTORY_NAMES,
     DURABLE_NAME,
+    REQUEST_NAME,
     TEMPORARY_SUFFIX,
     TORN_NAME,
     WAL_NAME,
@@ -128,7 +130,11 @@ def _remove_temporaries(file_system: FileSystem, path: str) -> tuple[str, ...]:
     removed = []
     for directory in (path, *(join(path, name) for name in DIRECTORY_NAMES)):
         for name in file_system.list_directory(directory):
-            if name.endswith(TEMPORARY_SUFFIX):
+            # A request was made to whoever had the store open, and is made again to this holder.
+            is_message = directory == path and name in (REQUEST_NAME, ANSWER_NAME)
+            if name.endswith(TEMPORARY_SUFFIX) or (
+                is_message and file_system.is_file(join(directory, name))
+            ):
                 file_system.remove(join(directory, name))
                 removed.append(join(directory, name))
     return tuple(removed)

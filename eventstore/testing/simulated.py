@@ -295,6 +295,10 @@ class SimulatedFileSystem:
             self._held.add(number)
             return SimulatedFileLock(self, number)
 
+    def stand_in_line(self, path: str) -> None:
+        """Return None: nobody waits on a simulated medium."""
+        _ = path
+
     def network_type(self, path: str) -> str | None:
         """Return None: a simulated medium is local."""
         _ = path

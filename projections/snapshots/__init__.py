@@ -5,6 +5,8 @@ that every change stays known: who made it, when and why. `projections.snapshots
 containerd's functions on the current transaction.
 """
 
+from typing import TYPE_CHECKING
+
 from projections.snapshots.errors import (
     AlreadyExistsError,
     FailedPreconditionError,
@@ -13,16 +15,32 @@ from projections.snapshots.errors import (
     NoTransactionError,
     SnapshotError,
 )
-from projections.snapshots.filters import parse_filters, quote_filter
 from projections.snapshots.history import Change, HistoryEntry, SnapshotDiff
+from projections.snapshots.intents import Intent
 from projections.snapshots.metastore import MetaStore
 from projections.snapshots.model import Info, Kind, Snapshot, Usage
 from projections.snapshots.projection import SnapshotsProjection
+from projections.snapshots.reconcile import Reconciliation, Removal
+from projections.snapshots.requests import Request, RequestWindow
 from projections.snapshots.transaction import (
     SnapshotReadTransaction,
     SnapshotTransaction,
     SnapshotWriteTransaction,
 )
+
+if TYPE_CHECKING:
+    from projections.snapshots.filters import parse_filters, quote_filter
+else:
+
+    def __getattr__(name: str) -> object:
+        """Return a public name of `filters`, which is imported when it is asked for."""
+        if name not in ("parse_filters", "quote_filter"):
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from projections.snapshots import filters  # noqa: PLC0415
+
+        value = globals()[name] = getattr(filters, name)
+        return value
+
 
 __all__ = [
     "AlreadyExistsError",
@@ -30,11 +48,16 @@ __all__ = [
     "FailedPreconditionError",
     "HistoryEntry",
     "Info",
+    "Intent",
     "InvalidArgumentError",
     "Kind",
     "MetaStore",
     "NoTransactionError",
     "NotFoundError",
+    "Reconciliation",
+    "Removal",
+    "Request",
+    "RequestWindow",
     "Snapshot",
     "SnapshotDiff",
     "SnapshotError",

@@ -65,16 +65,16 @@ if TYPE_CHECKING:
 BUCKET_DEPTH_MAX: Final = 64
 """The deepest nesting of buckets that is read; the root bucket is at depth 0."""
 
-_MAGIC: Final = 0xED0CDAED
-_VERSION: Final = 2
+MAGIC: Final = 0xED0CDAED
+VERSION: Final = 2
 _PAGE_SIZES: Final = tuple(1024 << shift for shift in range(15))  # those that bbolt's db.go tries
 _META_PAGES: Final = 2
 
-_BRANCH: Final = 0x01
-_LEAF: Final = 0x02
+BRANCH: Final = 0x01
+LEAF: Final = 0x02
 
-_PLAIN_ELEMENT: Final = 0
-_BUCKET_ELEMENT: Final = 0x01
+PLAIN_ELEMENT: Final = 0
+BUCKET_ELEMENT: Final = 0x01
 
 _SHOWN_BYTES: Final = 64
 
@@ -89,13 +89,13 @@ def _layout(fields: str, size_bytes: int) -> struct.Struct:
     return layout
 
 
-_PAGE_HEADER: Final = _layout("QHHI", 16)
-_META: Final = _layout("IIIIQQQQQQ", 64)
-_META_CHECKED_BYTES: Final = _layout("IIIIQQQQQ", 56).size
-_BRANCH_ELEMENT: Final = _layout("IIQ", 16)
-_LEAF_ELEMENT: Final = _layout("IIII", 16)
+PAGE_HEADER: Final = _layout("QHHI", 16)
+META: Final = _layout("IIIIQQQQQQ", 64)
+META_CHECKED_BYTES: Final = _layout("IIIIQQQQQ", 56).size
+BRANCH_ELEMENT: Final = _layout("IIQ", 16)
+LEAF_ELEMENT: Final = _layout("IIII", 16)
 _ELEMENT_BYTES: Final = 16
-_BUCKET_HEADER: Final = _layout("QQ", 16)
+BUCKET_HEADER: Final = _layout("QQ", 16)
 
 
 class BoltFormatError(Exception):
@@ -218,24 +218,24 @@ def _read_meta(data: bytes, page_offset: int) -> _Meta:
     Its page header is not looked at: the checksum doesn't cover it, bbolt does not check it, and
     to refuse the page for it would mean to take the older state for the current one.
     """
-    offset = page_offset + _PAGE_HEADER.size
-    if len(data) < offset + _META.size:
+    offset = page_offset + PAGE_HEADER.size
+    if len(data) < offset + META.size:
         raise BoltFormatError("file too short for a meta page", offset_bytes=page_offset)
     magic, version, page_size, _, root, sequence, _, high_water, transaction_id, checksum = (
-        _META.unpack_from(data, offset)
+        META.unpack_from(data, offset)
     )
-    if magic != _MAGIC:
+    if magic != MAGIC:
         raise BoltFormatError(f"no meta page: magic number {magic:#010x}", offset_bytes=offset)
-    if checksum != _fnv1a_64(data[offset : offset + _META_CHECKED_BYTES]):
+    if checksum != fnv1a_64(data[offset : offset + META_CHECKED_BYTES]):
         raise BoltFormatError("meta page with a wrong checksum", offset_bytes=offset)
-    if version != _VERSION:
+    if version != VERSION:
         raise BoltFormatError(f"unknown data version {version}", offset_bytes=offset)
     if page_size not in _PAGE_SIZES:
         raise BoltFormatError(f"impossible page size {page_size}", offset_bytes=offset)
     return _Meta(page_size, root, sequence, high_water, transaction_id)
 
 
-def _fnv1a_64(data: bytes) -> int:
+def fnv1a_64(data: bytes) -> int:
     """Hash as Go's `fnv.New64a`."""
     value = 0xCBF29CE484222325
     for byte in data:
@@ -264,7 +264,7 @@ class _Node(NamedTuple):
 
     @property
     def table_start(self) -> int:
-        return self.start + _PAGE_HEADER.size
+        return self.start + PAGE_HEADER.size
 
     @property
     def table_end(self) -> int:
@@ -315,9 +315,9 @@ class _TreeReader:
         while self._pending:
             subtree = self._pending.pop()
             node = self._claim(subtree.page)
-            if node.flags == _BRANCH:
+            if node.flags == BRANCH:
                 self._read_branch(node, subtree)
-            elif node.flags == _LEAF:
+            elif node.flags == LEAF:
                 self._read_leaf(node, subtree)
             else:
                 raise _violation(node, node.start, f"neither branch nor leaf: {node.flags:#x}")
@@ -332,7 +332,7 @@ class _TreeReader:
                 page=page,
             )
         start = page * self._meta.page_size
-        header_id, flags, count, overflow = _PAGE_HEADER.unpack_from(self._data, start)
+        header_id, flags, count, overflow = PAGE_HEADER.unpack_from(self._data, start)
         end_page = page + 1 + overflow
         node = _Node(page, start, end_page * self._meta.page_size, flags, count, inline=False)
         if header_id != page:
@@ -358,10 +358,10 @@ class _TreeReader:
         elements = list(self._leaf_elements(node))
         _check_keys(node, [element.key for element in elements], subtree)
         for element in elements:
-            if element.flags == _PLAIN_ELEMENT:
+            if element.flags == PLAIN_ELEMENT:
                 value = self._data[element.value_start : element.value_end]
                 subtree.entries[element.key] = value
-            elif element.flags == _BUCKET_ELEMENT:
+            elif element.flags == BUCKET_ELEMENT:
                 bucket = self._open_bucket(node, element, subtree.bucket_depth + 1)
                 subtree.entries[element.key] = bucket
             else:
@@ -376,25 +376,25 @@ class _TreeReader:
             raise _violation(node, start, "bucket inside an inline bucket")
         if depth > BUCKET_DEPTH_MAX:
             raise _violation(node, start, f"buckets nested more than {BUCKET_DEPTH_MAX} deep")
-        if element.value_end - start < _BUCKET_HEADER.size:
+        if element.value_end - start < BUCKET_HEADER.size:
             raise _violation(node, start, "bucket with too short a header")
-        root, sequence = _BUCKET_HEADER.unpack_from(self._data, start)
+        root, sequence = BUCKET_HEADER.unpack_from(self._data, start)
         entries: _Entries = {}
         subtree = _Subtree(root, entries, b"", None, depth)
         if root == 0:
             self._read_inline(node, element, subtree)
-        elif element.value_end - start > _BUCKET_HEADER.size:
+        elif element.value_end - start > BUCKET_HEADER.size:
             raise _violation(node, start, f"bucket with root page {root} and inline data")
         else:
             self._pending.append(subtree)
         return Bucket(sequence, entries)
 
     def _read_inline(self, outer: _Node, element: _LeafElement, subtree: _Subtree) -> None:
-        start = element.value_start + _BUCKET_HEADER.size
-        if element.value_end - start < _PAGE_HEADER.size:
+        start = element.value_start + BUCKET_HEADER.size
+        if element.value_end - start < PAGE_HEADER.size:
             raise _violation(outer, start, "inline bucket too short for a page header")
-        page, flags, count, overflow = _PAGE_HEADER.unpack_from(self._data, start)
-        if (page, flags, overflow) != (0, _LEAF, 0):
+        page, flags, count, overflow = PAGE_HEADER.unpack_from(self._data, start)
+        if (page, flags, overflow) != (0, LEAF, 0):
             raise _violation(
                 outer, start, f"inline page with id {page}, flags {flags:#x}, overflow {overflow}"
             )
@@ -403,7 +403,7 @@ class _TreeReader:
 
     def _branch_elements(self, node: _Node) -> Iterator[tuple[bytes, int]]:
         data_end = node.table_end
-        for offset, (position, key_size, child) in self._table(node, _BRANCH_ELEMENT):
+        for offset, (position, key_size, child) in self._table(node, BRANCH_ELEMENT):
             key_start = offset + position
             key_end = key_start + key_size
             if key_start != data_end or key_end > node.end:
@@ -413,7 +413,7 @@ class _TreeReader:
 
     def _leaf_elements(self, node: _Node) -> Iterator[_LeafElement]:
         data_end = node.table_end
-        for offset, (flags, position, key_size, value_size) in self._table(node, _LEAF_ELEMENT):
+        for offset, (flags, position, key_size, value_size) in self._table(node, LEAF_ELEMENT):
             key_start = offset + position
             key_end = key_start + key_size
             value_end = key_end + value_size

@@ -50,37 +50,37 @@ from projections.snapshots.model import Info, Kind, Usage
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-_VERSION: Final = b"v1"
-_SNAPSHOTS: Final = b"snapshots"
-_PARENTS: Final = b"parents"
+VERSION: Final = b"v1"
+SNAPSHOTS: Final = b"snapshots"
+PARENTS: Final = b"parents"
 
-_ID: Final = b"id"
-_KIND: Final = b"kind"
-_PARENT: Final = b"parent"
-_CREATED: Final = b"createdat"
-_UPDATED: Final = b"updatedat"
-_INODES: Final = b"inodes"
-_SIZE: Final = b"size"
-_LABELS: Final = b"labels"
+ID: Final = b"id"
+KIND: Final = b"kind"
+PARENT: Final = b"parent"
+CREATED: Final = b"createdat"
+UPDATED: Final = b"updatedat"
+INODES: Final = b"inodes"
+SIZE: Final = b"size"
+LABELS: Final = b"labels"
 
-_REQUIRED: Final = frozenset({_ID, _KIND, _CREATED, _UPDATED})
-_USAGE: Final = frozenset({_INODES, _SIZE})
-_OPTIONAL: Final = frozenset({_PARENT, _LABELS})
+_REQUIRED: Final = frozenset({ID, KIND, CREATED, UPDATED})
+_USAGE: Final = frozenset({INODES, SIZE})
+_OPTIONAL: Final = frozenset({PARENT, LABELS})
 
 _FIRST_TRANSACTION_ID: Final = 1  # of a new database; bbolt's `db.init` writes 0 and 1
 
-_KINDS: Final = {b"\x01": Kind.VIEW, b"\x02": Kind.ACTIVE, b"\x03": Kind.COMMITTED}
+KINDS: Final = {b"\x01": Kind.VIEW, b"\x02": Kind.ACTIVE, b"\x03": Kind.COMMITTED}
 
 _UVARINT_BYTES_MAX: Final = 10
 _UINT64_END: Final = 1 << 64
 _INT64_END: Final = 1 << 63
 
-_TIMES: Final = {1: struct.Struct(">Bqih"), 2: struct.Struct(">Bqihb")}
-if [layout.size for layout in _TIMES.values()] != [15, 16]:
+TIMES: Final = {1: struct.Struct(">Bqih"), 2: struct.Struct(">Bqihb")}
+if [layout.size for layout in TIMES.values()] != [15, 16]:
     raise RuntimeError("a layout of times is not that of Time.MarshalBinary")
 
-_NS_PER_SECOND: Final = 1_000_000_000
-_UNIX_EPOCH_SECONDS: Final = 62_135_596_800  # from 0001-01-01 to 1970-01-01
+NS_PER_SECOND: Final = 1_000_000_000
+UNIX_EPOCH_SECONDS: Final = 62_135_596_800  # from 0001-01-01 to 1970-01-01
 
 _SHOWN_CHARACTERS: Final = 120
 
@@ -135,12 +135,12 @@ def read_snapshots(data: bytes | bytearray | memoryview) -> ContainerdSnapshots:
     file = BoltFile(data)
     if file.transaction_id <= _FIRST_TRANSACTION_ID and next(iter(file.root), None) is None:
         return ContainerdSnapshots(0, ())
-    version = file.root.bucket(_VERSION)
+    version = file.root.bucket(VERSION)
     if version is None:
         raise ContainerdDatabaseError(
             "not a snapshotter's metadata.db: a bbolt database without the bucket 'v1'"
         )
-    bucket = version.bucket(_SNAPSHOTS)
+    bucket = version.bucket(SNAPSHOTS)
     if bucket is None:
         raise ContainerdDatabaseError(
             "not a snapshotter's metadata.db: no bucket 'snapshots' in 'v1' "
@@ -150,7 +150,7 @@ def read_snapshots(data: bytes | bytearray | memoryview) -> ContainerdSnapshots:
     _check_ids(snapshots, bucket.sequence)
     by_name = {snapshot.info.name: snapshot for snapshot in snapshots}
     _check_parents(by_name)
-    _check_links(by_name, version.bucket(_PARENTS))
+    _check_links(by_name, version.bucket(PARENTS))
     return ContainerdSnapshots(bucket.sequence, snapshots)
 
 
@@ -162,23 +162,23 @@ def _read_snapshot(raw_name: bytes, value: bytes | Bucket) -> ContainerdSnapshot
     if not isinstance(value, Bucket):
         raise ContainerdDatabaseError(f"snapshot {_shown(name)} is a plain value, not a bucket")
     fields = _Fields(name, value)
-    kind = fields.required(_KIND, _decode_kind)
+    kind = fields.required(KIND, _decode_kind)
     fields.check_names(kind)
     info = Info(
         name=name,
-        parent=fields.optional(_PARENT, bytes.decode, ""),
+        parent=fields.optional(PARENT, bytes.decode, ""),
         kind=kind,
         labels=fields.labels(),
-        created_ns=fields.required(_CREATED, _decode_time),
-        updated_ns=fields.required(_UPDATED, _decode_time),
+        created_ns=fields.required(CREATED, _decode_time),
+        updated_ns=fields.required(UPDATED, _decode_time),
     )
     usage = Usage()
     if kind is Kind.COMMITTED:
         usage = Usage(
-            inodes=fields.required(_INODES, _decode_varint),
-            size=fields.required(_SIZE, _decode_varint),
+            inodes=fields.required(INODES, _decode_varint),
+            size=fields.required(SIZE, _decode_varint),
         )
-    return ContainerdSnapshot(fields.required(_ID, _decode_uvarint), info, usage)
+    return ContainerdSnapshot(fields.required(ID, _decode_uvarint), info, usage)
 
 
 class _Fields:
@@ -205,13 +205,13 @@ class _Fields:
 
     def labels(self) -> Mapping[str, str]:
         labels = {}
-        for key, value in self._bucket.bucket(_LABELS) or ():
+        for key, value in self._bucket.bucket(LABELS) or ():
             if isinstance(value, Bucket):
-                raise self._error(_LABELS, f"label {_shown(key)} is a bucket")
+                raise self._error(LABELS, f"label {_shown(key)} is a bucket")
             try:
                 labels[key.decode()] = value.decode()
             except UnicodeDecodeError as error:
-                raise self._error(_LABELS, f"label {_shown(key)}: {error}") from error
+                raise self._error(LABELS, f"label {_shown(key)}: {error}") from error
         return MappingProxyType(labels)
 
     def check_names(self, kind: Kind) -> None:
@@ -222,7 +222,7 @@ class _Fields:
         for field, value in self._bucket:
             if field not in known:
                 raise self._error(field, f"unknown for a snapshot that is {kind}")
-            if isinstance(value, Bucket) != (field == _LABELS):
+            if isinstance(value, Bucket) != (field == LABELS):
                 raise self._error(field, "a bucket where a value belongs, or the reverse")
 
     def _error(self, field: bytes, reason: str) -> ContainerdDatabaseError:
@@ -232,7 +232,7 @@ class _Fields:
 
 
 def _decode_kind(value: bytes) -> Kind:
-    kind = _KINDS.get(value)
+    kind = KINDS.get(value)
     if kind is None:
         raise ValueError(f"unknown kind {_shown(value)}")
     return kind
@@ -243,7 +243,7 @@ def _decode_uvarint(value: bytes) -> int:
     number = 0
     for index, byte in enumerate(value[:_UVARINT_BYTES_MAX]):
         number |= (byte & 0x7F) << (7 * index)
-    if number >= _UINT64_END or value != _encode_uvarint(number):
+    if number >= _UINT64_END or value != encode_uvarint(number):
         raise ValueError(f"not a 64-bit varint: {_shown(value)}")
     return number
 
@@ -255,19 +255,20 @@ def _decode_varint(value: bytes) -> int:
 
 def _decode_time(value: bytes) -> int:
     """Return nanoseconds since 1970, as long as a signed 64-bit number holds them."""
-    layout = _TIMES.get(value[0]) if value else None
+    layout = TIMES.get(value[0]) if value else None
     if layout is None or len(value) != layout.size:
         raise ValueError(f"not a time of version 1 or 2: {_shown(value)}")
     _, seconds, nanoseconds, *_ = layout.unpack(value)
-    if not 0 <= nanoseconds < _NS_PER_SECOND:
+    if not 0 <= nanoseconds < NS_PER_SECOND:
         raise ValueError(f"time with {nanoseconds} nanoseconds")
-    since_epoch_ns = (seconds - _UNIX_EPOCH_SECONDS) * _NS_PER_SECOND + nanoseconds
+    since_epoch_ns = (seconds - UNIX_EPOCH_SECONDS) * NS_PER_SECOND + nanoseconds
     if not -_INT64_END <= since_epoch_ns < _INT64_END:
         raise ValueError(f"time {seconds} s after the year 1 is not within 1677 to 2262")
     return int(since_epoch_ns)
 
 
-def _encode_uvarint(number: int) -> bytes:
+def encode_uvarint(number: int) -> bytes:
+    """Encode as Go's `binary.PutUvarint`."""
     encoded = bytearray()
     while number >= 0x80:
         encoded.append(number & 0x7F | 0x80)
@@ -325,7 +326,7 @@ def _check_links(by_name: Mapping[str, ContainerdSnapshot], parents: Bucket | No
         if not snapshot.info.parent:
             continue
         parent_id = by_name[snapshot.info.parent].id
-        link = _encode_uvarint(parent_id) + b"\x00" + _encode_uvarint(snapshot.id)
+        link = encode_uvarint(parent_id) + b"\x00" + encode_uvarint(snapshot.id)
         found = stored.pop(link, None)
         if found != name.encode():
             raise ContainerdDatabaseError(

@@ -23,6 +23,7 @@ UPDATED = "snapshot.updated"
 REMOVED = "snapshot.removed"
 IMPORTED = "snapshot.imported"
 ID_COUNTER_IMPORTED = "snapshot.id-counter-imported"
+IDS_RESERVED = "snapshot.ids-reserved"
 
 OF_ONE_SNAPSHOT = frozenset((CREATED, COMMITTED, UPDATED, REMOVED, IMPORTED))
 """The events that are about one snapshot, and carry its id."""
@@ -44,6 +45,7 @@ FIELDS = {
         "updated_ns",
     ),
     ID_COUNTER_IMPORTED: ("last_id",),
+    IDS_RESERVED: ("last_id",),
 }
 """What the data of each event holds."""
 
@@ -83,9 +85,19 @@ def keys_in(event: Event) -> Iterator[str]:
 
 
 def created(
-    *, id_number: int, kind: Kind, key: str, parent: str, labels: Mapping[str, str], time_ns: int
+    *,
+    id_number: int,
+    kind: Kind,
+    key: str,
+    parent: str,
+    labels: Mapping[str, str],
+    time_ns: int,
+    is_reserved: bool = False,
 ) -> Event:
-    """Return the event of an active snapshot or view being created."""
+    """Return the event of an active snapshot or view being created.
+
+    Its version is 2 where the id had been reserved: the counter is there or further already.
+    """
     data = {
         "id": id_number,
         "kind": str.__str__(kind),  # its value, without the detour of an enumeration
@@ -94,7 +106,7 @@ def created(
         "labels": dict(labels),
         "time_ns": time_ns,
     }
-    return Event(CREATED, data)
+    return Event(CREATED, data, 2 if is_reserved else 1)
 
 
 def committed(
@@ -151,3 +163,8 @@ def imported(*, id_number: int, info: Info, usage: Usage) -> Event:
 def id_counter_imported(last_id: int) -> Event:
     """Return the event of the id counter being taken over from another store."""
     return Event(ID_COUNTER_IMPORTED, {"last_id": last_id})
+
+
+def ids_reserved(last_id: int) -> Event:
+    """Return the event of all ids up to one being given to no snapshot that comes later."""
+    return Event(IDS_RESERVED, {"last_id": last_id})

@@ -183,6 +183,12 @@ def removal(store: EventStore, key: str, last: int) -> HistoryEntry | None:
     return None
 
 
+def commit_of(store: EventStore, number: int, last: int) -> HistoryEntry | None:
+    """Return the commit of a snapshot; None if the history that is kept has none."""
+    entries = history(store, (number,), store.oldest_revision(), last, reverse=True)
+    return next((each for each in entries if each.event.type == events.COMMITTED), None)
+
+
 def diff(store: EventStore, first: int, last: int) -> Iterator[SnapshotDiff]:
     """Yield what became of each snapshot that was changed after one revision, up to another.
 

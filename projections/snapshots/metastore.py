@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, overload
 
-from eventstore import EventStore, Metadata, ProjectionError
+from eventstore import EventStore, Metadata, ProjectionError, load_store, restore_store
+from projections.snapshots.driving import Driving
 from projections.snapshots.errors import NoTransactionError
 from projections.snapshots.history import diff, history, ids_that_had, removal
 from projections.snapshots.projection import SNAPSHOTS, SnapshotsProjection
+from projections.snapshots.requests import RequestWindow
 from projections.snapshots.transaction import (
     SnapshotReadTransaction,
     SnapshotTransaction,
@@ -19,7 +21,7 @@ from projections.snapshots.validation import checked_text
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from contextlib import AbstractContextManager
     from contextvars import Token
     from datetime import datetime
@@ -27,11 +29,15 @@ if TYPE_CHECKING:
     from typing import Self, Unpack
 
     from eventstore import (
+        BackupReport,
         Batch,
         CompactionReport,
         FileSystem,
+        LoadReport,
+        Projection,
         Receipt,
         RecoveryReport,
+        RestoreReport,
         StoreOptions,
         TransactionArguments,
         VerifyReport,
@@ -39,6 +45,7 @@ if TYPE_CHECKING:
     )
     from projections.snapshots.history import HistoryEntry, SnapshotDiff
     from projections.snapshots.projection import Row
+    from projections.snapshots.work import Handler
 
 _current: ContextVar[SnapshotTransaction] = ContextVar("snapledger_transaction")
 
@@ -90,14 +97,24 @@ class _CurrentWriteTransaction(SnapshotWriteTransaction):
         super()._leave(error_type, error, traceback)
 
 
-class MetaStore:
+class MetaStore(Driving):
     """Names, states, parentage, labels and usage of snapshots, with their whole history."""
 
-    def __init__(self, store: EventStore) -> None:
+    def __init__(
+        self,
+        store: EventStore,
+        handlers: Mapping[str, Handler] | None = None,
+        request_window: RequestWindow | None = None,
+    ) -> None:
         """Put the operations around a store that was opened with `SnapshotsProjection`.
 
         `MetaStore.open` does both; this is for who opens the store in another way, as
         `eventstore.testing` does.
+
+        Args:
+            store: the event store.
+            handlers: see `open`; nothing is settled yet: `settle` does that.
+            request_window: see `open`.
 
         Raises:
             ProjectionError: it was opened without.
@@ -111,7 +128,7 @@ class MetaStore:
                 f"{store.path}: the store has no tables of snapshots: open it with "
                 "SnapshotsProjection, or by MetaStore.open"
             ) from error
-        self._store = store
+        super().__init__(store, handlers or {}, request_window or RequestWindow())
 
     @classmethod
     def open(
@@ -124,20 +141,49 @@ class MetaStore:
         options: StoreOptions | None = None,
         on_rebuild: Callable[[int, int], object] | None = None,
         file_system: FileSystem | None = None,
+        projections: Iterable[Projection] = (),
+        handlers: Mapping[str, Handler] | None = None,
+        request_window: RequestWindow | None = None,
     ) -> MetaStore:
-        """Open a metadata store, or make one where there is nothing; see `EventStore.open`."""
-        return cls(
-            EventStore.open(
-                path,
-                [SnapshotsProjection()],
-                read_only=read_only,
-                create=create,
-                lock_timeout=lock_timeout,
-                options=options,
-                on_rebuild=on_rebuild,
-                file_system=file_system,
-            )
+        """Open a metadata store, or make one where there is nothing; see `EventStore.open`.
+
+        Args:
+            path: as of `EventStore.open`, like all that is not named here.
+            read_only: the same.
+            create: the same.
+            lock_timeout: the same.
+            options: the same.
+            on_rebuild: the same.
+            file_system: the same.
+            projections: of the driver's own, beside that of the snapshots: their events are emitted
+                in the same transactions.
+            handlers: for each kind of intent, what finishes or undoes one that was left open; see
+                `settle`, which this calls, unless `read_only`.
+            request_window: how long, and how many, requests of `once` are remembered; None for a
+                day, and 100,000.
+
+        Raises:
+            Exception: as `EventStore.open` does, and what a handler raises; the store is then
+                closed again.
+        """
+        store = EventStore.open(
+            path,
+            [SnapshotsProjection(), *projections],
+            read_only=read_only,
+            create=create,
+            lock_timeout=lock_timeout,
+            options=options,
+            on_rebuild=on_rebuild,
+            file_system=file_system,
         )
+        try:
+            opened = cls(store, handlers, request_window)
+            if handlers and not read_only:
+                opened.settle()
+        except BaseException:
+            store.close()
+            raise
+        return opened
 
     @classmethod
     @contextmanager
@@ -148,16 +194,55 @@ class MetaStore:
         purpose: str,
         lock_timeout: float | None = None,
         options: StoreOptions | None = None,
+        file_system: FileSystem | None = None,
+        projections: Iterable[Projection] = (),
     ) -> Iterator[MetaStore]:
         """Make a metadata store with its first content; see `EventStore.create`."""
         with EventStore.create(
             path,
-            [SnapshotsProjection()],
+            [SnapshotsProjection(), *projections],
             purpose=purpose,
             lock_timeout=lock_timeout,
             options=options,
+            file_system=file_system,
         ) as store:
             yield cls(store)
+
+    @classmethod
+    def restore(
+        cls,
+        source: str | os.PathLike[str],
+        path: str | os.PathLike[str],
+        *,
+        revision: int | None = None,
+        time: datetime | int | None = None,
+        as_new: bool = False,
+        options: StoreOptions | None = None,
+        on_batch: Callable[[int], object] = lambda revision: None,
+    ) -> RestoreReport:
+        """Make a metadata store of a backup; see `eventstore.restore_store`."""
+        return restore_store(
+            source,
+            path,
+            [SnapshotsProjection()],
+            revision=revision,
+            time=time,
+            as_new=as_new,
+            options=options,
+            on_batch=on_batch,
+        )
+
+    @classmethod
+    def load(
+        cls,
+        lines: BinaryIO,
+        path: str | os.PathLike[str],
+        *,
+        options: StoreOptions | None = None,
+        on_batch: Callable[[int], object] = lambda revision: None,
+    ) -> LoadReport:
+        """Make a metadata store of a dump; see `eventstore.load_store`."""
+        return load_store(lines, path, [SnapshotsProjection()], options=options, on_batch=on_batch)
 
     @property
     def path(self) -> str:
@@ -243,7 +328,7 @@ class MetaStore:
 
         A snapshot is followed through its renames, by its id: where one was removed and another
         has its name now, the entries of both come, with different ids. They are read as they are
-        asked for; what was committed until the call, as far back as batches are kept.
+        asked for, and end with what was committed before the call.
 
         O(changes), by the index of the past.
 
@@ -307,8 +392,8 @@ class MetaStore:
     ) -> Iterator[SnapshotDiff]:
         """Yield what became of each snapshot that was changed between two revisions or times.
 
-        In the order in which they were first changed. One that was made and removed in between is
-        there too, neither before nor after. O(batches between).
+        They come in the order in which they were first changed. One that was made and removed in
+        between is among them, and was there neither before nor after. O(batches between).
 
         Args:
             first: the state before: after this revision, or at this time.
@@ -354,6 +439,20 @@ class MetaStore:
         """Write a checkpoint and archive what it supersedes; see `EventStore.compact`."""
         return self._store.compact()
 
+    def backup(
+        self,
+        target: str | os.PathLike[str],
+        *,
+        verify: bool = False,
+        on_batch: Callable[[int], object] = lambda revision: None,
+    ) -> BackupReport:
+        """Bring a backup up to date, or begin one; see `EventStore.backup`."""
+        return self._store.backup(target, verify=verify, on_batch=on_batch)
+
+    def dump(self) -> Iterator[bytes]:
+        """Yield everything as lines of JSON; see `EventStore.dump`."""
+        return self._store.dump()
+
     def verify(self) -> VerifyReport:
         """Read and verify every byte of the store; see `eventstore.verify_store`."""
         return self._store.verify()
@@ -368,6 +467,7 @@ class MetaStore:
 
     def close(self) -> None:
         """End background work and let go of the store; see `EventStore.close`."""
+        self._work.close()
         self._store.close()
 
     def __enter__(self) -> Self:
@@ -379,6 +479,7 @@ class MetaStore:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._work.close()
         self._store.__exit__(error_type, error, traceback)
 
 

@@ -26,6 +26,11 @@ LABEL_PAIR_BYTES_MAX = 4_096
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+def utc(time_ns: int) -> datetime:
+    """Return nanoseconds since the epoch as a UTC time, cut to its microseconds."""
+    return _EPOCH + timedelta(microseconds=time_ns // 1000)
+
+
 class Kind(enum.StrEnum):
     """What a snapshot is: a writable or read-only work in progress, or committed."""
 
@@ -79,12 +84,12 @@ class Info(NamedTuple):
     @property
     def created(self) -> datetime:
         """Creation time in UTC, cut to the microseconds that a datetime holds."""
-        return _EPOCH + timedelta(microseconds=self.created_ns // 1000)
+        return utc(self.created_ns)
 
     @property
     def updated(self) -> datetime:
         """Time of the last change in UTC, cut to the microseconds that a datetime holds."""
-        return _EPOCH + timedelta(microseconds=self.updated_ns // 1000)
+        return utc(self.updated_ns)
 
     def __hash__(self) -> int:
         return hash((*self[:3], frozenset(self.labels.items()), *self[4:]))

@@ -1,13 +1,18 @@
 """The snapshots projection: events to tables, and the indexes that walks use.
 
 Tables:
-- `snapshots`: key or name → (id, Info, Usage), with indexes by parent, by kind, and by label: an
-  entry of the last is a pair of a label's key and value;
+- `snapshots`: key or name → (id, Info, Usage), with indexes by parent, by kind, by label, of which
+  an entry is a pair of the label's key and value, and by suffix (`suffix_of`);
 - `snapshot_children`: name → the number of children, of snapshots that have some; so that a removal
   asks for them in O(1) from the first call on;
-- `snapshot_counters`: "last_id" → the highest id given out.
+- `snapshot_counters`: "last_id" → the highest id given out; "last_intent" → the number of the last
+  intent;
+- `snapshot_intents`: number → an open intent (`projections.snapshots.intents`);
+- `snapshot_requests`, `snapshot_request_order`: requests that may be repeated, by their id, and the
+  ids by revision (`projections.snapshots.requests`).
 
 Version 1 had three tables in place of the indexes, and did not count children: `upgrade` does.
+Version 2 had neither intents nor requests.
 """
 
 from __future__ import annotations
@@ -17,7 +22,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from eventstore import Projection, TableSpec
-from projections.snapshots import events
+from projections.snapshots import events, intents, requests
 from projections.snapshots.errors import InvalidArgumentError, NotFoundError, SnapshotError
 from projections.snapshots.model import Info, Kind, Usage
 from projections.snapshots.validation import shown
@@ -34,6 +39,7 @@ LAST_ID = "last_id"
 BY_PARENT = "by_parent"
 BY_KIND = "by_kind"
 BY_LABEL = "by_label"
+BY_SUFFIX = "by_suffix"
 
 Row = tuple[str, Info, Usage]
 """A row of the `snapshots` table: id, info, usage."""
@@ -49,14 +55,17 @@ class SnapshotsProjection(Projection):
     """Folds snapshot events into the tables above."""
 
     name = "snapshots"
-    version = 2
+    version = 3
 
     def __init__(self) -> None:
-        indexes = {BY_PARENT: _parent, BY_KIND: _kind, BY_LABEL: _labels}
+        indexes = {BY_PARENT: _parent, BY_KIND: _kind, BY_LABEL: _labels, BY_SUFFIX: _suffix}
         self.tables = (
             TableSpec(SNAPSHOTS, encode=_encode_row, decode=_decode_row, indexes=indexes),
             TableSpec(CHILDREN),
             TableSpec(COUNTERS),
+            intents.INTENTS,
+            requests.REQUESTS,
+            requests.ORDER,
         )
 
     def apply(self, event: Event, tables: Mapping[str, WritableTable]) -> None:
@@ -72,7 +81,9 @@ class SnapshotsProjection(Projection):
             raise _refusal(event, tables, error) from error
 
     def upgrade(self, version: int, tables: Mapping[str, WritableTable]) -> bool:
-        """Carry the tables of version 1 over: the rows of snapshots and counters are the same."""
+        """Carry older tables over: the rows that they have are the same."""
+        if version == 2:
+            return True
         if version != 1:
             return False
         for parent, count in _child_counts(tables[SNAPSHOTS]).items():
@@ -80,7 +91,12 @@ class SnapshotsProjection(Projection):
         return True
 
     def keys(self, event: Event) -> Iterator[str]:
-        """Yield the id in an event of one snapshot, and the names that are given or taken by it."""
+        """Yield the id in an event of one snapshot, and the names that are given or taken by it.
+
+        Of an intent, the id that it has reserved, and the key that it is for.
+        """
+        if event.type in intents.FIELDS:
+            return intents.keys_in(event)
         return events.keys_in(event)
 
     def check(self, tables: Mapping[str, ReadableTable]) -> None:
@@ -102,6 +118,19 @@ class SnapshotsProjection(Projection):
                 raise AssertionError(f"{name!r} has no committed parent {info.parent!r}")
         if len(ids) != sum(1 for _ in tables[SNAPSHOTS].items()):
             raise AssertionError("two snapshots have the same id")
+        last_intent = tables[COUNTERS].get(intents.LAST_INTENT, 0)
+        for number, intent in tables[intents.INTENTS.name].items():
+            if not 0 < number <= last_intent:
+                raise AssertionError(f"intent {number} is open, the counter is at {last_intent}")
+            if intent.id is not None and not 0 < int(intent.id) <= last_id:
+                raise AssertionError(
+                    f"intent {number} has id {intent.id}, the counter is at {last_id}"
+                )
+        by_revision = {row[0]: name for name, row in tables[requests.REQUESTS.name].items()}
+        if dict(tables[requests.ORDER.name].items()) != by_revision:
+            raise AssertionError("the requests do not agree with their order")
+        if tables[COUNTERS].get(requests.REQUEST_COUNT, 0) != len(by_revision):
+            raise AssertionError("the number of requests is wrong")
         if dict(tables[CHILDREN].items()) != _child_counts(tables[SNAPSHOTS]):
             raise AssertionError("the numbers of children do not agree with the snapshots")
 
@@ -119,7 +148,8 @@ def _fold(event: Event, tables: Mapping[str, WritableTable]) -> None:
                 data["time_ns"],
             )
             _insert(tables, (str(data["id"]), info, _NO_USAGE))
-            tables[COUNTERS].put(LAST_ID, data["id"])
+            if event.version == 1:  # else the id had been reserved
+                tables[COUNTERS].put(LAST_ID, data["id"])
         case events.COMMITTED:
             _delete(tables, data["key"])
             info = Info(
@@ -147,8 +177,12 @@ def _fold(event: Event, tables: Mapping[str, WritableTable]) -> None:
             )
             usage = Usage(data["inodes"], data["size"])
             _insert(tables, (str(data["id"]), info, usage))
-        case events.ID_COUNTER_IMPORTED:
+        case events.ID_COUNTER_IMPORTED | events.IDS_RESERVED:
             tables[COUNTERS].put(LAST_ID, data["last_id"])
+        case intents.BEGUN | intents.ENDED:
+            intents.fold(event, tables, tables[COUNTERS])
+        case requests.DONE:
+            requests.fold(event, tables, tables[COUNTERS])
 
 
 def _refusal(event: Event, tables: Mapping[str, WritableTable], error: Exception) -> SnapshotError:
@@ -156,7 +190,8 @@ def _refusal(event: Event, tables: Mapping[str, WritableTable], error: Exception
     data, what = event.data, f"event {event.type!r}"
     if not isinstance(data, dict):
         return InvalidArgumentError(f"{what}: its data must be a dictionary, not {shown(data)}")
-    missing = [field for field in events.FIELDS[event.type] if field not in data]
+    fields = {**events.FIELDS, **intents.FIELDS, **requests.FIELDS}[event.type]
+    missing = [field for field in fields if field not in data]
     if missing:
         return InvalidArgumentError(f"{what}: its data lacks {', '.join(map(repr, missing))}")
     what += f" of id {shown(data['id'])}" if "id" in data else ""
@@ -211,6 +246,19 @@ def _kind(name: str, row: Row) -> tuple[str]:
 def _labels(name: str, row: Row) -> Iterable[tuple[str, str]]:
     _ = name
     return row[1].labels.items()
+
+
+def _suffix(name: str, row: Row) -> tuple[str]:
+    _ = row
+    return (suffix_of(name),)
+
+
+def suffix_of(name: str) -> str:
+    """Return the key in a name of containerd's, NAMESPACE/NUMBER/KEY; another name as it is."""
+    parts = name.split("/", 2)
+    if len(parts) == 3 and parts[0] and parts[2] and parts[1].isascii() and parts[1].isdecimal():
+        return parts[2]
+    return name
 
 
 def _read_only(labels: Mapping[str, str]) -> Mapping[str, str]:

@@ -11,17 +11,17 @@ import time
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from eventstore import ReadOnlyStoreError, ReadTransaction, WriteTransaction
-from projections.snapshots import events
+from projections.snapshots import events, intents
 from projections.snapshots.errors import (
     AlreadyExistsError,
     FailedPreconditionError,
     InvalidArgumentError,
     NotFoundError,
 )
-from projections.snapshots.filters import equalities
 from projections.snapshots.model import Info, Kind, Snapshot, Usage
 from projections.snapshots.projection import (
     BY_PARENT,
+    BY_SUFFIX,
     CHILDREN,
     COUNTERS,
     LAST_ID,
@@ -36,7 +36,6 @@ from projections.snapshots.validation import (
     checked_usage,
     shown,
 )
-from projections.snapshots.walk import walk
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator, Mapping
@@ -44,6 +43,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from eventstore import Receipt
+    from projections.snapshots.intents import Intent
 
 _CREATED_KINDS = (Kind.ACTIVE, Kind.VIEW)
 _LABELS_PATH = "labels"
@@ -69,10 +69,7 @@ class SnapshotTransaction:
         """
         row: Row | None = self.get(SNAPSHOTS, key) if isinstance(key, str) else None
         if row is None:
-            raise NotFoundError(
-                f"snapshot {shown(checked_text(key, 'key'))} does not exist: walk_info() gives "
-                "those that do"
-            )
+            raise NotFoundError(f"snapshot {shown(checked_text(key, 'key'))} does not exist")
         return row
 
     def get_snapshot(self, key: str) -> Snapshot:
@@ -100,9 +97,9 @@ class SnapshotTransaction:
     ) -> Iterator[Info]:
         """Yield the infos of all snapshots that match any filter, in byte order of their names.
 
-        Without filters, all of them. Of these only the ones that have everything that the keywords
-        ask for, which are not text to be parsed: any key or name can be given as it is. In a
-        filter, `quote_filter` does that.
+        Without filters, all snapshots match. Of those that match, only the ones come that have all
+        that the keywords ask for. Keywords are not parsed, so they take any key or name as it is;
+        for a filter, `quote_filter` quotes one.
 
         A filter that asks for equality on name, parent, kind or a label, as keywords do, visits
         only the snapshots that an index gives for it.
@@ -116,29 +113,105 @@ class SnapshotTransaction:
 
         Raises:
             InvalidArgumentError: at the call, not at the first step: a filter can't be parsed, or
-                a keyword argument is of no such kind.
+                a keyword asks for what can't be: no text, or no kind.
         """
+        # Imported here: who only looks up a key does without the language of filters.
+        from projections.snapshots.filters import equalities  # noqa: PLC0415
+        from projections.snapshots.walk import walk  # noqa: PLC0415
+
         required = equalities(name=name, parent=parent, kind=kind, labels=labels)
         return walk(self, filters, required)
+
+    def walk(
+        self,
+        *filters: str,
+        name: str | None = None,
+        parent: str | None = None,
+        kind: Kind | str | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> Iterator[tuple[str, Info, Usage]]:
+        """Yield id, info and usage of all snapshots that `walk_info` would yield, in its order.
+
+        Raises as `walk_info` does.
+        """
+        from projections.snapshots.filters import equalities  # noqa: PLC0415
+        from projections.snapshots.walk import walk_rows  # noqa: PLC0415
+
+        required = equalities(name=name, parent=parent, kind=kind, labels=labels)
+        return walk_rows(self, filters, required)
+
+    def ancestors(self, key: str) -> tuple[tuple[str, Info, Usage], ...]:
+        """Return id, info and usage of all ancestors, the nearest parent first. O(ancestors).
+
+        Raises:
+            NotFoundError: no snapshot has this key or name.
+        """
+        return tuple(self._rows_up(self.get_info(key)[1].parent))
+
+    def children(self, name: str) -> Iterator[tuple[str, Info, Usage]]:
+        """Yield id, info and usage of the children of a snapshot, in byte order of their names.
+
+        O(children), by an index.
+
+        Raises:
+            NotFoundError: no snapshot has this key or name.
+        """
+        parent = self.get_info(name)[1].name
+        return (row for _, row in self.by_index(SNAPSHOTS, BY_PARENT, parent))
+
+    def chain_usage(self, key: str) -> Usage:
+        """Return what a snapshot takes together with all its ancestors. O(ancestors).
+
+        Of an active snapshot or a view the store knows none, so that is its ancestors' alone.
+
+        Raises:
+            NotFoundError: no snapshot has this key or name.
+        """
+        usages = [usage for _, _, usage in self._rows_up(self.get_info(key)[1].name)]
+        return Usage(sum(each.inodes for each in usages), sum(each.size for each in usages))
+
+    def find(self, suffix: str) -> Iterator[tuple[str, Info, Usage]]:
+        """Yield id, info and usage of the snapshots with a name NAMESPACE/NUMBER/SUFFIX.
+
+        So are containerd's names; of one that is not, the whole is its suffix. In byte order of the
+        names. O(snapshots found), by an index.
+
+        Raises:
+            InvalidArgumentError: the suffix is no text.
+        """
+        found = self.by_index(SNAPSHOTS, BY_SUFFIX, checked_text(suffix, "suffix"))
+        return (row for _, row in found)
 
     def id_map(self) -> dict[str, str]:
         """Return the key or name of every snapshot by its id. O(n)."""
         return {snapshot_id: name for name, (snapshot_id, _, _) in self.items(SNAPSHOTS)}
 
     def create_snapshot(
-        self, kind: Kind, key: str, parent: str = "", labels: Mapping[str, str] | None = None
+        self,
+        kind: Kind,
+        key: str,
+        parent: str = "",
+        labels: Mapping[str, str] | None = None,
+        *,
+        intent: Intent | None = None,
     ) -> Snapshot:
         """Create an active snapshot or a view.
+
+        Its id is one higher than the last one that was committed: if this transaction does not
+        commit, the next one gives the same id. So name nothing by it that outlives a rollback, or
+        reserve an id by an intent, which is never given twice.
 
         Args:
             kind: `Kind.ACTIVE` or `Kind.VIEW`.
             key: to refer to it by.
             parent: name of a committed snapshot; "" for a base snapshot.
             labels: those with the value "" are left out.
+            intent: that this fulfils, see `fulfil`; the snapshot gets the id that it has reserved.
 
         Raises:
+            FailedPreconditionError: the intent is not open.
             InvalidArgumentError: the kind is another, the parent is not committed, or the key or
-                a label can't be.
+                a label is not allowed.
             NotFoundError: there is no such parent.
             AlreadyExistsError: the key is taken.
             ReadOnlyStoreError: the transaction is not writable.
@@ -159,7 +232,7 @@ class SnapshotTransaction:
             key: of the active snapshot.
             name: that it gets.
             usage: what it takes.
-            labels: that it has from now on; none given, none left.
+            labels: that it has from now on; without them it has none.
             parent: may be given if the snapshot has none yet; then it gets this one.
 
         Returns:
@@ -170,7 +243,7 @@ class SnapshotTransaction:
             NotFoundError: no snapshot has the key, or there is no such parent.
             FailedPreconditionError: the snapshot is not active, or the parent not committed.
             InvalidArgumentError: the snapshot has another parent or would be its own; or the
-                name, the usage or a label can't be.
+                name, the usage or a label is not allowed.
             ReadOnlyStoreError: the transaction is not writable.
         """
         _refuse_write()
@@ -185,7 +258,7 @@ class SnapshotTransaction:
 
         Raises:
             NotFoundError: no snapshot has the name.
-            InvalidArgumentError: a field path is another, or a label can't be.
+            InvalidArgumentError: a field path is another, or a label is not allowed.
             ReadOnlyStoreError: the transaction is not writable.
         """
         _refuse_write()
@@ -200,13 +273,23 @@ class SnapshotTransaction:
         """
         _refuse_write()
 
+    def fulfil(self, intent: Intent) -> None:
+        """End an intent with this transaction: what it was for is now as the store says.
+
+        Raises:
+            FailedPreconditionError: the intent is not open.
+            ReadOnlyStoreError: the transaction is not writable.
+        """
+        _refuse_write()
+
     def _ancestor_ids(self, parent: str) -> tuple[str, ...]:
-        ids = []
-        while parent:
-            row: Row = self.get(SNAPSHOTS, parent)
-            ids.append(row[0])
-            parent = row[1].parent
-        return tuple(ids)
+        return tuple([row[0] for row in self._rows_up(parent)])
+
+    def _rows_up(self, name: str) -> Iterator[Row]:
+        while name:
+            row: Row = self.get(SNAPSHOTS, name)
+            yield row
+            name = row[1].parent
 
     # What the transactions of the engine, which the subclasses also are, provide.
 
@@ -261,7 +344,13 @@ class SnapshotWriteTransaction(WriteTransaction, SnapshotTransaction):
     __slots__ = ()
 
     def create_snapshot(
-        self, kind: Kind, key: str, parent: str = "", labels: Mapping[str, str] | None = None
+        self,
+        kind: Kind,
+        key: str,
+        parent: str = "",
+        labels: Mapping[str, str] | None = None,
+        *,
+        intent: Intent | None = None,
     ) -> Snapshot:
         """See `SnapshotTransaction.create_snapshot`."""
         key, parent = checked_text(key, "key"), checked_text(parent, "parent")
@@ -277,7 +366,10 @@ class SnapshotWriteTransaction(WriteTransaction, SnapshotTransaction):
         self._require_free(key)
         check_key(key, "key")
         kept, kind = checked_labels(labels), Kind(kind)
-        id_number = self.get(COUNTERS, LAST_ID, 0) + 1
+        reserved = None if intent is None else intent.id
+        if intent is not None:
+            self.fulfil(intent)  # first: so that no snapshot can have the id of an open intent
+        id_number = self.get(COUNTERS, LAST_ID, 0) + 1 if reserved is None else int(reserved)
         self.emit(
             events.created(
                 id_number=id_number,
@@ -286,6 +378,7 @@ class SnapshotWriteTransaction(WriteTransaction, SnapshotTransaction):
                 parent=parent,
                 labels=kept,
                 time_ns=time.time_ns(),
+                is_reserved=reserved is not None,
             )
         )
         return Snapshot(kind, str(id_number), parent_ids)
@@ -373,6 +466,23 @@ class SnapshotWriteTransaction(WriteTransaction, SnapshotTransaction):
             )
         self.emit(events.removed(id_number=int(snapshot_id), key=info.name))
         return snapshot_id, info.kind
+
+    def fulfil(self, intent: Intent) -> None:
+        """See `SnapshotTransaction.fulfil`."""
+        self.end_intent(intent, intents.DONE)
+
+    def end_intent(self, intent: Intent, outcome: str) -> None:
+        """End an intent in one of the ways that `projections.snapshots.intents` names.
+
+        Raises:
+            FailedPreconditionError: the intent is not open.
+        """
+        if self.get(intents.INTENTS.name, intent.number) != intent:
+            raise FailedPreconditionError(
+                f"intent {intent.number}, {intent.kind} of {shown(intent.key)}, is not open: it "
+                "has ended before"
+            )
+        self.emit(intents.ended(intent, outcome))
 
     def _require_free(self, key: str) -> None:
         if self.get(SNAPSHOTS, key) is not None:

@@ -28,7 +28,7 @@ from projections.snapshots.filters import (
 from projections.snapshots.projection import BY_KIND, BY_LABEL, BY_PARENT, SNAPSHOTS
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Iterator
+    from collections.abc import Callable, Hashable, Iterable, Iterator
 
     from projections.snapshots.filters import Selector
     from projections.snapshots.model import Info
@@ -71,22 +71,42 @@ def walk(
     Raises:
         InvalidArgumentError: at the call, not at the first step: a filter can't be parsed.
     """
+    parsed = _parsed(filters, required)
+    infos = map(_INFO, _rows(transaction, parsed))  # a tenth less than in Python
+    matches = _matcher(parsed)
+    return infos if matches is None else filter(matches, infos)
+
+
+def walk_rows(
+    transaction: Reads, filters: Iterable[str], required: tuple[Selector, ...] = ()
+) -> Iterator[Row]:
+    """Yield the rows of all snapshots whose infos `walk` would yield; raises as that does."""
+    parsed = _parsed(filters, required)
+    rows = _rows(transaction, parsed)
+    matches = _matcher(parsed)
+    return rows if matches is None else (row for row in rows if matches(row[1]))
+
+
+def _parsed(filters: Iterable[str], required: tuple[Selector, ...]) -> list[Filter]:
     parsed = [parse_filter(text) for text in filters]
     if required:
         any_snapshot = [Filter(())]
         parsed = [Filter((*required, *each.selectors)) for each in parsed or any_snapshot]
-    return _walk(transaction, parsed)
+    return parsed
 
 
-def _walk(transaction: Reads, parsed: list[Filter]) -> Iterator[Info]:
+def _matcher(parsed: list[Filter]) -> Callable[[Info], bool] | None:
+    return any_of(tuple(each.matches for each in parsed)) if parsed else None
+
+
+def _rows(transaction: Reads, parsed: list[Filter]) -> Iterator[Row]:
+    """Yield the rows that may match, in key order."""
     asked = [_equality(each) for each in parsed]
-    matches = any_of(tuple(each.matches for each in parsed)) if parsed else None
     if parsed and None not in asked:
         rows = _candidates(transaction, [each for each in asked if each is not None])
     else:
         rows = transaction.items(SNAPSHOTS)
-    infos = map(_INFO, map(_ROW, rows))  # a walk of all takes a tenth less than in Python
-    return infos if matches is None else filter(matches, infos)
+    return map(_ROW, rows)
 
 
 def _equality(parsed: Filter) -> _Equality | None:

@@ -99,7 +99,7 @@ def test_lock_held_by_another_process_is_11(
     call: Call, story: Path, hold: Callable[[Path], Holder]
 ) -> None:
     holder = hold(story)
-    result = call("compact", story)
+    result = call("compact", story, "--wait", "0")
     assert result.code == 11
     assert_one_line(result.err)
     assert f"process {holder.pid}" in result.err

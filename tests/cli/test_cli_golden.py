@@ -10,11 +10,14 @@ from pathlib import Path
 import pytest
 from support.cli import DATABASE, LAYER, Call
 
-from projections.snapshots import MetaStore
+from eventstore import StoreOptions
+from projections.snapshots import Kind, MetaStore
+from snapledger.program import VERBS
 
 GOLDEN = Path(__file__).parent / "golden"
 NAME = "default/10/sha256:5071a043b447b30be00ae8ae263d5f9c0f0778989c6a2720e82c02bd236e976a"
 TIME = re.compile(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z")
+SECONDS = re.compile(r'(in |"seconds": )\d+\.\d+(e-\d+)?')
 TIME_NS = re.compile(r"\b\d{19}\b")
 
 
@@ -32,6 +35,7 @@ def facts_of(store: Path) -> dict[str, str]:
 def normalised(text: str, store: Path, *, has_set_times: bool) -> str:
     for fact, standing_in in facts_of(store).items():
         text = text.replace(fact, standing_in)
+    text = SECONDS.sub(r"\g<1>0.0", text)
     if not has_set_times:
         text = TIME_NS.sub("0", TIME.sub("(time)", text))
     return text
@@ -53,12 +57,22 @@ def compare(name: str, text: str) -> None:
 IMPORTED = {
     "ls": [],
     "ls-filtered": ["kind==active", f"parent=={NAME}"],
+    "ls-sorted": [
+        *("--sort", "size", "--reverse", "-n", "3"),
+        *("--columns", "size,inodes,id,created,labels,labels.containerd.io/snapshot.ref"),
+    ],
+    "du": [],
+    "du-chain": ["--by", "chain"],
     "info": [NAME],
     "tree": [],
+    "tree-key": [NAME, "--depth", "1"],
 }
 TOLD = {
     "log": [],
     "log-key": ["--key", "extract-1"],
+    "log-range": ["1..3"],
+    "du-label": ["--by", "labels.keep"],
+    "replay": ["--verify"],
     "log-search": ["--type", "created", "--reverse"],
     "diff": ["1..4"],
     "info-labels": [LAYER],
@@ -92,6 +106,36 @@ def test_import_prints_what_the_golden_file_holds(
     compare(f"import-bolt.{'json' if as_json else 'txt'}", indented(text) if as_json else text)
 
 
+def test_preview_of_a_compaction_prints_what_the_golden_file_holds(
+    call: Call, tmp_path: Path
+) -> None:
+    store = tmp_path / "store"
+    options = StoreOptions(segment_bytes=8192, background=False)
+    with MetaStore.open(store, options=options) as opened:
+        for number in range(20):
+            with opened.transaction(writable=True) as transaction:
+                transaction.create_snapshot(Kind.ACTIVE, f"{number}", labels={"a": "b" * 900})
+            if number in {6, 15}:
+                opened.compact()
+    for name, option in (("txt", []), ("json", ["--json"])):
+        result = call("compact", store, "--keep-revisions", "8", "--dry-run", *option)
+        assert (result.code, result.err) == (0, "")
+        sizes = re.compile(r'(revisions \d+ to \d+|segments?|_bytes":),? \d+.*')
+        text = indented(result.out) if option else result.out
+        compare(f"compact-dry-run.{name}", sizes.sub(r"\1 (size)", text))
+
+
+@pytest.mark.parametrize("as_json", [False, True], ids=["text", "json"])
+def test_export_prints_what_the_golden_file_holds(
+    as_json: bool, call: Call, imported: Path, tmp_path: Path
+) -> None:
+    database = tmp_path / "metadata.db"
+    result = call("export-bolt", imported, database, *(["--json"] if as_json else []))
+    assert (result.code, result.err) == (0, "")
+    text = result.out.replace(str(database), "metadata.db")
+    compare(f"export-bolt.{'json' if as_json else 'txt'}", indented(text) if as_json else text)
+
+
 def test_compact_prints_what_the_golden_file_holds(call: Call, story: Path) -> None:
     result = call("compact", story)
     assert (result.code, result.err) == (0, "")
@@ -109,7 +153,13 @@ def field_names(document: object) -> set[str]:
     return set()
 
 
-@pytest.mark.parametrize("name", ["import-bolt", "ls", "info", "tree", "check", "compact", "stats"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("import-bolt", "export-bolt", "ls", "du", "info", "tree", "check", "compact", "stats"),
+        "replay",
+    ],
+)
 def test_help_names_every_field_of_the_json(name: str, call: Call) -> None:
     result = call(name, "--help")
     assert (result.code, result.err) == (0, "")
@@ -140,9 +190,18 @@ def test_help_lists_every_verb_and_exit_code(call: Call) -> None:
     result = call("--help")
     assert (result.code, result.err) == (0, "")
     for verb in (
-        *("import-bolt", "ls", "info", "tree", "log", "diff", "watch"),
-        *("check", "compact", "stats"),
+        *("import-bolt", "export-bolt", "ls", "info", "tree", "du", "log", "diff", "watch"),
+        *("replay", "check", "compact", "stats", "version"),
     ):
         assert f"  {verb} " in result.out
     for code in (0, 1, 2, 3, 4, 10, 11, 130, 141):
         assert f" {code}  " in result.out
+
+
+@pytest.mark.parametrize("name", [*VERBS, "key new"])
+def test_help_has_an_example_that_begins_with_the_verb(name: str, call: Call) -> None:
+    result = call(*name.split(), "--help")
+    assert (result.code, result.err) == (0, "")
+    _, _, example = result.out.partition("Example: ")
+    commands = [line for line in example.splitlines() if line.startswith("    snapledger ")]
+    assert any(f"{line} ".startswith(f"    snapledger {name} ") for line in commands)

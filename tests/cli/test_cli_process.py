@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
+import re
 import struct
 import subprocess
 import sys
@@ -40,12 +41,17 @@ def loaded_by(*arguments: str | Path) -> set[str]:
 
 
 def on_terminal(*arguments: str | Path, columns: int = 60, **environment: str) -> str:
-    """Return what a process writes to a terminal, which is both its stdout and its stderr."""
+    """Return what the program writes to a terminal, which is both its stdout and its stderr."""
+    return written_on_terminal([*PROGRAM, *map(str, arguments)], columns, environment)
+
+
+def written_on_terminal(command: list[str], columns: int, environment: dict[str, str]) -> str:
+    """Return what a process writes to a terminal."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     inherited = {k: v for k, v in os.environ.items() if k not in {"NO_COLOR", "COLUMNS", "TERM"}}
     with subprocess.Popen(
-        [*PROGRAM, *map(str, arguments)],
+        command,
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
         stdout=theirs,
@@ -83,13 +89,20 @@ def test_piped_list_does_not_cut_names(process: Call, told: Path) -> None:
     assert "\x1b" not in result.out
 
 
-@pytest.mark.parametrize("columns", [20, 60, 200])
-def test_terminal_gets_a_table_that_folds_names(columns: int, told: Path) -> None:
+@pytest.mark.parametrize("columns", [20, 60])
+def test_terminal_gets_a_table_whose_long_names_are_cut(columns: int, told: Path) -> None:
     written = on_terminal("ls", told, columns=columns)
-    assert "…" not in written
     assert "─" in written
-    letters = [each for each in written.partition("sha256")[2] if each in "ab"]
-    assert len(letters) >= 64
+    [row] = [line for line in written.splitlines() if "sha256" in line]
+    assert LAYER[:12] in row
+    assert "…" in row
+    assert "688128" in row
+
+
+def test_terminal_that_is_wide_enough_gets_whole_names(told: Path) -> None:
+    written = on_terminal("ls", told, columns=200)
+    assert "…" not in written
+    assert LAYER in written
 
 
 def test_terminal_gets_all_of_a_deep_tree(tmp_path: Path) -> None:
@@ -201,5 +214,130 @@ def test_interrupt_is_130_without_traceback_and_makes_no_store(tmp_path: Path) -
         check=False,
     )
     assert done.returncode == 130
-    assert done.stderr.strip() == ""
+    assert done.stderr == "snapledger: interrupted\n"
     assert not (tmp_path / "store").exists()
+
+
+INTERRUPTED_AT_THE_START = """
+import sys
+from importlib.abc import MetaPathFinder
+
+class Interrupting(MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "click":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupting())
+from snapledger.__main__ import run
+sys.exit(run())
+"""
+
+
+def test_interrupt_while_the_program_is_being_loaded_is_130_without_traceback() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_AT_THE_START],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=25,
+        check=False,
+    )
+    assert done.returncode == 130
+    assert done.stderr == "snapledger: interrupted\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+@pytest.mark.parametrize(
+    ("arguments", "code"), [(["ls", "/nonexistent"], 10), (["ls"], 2), (["--help"], 0)]
+)
+@pytest.mark.parametrize("stderr", ["/dev/full", "&-"])
+def test_exit_code_outlives_a_stderr_that_takes_nothing(
+    arguments: list[str], code: int, stderr: str
+) -> None:
+    done = subprocess.run(
+        ["/bin/sh", "-c", f'"$@" 2>{stderr}', "sh", *PROGRAM, *arguments],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        check=False,
+    )
+    assert done.returncode == code
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_a_program_for_the_shell(shell: str, process: Call) -> None:
+    result = process(_SNAPLEDGER_COMPLETE=f"{shell}_source")
+    assert (result.code, "_SNAPLEDGER_COMPLETE" in result.out) == (0, True)
+
+
+def test_completion_offers_verbs_and_options(process: Call) -> None:
+    asked = {"_SNAPLEDGER_COMPLETE": "bash_complete"}
+    verbs = process(**asked, COMP_WORDS="snapledger rep", COMP_CWORD="1").out.splitlines()
+    assert [verb.partition(",")[2] for verb in verbs] == ["replay", "repair", "report"]
+    options = process(**asked, COMP_WORDS="snapledger ls store --so", COMP_CWORD="3").out
+    assert options == "plain,--sort\n"
+
+
+@pytest.mark.parametrize("verb", [["info", LAYER], ["log", "-n", "1"], ["show", "1"]])
+def test_a_look_imports_neither_filters_nor_what_repairs(verb: list[str], told: Path) -> None:
+    program = LOADED.replace('name.partition(".")[0]', "name")
+    done = subprocess.run(
+        [sys.executable, "-c", program, verb[0], str(told), *verb[1:]],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    loaded = set(done.stderr.split())
+    assert "eventstore.store" in loaded
+    assert not loaded & {"eventstore.integrity", "projections.snapshots.filters", "re2", "rich"}
+
+
+LONG_WORK = """
+import sys, time
+from snapledger import output
+
+with output.progress("counting", int(sys.argv[1]) or None) as show_count:
+    for count in range(1, 14):
+        show_count(count * 1000)
+        time.sleep(float(sys.argv[2]))
+print("through")
+"""
+
+
+def progress_of(total: int, seconds: float, **environment: str) -> str:
+    command = [sys.executable, "-c", LONG_WORK, str(total), str(seconds)]
+    return written_on_terminal(command, 100, environment)
+
+
+def test_long_work_shows_its_total_and_the_time_left() -> None:
+    written = progress_of(13_000, 0.12)
+    assert "counting" in written
+    assert "000/13000" in written
+    assert "0:00:0" in written
+    assert written.rstrip().endswith("through")
+
+
+def test_long_work_without_an_end_shows_its_count() -> None:
+    assert "counting 1" in progress_of(0, 0.12).replace("\x1b[0m", "")
+
+
+def test_short_work_shows_nothing() -> None:
+    assert progress_of(13_000, 0.0) == "through\n"
+    assert progress_of(13_000, 0.0, NO_COLOR="1") == "through\n"
+
+
+@pytest.mark.parametrize("verb", [["ls"], ["du", "--by", "chain"], ["tree"]], ids=str)
+def test_no_line_is_wider_than_the_terminal(verb: list[str], imported: Path) -> None:
+    written = on_terminal(verb[0], imported, *verb[1:], columns=72)
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", written).splitlines()
+    assert any("…" in line for line in lines)
+    assert max(map(len, lines)) <= 72
+
+
+def test_a_session_on_a_terminal_goes_from_the_list_to_the_story(told: Path) -> None:
+    listed = on_terminal("ls", told, "--sort", "id", columns=120)
+    assert LAYER in listed
+    assert "688128" in on_terminal("info", told, LAYER, columns=120)
+    assert "operator" in on_terminal("log", told, LAYER, "-n", "1", columns=120)
+    assert "removed" in on_terminal("info", told, "view-1", columns=120)
+    assert "all rows the same" in on_terminal("replay", told, "--verify", columns=120)

@@ -50,6 +50,21 @@ def revisions(call: Call, store: Path, *options: str) -> list[int]:
         ([LAYER, "--actor", "operator"], [3]),
         (["view-1", "--type", "removed"], [5]),
         (["-n", "0"], []),
+        (["1..3"], [2, 3]),
+        (["..2"], [1, 2]),
+        (["--since", "1h", "-n", "2"], [4, 5]),
+        (["--since", "now", "-n", "2"], []),
+        (["--since", "1h", "-n", "2", "--reverse"], [5, 4]),
+        (["--from", "2", "--since", "1h", "-n", "2"], [2, 3]),
+        (["--from", "5", "-n", "0"], []),
+        (["-n", "9"], [1, 2, 3, 4, 5]),
+        (["3.."], [4, 5]),
+        (["2..2"], []),
+        (["1h.."], [1, 2, 3, 4, 5]),
+        (["..1h"], []),
+        (["1..5", LAYER], [2, 3]),
+        (["1..5", "-n", "1"], [5]),
+        (["1..", "--reverse"], [5, 4, 3, 2]),
     ],
 )
 def test_log_shows_what_is_asked_for(
@@ -58,11 +73,25 @@ def test_log_shows_what_is_asked_for(
     assert revisions(call, told, *options) == expected
 
 
+@pytest.mark.parametrize("asked", ["4..2", "1..9", "9.."])
+def test_log_refuses_a_range_that_is_not_there(asked: str, call: Call, told: Path) -> None:
+    result = call("log", told, asked)
+    assert (result.code, result.out) == (1, "")
+    assert "the store is at 5" in result.err
+
+
+def test_log_of_a_key_with_two_dots_is_no_range(call: Call, told: Path) -> None:
+    assert "no snapshot has or had the key or name 'a..b'" in call("log", told, "a..b").err
+    assert "no snapshot has or had the key or name '1..2'" in call("log", told, "--key", "1..2").err
+
+
 def test_log_takes_the_times_that_it_shows(call: Call, told: Path) -> None:
     times = [json.loads(line)["time"] for line in call("log", told, "--json").out.splitlines()]
     assert revisions(call, told, "--since", times[2]) == [3, 4, 5]
     assert revisions(call, told, "--until", times[2]) == [1, 2, 3]
     assert revisions(call, told, "--since", times[1], "--until", times[3], "-n", "2") == [3, 4]
+    assert revisions(call, told, "--since", times[3], "-n", "4") == [4, 5]
+    assert revisions(call, told, "--since", times[3], "-n", "4", "--reverse") == [5, 4]
 
 
 @pytest.mark.parametrize(
@@ -72,6 +101,9 @@ def test_log_takes_the_times_that_it_shows(call: Call, told: Path) -> None:
         ["--follow", "--until", "3"],
         ["--follow", "--to", "3"],
         ["a", "--key", "b"],
+        ["a", "b"],
+        ["1..2", "2..3"],
+        ["1..2", "--follow"],
     ],
 )
 def test_log_refuses_what_can_not_be_meant(options: list[str], call: Call, told: Path) -> None:

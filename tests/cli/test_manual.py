@@ -43,11 +43,13 @@ BLOCK = re.compile(
 VARIES = {
     r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z": "(time)",
     r"\b\d{19}\b": "(time in ns)",
+    r"\bin \d+\.\d+ s$": "in (time)",
     r"\b[0-9a-f]{64}\b": "(digest)",
     r"\b[0-9a-f]{32}\b": "(store id)",
     r"process \d+ on \S+ since \S+;": "process (id);",
     r"\b\d+ bytes \(\d[\d.]* [KM]iB\)": "(size)",
     r'(_bytes": )\d+': r"\1(size)",
+    r"(batches|files?), \d+ bytes$": r"\1, (size)",
     r"\+[0-9a-f]{8}\+[A-Za-z0-9+/]{44}$": "+(key)",
     r"(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{91}=": "(signature)",
     r"(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{43}=": "(hash)",
@@ -213,7 +215,7 @@ def sections() -> dict[str, str]:
 def test_manual_has_a_section_with_an_example_for_each_verb() -> None:
     assert sorted(sections()) == sorted(VERBS)
     for verb, text in sections().items():
-        assert f"\n$ snapledger {verb} " in text
+        assert re.search(rf"^\$ snapledger {verb}\b", text, re.M)
 
 
 def test_manual_names_every_option_of_each_verb() -> None:

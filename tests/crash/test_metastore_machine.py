@@ -48,7 +48,7 @@ from projections.snapshots import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from projections.snapshots import SnapshotTransaction
+    from projections.snapshots import Intent, Request, SnapshotTransaction
 
 
 class Row(NamedTuple):
@@ -63,16 +63,38 @@ Rows = dict[str, Row]
 
 
 class Model:
-    """containerd's snapshots as a dictionary."""
+    """containerd's snapshots as a dictionary; with open intents, and requests that were made.
 
-    def __init__(self, rows: Rows | None = None, last_id: int = 0) -> None:
-        self.rows: Rows = dict(rows or {})
-        self.last_id = last_id
+    Intents have the ids that they have reserved; requests the key that they made, and its id.
+    """
+
+    def __init__(self) -> None:
+        self.rows: Rows = {}
+        self.last_id = 0
+        self.intents: dict[int, str | None] = {}
+        self.last_intent = 0
+        self.requests: dict[str, tuple[str, str]] = {}
 
     def copy(self) -> Model:
-        return Model(self.rows, self.last_id)
+        copied = Model()
+        copied.rows, copied.last_id = dict(self.rows), self.last_id
+        copied.intents, copied.last_intent = dict(self.intents), self.last_intent
+        copied.requests = dict(self.requests)
+        return copied
 
-    def create(self, kind: Kind, key: str, parent: str, labels: dict[str, str]) -> None:
+    def begin(self, *, reserves_id: bool) -> None:
+        self.last_intent += 1
+        self.last_id += reserves_id
+        self.intents[self.last_intent] = str(self.last_id) if reserves_id else None
+
+    def create(
+        self,
+        kind: Kind,
+        key: str,
+        parent: str,
+        labels: dict[str, str],
+        intent: int | None = None,
+    ) -> None:
         if kind is Kind.COMMITTED:
             raise InvalidArgumentError
         if parent:
@@ -81,8 +103,10 @@ class Model:
             raise AlreadyExistsError
         if not key:
             raise InvalidArgumentError
-        self.last_id += 1
-        self.rows[key] = Row(str(self.last_id), kind, parent, kept(labels), Usage())
+        reserved = None if intent is None else self.intents.pop(intent)
+        self.last_id += reserved is None
+        row_id = str(self.last_id) if reserved is None else reserved
+        self.rows[key] = Row(row_id, kind, parent, kept(labels), Usage())
 
     def commit(
         self, key: str, name: str, usage: Usage, labels: dict[str, str], parent: str
@@ -183,6 +207,10 @@ def in_store(tx: SnapshotTransaction, operation: tuple[Any, ...]) -> None:
             tx.remove(key)
 
 
+def create_for(tx: SnapshotTransaction, intent: Intent, key: str, parent: str) -> None:
+    tx.create_snapshot(Kind.ACTIVE, key, parent, intent=intent)
+
+
 def in_model(model: Model, operation: tuple[Any, ...]) -> None:
     name, *arguments = operation
     getattr(model, name)(*arguments)
@@ -253,6 +281,9 @@ class MetaStoreMachine(RuleBasedStateMachine):
     @rule(batch=BATCHES)
     def roll_back(self, batch: list[tuple[Any, ...]]) -> None:
         self.run(batch, commits=False)
+
+    def note(self, after: Model) -> None:
+        self.model = self.models[self.revision + 1] = after
 
     @precondition(lambda self: len(self.readers) < 3)
     @rule()
@@ -396,6 +427,11 @@ class MetaStoreMachine(RuleBasedStateMachine):
         with self.store.transaction() as tx:
             assert tx.revision == self.revision
             assert rows_of(tx) == self.model.rows
+        assert {each.number: each.id for each in self.store.intents()} == self.model.intents
+        for request_id, (_, result) in self.model.requests.items():
+            request = self.store.find_request(request_id)
+            assert request is not None
+            assert request.result == result
         self.check_readers()
         for follower in self.followers:
             with follower.transaction() as tx:
@@ -411,6 +447,69 @@ class MetaStoreMachine(RuleBasedStateMachine):
             assert self.file_system.open_files == 0
 
 
+class WorkMachine(MetaStoreMachine):
+    """The same, with a driver's intents and requests besides."""
+
+    @rule(
+        step=st.sampled_from(["leave", "reserve", "abort", "create", "request", "request"]),
+        number=st.integers(0, 2),
+        key=NAMES,
+        parent=PARENTS,
+    )
+    def tie_work_to_the_store(self, step: str, number: int, key: str, parent: str) -> None:
+        """Leave or end an intent, or make a request."""
+        if step == "request":
+            self.make_a_request(f"r{number}", key)
+        elif step in ("leave", "reserve"):
+            self.leave_an_intent(key, reserves_id=step == "reserve")
+        elif self.model.intents:
+            self.end_an_intent(key, parent, aborts=step == "abort")
+
+    def leave_an_intent(self, key: str, *, reserves_id: bool) -> None:
+        after = self.model.copy()
+        after.begin(reserves_id=reserves_id)
+        with self.store.intent("work", key, reserve_id=reserves_id) as intent:
+            pass  # there is no handler, so it stays open
+        assert (intent.number, intent.id) == list(after.intents.items())[-1]
+        self.note(after)
+
+    def end_an_intent(self, key: str, parent: str, *, aborts: bool) -> None:
+        intent, after = self.store.intents()[0], self.model.copy()
+        if aborts:
+            del after.intents[intent.number]
+            self.store.abort(intent)
+            self.note(after)
+            return
+        wanted = outcome(after.create, Kind.ACTIVE, key, parent, {}, intent.number)
+        with self.store.transaction(writable=True) as tx:
+            assert outcome(create_for, tx, intent, key, parent) is wanted
+        if wanted is None:
+            self.note(after)
+
+    def make_a_request(self, request_id: str, key: str) -> None:
+        after = self.model.copy()
+        made: list[Request] = []
+        known = after.requests.get(request_id)
+        wanted: type[SnapshotError] | None = None
+        if known is None:
+            wanted = outcome(after.create, Kind.ACTIVE, key, "", {})
+        elif known[0] != key:
+            wanted = FailedPreconditionError
+
+        def make() -> None:
+            made.append(
+                self.store.once(request_id, key, lambda tx: tx.create_snapshot(Kind.ACTIVE, key).id)
+            )
+
+        assert outcome(make) is wanted
+        for request in made:
+            assert request.is_repeat == (known is not None)
+            if known is None:
+                after.requests[request_id] = (key, request.result)
+                assert after.rows[key].id == request.result
+                self.note(after)
+
+
 def test_store_and_model_agree_whatever_happens(record_proof: Callable[..., None]) -> None:
     MetaStoreMachine.tried.clear()
     # A script takes some 40 ms, so there may be more of them than of other examples.
@@ -418,6 +517,12 @@ def test_store_and_model_agree_whatever_happens(record_proof: Callable[..., None
     searched = settings(max_examples=2 * profile.max_examples, stateful_step_count=50)
     run_state_machine_as_test(MetaStoreMachine, settings=searched)
     record_proof("state machine of the metadata store", **MetaStoreMachine.tried)
+
+
+def test_intents_and_requests_agree_with_the_model_too() -> None:
+    profile = settings.get_profile(settings.get_current_profile_name())
+    searched = settings(max_examples=profile.max_examples // 2, stateful_step_count=50)
+    run_state_machine_as_test(WorkMachine, settings=searched)
 
 
 def forget_old_values(monkeypatch: pytest.MonkeyPatch) -> None:

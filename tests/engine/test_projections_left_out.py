@@ -11,6 +11,7 @@ from support.engine import SMALL, add, balance, checkpoints, flip, open_store
 from support.ledger import TOTALS, Ledger, Totals
 
 from eventstore import EventStore, ProjectionError, Retention
+from eventstore.handle.upkeep import Upkeep
 from eventstore.maintenance import background as maintenance
 
 if TYPE_CHECKING:
@@ -118,10 +119,10 @@ def test_refused_checkpoint_in_the_background_is_logged_once(
         add(store, 1)
         store.checkpoint()
     looks: list[int] = []
-    is_due = EventStore._is_checkpoint_due
+    is_due = Upkeep._is_checkpoint_due
     monkeypatch.setattr(maintenance, "_LOOK_SECONDS", 0.001)
     monkeypatch.setattr(
-        EventStore, "_is_checkpoint_due", lambda store: looks.append(1) or is_due(store)
+        Upkeep, "_is_checkpoint_due", lambda upkeep: looks.append(1) or is_due(upkeep)
     )
     options = dataclasses.replace(SMALL, background=True, checkpoint_after_batches=1)
     with EventStore.open(path, [Ledger()], options=options) as store:
@@ -152,3 +153,18 @@ def test_history_is_kept_until_two_checkpoints_hold_a_new_version(tmp_path: Path
             add(store, 40)
             store.compact()
         assert store.oldest_revision() > 1
+
+
+def test_what_is_logged_of_a_refused_checkpoint_names_no_call_of_the_library(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with open_store(tmp_path / "store") as store:
+        add(store, 40)
+        store.compact()
+    with EventStore.open(tmp_path / "store", [Ledger()], options=SMALL) as store:
+        add(store, 5)
+    with EventStore.open(tmp_path / "store", [RaisedLedger()], options=SMALL) as store:
+        assert balance(store) == 45
+    [line] = [each for each in caplog.messages if "no checkpoint of what was rebuilt" in each]
+    assert "lose the tables of projection 'totals'" in line
+    assert "StoreOptions" not in line

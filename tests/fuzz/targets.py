@@ -10,13 +10,18 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import struct
 from typing import TYPE_CHECKING
 from zlib import crc32
 
 from support.bolt_builder import repair_checksums
 
-from eventstore.errors import CorruptionError, FormatVersionError
+from eventstore.checkpoints.chains import CheckpointFile
+from eventstore.checkpoints.checkpoint import CheckpointLoader
+from eventstore.checkpoints.reader import read_part
+from eventstore.copies.loading import DumpReader
+from eventstore.errors import CorruptionError, DumpError, FormatVersionError
 from eventstore.files.local import LocalFileSystem
 from eventstore.format.blocks import MalformedError, NewerVersionError
 from eventstore.format.checkpoint import (
@@ -31,6 +36,7 @@ from eventstore.format.checkpoint import (
 from eventstore.format.codec import DecodeError, decode_batch, pack, unpack_row
 from eventstore.format.durable import unpack_durable
 from eventstore.format.index import IndexHeader, pack_index
+from eventstore.format.manifest import pack_manifest, unpack_manifest
 from eventstore.format.segment import (
     SEGMENT_HEADER_BYTES,
     RecordHeader,
@@ -49,9 +55,6 @@ from eventstore.log.search import highest_durable_claim, read_record
 from eventstore.log.segments import MemoryFile, SegmentSource, open_places, open_source
 from eventstore.log.stretches import UNKNOWN, SegmentStretches
 from eventstore.past.packed import PackedIndex
-from eventstore.tables.chains import CheckpointFile
-from eventstore.tables.checkpoint import CheckpointLoader
-from eventstore.tables.checkpoint_reader import read_part
 from projections.snapshots import Info, InvalidArgumentError, Kind, parse_filters
 from projections.snapshots.boltfile import BoltFormatError
 from projections.snapshots.containerd_db import read_snapshots
@@ -307,6 +310,27 @@ def sealed_index(data: bytes) -> None:
     index(pack_index(header, anchors, numbers[half:]))
 
 
+def manifest(data: bytes) -> None:
+    """The manifest of a backup."""
+    with contextlib.suppress(MalformedError, NewerVersionError):
+        if pack_manifest(unpack_manifest(data)) != data:
+            raise AssertionError("a manifest that nobody writes was read")
+
+
+def sealed_manifest(data: bytes) -> None:
+    """A manifest with a right checksum, whatever it says."""
+    digest = hashlib.sha256(data).hexdigest().encode()
+    manifest(data[:-1] + b',"sha256":"' + digest + b'"}\n')
+
+
+def dump(data: bytes) -> None:
+    """A dump, to be loaded."""
+    with contextlib.suppress(DumpError):
+        _, batches = DumpReader(io.BytesIO(data), 1 << 20).begin(lambda revision: None)
+        for each in batches:
+            decode_batch(each.payload)
+
+
 def bolt(data: bytes) -> None:
     """A containerd database."""
     with contextlib.suppress(BoltFormatError):
@@ -347,6 +371,9 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
         archive,
         index,
         sealed_index,
+        manifest,
+        sealed_manifest,
+        dump,
         bolt,
         sealed_bolt,
         filters,

@@ -22,7 +22,7 @@ from support.cli import DATABASE, OPTIONS, tell_story
 from support.engine import HookedFileSystem
 
 from eventstore import NotAStoreError, repair_store, verify_store
-from eventstore import store as store_module
+from eventstore.handle import opening as opening_module
 from eventstore.integrity import repair as repair_module
 from projections.snapshots import AlreadyExistsError, Kind, MetaStore, SnapshotsProjection
 from projections.snapshots.importer import import_containerd
@@ -125,7 +125,8 @@ def _play(role: str, at: Path, source: Path, stop_at: int | None, pipe: int) -> 
         if next(calls) == stop_at:
             os.kill(os.getpid(), signal.SIGSTOP)
 
-    for module in (store_module, repair_module):
+    for module in (opening_module, repair_module):
+        assert hasattr(module, "local_file_system")
         module.local_file_system = lambda: HookedFileSystem(hook)  # type: ignore[attr-defined]
     try:
         ROLES[role](at, source, tell)

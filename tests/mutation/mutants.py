@@ -58,7 +58,7 @@ MUTANTS = (
     ),
     Mutant(
         "no sync of a checkpoint before its rename",
-        "eventstore/tables/checkpoint_writer.py",
+        "eventstore/checkpoints/writer.py",
         "            file.sync()\n        finally:",
         "        finally:",
     ),
@@ -110,7 +110,7 @@ MUTANTS = (
     ),
     Mutant(
         "no directory sync after a checkpoint",
-        "eventstore/tables/checkpoint_writer.py",
+        "eventstore/checkpoints/writer.py",
         "    file_system.sync_directory(parent(path))\n",
         "",
     ),
@@ -174,14 +174,14 @@ MUTANTS = (
     # Orders
     Mutant(
         "acknowledged before the sync",
-        "eventstore/transaction.py",
+        "eventstore/handle/write_transaction.py",
         "            self._log.make_durable(ticket)\n",
         '            __import__("threading").Thread('
         "target=self._log.make_durable, args=(ticket,)).start()\n",
     ),
     Mutant(
         "published before the sync",
-        "eventstore/transaction.py",
+        "eventstore/handle/write_transaction.py",
         "        try:\n            self._lock.release(turn)\n",
         "        self._state.publish(self._state.newest)\n"
         "        try:\n            self._lock.release(turn)\n",
@@ -194,15 +194,15 @@ MUTANTS = (
     ),
     Mutant(
         "batches and receipts run ahead of readers",
-        "eventstore/store.py",
+        "eventstore/handle/reading.py",
         "        return self._state.shown(self._log).revision\n",
         "        return self._log.durable_revision\n",
     ),
     Mutant(
         "the durable file written before the sync",
         "eventstore/log/writer.py",
-        "        segment = group.segment\n        if segment.is_named:\n",
-        "        segment = group.segment\n"
+        "        started = time.perf_counter()\n        if segment.is_named:\n",
+        "        started = time.perf_counter()\n"
         "        self._durable_block.store(\n"
         "            pack_durable(segment.header.store_id, group.last_revision)\n"
         "        )\n"
@@ -210,7 +210,7 @@ MUTANTS = (
     ),
     Mutant(
         "rollback does not wait for what it could read",
-        "eventstore/transaction.py",
+        "eventstore/handle/write_transaction.py",
         "        self._log.wait_until_durable(self._base_revision)\n",
         "",
     ),
@@ -294,7 +294,7 @@ MUTANTS = (
     ),
     Mutant(
         "only one checkpoint is kept",
-        "eventstore/tables/chains.py",
+        "eventstore/checkpoints/chains.py",
         "    kept.update(others.to(fallback))\n",
         "",
     ),
@@ -318,14 +318,14 @@ MUTANTS = (
     ),
     Mutant(
         "a checkpoint is not read back",
-        "eventstore/tables/checkpoint_writer.py",
+        "eventstore/checkpoints/writer.py",
         "        written = read_part(file_system, temporary, with_digest=True, pause=pause)\n"
         "        if written.header != header or _row_counts(written.tables) != row_counts:\n",
         "        if False:\n",
     ),
     Mutant(
         "a checkpoint is written in place",
-        "eventstore/tables/checkpoint_writer.py",
+        "eventstore/checkpoints/writer.py",
         "    temporary = path + TEMPORARY_SUFFIX\n",
         "    temporary = path\n",
     ),
@@ -366,7 +366,7 @@ MUTANTS = (
     ),
     Mutant(
         "a reader without a view takes the present value second",
-        "eventstore/transaction.py",
+        "eventstore/handle/read_transaction.py",
         "            value = found.raw(key)\n"
         "            if place.next is None and not place.undo:\n",
         "            if place.next is None and not place.undo:\n"
@@ -380,13 +380,13 @@ MUTANTS = (
     ),
     Mutant(
         "a reader without a view sees what is being changed",
-        "eventstore/transaction.py",
+        "eventstore/handle/read_transaction.py",
         "            if place.next is None and not place.undo:\n",
         "            if place.next is None:\n",
     ),
     Mutant(
         "a reader without a view sees later batches",
-        "eventstore/transaction.py",
+        "eventstore/handle/read_transaction.py",
         "            if place.next is None and not place.undo:\n",
         "            if not place.undo:\n",
     ),
@@ -702,13 +702,13 @@ MUTANTS = (
     ),
     Mutant(
         "no digest of checkpoints",
-        "eventstore/tables/checkpoint_reader.py",
+        "eventstore/checkpoints/reader.py",
         "        if self._digest is not None and self._digest.digest() != footer.digest:\n",
         "        if False:\n",
     ),
     Mutant(
         "a checkpoint may lack chunks",
-        "eventstore/tables/checkpoint_reader.py",
+        "eventstore/checkpoints/reader.py",
         "        if chunk_count != footer.chunk_count or tuple(row_counts) != footer.row_counts:\n",
         "        if False:\n",
     ),
@@ -726,7 +726,7 @@ MUTANTS = (
     ),
     Mutant(
         "a receipt's digest is not compared",
-        "eventstore/store.py",
+        "eventstore/handle/proofs.py",
         "        if batch.digest != receipt.digest:\n",
         "        if False:\n",
     ),
@@ -746,14 +746,14 @@ MUTANTS = (
     ),
     Mutant(
         "a close amid a read is told as an error of a descriptor",
-        "eventstore/store.py",
-        "            if self._closed is not None:\n"
-        "                raise StoreClosedError(self._closed) from error\n",
-        "            pass\n",
+        "eventstore/handle/closing.py",
+        "        if self.reason is not None:\n"
+        "            raise StoreClosedError(self.reason) from error\n",
+        "",
     ),
     Mutant(
         "nobody looks whether the store has gone",
-        "eventstore/store.py",
+        "eventstore/handle/upkeep.py",
         "        if self._has_gone():\n            return False\n",
         "",
     ),
@@ -818,35 +818,35 @@ MUTANTS = (
         "        anew = drops != self._drops_seen\n",
     ),
     Mutant(
-        "an order forgets the note of a row that is on its way",
+        "an order forgets the key of a row that is on its way",
         "eventstore/tables/order.py",
-        "        del notes[: count - 1]\n",
-        "        del notes[:count]\n",
+        "        del touched[: count - 1]\n",
+        "        del touched[:count]\n",
     ),
     Mutant(
-        "an order does not see that notes were dropped",
+        "an order does not see that touched keys were dropped",
         "eventstore/tables/order.py",
         "        self._drops += 1\n",
         "        pass\n",
     ),
     Mutant(
-        "a row is made before its key is noted",
-        "eventstore/tables/table.py",
+        "a row is made before its key is touched",
+        "eventstore/tables/rows.py",
         "        if key not in rows:\n"
-        "            self._order.note(key, len(rows))\n"
+        "            self._order.touch(key, len(rows))\n"
         "        if self._indexes is not None:\n"
-        "            self._indexes.note(key, len(rows))\n"
+        "            self._indexes.touch(key, len(rows))\n"
         "        rows[key] = value\n",
         "        if self._indexes is not None:\n"
-        "            self._indexes.note(key, len(rows))\n"
+        "            self._indexes.touch(key, len(rows))\n"
         "        is_new = key not in rows\n"
         "        rows[key] = value\n"
         "        if is_new:\n"
-        "            self._order.note(key, len(rows))\n",
+        "            self._order.touch(key, len(rows))\n",
     ),
     Mutant(
         "decoded values are kept without a bound",
-        "eventstore/tables/table.py",
+        "eventstore/tables/values.py",
         "        if len(self._decoded) >= _DECODED_MAX:\n",
         "        if False:\n",
     ),
@@ -857,21 +857,21 @@ MUTANTS = (
         "        anew = drops != self._drops_seen\n",
     ),
     Mutant(
-        "an index forgets the note of a row that is on its way",
+        "an index forgets the key of a row that is on its way",
         "eventstore/tables/index.py",
-        "        del notes[: count - 1]\n",
-        "        del notes[:count]\n",
+        "        del touched[: count - 1]\n",
+        "        del touched[:count]\n",
     ),
     Mutant(
-        "an index does not see that notes were dropped",
+        "an index does not see that touched keys were dropped",
         "eventstore/tables/index.py",
         "            self._drops += 1\n",
         "            pass\n",
     ),
     Mutant(
-        "notes for indexes are kept without a bound",
+        "touched keys are kept for indexes without a bound",
         "eventstore/tables/index.py",
-        "        if len(notes) > _NOTES_MIN and 2 * len(notes) > row_count:\n",
+        "        if len(touched) > _TOUCHED_MIN and 2 * len(touched) > row_count:\n",
         "        if False:\n",
     ),
     Mutant(
@@ -881,9 +881,9 @@ MUTANTS = (
         "                    yield [hash(entry) & _HASH_MASK for entry in entries]\n",
     ),
     Mutant(
-        "a row goes without a note for the indexes",
-        "eventstore/tables/table.py",
-        "                self._indexes.note(key, len(self._rows))\n",
+        "a row goes and the indexes do not learn of it",
+        "eventstore/tables/rows.py",
+        "                self._indexes.touch(key, len(self._rows))\n",
         "                pass\n",
     ),
     Mutant(
@@ -901,7 +901,7 @@ MUTANTS = (
     Mutant(
         "what an index gives is not confirmed by the row",
         "eventstore/tables/table.py",
-        "            if entry in self._indexes.entries(index, key, decoded):\n",
+        "            if self._indexes.has_entry(index, key, decoded, entry):\n",
         "            if True:\n",
     ),
     Mutant(
@@ -912,19 +912,19 @@ MUTANTS = (
     ),
     Mutant(
         "a rebuilt table keeps the indexes of the rows that it had",
-        "eventstore/tables/table.py",
+        "eventstore/tables/rows.py",
         "        self._indexes = other._indexes\n",
         "",
     ),
     Mutant(
         "a kept value is given for a row that has changed",
-        "eventstore/tables/table.py",
+        "eventstore/tables/values.py",
         "        if kept is not None and kept[0] is packed:\n",
         "        if kept is not None:\n",
     ),
     Mutant(
         "a tombstone over nothing is loaded",
-        "eventstore/tables/table.py",
+        "eventstore/tables/rows.py",
         "            self._drop_needless_tombstones()\n",
         "",
     ),
@@ -966,7 +966,7 @@ MUTANTS = (
     ),
     Mutant(
         "the lock of an index is not renewed in a child",
-        "eventstore/tables/table.py",
+        "eventstore/tables/rows.py",
         "            self._indexes.renew_lock()\n",
         "            pass\n",
     ),
@@ -996,7 +996,7 @@ MUTANTS = (
     ),
     Mutant(
         "the warning of a dropped transaction keeps it",
-        "eventstore/transaction.py",
+        "eventstore/handle/write_transaction.py",
         "                stacklevel=2,\n",
         "                source=self,\n",
     ),
@@ -1008,7 +1008,7 @@ MUTANTS = (
     ),
     Mutant(
         "decode is given the key that was asked for",
-        "eventstore/tables/table.py",
+        "eventstore/tables/values.py",
         "self.decoded(self._own_key(key), packed)",
         "self.decoded(key, packed)",
     ),
@@ -1026,7 +1026,7 @@ MUTANTS = (
     ),
     Mutant(
         "put does not know the keys of a table that was rebuilt",
-        "eventstore/tables/table.py",
+        "eventstore/tables/rows.py",
         "        self._key_shape, self._order = other._key_shape, other._order\n",
         "        self._order = other._order\n",
     ),
@@ -1044,7 +1044,7 @@ MUTANTS = (
     ),
     Mutant(
         "a value that decode makes bytes is decoded twice",
-        "eventstore/tables/table.py",
+        "eventstore/tables/values.py",
         "        if type(decoded) is bytes:\n",
         "        if False:\n",
     ),
@@ -1063,13 +1063,13 @@ MUTANTS = (
     Mutant(
         "what was rebuilt is not checkpointed",
         "eventstore/store.py",
-        "            store._save_rebuilt()\n",
-        "            pass\n",
+        "                store._own_upkeep().save_rebuilt()\n",
+        "                pass\n",
     ),
     Mutant(
         "an interrupted checkpoint of what was rebuilt keeps the store locked",
         "eventstore/store.py",
-        "            self.close()\n            raise\n",
+        "            parts.log.close()\n            raise\n",
         "            raise\n",
     ),
     Mutant(
@@ -1093,19 +1093,19 @@ MUTANTS = (
     # Chains of checkpoint files
     Mutant(
         "a delta is laid over another history",
-        "eventstore/tables/checkpoint.py",
+        "eventstore/checkpoints/checkpoint.py",
         "    elif header.previous != (before.header.revision, before.header.digest):\n",
         "    elif False:\n",
     ),
     Mutant(
         "a state is loaded by the first chain or not at all",
-        "eventstore/tables/checkpoint.py",
+        "eventstore/checkpoints/checkpoint.py",
         "                problem = problem or error\n        raise problem or",
         "                raise\n        raise problem or",
     ),
     Mutant(
         "what is superseded is judged by the newest two checkpoints, whatever files they share",
-        "eventstore/tables/chains.py",
+        "eventstore/checkpoints/chains.py",
         "    others = Chains(file for file in files if file not in newest)\n",
         "    others = Chains(file for file in files if file not in newest[-1:])\n",
     ),
@@ -1129,7 +1129,7 @@ MUTANTS = (
     ),
     Mutant(
         "a fold copies a chunk in which something has changed",
-        "eventstore/tables/checkpoint_writer.py",
+        "eventstore/checkpoints/writer.py",
         "        if place == end and not pending:\n",
         "        if not pending:\n            place = end\n",
     ),
@@ -1166,8 +1166,8 @@ MUTANTS = (
     ),
     Mutant(
         "a close leaves everything to be replayed",
-        "eventstore/store.py",
-        "            self._save_at_close()\n",
+        "eventstore/handle/upkeep.py",
+        "        self._save_at_close()\n",
         "",
     ),
     Mutant(
@@ -1198,8 +1198,8 @@ MUTANTS = (
     # Values that can't be meant
     Mutant(
         "an unknown table is a KeyError for readers",
-        "eventstore/transaction.py",
-        """            raise _unknown(self._tables, table) from None""",
+        "eventstore/handle/read_transaction.py",
+        """            raise unknown_table(self._tables, table) from None""",
         """            raise""",
     ),
     Mutant(
@@ -1284,19 +1284,19 @@ MUTANTS = (
     # Who holds the writer lock
     Mutant(
         "a statement that was left keeps the writer lock",
-        "eventstore/writer_lock.py",
+        "eventstore/handle/writer_lock.py",
         "        return self._statement is not None and self._statement() is None\n",
         "        return False\n",
     ),
     Mutant(
         "a dropped transaction keeps the writer lock",
-        "eventstore/writer_lock.py",
+        "eventstore/handle/writer_lock.py",
         "        return holder is None or holder.was_left\n",
         "        return holder is not None and holder.was_left\n",
     ),
     Mutant(
         "a thread is known by its number",
-        "eventstore/writer_lock.py",
+        "eventstore/handle/writer_lock.py",
         "        return self._thread is threading.current_thread()\n",
         "        return self._thread.ident == threading.get_ident()\n",
     ),
@@ -1421,8 +1421,8 @@ MUTANTS = (
     Mutant(
         "a forked child holds its parent's lock",
         "eventstore/files/handles.py",
-        "        return bool(self._descriptors) and os.getpid() == self._process\n",
-        "        return bool(self._descriptors)\n",
+        "        return bool(self._locked) and os.getpid() == self._process\n",
+        "        return bool(self._locked)\n",
     ),
     Mutant(
         "what was released can still be changed",
@@ -1462,9 +1462,9 @@ MUTANTS = (
     ),
     Mutant(
         "an error of a signal handler is taken for one of the value",
-        "eventstore/tables/table.py",
-        "_UNFIT = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)\n",
-        "_UNFIT = (Exception,)\n",
+        "eventstore/tables/values.py",
+        "_UNFIT = (ArithmeticError, AttributeError, LookupError, StopIteration, ",
+        "_UNFIT = (Exception, ",
     ),
     Mutant(
         "no memory is taken for a projection that can't replay",
@@ -1540,19 +1540,19 @@ MUTANTS = (
     ),
     Mutant(
         "what decode raises for a hostile row goes through",
-        "eventstore/tables/table.py",
-        "        except (*_UNFIT, DecodeError, RecursionError) as error:\n",
+        "eventstore/tables/values.py",
+        "        except (*FAILURES, DecodeError) as error:\n",
         "        except DecodeError as error:\n",
     ),
     Mutant(
         "a table list of a checkpoint may name anything",
-        "eventstore/tables/checkpoint_reader.py",
+        "eventstore/checkpoints/reader.py",
         "        if tuple(map(type, name)) != (str, int, str):\n",
         "        if False:\n",
     ),
     Mutant(
         "a table list of a checkpoint may name a table twice",
-        "eventstore/tables/checkpoint_reader.py",
+        "eventstore/checkpoints/reader.py",
         "    if len({name.table for name in names}) != len(names):\n",
         "    if False:\n",
     ),
@@ -1594,7 +1594,7 @@ MUTANTS = (
     ),
     Mutant(
         "a store that is closed inside a transaction speaks of beginning one",
-        "eventstore/writer_lock.py",
+        "eventstore/handle/writer_lock.py",
         "                if asking.is_of_store and not turn.is_of_store:\n",
         "                if False:\n",
     ),
@@ -1674,7 +1674,7 @@ MUTANTS = (
     # What a projection may call
     Mutant(
         "apply may emit into its transaction",
-        "eventstore/transaction.py",
+        "eventstore/handle/write_transaction.py",
         "        if self._is_changing:\n            self._refuse_amid_a_change()\n"
         "        self._is_changing = True\n"
         "        self._begun()\n",
@@ -1682,7 +1682,7 @@ MUTANTS = (
     ),
     Mutant(
         "apply may commit its transaction",
-        "eventstore/transaction.py",
+        "eventstore/handle/write_transaction.py",
         "        if self._is_changing:\n            self._refuse_amid_a_change()\n"
         "        self._is_changing = True\n"
         "        turn = self._begun()\n"
@@ -1691,7 +1691,7 @@ MUTANTS = (
     ),
     Mutant(
         "apply may roll its transaction back",
-        "eventstore/transaction.py",
+        "eventstore/handle/write_transaction.py",
         "        if self._is_changing:\n            self._refuse_amid_a_change()\n"
         "        self._is_changing = True\n"
         "        self._roll_back()",
@@ -1699,13 +1699,13 @@ MUTANTS = (
     ),
     Mutant(
         "an interrupted change counts as one that goes on",
-        "eventstore/transaction.py",
+        "eventstore/handle/write_transaction.py",
         "if _is_called_by_a_change():",
         "if True:",
     ),
     Mutant(
         "apply may enter its transaction again",
-        "eventstore/transaction.py",
+        "eventstore/handle/write_transaction.py",
         "            self._refuse_amid_a_change()\n        self._enter",
         "            pass\n        self._enter",
     ),
@@ -1731,14 +1731,14 @@ MUTANTS = (
     Mutant(
         "what is no lock file is the system's error",
         "eventstore/directory/hold.py",
-        "            require_lock_file(file_system, path)\n            raise\n",
-        "            raise\n",
+        "                require_lock_file(file_system, path)\n                raise\n",
+        "                raise\n",
     ),
     # Arguments
     Mutant(
         "a making takes anything for its purpose",
-        "eventstore/store.py",
-        '        checked_text(purpose, "purpose")\n',
+        "eventstore/handle/opening.py",
+        '    checked_text(purpose, "purpose")\n',
         "",
     ),
     Mutant(
@@ -1866,9 +1866,9 @@ MUTANTS = (
     ),
     Mutant(
         "the locks of tables stay as they were in the child of a fork",
-        "eventstore/store.py",
-        "        file_system.call_in_forked_child(table.renew_lock)\n",
-        "        pass\n",
+        "eventstore/handle/reading.py",
+        "            self._process().call_in_forked_child(table.renew_lock)\n",
+        "            pass\n",
     ),
     Mutant(
         "an error without a text has none",
@@ -1995,7 +1995,7 @@ MUTANTS = (
     ),
     Mutant(
         "a close amid a watch's reading is told as an error",
-        "eventstore/watching.py",
+        "eventstore/handle/watching.py",
         "                return None\n            raise_if_gone(error)\n",
         "                raise\n            raise_if_gone(error)\n",
     ),
@@ -2007,7 +2007,7 @@ MUTANTS = (
     ),
     Mutant(
         "a watch forgets the batches that it was about to give",
-        "eventstore/watching.py",
+        "eventstore/handle/watching.py",
         "        self._batches = batches_left\n        self.next_revision = batch.revision + 1\n",
         "        self._batches = None\n        self.next_revision = self._shown_revision() + 1\n",
     ),
@@ -2058,7 +2058,7 @@ MUTANTS = (
     Mutant(
         "projections are given the engine's own events",
         "eventstore/tables/state.py",
-        "        if is_engine_event(event):\n            return\n",
+        "        if journal.is_replaying and is_engine_event(event):\n            return\n",
         "",
     ),
     Mutant(
@@ -2069,14 +2069,456 @@ MUTANTS = (
     ),
     Mutant(
         "anybody may emit events like the engine's own",
-        "eventstore/transaction.py",
-        "        if is_engine_event(event):\n",
-        "        if False:\n",
+        "eventstore/handle/write_transaction.py",
+        "        if event.type.startswith(ENGINE_PREFIX):",
+        "        if False:",
     ),
     Mutant(
         "a compaction waits for the writer lock as long as it takes",
         "eventstore/store.py",
         "metadata, _SAY_SECONDS) as transaction",
         "metadata) as transaction",
+    ),
+    Mutant(
+        "a release closes what another thread is about to use",
+        "eventstore/files/handles.py",
+        "                locked.unlock()\n",
+        "                locked.unlock()\n                locked.close()\n",
+    ),
+    Mutant(
+        "an iteration ends silently where decode raises StopIteration",
+        "eventstore/tables/values.py",
+        "                if len(values) == len(keys) and bytes not in",
+        "                if bytes not in",
+    ),
+    Mutant(
+        "an entry that can't be compared is told as an error of Python",
+        "eventstore/tables/index.py",
+        "            return entry in entries\n        except RecursionError:\n            raise\n"
+        "        except FAILURES as error:\n",
+        "            return entry in entries\n        except RecursionError as error:\n",
+    ),
+    Mutant(
+        "a limit on files is told as an error of the system",
+        "eventstore/files/failures.py",
+        "    if error.errno in _LIMITS and not isinstance(error, SystemLimitError):\n",
+        "    if False:\n",
+    ),
+    Mutant(
+        "a repair unpacks all of a bomb that is no whole archive file",
+        "eventstore/log/segments.py",
+        "    left_bytes = min(SEGMENT_BYTES_LIMIT, bound)\n",
+        "    left_bytes = SEGMENT_BYTES_LIMIT\n",
+    ),
+    Mutant(
+        "a repair unpacks all of an archive file that holds no segment",
+        "eventstore/log/segments.py",
+        "    if not source.is_archived or _has_header(file):\n",
+        "    if True:\n",
+    ),
+    Mutant(
+        "a file that may not be read is told as an error of the system",
+        "eventstore/files/failures.py",
+        "    except PermissionError as error:\n        raise ForeignOwnerError(",
+        "    except ZeroDivisionError as error:\n        raise ForeignOwnerError(",
+    ),
+    Mutant(
+        "an exhausted stack is told as damage of a checkpoint",
+        "eventstore/tables/values.py",
+        "        except RecursionError:  # of whoever called from too deep\n            raise\n",
+        "",
+    ),
+    Mutant(
+        "a link in the place of a request is followed",
+        "eventstore/maintenance/requests.py",
+        "        if not self._file_system.is_file(self._request_path):\n",
+        "        if not self._file_system.exists(self._request_path):\n",
+    ),
+    Mutant(
+        "an open leaves the requests that were made to the last holder",
+        "eventstore/recovery/execute.py",
+        "            is_message = directory == path and name in (REQUEST_NAME, ANSWER_NAME)\n",
+        "            is_message = False\n",
+    ),
+    Mutant(
+        "who asks takes the answer to another request for its own",
+        "eventstore/maintenance/requests.py",
+        "answer is not None and answer.token == self._token else None",
+        "answer is not None else None",
+    ),
+    Mutant(
+        "a label ends the data of a report",
+        "tools/cli/snapledger/report.py",
+        '    for character in "<>&":\n',
+        '    for character in "&":\n',
+    ),
+    Mutant(
+        "a prepared directory's name is not synced",
+        "tools/cli/snapledger/snapshotter/directories.py",
+        "(*reversed(filled), self.path)\n",
+        "reversed(filled)\n",
+    ),
+    Mutant(
+        "the directory of snapshots is synced by whoever makes it alone",
+        "tools/cli/snapledger/snapshotter/directories.py",
+        "        self._sync(os.path.dirname(path))\n",
+        "",
+    ),
+    Mutant(
+        "a stage is a leftover while it is worked on",
+        "tools/cli/snapledger/snapshotter/metadata.py",
+        "            if is_leftover and not self._directories.is_kept(name):\n",
+        "            if is_leftover:\n",
+    ),
+    Mutant(
+        "a commit of unknown fate loses its directory",
+        "tools/cli/snapledger/snapshotter/metadata.py",
+        "            except (*_CHANGED_NOTHING, _ParentReplacedError):\n",
+        "            except BaseException:\n",
+    ),
+    Mutant(
+        "a start does not look for lost renames",
+        "tools/cli/snapledger/snapshotter/settling.py",
+        "        if stage in stages:\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        "a start removes what it knows nothing of",
+        "tools/cli/snapledger/snapshotter/settling.py",
+        " if removal is not None}\n",
+        "}\n",
+    ),
+    Mutant(
+        "a socket that somebody listens on is taken",
+        "tools/cli/snapledger/snapshotter/place.py",
+        "        except ConnectionRefusedError:\n"
+        "            os.unlink(address)\n            return\n",
+        "        finally:\n            os.unlink(address)\n        return\n",
+    ),
+    Mutant(
+        "a second driver may have the root",
+        "tools/cli/snapledger/snapshotter/place.py",
+        "            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
+        "            pass\n",
+    ),
+    Mutant(
+        "a repeated commit renames what has children",
+        "tools/cli/snapledger/snapshotter/repeated.py",
+        "    if next(transaction.walk_info(parent=earlier.name), None) is not None:\n",
+        "    if False:\n",
+    ),
+    Mutant(
+        "modes depend on the umask",
+        "tools/cli/snapledger/snapshotter/strategy.py",
+        "    os.chmod(path, mode)  # whatever the umask takes away\n",
+        "",
+    ),
+    Mutant(
+        "an export replaces what is there",
+        "projections/snapshots/exporter.py",
+        "        os.link(temporary, path)\n",
+        "        os.replace(temporary, path)\n",
+    ),
+    Mutant(
+        "a reserved id sets the counter back",
+        "projections/snapshots/projection.py",
+        "            if event.version == 1:  # else the id had been reserved\n",
+        "            if True:\n",
+    ),
+    Mutant(
+        "a failed block is undone although its batch may be there",
+        "projections/snapshots/work.py",
+        "        with self._begin_for(intent) as tx:\n            # After",
+        "        with self._store.begin_read(SnapshotReadTransaction) as tx:\n            # After",
+    ),
+    Mutant(
+        "intents that others are settling are settled again",
+        "projections/snapshots/work.py",
+        "            self._own.update(intent.number for intent in claimed)\n",
+        "",
+    ),
+    Mutant(
+        "a rolled back transaction forgets what was finished",
+        "projections/snapshots/work.py",
+        "        self._finished = left\n",
+        "        self._finished = []\n",
+    ),
+    Mutant(
+        "an intent can be fulfilled twice",
+        "projections/snapshots/transaction.py",
+        "        if self.get(intents.INTENTS.name, intent.number) != intent:\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        "a stray id is given to the next snapshot",
+        "projections/snapshots/reconcile.py",
+        "                tx.emit(events.ids_reserved(sorting.ahead))\n",
+        "",
+    ),
+    Mutant(
+        "reconcile does not wait for the running transaction",
+        "projections/snapshots/reconcile.py",
+        "    if store.is_writable:\n        with store.begin_write(",
+        "    if False:\n        with store.begin_write(",
+    ),
+    Mutant(
+        "what is made while the disk is listed is missing",
+        "projections/snapshots/reconcile.py",
+        "            if each not in moving and before.get(SNAPSHOTS, name) is not None\n",
+        "",
+    ),
+    Mutant(
+        "a request id answers for other content",
+        "projections/snapshots/requests.py",
+        "    if row[1] != content:\n",
+        "    if False:\n",
+    ),
+    Mutant(
+        "calls of one request at once all do the work",
+        "projections/snapshots/driving.py",
+        "            was_done = requests.is_repeat(tx, checked, digest)\n",
+        "            was_done = False\n",
+    ),
+    Mutant(
+        "requests stay for ever",
+        "projections/snapshots/requests.py",
+        "        expired = revision\n",
+        "        expired = 0\n",
+    ),
+    Mutant(
+        "a commit is taken for one from another key",
+        "projections/snapshots/driving.py",
+        '        if (data["key"], data["name"]) != (key, name):\n',
+        "        if False:\n",
+    ),
+    Mutant(
+        "a store that requires an actor takes anonymous batches",
+        "eventstore/store.py",
+        "        if self._options.require_actor and not metadata.actor:\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        "a task that gave up keeps the writer lock",
+        "projections/snapshots/asynchronous.py",
+        "        if is_given_up:\n            self._tx.rollback()\n",
+        "",
+    ),
+    Mutant(
+        "who waits for a store is let in by chance",
+        "eventstore/directory/hold.py",
+        "            is_first = place is None or place.is_first()\n",
+        "            is_first = True\n",
+    ),
+    # Backup, restore, dump, load
+    Mutant(
+        "what a backup has written is not read back",
+        "eventstore/copies/backing_up.py",
+        "    place.write(file.name, data)\n    read_stored(place, file)\n",
+        "    place.write(file.name, data)\n",
+    ),
+    Mutant(
+        "no sync of the names of a backup",
+        "eventstore/copies/places.py",
+        "        self._files.sync_directory(self.name)\n",
+        "",
+    ),
+    Mutant(
+        "a file of a backup is written in its place",
+        "eventstore/copies/places.py",
+        "        temporary = path + TEMPORARY_SUFFIX\n",
+        "        temporary = path\n",
+    ),
+    Mutant(
+        "a backup goes on in a directory of something else",
+        "eventstore/copies/places.py",
+        "        if each not in (LOCK_NAME, MANIFEST_NAME) and not is_name_of_backup(each):\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        "a backup goes on although its files are gone",
+        "eventstore/copies/backing_up.py",
+        "            require_files(held, manifest)\n",
+        "",
+    ),
+    Mutant(
+        "a backup goes on with another store",
+        "eventstore/copies/backing_up.py",
+        "    if manifest.store_id != log.store_id:\n",
+        "    if False:\n",
+    ),
+    Mutant(
+        "a backup goes on with an older copy",
+        "eventstore/copies/backing_up.py",
+        "    if manifest.revision > source.last_revision:\n",
+        "    if False:\n",
+    ),
+    Mutant(
+        "a backup goes on with a fork",
+        "eventstore/copies/backing_up.py",
+        "        return all(each.digest == place.digest for each in ",
+        "        return all(each.digest for each in ",
+    ),
+    Mutant(
+        "a backup goes on with a fork whose batches it has not",
+        "eventstore/copies/backing_up.py",
+        "    if oldest <= place.revision:\n",
+        "    if oldest > place.revision:\n        return True\n    if True:\n",
+    ),
+    Mutant(
+        "a backup is made in the store",
+        "eventstore/copies/places.py",
+        "    if backup.startswith(store) and backup != store:\n",
+        "    if False:\n",
+    ),
+    Mutant(
+        "a store is made in the backup",
+        "eventstore/copies/places.py",
+        "    if store.startswith(backup) and backup != store:\n",
+        "    if False:\n",
+    ),
+    Mutant(
+        "a backup goes on over a gap",
+        "eventstore/copies/backing_up.py",
+        "    if oldest > manifest.revision + 1:\n",
+        "    if False:\n",
+    ),
+    Mutant(
+        "files are removed that another backup may be writing",
+        "eventstore/copies/backing_up.py",
+        "    if not place.is_locked:\n        return\n",
+        "",
+    ),
+    Mutant(
+        "a file that a manifest names is removed",
+        "eventstore/copies/backing_up.py",
+        "        if is_name_of_backup(name) and name not in named:\n",
+        "        if is_name_of_backup(name):\n",
+    ),
+    Mutant(
+        "a manifest is believed without its checksum",
+        "eventstore/format/manifest.py",
+        '        is_whole = fields["format"] == _FORMAT and _sealed(sealed) == data\n',
+        '        is_whole = fields["format"] == _FORMAT and sealed != data\n',
+    ),
+    Mutant(
+        "a manifest may have a gap",
+        "eventstore/format/manifest.py",
+        "        if each.first_revision != expected or each.file.revision < expected:\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        "a manifest may name any path",
+        "eventstore/format/manifest.py",
+        "    if type(value) is not str or not pattern.fullmatch(value):\n",
+        "    if type(value) is not str:\n",
+    ),
+    Mutant(
+        "a file of a backup is believed by its length",
+        "eventstore/format/manifest.py",
+        "    return len(data) == file.size_bytes and "
+        "hashlib.sha256(data).hexdigest() == file.sha256\n",
+        "    return len(data) == file.size_bytes\n",
+    ),
+    Mutant(
+        "batches of a backup need not continue those before",
+        "eventstore/copies/backups.py",
+        "        if stated != (previous.digest, previous.end_bytes):\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        "batches of a backup may end anywhere",
+        "eventstore/copies/backups.py",
+        "    if found != (entry.file.revision, entry.digest, entry.time_ns, entry.end_bytes):\n",
+        "    if False:\n",
+    ),
+    Mutant(
+        "leaves of another history are restored",
+        "eventstore/copies/backups.py",
+        "    return len(digests) == count * size and digests[-size:] == manifest.start_digest\n",
+        "    return len(digests) == count * size\n",
+    ),
+    Mutant(
+        "a record that breaks the chain is framed",
+        "eventstore/copies/framing.py",
+        "        if digest != batch.digest or batch.durable_revision >= batch.revision:\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        "a record that is out of order is framed",
+        "eventstore/copies/framing.py",
+        "        if batch.revision != end.revision + 1 or batch.time_ns < end.time_ns:\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        "a payload that holds the mark is framed with it",
+        "eventstore/copies/framing.py",
+        "            and self._framing.mark not in payload\n",
+        "",
+    ),
+    Mutant(
+        "a store that leaves out batches is the original",
+        "eventstore/copies/restoring.py",
+        "    parts = as_new or last < manifest.revision\n",
+        "    parts = as_new\n",
+    ),
+    Mutant(
+        "two forks of a revision are one history",
+        "eventstore/copies/restoring.py",
+        "secrets.token_bytes(_FORK_ID_BYTES) if parts",
+        "bytes(_FORK_ID_BYTES) if parts",
+    ),
+    Mutant(
+        "a restore gives more than was asked for",
+        "eventstore/copies/restoring.py",
+        "        if batch.revision <= last:  # what",
+        "        if True:  # what",
+    ),
+    Mutant(
+        "a line may be changed",
+        "eventstore/copies/loading.py",
+        "        if digest_after(batch, self._store_id, previous_digest) != digest:\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        "a line may stand anywhere",
+        "eventstore/copies/loading.py",
+        "        if found != revision:\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        "a dump may go on behind its end",
+        "eventstore/copies/loading.py",
+        "        if self._fields(self._line_bytes_max) is not None:\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        "a dump may lack its first batches",
+        "eventstore/copies/loading.py",
+        "        if first != 1:\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        "a line may be of any length",
+        "eventstore/copies/loading.py",
+        "        line = self._lines.readline(line_bytes_max + 1)\n",
+        "        line = self._lines.readline(-1)\n",
+    ),
+    Mutant(
+        "a line may name a field twice",
+        "eventstore/format/jsonlines.py",
+        "    if len(fields) < len(pairs):\n",
+        "    if False:\n",
+    ),
+    Mutant(
+        "a number in a line may be infinite",
+        "eventstore/format/jsonlines.py",
+        "    if not math.isfinite(value):\n        raise LineError",
+        "    if False:\n        raise LineError",
+    ),
+    Mutant(
+        "a dump trusts JSON with every NaN",
+        "eventstore/copies/dumping.py",
+        "                if math.isnan(value):\n",
+        "                if False:\n",
     ),
 )

@@ -15,15 +15,26 @@ from projections.snapshots.projection import BY_KIND, BY_LABEL, BY_PARENT, SNAPS
 
 DATA = Path(__file__).parent.parent / "data" / "snapshots"
 OPTIONS = StoreOptions(segment_bytes=16384, retention=Retention.none(), background=False)
-EXPECTED = json.loads((DATA / "projection-1.json").read_text())
+VERSIONS = ("1", "2")
+
+
+@pytest.fixture(params=VERSIONS)
+def version(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """A store that version 1 has written: checkpoints of revisions 41 and 43, of 45 batches."""
+def expected(version: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((DATA / f"projection-{version}.json").read_text())
+    return found
+
+
+@pytest.fixture
+def path(tmp_path: Path, version: str) -> Path:
+    """A store that a version has written: checkpoints of revisions 41 and 43, of 45 batches."""
     path = tmp_path / "store"
     path.mkdir(mode=0o700)
-    with tarfile.open(DATA / "projection-1.tar.gz") as archive:
+    with tarfile.open(DATA / f"projection-{version}.tar.gz") as archive:
         archive.extractall(path, filter="data")
     return path
 
@@ -43,26 +54,26 @@ def content(transaction: Any) -> dict[str, list[Any]]:
     }
 
 
-def require_expected(store: MetaStore) -> None:
+def require_expected(store: MetaStore, expected: dict[str, Any]) -> None:
     store.check()
     with store.transaction() as tx:
-        assert tx.revision == EXPECTED["revision"]
-        assert content(tx) == EXPECTED["snapshots"]
+        assert tx.revision == expected["revision"]
+        assert content(tx) == expected["snapshots"]
         assert [name for name, _ in tx.by_index(SNAPSHOTS, BY_KIND, "view")] == ["last"]
         for index, entry, place in ((BY_PARENT, "layer 1", 1), (BY_LABEL, ("parity", "1"), 3)):
             found = [name for name, _ in tx.by_index(SNAPSHOTS, index, entry)]
             assert found
             assert found == [
                 name
-                for name, row in sorted(EXPECTED["snapshots"].items())
+                for name, row in sorted(expected["snapshots"].items())
                 if row[place] == entry or (place == 3 and entry in row[place].items())
             ]
 
 
-def test_nothing_is_lost_where_the_log_is_dropped(path: Path) -> None:
+def test_nothing_is_lost_where_the_log_is_dropped(path: Path, expected: dict[str, Any]) -> None:
     with MetaStore.open(path, options=OPTIONS) as store:
         assert store.recovery.rebuilt == ()
-        require_expected(store)
+        require_expected(store, expected)
         with (
             store.transaction(writable=True) as tx,
             pytest.raises(FailedPreconditionError, match="has children"),
@@ -73,22 +84,24 @@ def test_nothing_is_lost_where_the_log_is_dropped(path: Path) -> None:
             tx.remove("second")
 
 
-def test_a_checkpoint_of_this_version_follows_and_is_compared(path: Path) -> None:
+def test_a_checkpoint_of_this_version_follows_and_is_compared(
+    path: Path, expected: dict[str, Any]
+) -> None:
     with MetaStore.open(path, options=OPTIONS) as store:
         store.checkpoint()
     with MetaStore.open(path, options=OPTIONS) as store:
         assert store.recovery.replayed_batches == 0
-        require_expected(store)
+        require_expected(store, expected)
         store.compact()
     report = verify_store(path, [SnapshotsProjection()])
     assert (report.problems, report.unknown_projections) == ((), ())
     assert report.replayed_checkpoints == 1
 
 
-def test_a_follower_and_the_past_carry_it_over_too(path: Path) -> None:
+def test_a_follower_and_the_past_carry_it_over_too(path: Path, expected: dict[str, Any]) -> None:
     MetaStore.open(path, options=OPTIONS).close()
     with MetaStore.open(path, read_only=True) as follower:
-        require_expected(follower)
+        require_expected(follower, expected)
         with follower.at(revision=41) as past:
             names = set(content(past))
             assert "layer 38" in names

@@ -187,6 +187,7 @@ EVENTS = {
         events.removed(id_number=9, key="child"),
         events.imported(id_number=9, info=Info("i", "", Kind.ACTIVE, {}, 1, 1), usage=Usage()),
         events.id_counter_imported(9),
+        events.ids_reserved(9),
     )
 }
 

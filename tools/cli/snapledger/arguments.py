@@ -53,6 +53,18 @@ class Moment(NamedTuple):
     time_ns: int | None = None
 
 
+class Range(NamedTuple):
+    """What lies between two moments: after the first, up to the second.
+
+    Attributes:
+        after: None from the beginning on.
+        until: None up to now.
+    """
+
+    after: Moment | None
+    until: Moment | None
+
+
 def checked_path(context: click.Context, parameter: click.Parameter, path: str) -> str:
     """Return a path; an empty one, from an unset variable, would mean the current directory."""
     if not path:
@@ -111,6 +123,17 @@ def moment_of(
         ) from error
 
 
+def range_of(text: str) -> Range | None:
+    """Return the range that A..B names, either of which may be missing; None for another text."""
+    first, dots, second = text.partition("..")
+    if not dots or not (first or second):
+        return None
+    try:
+        return Range(moment_of(first) if first else None, moment_of(second) if second else None)
+    except click.BadParameter:
+        return None
+
+
 store_argument: Callable[..., Any] = click.argument("store", metavar="STORE", callback=checked_path)
 json_option: Callable[..., Any] = click.option(
     "--json", "as_json", is_flag=True, help="Write JSON, with the fields named above."
@@ -122,6 +145,9 @@ at_option: Callable[..., Any] = click.option(
     callback=parsed_moment,
     help=f"Look at the store as it was after a revision, or at a time: {FORMS}. A time without a "
     "zone is local.",
+)
+limit_option: Callable[..., Any] = click.option(
+    "-n", "--limit", type=COUNT, metavar="COUNT", help="At most this many."
 )
 key_option: Callable[..., Any] = click.option(
     "--key",

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import sys
+import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
@@ -16,18 +25,25 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 _COUNTS_BETWEEN_UPDATES = 1_000
+_QUIET_SECONDS = 1.0
+"""What takes less shows no bar."""
 _COLUMNS_MIN = 60
 """Below this rich leaves columns out; the terminal may break the lines instead."""
 _COLUMNS_PER_DEPTH = 4
+_LABEL_COLUMNS_MIN = 24
+"""So much of a label is seen however deep it stands; beyond, the terminal breaks the lines."""
+_SHORT = 12
+"""A column that is no wider is not cut for the sake of others."""
 
 
 def draw_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Draw a table; what does not fit into a column is folded, never cut."""
+    """Draw a table, a line a row; what does not fit into a column is cut, with an ellipsis."""
     table = Table(box=box.SIMPLE_HEAD)
-    for column in columns:
-        table.add_column(Text(column), overflow="fold")
+    for number, column in enumerate(columns):
+        width = max([len(column), *(len(row[number]) for row in rows)])
+        table.add_column(Text(column), overflow="ellipsis", no_wrap=width <= _SHORT)
     for row in rows:
-        table.add_row(*map(Text, row))
+        table.add_row(*map(_cut, row))
     _print(table, _COLUMNS_MIN)
 
 
@@ -39,21 +55,42 @@ def draw_tree(nodes: Sequence[tuple[int, str]]) -> None:
     for depth, label in nodes:
         deepest = max(deepest, depth)
         del path[depth + 1 :]
-        path.append(path[-1].add(Text(label, overflow="fold")))
-    _print(root, _COLUMNS_MIN + _COLUMNS_PER_DEPTH * deepest)
+        path.append(path[-1].add(_cut(label)))
+    _print(root, _LABEL_COLUMNS_MIN + _COLUMNS_PER_DEPTH * deepest)
 
 
 @contextmanager
-def draw_progress(label: str) -> Iterator[Callable[[int], object]]:
-    """Show a spinner on stderr, with the last count, until the end; it leaves nothing behind."""
-    console = Console(file=sys.stderr)
-    with console.status(Text(label)) as status:
+def draw_progress(label: str, total: int | None) -> Iterator[Callable[[int], object]]:
+    """Show on stderr how far something is, and how long it will take; it leaves nothing behind.
 
-        def show_count(count: int) -> None:
-            if count % _COUNTS_BETWEEN_UPDATES == 0:
-                status.update(Text(f"{label} {count:,}"))
+    Nothing is shown in the first second.
+    """
+    bar = Progress(
+        TextColumn("{task.description}", markup=False),
+        *((BarColumn(), MofNCompleteColumn()) if total else (TextColumn("{task.fields[count]}"),)),
+        *((TimeRemainingColumn(),) if total else (TimeElapsedColumn(),)),
+        console=Console(file=sys.stderr),
+        transient=True,
+    )
+    task = bar.add_task(label, total=total, count="")
 
+    def show_count(count: int) -> None:
+        if count % _COUNTS_BETWEEN_UPDATES == 0:
+            bar.update(task, completed=count, count=f"{count:,}")
+
+    starting = threading.Timer(_QUIET_SECONDS, bar.start)
+    starting.daemon = True
+    starting.start()
+    try:
         yield show_count
+    finally:
+        starting.cancel()
+        starting.join()
+        bar.stop()
+
+
+def _cut(text: str) -> Text:
+    return Text(text, no_wrap=True, overflow="ellipsis")
 
 
 def _print(drawing: Table | Tree, columns_min: int) -> None:

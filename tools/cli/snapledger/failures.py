@@ -32,7 +32,7 @@ LOCKED = 11
 
 
 _REMEDIES: dict[type[EventStoreError], str] = {
-    StoreLockedError: "stop that process or wait for it; compact waits with --wait SECONDS",
+    StoreLockedError: "stop that process or wait for it; compact asks it, and waits --wait SECONDS",
     ForeignOwnerError: "run this as the owner; compact has --allow-foreign-owner, for an owner who "
     "must be trusted",
     UnsupportedFileSystemError: "use a path on a local disk",

@@ -10,8 +10,12 @@ from snapledger.arguments import key_option, size_option, store_argument
 from snapledger.keys import read_key
 from snapledger.reading import open_for_reading
 
+_EXAMPLE = """\b
+Example: for an auditor to keep:
+  snapledger head STORE --key node-7.key > head.txt"""
 
-@click.command("head")
+
+@click.command("head", epilog=_EXAMPLE)
 @store_argument
 @key_option
 @size_option

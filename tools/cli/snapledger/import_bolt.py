@@ -10,8 +10,12 @@ from snapledger.arguments import checked_path, checked_text, json_option, store_
 from snapledger.text import printable
 from snapledger.wording import counted
 
+_EXAMPLE = """\b
+Example: a copy of a containerd database:
+  snapledger import-bolt metadata.db STORE --actor migration"""
 
-@click.command("import-bolt")
+
+@click.command("import-bolt", epilog=_EXAMPLE)
 @click.argument("database", metavar="DB", callback=checked_path)
 @store_argument
 @click.option(

@@ -27,8 +27,12 @@ Of one that was removed, the error says when, by whom and why.
 JSON: revision, snapshot {{{SNAPSHOT_FIELDS}}}.
 """
 
+_EXAMPLE = """\b
+Example: what became of a snapshot, and who removed it:
+  snapledger info STORE sha256:5f70bf18 --at yesterday"""
 
-@click.command("info", help=_HELP)
+
+@click.command("info", help=_HELP, epilog=_EXAMPLE)
 @store_argument
 @click.argument("key", metavar="KEY")
 @at_option

@@ -9,13 +9,22 @@ from snapledger import output
 from snapledger.arguments import checked_path, json_option
 from snapledger.keys import write_key
 
+_EXAMPLE = """\b
+Example: a key for one store:
+  snapledger key new node-7.key --origin example.com/node-7"""
 
-@click.group("key", no_args_is_help=False, subcommand_metavar="new FILE [OPTIONS]...")
+
+@click.group(
+    "key",
+    no_args_is_help=False,
+    subcommand_metavar="new FILE [OPTIONS]...",
+    epilog=_EXAMPLE,
+)
 def command() -> None:
     """Make keys that sign heads and proofs."""
 
 
-@command.command("new")
+@command.command("new", epilog=_EXAMPLE)
 @click.argument("file", metavar="FILE", callback=checked_path)
 @click.option(
     "--origin",

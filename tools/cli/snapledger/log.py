@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from snapledger import output
-from snapledger.arguments import COUNT, REVISION, json_option, store_argument
+from snapledger.arguments import COUNT, REVISION, json_option, range_of, store_argument
 from snapledger.batches import write_batch
 from snapledger.reading import open_for_reading
 from snapledger.records import batch_record
@@ -26,11 +26,14 @@ from snapledger.selecting import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from eventstore import EventStore
     from projections.snapshots import MetaStore
-    from snapledger.arguments import Moment
+    from snapledger.arguments import Moment, Range
     from snapledger.selecting import Change
 
 
+_HELD_MAX = 100
+"""So many batches are held at once to be turned round."""
 _EXAMPLE = """\b
 Example: what was removed since yesterday, newest first:
   snapledger log STORE --since yesterday --type removed --reverse"""
@@ -38,7 +41,7 @@ Example: what was removed since yesterday, newest first:
 
 @click.command("log", epilog=_EXAMPLE)
 @store_argument
-@click.argument("key", metavar="[KEY]", required=False)
+@click.argument("asked", metavar="[A..B] [KEY]", nargs=-1)
 @click.option("--key", "key_option", metavar="KEY", help="The same as KEY.")
 @click.option("--from", "first", type=REVISION, metavar="REVISION", help="The first revision.")
 @click.option("--to", "last", type=REVISION, metavar="REVISION", help="The last revision.")
@@ -58,7 +61,7 @@ Example: what was removed since yesterday, newest first:
 @json_option
 def command(
     store: str,
-    key: str | None,
+    asked: tuple[str, ...],
     key_option: str | None,
     first: int | None,
     last: int | None,
@@ -76,29 +79,44 @@ def command(
     With KEY a snapshot is followed through its renames: asked for by its name, it is shown from
     its creation under a key on. Only the events that are about it are shown then.
 
+    A..B are the batches that led from A to B, which are revisions or times: those after A, up to B.
+    Without A from the first batch on, without B up to now. A key that looks so goes to --key.
+
     Batches that retention dropped, a repair left out or somebody removed are gone; where the log
     begins later than revision 1, a note on stderr says so.
 
     JSON: one line a batch: revision, time, time_ns, actor, reason, request_id, digest,
     events [type, version, data]. The data of snapshot events has times as time and time_ns.
     """
-    _require_sense(key, key_option, first, last, follow and (reverse or bool(until or last)))
+    key, between = _told_apart(asked, key_option)
+    ends = bool(until or last or (between and between.until))
+    _require_sense(first, last, follow and (reverse or ends))
     with open_for_reading(store) as opened:
         events = opened.event_store
         oldest = events.oldest_revision()
-        if first is None and since is None and oldest > 1:
+        has_start = first is not None or since is not None or bool(between and between.after)
+        if not has_start and oldest > 1:
             output.note(f"{opened.path}: batches before revision {oldest} are no longer kept")
         lowest = first or oldest
-        if since is not None:
+        chosen = Selection.of(opened, key, actor, event_type)
+        is_newest = first is None
+        # Of the newest ones it is seen when they come, without a search for the revision.
+        looks_back = is_newest and limit is not None and chosen.is_everything
+        if since is not None and (since.time_ns is None or not looks_back):
             lowest = max(lowest, first_revision(events, since, oldest))
         with opened.transaction() as now:
             highest = now.revision
-        ends = [end for end in (last, until and last_revision(events, until)) if end is not None]
-        end = min([highest, *ends])
-        chosen = Selection.of(opened, key if key is not None else key_option, actor, event_type)
-        found = _limited(chosen, opened, lowest, end, limit, reverse=reverse, newest=first is None)
+        limits = [last, until and last_revision(events, until)]
+        if between is not None:
+            after, to = _revisions_of(between, events, highest)
+            lowest = max(lowest, after + 1)
+            limits.append(to)
+        end = min([highest, *(limit for limit in limits if limit is not None)])
+        found = _limited(chosen, opened, lowest, end, limit, reverse=reverse, newest=is_newest)
+        since_ns = (since and since.time_ns) or 0
         for change in found:
-            write_change(change, as_json=as_json)
+            if change[0].time_ns >= since_ns:
+                write_change(change, as_json=as_json)
         if follow:
             for change in chosen.changes(opened.watch(max(lowest, highest + 1))):
                 write_change(change, as_json=as_json)
@@ -113,16 +131,46 @@ def write_change(change: Change, *, as_json: bool) -> None:
         write_batch(batch, shown)
 
 
-def _require_sense(
-    key: str | None, key_option: str | None, first: int | None, last: int | None, ends: bool
-) -> None:
+def _told_apart(asked: tuple[str, ...], key_option: str | None) -> tuple[str | None, Range | None]:
+    """Return the key and the range among the arguments."""
+    keys = [] if key_option is None else [key_option]
+    ranges = []
+    for text in asked:
+        between = range_of(text)
+        if between is None:
+            keys.append(text)
+        else:
+            ranges.append(between)
+    for what, given in (("KEY", keys), ("A..B", ranges)):
+        if len(given) > 1:
+            raise click.UsageError(f"{what} is given twice", click.get_current_context())
+    return keys[0] if keys else None, ranges[0] if ranges else None
+
+
+def _revisions_of(between: Range, store: EventStore, highest: int) -> tuple[int, int]:
+    """Return the revision after which, and the one up to which.
+
+    Raises:
+        ClickException: it goes backwards, or beyond what is there.
+    """
+    after = 0 if between.after is None else last_revision(store, between.after)
+    until = highest if between.until is None else last_revision(store, between.until)
+    if not after <= until <= highest:
+        raise click.ClickException(
+            f"{store.path}: a range goes from a revision to a later one, not from {after} to "
+            f"{until}: the store is at {highest}"
+        )
+    return after, until
+
+
+def _require_sense(first: int | None, last: int | None, ends: bool) -> None:
     context = click.get_current_context()
     if first is not None and last is not None and first > last:
         raise click.UsageError(f"--from {first} is after --to {last}", context)
-    if key is not None and key_option is not None:
-        raise click.UsageError("KEY is given twice", context)
     if ends:
-        raise click.UsageError("--follow has no end: not with --reverse, --until or --to", context)
+        raise click.UsageError(
+            "--follow has no end: not with --reverse, --until, --to or ..B", context
+        )
 
 
 def _limited(
@@ -135,8 +183,18 @@ def _limited(
     reverse: bool,
     newest: bool,
 ) -> Iterator[Change]:
-    """Yield the changes to show; memory holds one of them."""
+    """Yield the changes to show; memory holds one of them, or a few."""
     if limit is None:
+        return chosen.search(store, first, last, reverse=reverse)
+    if chosen.is_everything:
+        # Revisions are dense, so which ones these are need not be looked up.
+        if newest:
+            first = max(first, last - limit + 1)
+        else:
+            last = min(last, first + limit - 1)
+        if reverse and limit <= _HELD_MAX:
+            # Read forwards, which needs no index of what the last batches are about.
+            return reversed([*chosen.search(store, first, last, reverse=False)])
         return chosen.search(store, first, last, reverse=reverse)
     if newest == reverse:
         return islice(chosen.search(store, first, last, reverse=reverse), limit)

@@ -2,23 +2,50 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from projections.snapshots import Kind
 from projections.snapshots.filters import parse_filter, resolve_field
 from snapledger import output
-from snapledger.arguments import at_option, json_option, store_argument
+from snapledger.arguments import at_option, json_option, limit_option, store_argument
 from snapledger.reading import rows, snapshots_at
 from snapledger.records import SNAPSHOT_FIELDS, snapshot_record
-from snapledger.text import printable
+from snapledger.text import format_time, printable, quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from projections.snapshots import Info, Usage
     from snapledger.arguments import Moment
+
+    Row = tuple[str, Info, Usage]
+
+_COLUMNS = "id,kind,size,name,parent"
+_OF_A_LABEL = "labels."
+_CELLS: dict[str, Callable[[str, Info, Usage], str]] = {
+    "id": lambda snapshot_id, info, usage: snapshot_id,
+    "kind": lambda snapshot_id, info, usage: str(info.kind),
+    "size": lambda snapshot_id, info, usage: _if_committed(info, usage.size),
+    "inodes": lambda snapshot_id, info, usage: _if_committed(info, usage.inodes),
+    "name": lambda snapshot_id, info, usage: printable(info.name),
+    "parent": lambda snapshot_id, info, usage: printable(info.parent),
+    "created": lambda snapshot_id, info, usage: format_time(info.created_ns),
+    "updated": lambda snapshot_id, info, usage: format_time(info.updated_ns),
+    "labels": lambda snapshot_id, info, usage: " ".join(
+        f"{quoted(key)}={quoted(value)}" for key, value in sorted(info.labels.items())
+    ),
+}
+_ORDERS: dict[str, Callable[[Row], Any]] = {
+    "name": lambda row: row[1].name.encode("utf-8", "surrogatepass"),
+    "id": lambda row: int(row[0]),
+    "kind": lambda row: str(row[1].kind),
+    "size": lambda row: row[2].size,
+    "created": lambda row: row[1].created_ns,
+    "updated": lambda row: row[1].updated_ns,
+}
 
 _HELP = f"""List the snapshots that match any FILTER, or all, in byte order of their names.
 
@@ -29,26 +56,72 @@ The size is in bytes, "-" until the snapshot is committed.
 
 JSON: revision, snapshots [{SNAPSHOT_FIELDS}].
 """
+_EXAMPLE = """\b
+Example: the ten largest snapshots of an image, with their label:
+  snapledger ls STORE 'labels.image==web:1.4' --sort size --reverse -n 10 \\
+    --columns size,name,labels.image"""
 
 
-@click.command("ls", help=_HELP)
+def parsed_columns(
+    context: click.Context, parameter: click.Parameter, text: str
+) -> tuple[str, ...]:
+    """Return the columns that an option lists; a label's key may have anything but a comma."""
+    columns = tuple(text.split(","))
+    for column in columns:
+        if column not in _CELLS and not (
+            column.startswith(_OF_A_LABEL) and len(column) > len(_OF_A_LABEL)
+        ):
+            known = ", ".join(_CELLS)
+            message = f"no column {column!a}: there are {known} and labels.KEY"
+            raise click.BadParameter(message, ctx=context, param=parameter)
+    return columns
+
+
+@click.command("ls", help=_HELP, epilog=_EXAMPLE)
 @store_argument
 @click.argument("filters", metavar="[FILTER]...", nargs=-1)
 @at_option
+@click.option(
+    "--sort", "order", type=click.Choice(list(_ORDERS)), help="By this; equal ones by their names."
+)
+@click.option("--reverse", is_flag=True, help="The other way round.")
+@click.option(
+    "--columns",
+    metavar="NAME,...",
+    callback=parsed_columns,
+    default=_COLUMNS,
+    show_default=True,
+    help=f"What is shown: {', '.join(_CELLS)}, labels.KEY. JSON has all of it.",
+)
+@limit_option
 @json_option
-def command(store: str, filters: tuple[str, ...], moment: Moment | None, as_json: bool) -> None:
+def command(
+    store: str,
+    filters: tuple[str, ...],
+    moment: Moment | None,
+    order: str | None,
+    reverse: bool,
+    columns: tuple[str, ...],
+    limit: int | None,
+    as_json: bool,
+) -> None:
     """List snapshots."""
     with snapshots_at(store, moment) as transaction:
-        found = rows(transaction, *filters)
+        found: Iterable[Row] = rows(transaction, *filters)
         for field in _unknown_fields(filters):
             output.note(
                 f"no snapshot has a field {field!r}: there are name, parent, kind and labels.KEY"
             )
+        if order is not None or reverse:
+            # What is equal stays in the order of names, whichever way round.
+            found = sorted(found, key=_ORDERS[order or "name"], reverse=reverse)
+        found = islice(found, limit)
         if as_json:
-            snapshots = [snapshot_record(*row) for row in found]
-            output.write_json({"revision": transaction.revision, "snapshots": snapshots})
+            records = (snapshot_record(*row) for row in found)
+            output.write_json_list({"revision": transaction.revision}, "snapshots", records)
         else:
-            output.write_table(("ID", "KIND", "SIZE", "NAME", "PARENT"), _cells(found))
+            titles = [each if each.startswith(_OF_A_LABEL) else each.upper() for each in columns]
+            output.write_table([printable(each) for each in titles], _cells(found, columns))
 
 
 def _unknown_fields(filters: tuple[str, ...]) -> Iterator[str]:
@@ -56,7 +129,15 @@ def _unknown_fields(filters: tuple[str, ...]) -> Iterator[str]:
     return (".".join(path) for path in dict.fromkeys(paths) if resolve_field(path) is None)
 
 
-def _cells(found: Iterable[tuple[str, Info, Usage]]) -> Iterator[tuple[str, ...]]:
-    for snapshot_id, info, usage in found:
-        size = str(usage.size) if info.kind is Kind.COMMITTED else "-"
-        yield snapshot_id, str(info.kind), size, printable(info.name), printable(info.parent)
+def _cells(found: Iterable[Row], columns: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    readers = [_CELLS.get(each) or _label_reader(each[len(_OF_A_LABEL) :]) for each in columns]
+    for row in found:
+        yield tuple(read(*row) for read in readers)
+
+
+def _label_reader(key: str) -> Callable[[str, Info, Usage], str]:
+    return lambda snapshot_id, info, usage: printable(info.labels.get(key, ""))
+
+
+def _if_committed(info: Info, value: int) -> str:
+    return str(value) if info.kind is Kind.COMMITTED else "-"

@@ -37,6 +37,24 @@ def write_json(document: Mapping[str, Any]) -> None:
     click.echo(json.dumps(document, ensure_ascii=True, allow_nan=False))
 
 
+def write_json_list(
+    document: Mapping[str, Any], name: str, items: Iterable[Mapping[str, Any]]
+) -> None:
+    """Write a JSON document that ends with a list, as one line, the items as they come.
+
+    Args:
+        document: all fields before the list.
+        name: of the list.
+        items: of the list; memory holds one of them.
+    """
+    head = json.dumps(document, ensure_ascii=True, allow_nan=False)
+    start = f"{head[:-1]}{', ' if document else ''}{json.dumps(name)}: ["
+    for item in items:
+        click.echo(start + json.dumps(item, ensure_ascii=True, allow_nan=False), nl=False)
+        start = ", "
+    click.echo("]}" if start == ", " else f"{start}]}}")
+
+
 def write_line(text: str) -> None:
     """Write a line of text, which must be printable already."""
     click.echo(text)
@@ -89,12 +107,20 @@ def note(message: str) -> None:
 
 
 @contextmanager
-def progress(label: str) -> Iterator[Callable[[int], object]]:
-    """Show on a terminal that something goes on; what is yielded takes a count to show."""
+def progress(label: str, total: int | None = None) -> Iterator[Callable[[int], object]]:
+    """Show on a terminal how far something is that takes more than a second.
+
+    Args:
+        label: what goes on.
+        total: the count at the end, which makes the remaining time known; None if that is not.
+
+    Yields:
+        what takes the count that is reached, from 1 on.
+    """
     if not is_drawn(sys.stderr):
         yield lambda count: None
         return
     from snapledger.drawing import draw_progress  # noqa: PLC0415 - imports rich
 
-    with draw_progress(label) as show_count:
+    with draw_progress(label, total) as show_count:
         yield show_count

@@ -55,27 +55,40 @@ class Verb(NamedTuple):
 
 VERBS = {
     "import-bolt": Verb("snapledger.import_bolt", "Make a store of a containerd metadata.db."),
+    "export-bolt": Verb("snapledger.export_bolt", "Write a containerd metadata.db of a store."),
     "ls": Verb("snapledger.ls", "List snapshots."),
     "info": Verb("snapledger.info", "Show one snapshot."),
     "tree": Verb("snapledger.tree", "Show snapshots below their parents."),
+    "du": Verb("snapledger.du", "Show what snapshots take, by kind, label or chain."),
     "log": Verb("snapledger.log", "Show what was changed, when, by whom and why."),
     "show": Verb("snapledger.show", "Show one batch."),
     "diff": Verb("snapledger.diff", "Show what differs between two moments, and who did that."),
     "watch": Verb("snapledger.watch", "Show what is committed from now on."),
+    "replay": Verb("snapledger.replay", "Fold the log anew, and compare with the checkpoints."),
     "check": Verb("snapledger.check", "Read everything and say what is damaged."),
     "repair": Verb("snapledger.repair", "Make a new store of what can be read of a damaged one."),
     "compact": Verb("snapledger.compact", "Write a checkpoint and archive what it supersedes."),
+    "backup": Verb("snapledger.backup", "Bring a backup of a store up to date, or begin one."),
+    "restore": Verb("snapledger.restore", "Make a store of a backup, as of any revision of it."),
+    "dump": Verb("snapledger.dump", "Write everything as lines of JSON."),
+    "load": Verb("snapledger.load", "Make a store of a dump."),
     "stats": Verb("snapledger.stats", "Show sizes and counts."),
+    "report": Verb("snapledger.report", "Write a page to look at, with tree, charts and search."),
     "key": Verb("snapledger.key", "Make a key that signs heads and proofs."),
     "head": Verb("snapledger.head", "Sign what a store holds now."),
     "prove": Verb("snapledger.prove", "Prove a batch, or that a store continues an old head."),
     "verify": Verb("snapledger.verify", "Check a head or a proof, without the store."),
     "publish": Verb("snapledger.publish", "Write the tree over a store's batches as files."),
+    "version": Verb("snapledger.version", "Show the release, and what it reads and runs on."),
 }
 
 
 class ReaderGoneError(Exception):
     """Nobody reads the output any more, as when it is piped into `head`."""
+
+
+class InterruptedByUserError(Exception):
+    """An interrupt came into a verb."""
 
 
 class WarningLines(logging.Handler):
@@ -112,12 +125,18 @@ class Verbs(click.Group):
             formatter.write_dl([(name, verb.summary) for name, verb in VERBS.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the verb. A broken pipe is kept from click, which would say that it failed."""
+        """Run the verb.
+
+        A broken pipe is kept from click, which would say that it failed; and an interrupt, for
+        which it would write an empty line.
+        """
         logging.getLogger().addHandler(_WARNINGS)
         try:
             return super().invoke(ctx)
         except BrokenPipeError as error:
             raise ReaderGoneError from error
+        except KeyboardInterrupt as error:
+            raise InterruptedByUserError from error
         finally:
             logging.getLogger().removeHandler(_WARNINGS)
 
@@ -134,11 +153,11 @@ class Verbs(click.Group):
 def verbs() -> None:
     """Look at snapshot metadata stores, and look after them.
 
-    STORE is the directory of a store. All verbs but import-bolt and compact only read it, and
-    all but repair work while a driver has the store open.
+    STORE is the directory of a store. All verbs but those that make a store, and compact, only
+    read it, and all but repair work while a driver has the store open.
 
     Each verb has --json, for one JSON document on stdout (log: one line a batch), but head and
-    prove, whose output is a signed text. Errors are one
+    prove, whose output is a signed text, and dump, whose output is JSON. Errors are one
     line on stderr either way. Arguments that begin with "-" go after "--".
 
     Text that comes from a store is shown with everything escaped that a terminal could act on:
@@ -161,7 +180,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         result = verbs.main(arguments, prog_name=PROGRAM, standalone_mode=False)
         return result if isinstance(result, int) else 0
-    except (click.Abort, KeyboardInterrupt):
+    except (click.Abort, KeyboardInterrupt, InterruptedByUserError):
+        _complain("interrupted")
         return _INTERRUPTED
     except ReaderGoneError:
         return _READER_GONE
@@ -192,7 +212,8 @@ def _accept_all_characters() -> None:
 
 
 def _complain(message: str) -> None:
-    with contextlib.suppress(BrokenPipeError):
+    # The exit code still says it where nobody can be told.
+    with contextlib.suppress(OSError):
         click.echo(f"{PROGRAM}: {one_line(message)}", err=True)
 
 
@@ -203,7 +224,9 @@ def _usage_message(error: click.UsageError) -> str:
 
 def _drop_unwritten_output() -> None:
     """Send output that can't be written away, so that Python does not try, and fail, at exit."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -10,8 +10,12 @@ from snapledger.arguments import COUNT, REVISION, key_option, size_option, store
 from snapledger.keys import read_key
 from snapledger.reading import open_for_reading
 
+_EXAMPLE = """\b
+Example: that the store continues what an auditor has seen:
+  snapledger prove STORE --from 1204 --key node-7.key"""
 
-@click.command("prove")
+
+@click.command("prove", epilog=_EXAMPLE)
 @store_argument
 @click.argument("revision", metavar="[REVISION]", type=REVISION, required=False)
 @click.option(

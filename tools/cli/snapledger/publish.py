@@ -21,8 +21,12 @@ if TYPE_CHECKING:
 _CHECKPOINT = "checkpoint"
 _CHECKPOINT_BYTES_MAX = 64 * 1024
 
+_EXAMPLE = """\b
+Example: for a web server, every hour:
+  snapledger publish STORE /srv/www/node-7 --key node-7.key"""
 
-@click.command("publish")
+
+@click.command("publish", epilog=_EXAMPLE)
 @store_argument
 @click.argument("directory", metavar="DIR", callback=checked_path)
 @key_option

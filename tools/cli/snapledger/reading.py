@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from eventstore import EventStoreError
+from eventstore.files.local import local_file_system
+from eventstore.recovery.scan import read_durable_bound
 from projections.snapshots import MetaStore
 from snapledger import output
 
@@ -32,6 +35,14 @@ def access_told(path: str) -> Iterator[None]:
             f"{path}: {_user(os.geteuid())} can't read the store's directory, or what is in it; "
             f"run this as its owner{_owner(path)}"
         ) from error
+
+
+def batch_count_about(path: str) -> int | None:
+    """Return about how many batches a store has, without opening it; None if that is not told."""
+    try:
+        return read_durable_bound(local_file_system(), os.path.abspath(path), None) or None
+    except (EventStoreError, OSError):
+        return None
 
 
 @contextmanager

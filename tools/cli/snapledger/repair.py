@@ -11,7 +11,7 @@ from projections.snapshots import SnapshotsProjection
 from snapledger import output
 from snapledger.arguments import checked_path, json_option, store_argument
 from snapledger.failures import DAMAGED
-from snapledger.reading import access_told
+from snapledger.reading import access_told, batch_count_about
 from snapledger.text import one_line, printable, quoted
 from snapledger.wording import counted, not_compared, start_of_history
 
@@ -21,8 +21,12 @@ if TYPE_CHECKING:
 _TEXT_ITEMS_MAX = 20
 _JSON_ITEMS_MAX = 1000
 
+_EXAMPLE = """\b
+Example: after check has found damage:
+  snapledger repair STORE --output NEW --keep-history"""
 
-@click.command("repair")
+
+@click.command("repair", epilog=_EXAMPLE)
 @store_argument
 @click.option(
     "--output",
@@ -58,7 +62,8 @@ def command(
     is none), batch_count, revisions [first, last; the first 1,000], more_revisions},
     unknown_projections (names of those in the checkpoints kept that could not be compared).
     """
-    with access_told(store), output.progress("reading batch") as show_count:
+    total = batch_count_about(store)
+    with access_told(store), output.progress("reading batch", total) as show_count:
         report = repair_store(
             store,
             new_store,

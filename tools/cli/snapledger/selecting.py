@@ -62,6 +62,11 @@ class Selection(NamedTuple):
     actor: str | None
     event_type: str | None
 
+    @property
+    def is_everything(self) -> bool:
+        """Whether no batch is left out."""
+        return self == (None, None, None)
+
     @classmethod
     def of(
         cls, store: MetaStore, key: str | None, actor: str | None, event_type: str | None

@@ -10,8 +10,12 @@ from snapledger.batches import write_batch
 from snapledger.reading import open_for_reading
 from snapledger.records import batch_record
 
+_EXAMPLE = """\b
+Example: a batch for a script:
+  snapledger show STORE 1204 --json"""
 
-@click.command("show")
+
+@click.command("show", epilog=_EXAMPLE)
 @store_argument
 @click.argument("revision", metavar="REVISION", type=REVISION)
 @json_option

@@ -21,8 +21,12 @@ if TYPE_CHECKING:
 _FILES = ("segment", "archive", "checkpoint")
 _UNITS = ("count", "bytes")
 
+_EXAMPLE = """\b
+Example: for a monitor:
+  snapledger stats STORE --json"""
 
-@click.command("stats")
+
+@click.command("stats", epilog=_EXAMPLE)
 @store_argument
 @json_option
 def command(store: str, as_json: bool) -> None:

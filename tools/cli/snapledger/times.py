@@ -41,6 +41,17 @@ def parse_moment(text: str, now: datetime | None = None) -> int:
         raise ValueError(f"{text!r} is not a time such as {FORMS}{why}") from error
 
 
+def parse_duration(text: str) -> float:
+    """Return a duration such as 12h or 30d in seconds.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not _AGO.fullmatch(text) or text.endswith("ago"):
+        raise ValueError(f"{text!r} is not a duration such as 90s, 12h, 30d or 8w")
+    return float(sum(int(count) * _SECONDS[unit] for count, unit in _PART.findall(text)))
+
+
 def _parsed(text: str, now: datetime) -> int:
     if text == "now":
         return _ns(now)

@@ -33,7 +33,12 @@ def parsed_receipt(
         raise click.BadParameter(str(error), ctx=context, param=parameter) from error
 
 
-@click.command("verify")
+_EXAMPLE = """\b
+Example: what a node has sent:
+  snapledger verify proof.txt --vkey "$VKEY" --old head.txt"""
+
+
+@click.command("verify", epilog=_EXAMPLE)
 @click.argument("file", metavar="FILE", callback=checked_path)
 @click.option(
     "--vkey",

@@ -1,0 +1,233 @@
+"""Requests that may be repeated: a request id that was committed once gives the first answer again.
+
+The batch that does what a request asks for also records its id, a digest of what it asked for, and
+what was answered. So both are there or neither is, after a crash too; and as rows of a table they
+outlive restarts and compaction. They are kept in a *window*, so many and so long; each request
+takes out some that have left it, which its event states, so that the fold is pure.
+
+A request that failed is not recorded: nothing was changed, and a repetition tries again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from eventstore import CompactedError, Event, Receipt, TableSpec
+from projections.snapshots.errors import FailedPreconditionError, InvalidArgumentError
+from projections.snapshots.model import utc
+from projections.snapshots.validation import check_key, checked_text, shown
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from eventstore import EventStore, WritableTable
+    from projections.snapshots.transaction import SnapshotTransaction, SnapshotWriteTransaction
+
+DONE = "request.done"
+FIELDS = {DONE: ("id", "revision", "content", "result", "time_ns", "expired_to")}
+"""What the data of the event holds."""
+
+REQUESTS = TableSpec[str, Any]("snapshot_requests")
+"""Request id → (revision, digest of its content, result, time in nanoseconds)."""
+
+ORDER = TableSpec[int, str]("snapshot_request_order")
+"""Revision → request id: the oldest come first."""
+
+REQUEST_COUNT = "requests"
+"""The counter of requests that are kept, beside that of ids."""
+
+_EXPIRED_PER_REQUEST = 64
+_SCALARS = (type(None), bool, int, float, str, bytes)
+
+
+class RequestWindow(NamedTuple):
+    """How long, and how many, requests are remembered: until either is exceeded.
+
+    Attributes:
+        seconds: for so long.
+        requests: the last so many; each takes about half a KB of memory.
+    """
+
+    seconds: float = 86_400.0
+    requests: int = 100_000
+
+
+class Request(NamedTuple):
+    """A request that was committed.
+
+    Attributes:
+        id: of the request.
+        result: what the first call returned.
+        revision: of its batch.
+        time_ns: of its commit, in nanoseconds since the epoch.
+        receipt: of its commit; None where its batch is no longer kept.
+        is_repeat: whether it had been committed before; this call has then changed nothing.
+    """
+
+    id: str
+    result: Any
+    revision: int
+    time_ns: int
+    receipt: Receipt | None
+    is_repeat: bool
+
+    @property
+    def time(self) -> datetime:
+        """The time of its commit, UTC."""
+        return utc(self.time_ns)
+
+
+def fold(event: Event, tables: Mapping[str, WritableTable], counters: WritableTable) -> None:
+    """Fold the event of a request into the tables of those that are remembered."""
+    data = event.data
+    requests, order = tables[REQUESTS.name], tables[ORDER.name]
+    count = counters.get(REQUEST_COUNT, 0)
+    for revision, request_id in order.items(stop=data["expired_to"] + 1):
+        requests.delete(request_id)
+        order.delete(revision)
+        count -= 1
+    requests.put(data["id"], (data["revision"], data["content"], data["result"], data["time_ns"]))
+    order.put(data["revision"], data["id"])
+    counters.put(REQUEST_COUNT, count + 1)
+
+
+def find(store: EventStore, now: SnapshotTransaction, request_id: str) -> Request | None:
+    """Return a request that a transaction sees; None if there is none in the window."""
+    row = now.get(REQUESTS.name, request_id)
+    if row is None:
+        return None
+    revision, _, result, time_ns = row
+    receipt = _receipt(store, revision, request_id)
+    return Request(request_id, result, revision, time_ns, receipt, is_repeat=True)
+
+
+def is_repeat(now: SnapshotTransaction, request_id: str, content: bytes) -> bool:
+    """Say whether a request was committed before.
+
+    Raises:
+        FailedPreconditionError: it was, but with other content.
+    """
+    row = now.get(REQUESTS.name, request_id)
+    if row is None:
+        return False
+    if row[1] != content:
+        raise FailedPreconditionError(
+            f"request {shown(request_id)} was made before, at revision {row[0]}, with other "
+            "content: take another id for another request"
+        )
+    return True
+
+
+def record(
+    tx: SnapshotWriteTransaction,
+    request_id: str,
+    content: bytes,
+    result: Any,
+    window: RequestWindow,
+) -> Event:
+    """Emit and return the event of a request that this transaction has carried out."""
+    kept = _checked_result(result)
+    now_ns = time.time_ns()
+    event = Event(
+        DONE,
+        {
+            "id": request_id,
+            "revision": tx.revision + 1,
+            "content": content,
+            "result": kept,
+            "time_ns": now_ns,
+            "expired_to": _expired_to(tx, now_ns, window),
+        },
+    )
+    tx.emit(event)
+    return event
+
+
+def checked_id(request_id: str) -> str:
+    """Return a request id.
+
+    Raises:
+        InvalidArgumentError: it is no text, empty or too long.
+    """
+    checked = checked_text(request_id, "request id")
+    check_key(checked, "request id")
+    return checked
+
+
+def digest_of(content: Any) -> bytes:
+    """Return a digest of what a request asks for, the same for equal content.
+
+    Raises:
+        InvalidArgumentError: it is not of None, bool, int, float, str, bytes, and sequences and
+            mappings of these.
+    """
+    digest = hashlib.sha256()
+    _feed(digest.update, content)
+    return digest.digest()
+
+
+def _feed(update: Callable[[bytes], object], value: Any) -> None:
+    # Each begins with what it is, and ends where nothing inside can end: no two are fed alike.
+    if isinstance(value, str):
+        update(b"s" + repr(str.__str__(value)).encode("utf-8", "surrogatepass"))
+    elif isinstance(value, _SCALARS):
+        update(f"{type(value).__name__} {value!r};".encode())
+    elif isinstance(value, Mapping):
+        update(b"{")
+        for key, each in sorted((digest_of(key), each) for key, each in _pairs(value)):
+            update(key)
+            _feed(update, each)
+        update(b"}")
+    elif isinstance(value, list | tuple):
+        update(b"[")
+        for each in value:
+            _feed(update, each)
+        update(b"]")
+    else:
+        raise InvalidArgumentError(f"the content of a request can't have {shown(value)} in it")
+
+
+def _pairs(mapping: Mapping[Any, Any]) -> list[tuple[Any, Any]]:
+    return list(mapping.items())
+
+
+def _checked_result(result: Any) -> Any:
+    parts = result.items() if type(result) is dict else ((None, result),)
+    for name, value in parts:
+        if type(value) not in _SCALARS or not (name is None or type(name) is str):
+            raise InvalidArgumentError(
+                f"the result of a request must be None, bool, int, float, str or bytes, or a dict "
+                f"from str to these, not {shown(result)}"
+            )
+    return dict(result) if type(result) is dict else result
+
+
+def _expired_to(tx: SnapshotTransaction, now_ns: int, window: RequestWindow) -> int:
+    """Return the last revision whose request has left the window, or is the last of many; else 0.
+
+    The window has room for the next one then.
+    """
+    oldest_ns = now_ns - int(window.seconds * 1e9)
+    beyond = tx.get("snapshot_counters", REQUEST_COUNT, 0) + 1 - window.requests
+    expired = 0
+    for place, (revision, request_id) in enumerate(
+        islice(tx.items(ORDER.name), _EXPIRED_PER_REQUEST)
+    ):
+        if place >= beyond and tx.get(REQUESTS.name, request_id)[3] >= oldest_ns:
+            break
+        expired = revision
+    return expired
+
+
+def _receipt(store: EventStore, revision: int, request_id: str) -> Receipt | None:
+    try:
+        for batch in store.batches(revision, revision):
+            if batch.metadata.request_id == request_id:  # else a repair has numbered them anew
+                return Receipt(store.store_id, revision, batch.digest)
+    except CompactedError:
+        pass
+    return None

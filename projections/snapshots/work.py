@@ -1,0 +1,235 @@
+"""What a handle does with intents: begin, stage, end and settle them.
+
+An intent is *own* while somebody in this process answers for it: while its block runs, until a
+staged one is told to be finished, while it is being settled. All others that are open were left,
+by a crash or by a block that could not undo its work, and wait for the handler of their kind.
+
+A store has one writing process, so nobody else settles them. A handler runs once in a handle; if
+the process dies between its work and the batch that says so, it runs again after the next open, so
+it must find its work done and be content.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from eventstore import EventStoreError, Metadata
+from projections.snapshots import events, intents
+from projections.snapshots.intents import INTENTS, LAST_INTENT, Intent
+from projections.snapshots.projection import COUNTERS, LAST_ID
+from projections.snapshots.transaction import SnapshotReadTransaction, SnapshotWriteTransaction
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from eventstore import EventStore
+
+Conclusion = Callable[[SnapshotWriteTransaction], object]
+"""Called in the transaction that ends a settled intent."""
+
+Handler = Callable[[Intent], Conclusion | None]
+"""Finishes or undoes what an intent was for; what it returns can change snapshots with its end."""
+
+_ACTOR = "snapledger"
+_STAGE_BYTES = 16
+_ENDS_PER_BATCH = 256
+
+_logger = logging.getLogger("projections.snapshots")
+
+
+class Work:
+    """The intents of a store, as one handle sees them.
+
+    Attributes:
+        handlers: by the kind of intent.
+        stages: names that were given, whose blocks are running.
+    """
+
+    def __init__(self, store: EventStore, handlers: Mapping[str, Handler]) -> None:
+        self.handlers = dict(handlers)
+        self._store = store
+        # Held while intents are claimed.
+        self._claiming = threading.Lock()
+        self._own: set[int] = set()
+        self._finished: list[Intent] = []
+        self.stages: set[str] = set()
+
+    @contextmanager
+    def begun(
+        self,
+        kind: str,
+        key: str,
+        data: Mapping[str, Any] | None,
+        metadata: Metadata,
+        *,
+        reserve_id: bool,
+        timeout: float | None,
+    ) -> Iterator[Intent]:
+        """Begin an intent and undo it where it is left without having been fulfilled."""
+        kept = intents.checked_work(kind, key, data)
+        with self._store.begin_write(SnapshotWriteTransaction, metadata, timeout) as tx:
+            id_number = None
+            if reserve_id:
+                id_number = tx.get(COUNTERS, LAST_ID, 0) + 1
+                tx.emit(events.ids_reserved(id_number))
+            intent = self._noted(tx, kind, key, kept, id_number, is_staged=False)
+        try:
+            yield intent
+        finally:
+            # Also where the block ends without an error: it may have thought better of it.
+            try:
+                self._undo(intent)
+            except EventStoreError as error:
+                # What broke the block is on its way; the next open lists the intent if it is open.
+                _logger.warning("%s: intent %s is left open: %s", self._store.path, intent, error)
+            finally:
+                self._own.discard(intent.number)
+
+    @contextmanager
+    def staging(self, prefix: str) -> Iterator[str]:
+        """Give a name that no other stage gets, and count it as in flight in this block."""
+        name = prefix + secrets.token_hex(_STAGE_BYTES)
+        self.stages.add(name)
+        try:
+            yield name
+        finally:
+            self.stages.discard(name)
+
+    def stage(
+        self,
+        tx: SnapshotWriteTransaction,
+        kind: str,
+        key: str,
+        data: Mapping[str, Any] | None,
+        snapshot_id: str | None,
+    ) -> Intent:
+        """Record a stage in a transaction, and there the end of those that were finished."""
+        kept = intents.checked_work(kind, key, data)
+        self._end_finished(tx)
+        id_number = None if snapshot_id is None else int(snapshot_id)
+        return self._noted(tx, kind, key, kept, id_number, is_staged=True)
+
+    def finished(self, intent: Intent) -> None:
+        """Note that the work of a staged intent is on stable storage."""
+        self._finished.append(intent)
+
+    def open_intents(self, *, left_only: bool = False) -> tuple[Intent, ...]:
+        """Return those that are open, oldest first."""
+        own = self._own.copy() if left_only else ()
+        with self._store.begin_read(SnapshotReadTransaction) as now:
+            found = [intent for _, intent in now.items(INTENTS.name)]
+        return tuple(intent for intent in found if intent.number not in own)
+
+    def end(self, intent: Intent, outcome: str) -> None:
+        """End an intent that is open, in a transaction of its own."""
+        with self._begin_for(intent) as tx:
+            tx.end_intent(intent, outcome)
+
+    def settle(self) -> tuple[Intent, ...]:
+        """Let the handlers finish or undo what was left; return those that are settled."""
+        with self._claiming:
+            claimed = [
+                intent
+                for intent in self.open_intents(left_only=True)
+                if intent.kind in self.handlers
+            ]
+            self._own.update(intent.number for intent in claimed)
+        handled: list[Intent] = []
+        settled: list[Intent] = []
+        try:
+            for intent in claimed:
+                conclusion = self.handlers[intent.kind](intent)
+                if conclusion is None:
+                    handled.append(intent)
+                else:
+                    self._conclude((intent,), conclusion)
+                    settled.append(intent)
+        finally:
+            # Whatever the next handler has raised, those before it are not asked again.
+            try:
+                for start in range(0, len(handled), _ENDS_PER_BATCH):
+                    self._conclude(tuple(handled[start : start + _ENDS_PER_BATCH]), None)
+            finally:
+                self._own.difference_update(intent.number for intent in claimed)
+        return tuple(sorted((*handled, *settled)))
+
+    def close(self) -> None:
+        """Write down what was finished; if that can't be, the next open finds it done."""
+        if self._finished:
+            with (
+                contextlib.suppress(EventStoreError),
+                self._begin_for(self._finished[-1], timeout=0) as tx,
+            ):
+                self._end_finished(tx)
+
+    def _noted(
+        self,
+        tx: SnapshotWriteTransaction,
+        kind: str,
+        key: str,
+        data: Mapping[str, Any],
+        id_number: int | None,
+        *,
+        is_staged: bool,
+    ) -> Intent:
+        """Emit the event of an intent, which is own from before anyone else can see it."""
+        number = tx.get(COUNTERS, LAST_INTENT, 0) + 1
+        event = intents.begun(
+            number=number,
+            kind=kind,
+            key=key,
+            data=data,
+            id_number=id_number,
+            metadata=tx.metadata,
+            time_ns=time.time_ns(),
+            is_staged=is_staged,
+        )
+        self._own.add(number)
+        tx.emit(event)
+        intent: Intent = tx.get(INTENTS.name, number)
+        return intent
+
+    def _undo(self, intent: Intent) -> None:
+        """End an intent whose block was left, unless that has been done; if there is a handler."""
+        with self._begin_for(intent) as tx:
+            # After a failed sync nobody knows, and this raises: then nothing may be undone.
+            is_open = tx.get(INTENTS.name, intent.number) == intent
+        handler = self.handlers.get(intent.kind)
+        if is_open and handler is not None:
+            conclusion = handler(intent)
+            self._conclude((intent,), conclusion, intents.UNDONE)
+
+    def _conclude(
+        self,
+        ended: tuple[Intent, ...],
+        conclusion: Conclusion | None,
+        outcome: str = intents.SETTLED,
+    ) -> None:
+        with self._begin_for(ended[0]) as tx:
+            for intent in ended:
+                tx.end_intent(intent, outcome)
+            if conclusion is not None:
+                conclusion(tx)
+
+    def _end_finished(self, tx: SnapshotWriteTransaction) -> None:
+        """End what was finished; it is forgotten once a batch before this one has said so."""
+        left = [each for each in self._finished if tx.get(INTENTS.name, each.number) == each]
+        for intent in self._finished:
+            if intent not in left:
+                self._own.discard(intent.number)
+        for intent in left:
+            tx.emit(intents.ended(intent, intents.DONE))
+        self._finished = left
+
+    def _begin_for(self, intent: Intent, timeout: float | None = None) -> SnapshotWriteTransaction:
+        """Return a transaction that ends an intent, on behalf of who began it."""
+        reason = f"end of intent {intent.number}, {intent.kind} of {intent.key}"
+        metadata = Metadata(intent.actor or _ACTOR, reason, intent.request_id)
+        return self._store.begin_write(SnapshotWriteTransaction, metadata, timeout)

@@ -1,0 +1,128 @@
+"""`ls` in other orders and columns, `tree` of a part, `du` by what there is."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support.cli import OPTIONS, Call
+
+from projections.snapshots import Kind, MetaStore, Usage
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(scope="module")
+def chains(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a store with two chains: a < b < c (active) and x < y, with labels on some."""
+    path = tmp_path_factory.mktemp("chains") / "store"
+    with MetaStore.open(path, options=OPTIONS) as store, store.transaction(writable=True) as tx:
+        for name, parent, size, labels in (
+            ("b0", "", 10, {"image": "one", "tier": "base"}),
+            ("b1", "b0", 20, {"image": "one"}),
+            ("x", "", 10, {"image": "two"}),
+            ("y", "x", 5, {}),
+        ):
+            tx.create_snapshot(Kind.ACTIVE, "work", parent, labels)
+            tx.commit_active("work", name, Usage(1, size), labels)
+        tx.create_snapshot(Kind.ACTIVE, "c", "b1")
+    return path
+
+
+def names(call: Call, store: Path, *options: str) -> list[str]:
+    result = call("ls", store, *options, "--columns", "name")
+    assert (result.code, result.err) == (0, "")
+    title, *rows = result.out.splitlines()
+    assert title == "NAME"
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ([], ["b0", "b1", "c", "x", "y"]),
+        (["--reverse"], ["y", "x", "c", "b1", "b0"]),
+        (["--sort", "size"], ["c", "y", "b0", "x", "b1"]),
+        (["--sort", "size", "--reverse"], ["b1", "b0", "x", "y", "c"]),
+        (["--sort", "id", "-n", "2"], ["b0", "b1"]),
+        (["--sort", "kind"], ["c", "b0", "b1", "x", "y"]),
+        (["--limit", "0"], []),
+        (["kind==committed", "--sort", "id", "--reverse", "-n", "1"], ["y"]),
+    ],
+)
+def test_ls_lists_in_the_order_that_is_asked_for(
+    options: list[str], expected: list[str], call: Call, chains: Path
+) -> None:
+    assert names(call, chains, *options) == expected
+    records = json.loads(call("ls", chains, *options, "--json").out)["snapshots"]
+    assert [record["name"] for record in records] == expected
+
+
+@pytest.mark.parametrize("columns", ["", "size,", "labels.", "color"])
+def test_ls_refuses_a_column_that_is_none(columns: str, call: Call, chains: Path) -> None:
+    assert call("ls", chains, "--columns", columns).code == 2
+
+
+def groups(call: Call, store: Path, *options: str) -> tuple[dict[str | None, int], dict[str, Any]]:
+    document = json.loads(call("du", store, *options, "--json").out)
+    return {each["group"]: each["size"] for each in document["groups"]}, document["total"]
+
+
+TOTAL = {"snapshots": 5, "size": 45, "inodes": 4}
+
+
+@pytest.mark.parametrize(
+    ("grouping", "expected"),
+    [
+        ("kind", {"committed": 45, "active": 0}),
+        ("labels.image", {"one": 30, "two": 10, None: 5}),
+        ("label", {"image=one": 30, "tier=base": 10, "image=two": 10, None: 5}),
+        ("chain", {"b0": 30, "x": 15}),
+    ],
+)
+def test_du_sums_by_what_is_asked_for(
+    grouping: str, expected: dict[str | None, int], call: Call, chains: Path
+) -> None:
+    assert groups(call, chains, "--by", grouping) == (expected, TOTAL)
+    lines = call("du", chains, "--by", grouping).out.splitlines()
+    assert [line.split("\t")[0] for line in lines[1:]] == [*map(str, expected.values()), "45"]
+
+
+def test_du_counts_what_matches_a_filter(call: Call, chains: Path) -> None:
+    sizes, total = groups(call, chains, "--by", "chain", "parent==x")
+    assert (sizes, total["snapshots"]) == ({"x": 5}, 1)
+
+
+@pytest.mark.parametrize("grouping", ["", "labels.", "parent"])
+def test_du_refuses_a_grouping_that_is_none(grouping: str, call: Call, chains: Path) -> None:
+    assert call("du", chains, "--by", grouping).code == 2
+
+
+def test_du_of_a_store_without_snapshots_is_a_total(call: Call, tmp_path: Path) -> None:
+    MetaStore.open(tmp_path / "store", options=OPTIONS).close()
+    assert call("du", tmp_path / "store").out.splitlines()[1:] == ["0\t0\t0\ttotal"]
+    assert json.loads(call("du", tmp_path / "store", "--json").out)["groups"] == []
+    assert json.loads(call("ls", tmp_path / "store", "--json").out)["snapshots"] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], [(0, "b0"), (1, "b1"), (2, "c"), (0, "x"), (1, "y")]),
+        (["--depth", "0"], [(0, "b0"), (0, "x")]),
+        (["b0", "--depth", "1"], [(0, "b0"), (1, "b1")]),
+        (["b1"], [(0, "b1"), (1, "c")]),
+        (["y"], [(0, "y")]),
+    ],
+)
+def test_tree_shows_the_part_that_is_asked_for(
+    arguments: list[str], expected: list[tuple[int, str]], call: Call, chains: Path
+) -> None:
+    document = json.loads(call("tree", chains, *arguments, "--json").out)
+    assert [(each["depth"], each["name"]) for each in document["snapshots"]] == expected
+
+
+def test_tree_of_a_key_that_is_not_there_fails(call: Call, chains: Path) -> None:
+    assert (call("tree", chains, "gone").code, call("tree", chains, "gone").out) == (1, "")

@@ -1,0 +1,335 @@
+"""Work outside the store is known by an intent until it is done; what a crash leaves is settled."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support.snapshots import OPTIONS, create_committed
+
+from eventstore import StoreFailedError, acting_as
+from eventstore.testing import STORE_PATH, Call, Failure, SimulatedFileSystem
+from projections.snapshots import (
+    FailedPreconditionError,
+    Intent,
+    InvalidArgumentError,
+    Kind,
+    MetaStore,
+    NotFoundError,
+    SnapshotWriteTransaction,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from support.snapshots import OpenStore
+
+
+class Handled:
+    """A handler that remembers what it was called for."""
+
+    def __init__(self, conclusion: Callable[[SnapshotWriteTransaction], object] | None = None):
+        self.intents: list[Intent] = []
+        self.conclusion = conclusion
+
+    def __call__(self, intent: Intent) -> Callable[[SnapshotWriteTransaction], object] | None:
+        self.intents.append(intent)
+        return self.conclusion
+
+
+def leave_open(store: MetaStore, key: str = "k", **arguments: Any) -> Intent:
+    """Begin an intent that nobody ends, since its kind has no handler."""
+    with store.intent("prepare", key, **arguments) as intent:
+        pass
+    return intent
+
+
+def outcomes(store: MetaStore) -> list[str]:
+    return [
+        event.data["outcome"]
+        for batch in store.event_store.batches()
+        for event in batch.events
+        if event.type == "intent.ended"
+    ]
+
+
+def test_an_intent_is_durable_before_the_work_and_ends_with_its_transaction(
+    store: MetaStore,
+) -> None:
+    with (
+        acting_as(actor="puller", reason="pull", request_id="r-1"),
+        store.intent("prepare", "k", {"stage": "new-1"}) as intent,
+    ):
+        assert store.intents() == (intent,)
+        assert store.intents(left_only=True) == ()
+        assert store.event_store.stats()["durable_revision"] == 1
+        with store.transaction(writable=True) as tx:
+            assert tx.create_snapshot(Kind.ACTIVE, "k", intent=intent).id == "1"
+    assert intent[1:8] == ("prepare", "k", {"stage": "new-1"}, None, "puller", "pull", "r-1")
+    assert store.intents() == ()
+    assert outcomes(store) == ["done"]
+    assert store.event_store.stats()["durable_revision"] == 2
+
+
+def test_a_reserved_id_is_given_to_nobody_else_whatever_is_rolled_back(store: MetaStore) -> None:
+    with store.intent("prepare", "first", reserve_id=True) as first:
+        assert first.id == "1"
+        with store.transaction(writable=True) as tx:
+            assert tx.create_snapshot(Kind.ACTIVE, "other").id == "2"
+        with store.transaction(writable=True) as tx:
+            assert tx.create_snapshot(Kind.ACTIVE, "first", intent=first).id == "1"
+            tx.rollback()
+        with store.transaction(writable=True) as tx:
+            tx.create_snapshot(Kind.ACTIVE, "first", intent=first)
+            assert tx.create_snapshot(Kind.ACTIVE, "third").id == "3"
+            with pytest.raises(FailedPreconditionError, match="intent 1, prepare of 'first'"):
+                tx.create_snapshot(Kind.ACTIVE, "again", intent=first)
+    store.check()
+    with store.intent("prepare", "gone", reserve_id=True) as gone:
+        store.abort(gone)
+    with store.transaction(writable=True) as tx:
+        assert (gone.id, tx.create_snapshot(Kind.ACTIVE, "next").id) == ("4", "5")
+
+
+def test_ids_go_on_after_those_of_an_open_intent_that_a_restart_has_left(
+    store: MetaStore, open_store: OpenStore
+) -> None:
+    leave_open(store, reserve_id=True)
+    store.checkpoint()
+    store.close()
+    again = open_store()
+    with again.transaction(writable=True) as tx:
+        assert tx.create_snapshot(Kind.ACTIVE, "k").id == "2"
+
+
+def test_a_block_that_fails_is_undone_by_the_handler_of_its_kind(open_store: OpenStore) -> None:
+    undo = Handled()
+    store = open_store(handlers={"prepare": undo})
+    with pytest.raises(OSError, match="no space"), store.intent("prepare", "k") as intent:
+        raise OSError("no space")
+    assert undo.intents == [intent]
+    assert store.intents() == ()
+    with store.intent("prepare", "k") as second:
+        pass  # thought better of it
+    assert undo.intents == [intent, second]
+    assert outcomes(store) == ["undone", "undone"]
+
+
+def test_a_fulfilled_intent_is_not_undone_by_an_error_after_it(open_store: OpenStore) -> None:
+    undo = Handled()
+    store = open_store(handlers={"prepare": undo})
+
+    def fulfil_and_fail() -> None:
+        with store.intent("prepare", "k") as intent:
+            with store.transaction(writable=True) as tx:
+                tx.fulfil(intent)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fulfil_and_fail()
+    assert undo.intents == []
+    assert outcomes(store) == ["done"]
+
+
+def test_a_handler_that_fails_leaves_the_intent_to_the_next_open(
+    open_store: OpenStore,
+) -> None:
+    def fails(intent: Intent) -> None:
+        raise OSError(f"{intent.key}: busy")
+
+    store = open_store(handlers={"prepare": fails})
+    with pytest.raises(OSError, match="k: busy"), store.intent("prepare", "k"):
+        pass
+    assert [each.key for each in store.intents(left_only=True)] == ["k"]
+    store.close()
+    with pytest.raises(OSError, match="k: busy"):
+        open_store(handlers={"prepare": fails})
+    undo = Handled()
+    again = open_store(handlers={"prepare": undo})
+    assert [each.key for each in undo.intents] == ["k"]
+    assert again.intents() == ()
+
+
+def test_what_a_crash_left_is_listed_with_what_by_whom_and_when_and_settled_once(
+    store: MetaStore, open_store: OpenStore
+) -> None:
+    with acting_as(actor="puller", reason="unpack", request_id="r-7"):
+        left = leave_open(store, "k", data={"directory": "new-5", "uid": 7}, reserve_id=True)
+    other = leave_open(store, "other")
+    with store.transaction(writable=True) as tx:
+        staged = store.stage(tx, "place", "s", {"from": "new-6"})
+    store.close()
+
+    follower = open_store(read_only=True)
+    assert follower.intents() == (left, other, staged)
+    assert [each.is_staged for each in follower.intents()] == [False, False, True]
+    follower.close()
+
+    place = Handled()
+    again = open_store(handlers={"place": place})
+    assert place.intents == [staged]
+    assert again.intents(left_only=True) == (left, other)
+    assert (left.actor, left.reason, left.request_id) == ("puller", "unpack", "r-7")
+    assert left.time.tzinfo is not None
+    assert again.settle() == ()
+    again.close()
+
+    undo = Handled()
+    third = open_store(handlers={"prepare": undo, "place": place})
+    assert undo.intents == [left, other]
+    assert place.intents == [staged]
+    assert third.intents() == ()
+
+
+def test_a_handler_can_finish_in_the_transaction_that_ends_the_intent(
+    store: MetaStore, open_store: OpenStore
+) -> None:
+    left = leave_open(store, reserve_id=True)
+    store.close()
+    finish = Handled(lambda tx: tx.create_snapshot(Kind.ACTIVE, "finished"))
+    again = open_store(handlers={"prepare": finish})
+    assert finish.intents == [left]
+    batch = list(again.event_store.batches())[-1]
+    assert [event.type for event in batch.events] == ["intent.ended", "snapshot.created"]
+
+
+def test_threads_that_settle_at_once_call_each_handler_once(store: MetaStore) -> None:
+    left = [leave_open(store, f"k{number}") for number in range(20)]
+    store.close()
+    handled = Handled()
+    again = MetaStore.open(store.path, options=OPTIONS)
+    settling = MetaStore(again.event_store, {"prepare": handled})
+    threads = [threading.Thread(target=settling.settle) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(handled.intents) == left
+    assert again.intents() == ()
+    again.close()
+
+
+def test_a_stage_is_recorded_by_the_batch_itself_and_its_end_by_a_later_one(
+    store: MetaStore, tmp_path: Path
+) -> None:
+    intents = []
+    for number in range(3):
+        with store.staging() as name:
+            (tmp_path / name).mkdir()
+            with store.transaction(writable=True) as tx:
+                made = tx.create_snapshot(Kind.ACTIVE, f"k{number}")
+                intents.append(store.stage(tx, "place", f"k{number}", {"from": name}, id=made.id))
+            os.rename(tmp_path / name, tmp_path / made.id)
+        store.finished(intents[-1])
+    assert store.event_store.stats()["durable_revision"] == 3
+    assert store.intents() == (intents[2],)
+    store.close()
+    with MetaStore.open(store.path, options=OPTIONS) as again:
+        assert again.intents() == ()
+    assert outcomes_at(store.path) == ["done"] * 3
+
+
+def outcomes_at(path: str) -> list[str]:
+    with MetaStore.open(path, read_only=True) as store:
+        return outcomes(store)
+
+
+def test_a_rolled_back_transaction_does_not_forget_what_was_finished(store: MetaStore) -> None:
+    with store.transaction(writable=True) as tx:
+        first = store.stage(tx, "place", "a")
+    store.finished(first)
+    with store.transaction(writable=True) as tx:
+        store.stage(tx, "place", "b")
+        tx.rollback()
+    assert store.intents() == (first,)
+    with store.transaction(writable=True) as tx:
+        second = store.stage(tx, "place", "c")
+    assert store.intents() == (second,)
+
+
+def test_names_for_stages_are_never_given_twice(store: MetaStore) -> None:
+    names = set()
+    for _ in range(200):
+        with store.staging("tmp-") as name:
+            names.add(name)
+    assert len(names) == 200
+    assert all(name.startswith("tmp-") for name in names)
+
+
+def fails_sync_of_the_log(call: Call) -> Failure | None:
+    is_log = call.path.endswith(".log")
+    return Failure(errno.EIO) if call.name == "sync" and is_log else None
+
+
+def test_nothing_is_undone_where_nobody_knows_whether_the_batch_is_there() -> None:
+    disk, undo = SimulatedFileSystem(), Handled()
+    arguments: Any = {"options": OPTIONS, "handlers": {"p": undo}}
+
+    def fail() -> None:
+        with store.intent("p", "k") as intent, store.transaction(writable=True) as tx:
+            tx.create_snapshot(Kind.ACTIVE, "k", intent=intent)
+            disk.fault = fails_sync_of_the_log
+
+    with MetaStore.open(STORE_PATH, file_system=disk, **arguments) as store:
+        with pytest.raises(StoreFailedError):
+            fail()
+        assert undo.intents == []
+        disk.fault = None
+    seen = set()
+    for image in disk.images(100, Random(1)):
+        undo.intents.clear()
+        left = SimulatedFileSystem(image.medium)
+        with MetaStore.open(STORE_PATH, file_system=left, **arguments) as store:
+            with store.transaction() as now:
+                is_made = any(now.find("k"))
+            assert [each.key for each in undo.intents] == ([] if is_made else ["k"])
+            assert store.intents() == ()
+        seen.add(is_made)
+    assert seen == {True, False}
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "data"),
+    [
+        ("", "k", None),
+        ("p", "", None),
+        ("p", 5, None),
+        ("p", "k", {"a": 1.5}),
+        ("p", "k", {"a": ["b"]}),
+        ("p", "k", {5: "b"}),
+        ("p", "k", {"a": True}),
+    ],
+)
+def test_an_intent_that_could_not_be_kept_is_refused(
+    store: MetaStore, kind: Any, key: Any, data: Any
+) -> None:
+    with pytest.raises(InvalidArgumentError), store.intent(kind, key, data):
+        pytest.fail("entered")
+    with store.transaction(writable=True) as tx, pytest.raises(InvalidArgumentError):
+        store.stage(tx, kind, key, data)
+    assert store.intents() == ()
+
+
+def test_intents_outlive_checkpoints_and_the_past_has_them(
+    store: MetaStore, open_store: OpenStore
+) -> None:
+    left = leave_open(store, data={"a": b"\xff", "n": None}, reserve_id=True)
+    store.checkpoint()
+    store.abort(left)
+    store.close()
+    again = open_store()
+    assert again.intents() == ()
+    assert [intent for _, intent in again.at(revision=1).items("snapshot_intents")] == [left]
+
+
+def test_an_error_about_a_snapshot_names_no_call(store: MetaStore) -> None:
+    with store.transaction(writable=True) as tx:
+        create_committed(tx, "base")
+        with pytest.raises(NotFoundError) as error:
+            tx.get_info("none")
+    assert str(error.value) == "snapshot 'none' does not exist"

@@ -1,0 +1,76 @@
+"""One driver serves a root and a socket, and only in safe places."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+from typing import TYPE_CHECKING
+
+import pytest
+
+from snapledger.snapshotter.metadata import Options
+from snapledger.snapshotter.place import PlaceError, checked_root, checked_socket, clear_socket
+from snapledger.snapshotter.serving import bound, opened
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from snapshotter.conftest import Served
+
+
+def test_a_second_driver_is_refused_the_root_and_the_socket(served: Served, place: Path) -> None:
+    with pytest.raises(PlaceError, match="another snapledger-snapshotter"):
+        opened(str(served.root), "overlay", Options()).__enter__()
+    with pytest.raises(PlaceError, match="another snapledger-snapshotter"):
+        bound(str(place / "s")).__enter__()
+    assert served.client.list() == []
+
+
+def test_the_socket_is_the_owners(served: Served, place: Path) -> None:
+    mode = os.stat(place / "s").st_mode
+    assert stat.S_ISSOCK(mode)
+    assert stat.S_IMODE(mode) == 0o600
+
+
+def test_a_socket_that_another_program_listens_on_is_left_alone(place: Path) -> None:
+    address = str(place / "other")
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(address)
+        other.listen()
+        with pytest.raises(PlaceError, match="another process listens"):
+            clear_socket(address)
+    clear_socket(address)
+    assert not os.path.lexists(address)
+
+
+def test_what_is_no_socket_is_not_removed(place: Path) -> None:
+    (place / "file").write_text("x")
+    with pytest.raises(PlaceError, match="no socket"):
+        clear_socket(str(place / "file"))
+
+
+def test_unsafe_places_are_refused(place: Path) -> None:
+    with pytest.raises(PlaceError, match="107 bytes"):
+        checked_socket(str(place / ("x" * 100)))
+    with pytest.raises(PlaceError, match="no such directory"):
+        checked_socket(str(place / "none/s"))
+    (place / "open").mkdir()
+    (place / "open").chmod(0o777)
+    with pytest.raises(PlaceError, match="others may write"):
+        checked_socket(str(place / "open/s"))
+    with pytest.raises(PlaceError, match="others may write"):
+        checked_root(str(place / "open"))
+    for name in ("a,b", "a:b", "a\\b"):
+        with pytest.raises(PlaceError, match="can't be mounted"):
+            checked_root(str(place / name))
+
+
+def test_a_root_of_containerds_own_snapshotter_is_refused(place: Path) -> None:
+    (place / "root").mkdir()
+    (place / "root/metadata.db").write_bytes(b"")
+    with pytest.raises(PlaceError, match="take-over"):
+        opened(str(place / "root"), "overlay", Options()).__enter__()
+    assert os.listdir(place / "root") == ["snapshotter.lock", "metadata.db"] or set(
+        os.listdir(place / "root")
+    ) == {"snapshotter.lock", "metadata.db"}

@@ -1,0 +1,144 @@
+"""The program: it tells the service manager, drains, logs, counts, and survives being killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+from snapshotter.client import Client
+
+from projections.snapshots import MetaStore
+from snapledger.snapshotter.metadata import Options
+from snapledger.snapshotter.serving import opened
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+CLIENTS = 4
+
+
+@contextmanager
+def notified(path: Path) -> Iterator[socket.socket]:
+    """A socket as the service manager's."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(path))
+        manager.settimeout(60)
+        yield manager
+
+
+class Program:
+    """The program, started and ready."""
+
+    def __init__(self, place: Path, *options: str) -> None:
+        self._log = place / "log"
+        command = [sys.executable, "-m", "snapledger.snapshotter", "serve"]
+        command += ["--root", str(place / "root"), "--socket", str(place / "s"), *options]
+        (place / "notify").unlink(missing_ok=True)
+        with notified(place / "notify") as self.manager, self._log.open("wb") as log:
+            environment = {**os.environ, "NOTIFY_SOCKET": str(place / "notify")}
+            self.process = subprocess.Popen(command, stderr=log, env=environment)
+            self.told = self.manager.recv(100)
+
+    def log(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self._log.read_text().splitlines()]
+
+    def end(self, number: int) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(30)
+
+
+def test_it_is_ready_counts_and_drains(place: Path) -> None:
+    program = Program(place, "--metrics-port", "0", "--log-level", "info")
+    try:
+        assert program.told == b"READY=1"
+        with Client(place / "s") as client:
+            client.prepare("default/1/a")
+            with pytest.raises(grpc.RpcError):
+                client.stat("none")
+            [port] = [entry["port"] for entry in program.log() if entry["message"] == "metrics"]
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+                lines = answer.read().decode().splitlines()
+            assert 'snapledger_snapshotter_calls_total{call="Prepare",code="OK"} 1' in lines
+            assert 'snapledger_snapshotter_calls_total{call="Stat",code="NOT_FOUND"} 1' in lines
+            assert "snapledger_store_snapshots 1" in lines
+            assert "snapledger_store_has_failed 0" in lines
+        assert program.end(signal.SIGTERM) == 0
+    finally:
+        program.process.kill()
+        program.process.wait()
+    log = [entry for entry in program.log() if entry["level"] == "info"]
+    assert [entry["message"] for entry in log] == [
+        "metrics",
+        "serving",
+        "a call was refused",
+        "stopping",
+    ]
+    refused = log[2]
+    assert (refused["call"], refused["key"], refused["code"]) == ("Stat", "none", "NOT_FOUND")
+    assert not (place / "s").exists()
+
+
+def churn(client: Client, name: str, answered: dict[str, str]) -> None:
+    """Prepare, commit and remove until the driver is gone; note what was answered last."""
+    for number in range(100_000):
+        key, layer = f"load/{number}/{name}", f"load/{number}/{name}-layer"
+        try:
+            client.prepare(key, "base", timeout=5)
+            answered[key] = "active"
+            client.commit(key, layer)
+            del answered[key]
+            answered[layer] = "committed"
+            if number % 2:
+                answered[layer] = "being removed"
+                client.remove(layer)
+                del answered[layer]
+        except grpc.RpcError:
+            return
+
+
+@pytest.mark.parametrize("options", [(), ("--async-remove",)], ids=["at once", "later"])
+def test_killed_under_load_it_has_all_that_was_answered(
+    place: Path, options: tuple[str, ...], deep: bool
+) -> None:
+    for number in range(12 if deep else 3):
+        program = Program(place, *options, "--log-level", "error")
+        answered: dict[str, str] = {}
+        with Client(place / "s") as client:
+            if number == 0:
+                client.prepare("base-active")
+                client.commit("base-active", "base")
+            threads = [
+                threading.Thread(target=churn, args=(client, f"{number}-{each}", answered))
+                for each in range(CLIENTS)
+            ]
+            for thread in threads:
+                thread.start()
+            time.sleep(0.3 + number * 0.05)
+            program.end(signal.SIGKILL)
+            for thread in threads:
+                thread.join()
+        assert answered
+        with opened(str(place / "root"), "overlay", Options()) as (snapshotter, settled):
+            assert settled.missing == ()
+            assert settled.unknown == ()
+            with snapshotter.store.transaction() as now:
+                live = now.id_map()
+                kinds = {info.name: str(info.kind) for info in now.walk_info()}
+            assert set(os.listdir(place / "root/snapshots")) == live.keys()
+        for name, state in answered.items():
+            after = f"{name}-layer"  # a commit may have been durable, its answer lost
+            assert state == "being removed" or kinds.get(name) == state or after in kinds
+    with MetaStore.open(place / "root/metadata") as store:
+        assert store.verify().problems == ()

@@ -1,0 +1,142 @@
+"""Roots and names are taken over from containerd and given back, also where that was cut short."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from projections.snapshots import FailedPreconditionError, InvalidArgumentError, MetaStore
+from projections.snapshots.boltfile import BoltFile, Bucket
+from projections.snapshots.boltwriter import NewBucket, bolt_file
+from projections.snapshots.containerd_db import read_snapshots
+from projections.snapshots.importer import import_containerd
+from snapledger.snapshotter.place import PlaceError
+from snapledger.snapshotter.renaming import rename_snapshotter
+from snapledger.snapshotter.takeover import give_back, take_over
+
+DATABASE = Path(__file__).parent.parent / "data/containerd/containerd-overlayfs-metadata.db"
+CONTENT = read_snapshots(DATABASE.read_bytes())
+
+
+@pytest.fixture
+def root(place: Path) -> Path:
+    """A root of containerd's overlay snapshotter."""
+    root = place / "root"
+    (root / "snapshots").mkdir(parents=True)
+    shutil.copy(DATABASE, root / "metadata.db")
+    for snapshot in CONTENT.snapshots:
+        (root / "snapshots" / str(snapshot.id) / "fs").mkdir(parents=True)
+    return root
+
+
+def test_a_root_is_taken_over_and_given_back(root: Path) -> None:
+    taken = take_over(str(root))
+    assert taken.snapshot_count == len(CONTENT.snapshots)
+    assert Path(taken.kept).read_bytes() == DATABASE.read_bytes()
+    assert not (root / "metadata.db").exists()
+    with MetaStore.open(root / "metadata") as store, store.transaction() as now:
+        assert len(now.id_map()) == taken.snapshot_count
+    given = give_back(str(root))
+    assert read_snapshots((root / "metadata.db").read_bytes()) == CONTENT
+    assert os.listdir(given.kept)
+    assert take_over(str(root)).snapshot_count == taken.snapshot_count
+
+
+def test_taking_over_goes_on_where_it_was_cut_short(root: Path) -> None:
+    import_containerd(root / "metadata.db", root / "metadata")
+    assert take_over(str(root)).snapshot_count == len(CONTENT.snapshots)
+    assert not (root / "metadata.db").exists()
+
+
+def test_giving_back_goes_on_where_it_was_cut_short(root: Path) -> None:
+    take_over(str(root))
+    kept = Path(give_back(str(root)).kept)
+    kept.rename(root / "metadata")
+    assert Path(give_back(str(root)).kept) == kept
+
+
+def test_two_states_are_refused_either_way(root: Path) -> None:
+    with MetaStore.open(root / "metadata"):
+        pass
+    with pytest.raises(FailedPreconditionError, match="not made of this"):
+        take_over(str(root))
+    with pytest.raises(FailedPreconditionError, match="not of this store's state"):
+        give_back(str(root))
+    assert (root / "metadata.db").read_bytes() == DATABASE.read_bytes()
+
+
+def test_nothing_is_taken_over_while_containerd_has_it(root: Path) -> None:
+    with (root / "metadata.db").open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(FailedPreconditionError, match="stop containerd"):
+            take_over(str(root))
+    assert not (root / "metadata").exists()
+    (root / "metadata.db").unlink()
+    with pytest.raises(PlaceError, match="nothing to take over"):
+        take_over(str(root))
+
+
+def plain(bucket: Bucket) -> object:
+    """Return all that is in a bucket."""
+    entries = {key: plain(value) if isinstance(value, Bucket) else value for key, value in bucket}
+    return entries, bucket.sequence
+
+
+def containerds_metadata(name: bytes) -> NewBucket:
+    """Return the like of a meta.db in which a snapshotter has a name, and others nearly so."""
+    reference = b"containerd.io/gc.ref.snapshot."
+    labels = NewBucket({reference + name: b"sha256:a", reference + b"overlayfs2": b"sha256:b"})
+    further = NewBucket({reference + name + b"/x": b"sha256:c"})
+    keys = NewBucket({b"overlayfs": NewBucket({b"name": b"default/1/overlayfs"})}, 7)
+    return NewBucket(
+        {
+            b"v1": NewBucket(
+                {
+                    b"default": NewBucket(
+                        {
+                            b"snapshots": NewBucket({name: keys, b"native": NewBucket({})}),
+                            b"containers": NewBucket(
+                                {
+                                    b"c": NewBucket({b"snapshotter": name, b"image": b"overlayfs"}),
+                                    b"d": NewBucket({b"snapshotter": b"native", b"labels": labels}),
+                                }
+                            ),
+                            b"leases": NewBucket(
+                                {b"l": NewBucket({b"snapshots": NewBucket({name: keys})})}
+                            ),
+                            b"images": NewBucket({b"overlayfs": NewBucket({b"labels": further})}),
+                        }
+                    ),
+                    b"version": b"\x03",
+                }
+            )
+        }
+    )
+
+
+def test_a_snapshotter_is_renamed_where_it_is_meant_and_nowhere_else(place: Path) -> None:
+    database = place / "meta.db"
+    database.write_bytes(bolt_file(containerds_metadata(b"overlayfs")))
+    before = database.read_bytes()
+    renamed = rename_snapshotter(str(database), "overlayfs", "ledger")
+    assert renamed.places == 5
+    expected = bolt_file(containerds_metadata(b"ledger"))
+    assert plain(BoltFile(database.read_bytes()).root) == plain(BoltFile(expected).root)
+    assert Path(renamed.kept).read_bytes() == before
+    assert rename_snapshotter(str(database), "overlayfs", "ledger").places == 0
+    rename_snapshotter(str(database), "ledger", "overlayfs")
+    assert plain(BoltFile(database.read_bytes()).root) == plain(BoltFile(before).root)
+
+
+def test_a_name_in_use_is_refused(place: Path) -> None:
+    database = place / "meta.db"
+    database.write_bytes(bolt_file(containerds_metadata(b"overlayfs")))
+    before = database.read_bytes()
+    with pytest.raises(InvalidArgumentError, match="native is in use"):
+        rename_snapshotter(str(database), "overlayfs", "native")
+    assert database.read_bytes() == before
+    assert os.listdir(place) == ["meta.db"]

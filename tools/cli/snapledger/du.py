@@ -1,0 +1,152 @@
+"""`snapledger du`: what snapshots take, by kind, label or chain."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from snapledger import output
+from snapledger.arguments import at_option, json_option, store_argument
+from snapledger.reading import rows, snapshots_at
+from snapledger.text import printable, quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from projections.snapshots import Info, SnapshotTransaction, Usage
+    from snapledger.arguments import Moment
+
+    Row = tuple[str, Info, Usage]
+    GroupsOf = Callable[[Info], Iterable[str | None]]
+    """The groups that a snapshot counts in; None stands for those that have none."""
+
+_OF_A_LABEL = "labels."
+_EXAMPLE = """\b
+Example: which images take how much:
+  snapledger du STORE --by labels.image"""
+
+
+class Sum:
+    """What the snapshots of a group take together."""
+
+    __slots__ = ("inodes", "size", "snapshots")
+
+    def __init__(self) -> None:
+        self.snapshots = self.size = self.inodes = 0
+
+    def add(self, usage: Usage) -> None:
+        """Count a snapshot."""
+        self.snapshots += 1
+        self.size += usage.size
+        self.inodes += usage.inodes
+
+    def record(self) -> dict[str, int]:
+        """Return the sums as JSON has them."""
+        return {"snapshots": self.snapshots, "size": self.size, "inodes": self.inodes}
+
+    def cells(self) -> tuple[str, str, str]:
+        """Return the sums as cells of a table."""
+        return str(self.size), str(self.inodes), str(self.snapshots)
+
+
+def checked_grouping(context: click.Context, parameter: click.Parameter, text: str) -> str:
+    """Return what to group by."""
+    if text in ("kind", "label", "chain") or (
+        text.startswith(_OF_A_LABEL) and len(text) > len(_OF_A_LABEL)
+    ):
+        return text
+    message = f"{text!a} is none of kind, label, labels.KEY and chain"
+    raise click.BadParameter(message, ctx=context, param=parameter)
+
+
+@click.command("du", epilog=_EXAMPLE)
+@store_argument
+@click.argument("filters", metavar="[FILTER]...", nargs=-1)
+@click.option(
+    "--by",
+    "grouping",
+    metavar="WHAT",
+    callback=checked_grouping,
+    default="kind",
+    show_default=True,
+    help="kind; label, each pair of key and value, so that a snapshot counts in several groups; "
+    "labels.KEY, the value of one label; chain, the snapshot without a parent that all of a group "
+    "are built on.",
+)
+@at_option
+@json_option
+def command(
+    store: str, filters: tuple[str, ...], grouping: str, moment: Moment | None, as_json: bool
+) -> None:
+    """Show what the snapshots that match any FILTER, or all, take, largest group first.
+
+    Sizes are in bytes, of committed snapshots: what an active one takes is known to its driver
+    only. A snapshot's size is what it adds to its parent. The last line is the total, in which
+    each snapshot counts once. FILTER is as of ls.
+
+    JSON: revision, by, total {snapshots, size, inodes}, groups [group (null: those that have none),
+    snapshots, size, inodes].
+    """
+    with snapshots_at(store, moment) as transaction:
+        found = rows(transaction, *filters)
+        total, sums = _summed(found, _groups_of(grouping, transaction))
+        head = {"revision": transaction.revision, "by": grouping, "total": total.record()}
+    largest = sorted(sums.items(), key=lambda item: (-item[1].size, item[0] is None, item[0] or ""))
+    if as_json:
+        groups = ({"group": group, **each.record()} for group, each in largest)
+        output.write_json_list(head, "groups", groups)
+    else:
+        title = grouping if grouping.startswith(_OF_A_LABEL) else grouping.upper()
+        titles = ("SIZE", "INODES", "SNAPSHOTS", printable(title))
+        output.write_table(titles, _cells(largest, total))
+
+
+def _summed(found: Iterable[Row], groups_of: GroupsOf) -> tuple[Sum, dict[str | None, Sum]]:
+    total = Sum()
+    sums: dict[str | None, Sum] = {}
+    for _, info, usage in found:
+        total.add(usage)
+        for group in groups_of(info):
+            sums.setdefault(group, Sum()).add(usage)
+    return total, sums
+
+
+def _groups_of(grouping: str, transaction: SnapshotTransaction) -> GroupsOf:
+    match grouping:
+        case "kind":
+            return lambda info: (str(info.kind),)
+        case "label":
+            return lambda info: (
+                [f"{quoted(key)}={quoted(value)}" for key, value in info.labels.items()] or (None,)
+            )
+        case "chain":
+            return _chains(transaction)
+        case _:
+            key = grouping[len(_OF_A_LABEL) :]
+            return lambda info: (info.labels.get(key),)
+
+
+def _chains(transaction: SnapshotTransaction) -> GroupsOf:
+    """Return what finds the first of a snapshot's ancestors; each is looked up once."""
+    parents = {info.name: info.parent for info in transaction.walk_info()}
+    roots: dict[str, str] = {}
+
+    def root_of(info: Info) -> tuple[str]:
+        path, name = [], info.name
+        while name not in roots and parents[name]:
+            path.append(name)
+            name = parents[name]
+        root = roots.setdefault(name, name)
+        roots.update(dict.fromkeys(path, root))
+        return (root,)
+
+    return root_of
+
+
+def _cells(
+    largest: Iterable[tuple[str | None, Sum]], total: Sum
+) -> Iterator[tuple[str, str, str, str]]:
+    for group, each in largest:
+        yield (*each.cells(), printable(group or ""))
+    yield (*total.cells(), "total")

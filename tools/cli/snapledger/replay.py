@@ -1,0 +1,128 @@
+"""`snapledger replay`: the state by the log alone, and whether the checkpoints say the same."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from projections.snapshots import SnapshotsProjection
+from snapledger import output
+from snapledger.arguments import json_option, parsed_moment, store_argument
+from snapledger.failures import DAMAGED
+from snapledger.reading import begin, open_for_reading
+from snapledger.selecting import last_revision
+from snapledger.times import FORMS
+from snapledger.wording import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from eventstore import ReadTransaction
+    from projections.snapshots import MetaStore, SnapshotTransaction
+    from snapledger.arguments import Moment
+
+_TABLES = tuple(spec.name for spec in SnapshotsProjection().tables)
+_EXAMPLE = """\b
+Example: does the log lead to what the checkpoints hold?
+  snapledger replay STORE --verify"""
+
+
+@click.command("replay", epilog=_EXAMPLE)
+@store_argument
+@click.option(
+    "--to",
+    "moment",
+    metavar="REVISION|TIME",
+    callback=parsed_moment,
+    help=f"Up to this, instead of all: {FORMS}.",
+)
+@click.option(
+    "--verify",
+    is_flag=True,
+    help="Compare every row with the state that begins at a checkpoint; exit with 3 where they "
+    "differ.",
+)
+@json_option
+@click.pass_context
+def command(
+    context: click.Context, store: str, moment: Moment | None, verify: bool, as_json: bool
+) -> None:
+    """Fold the batches of STORE from the first one on, by the log alone, and say what comes of it.
+
+    No checkpoint is believed. It needs all batches: where retention dropped the first ones it
+    fails. `check` compares too, with every checkpoint, and reads all else that is there.
+
+    JSON: revision, batches, seconds, rows {of each table}, checkpoint_revision (of the newest
+    one, 0 if there is none) and differing_rows; these two are null without --verify.
+    """
+    with open_for_reading(store) as opened:
+        revision = _revision(opened, moment)
+        started = time.perf_counter()
+        with output.progress("replaying batch", revision) as show_count:
+            replayed = opened.event_store.replay(revision, on_batch=show_count)
+        seconds = time.perf_counter() - started
+        rows = {name: sum(1 for _ in replayed.items(name)) for name in _TABLES}
+        differing = checkpoint_revision = None
+        if verify:
+            with begin(opened, moment) as held:
+                differing = _differing_rows(replayed, held)
+            checkpoint_revision = opened.stats()["checkpoint_revision"]
+    if as_json:
+        output.write_json(
+            {
+                "revision": revision,
+                "batches": revision,
+                "seconds": round(seconds, 6),
+                "rows": rows,
+                "checkpoint_revision": checkpoint_revision,
+                "differing_rows": differing,
+            }
+        )
+    else:
+        output.write_fields(_fields(revision, seconds, rows, differing, checkpoint_revision))
+    if differing:
+        context.exit(DAMAGED)
+
+
+def _revision(store: MetaStore, moment: Moment | None) -> int:
+    with store.transaction() as now:
+        newest = now.revision
+    if moment is None:
+        return newest
+    wanted = last_revision(store.event_store, moment)
+    if wanted > newest:
+        raise click.ClickException(
+            f"{store.path}: revision {wanted} is not there: the store is at {newest}"
+        )
+    return wanted
+
+
+def _fields(
+    revision: int,
+    seconds: float,
+    rows: dict[str, int],
+    differing: int | None,
+    checkpoint_revision: int | None,
+) -> Iterator[tuple[str, str]]:
+    yield "revision", str(revision)
+    yield "replayed", f"{counted(revision, 'batch', 'batches')} in {seconds:.3f} s"
+    yield "rows", ", ".join(f"{count} in {name}" for name, count in rows.items())
+    if differing is not None:
+        newest = f"the newest is of revision {checkpoint_revision}"
+        checkpoints = newest if checkpoint_revision else "there is none"
+        result = f"{counted(differing, 'row')} DIFFERENT" if differing else "all rows the same"
+        yield "compared", f"with the state by checkpoints ({checkpoints}): {result}"
+
+
+def _differing_rows(one: ReadTransaction, other: SnapshotTransaction) -> int:
+    """Return how many rows only one of two states has, or has with another value."""
+    differing = 0
+    missing = object()
+    for table in _TABLES:
+        differing += sum(1 for key, value in one.items(table) if other.get(table, key) != value)
+        differing += sum(
+            1 for key, _ in other.items(table) if one.get(table, key, missing) is missing
+        )
+    return differing

@@ -1,0 +1,151 @@
+"""`snapledger-snapshotter`: runs the driver, takes a root over, and gives it back."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+import click
+
+from eventstore import EventStoreError
+from projections.snapshots import SnapshotError
+from snapledger.snapshotter.metadata import Options
+from snapledger.snapshotter.place import PlaceError
+from snapledger.snapshotter.renaming import rename_snapshotter
+from snapledger.snapshotter.serving import THREADS, Server, bound, opened
+from snapledger.snapshotter.strategy import STRATEGIES
+from snapledger.snapshotter.takeover import give_back, take_over
+from snapledger.snapshotter.telling import MetricsServer, log_to_stderr, notify, store_lines
+
+if TYPE_CHECKING:
+    from projections.snapshots import MetaStore
+
+_FAILED = 1
+_SECONDS_BETWEEN_LOOKS = 1.0
+_log = logging.getLogger(__name__)
+
+root_option = click.option(
+    "--root", required=True, metavar="DIR", help="Where metadata and snapshots are."
+)
+
+
+@click.group()
+@click.version_option(package_name="snapledger")
+def group() -> None:
+    """A proxy snapshotter for containerd that can say what happened to its snapshots."""
+
+
+@group.command()
+@root_option
+@click.option("--socket", required=True, metavar="PATH", help="Where containerd connects.")
+@click.option(
+    "--strategy",
+    type=click.Choice(sorted(STRATEGIES)),
+    default="overlay",
+    show_default=True,
+    help="How snapshots are kept in directories.",
+)
+@click.option(
+    "--async-remove", is_flag=True, help="Leave the directories of removed snapshots to Cleanup."
+)
+@click.option(
+    "--sync-contents", is_flag=True, help="Sync the file system before a snapshot is committed."
+)
+@click.option("--threads", type=click.IntRange(1, 256), default=THREADS, show_default=True)
+@click.option(
+    "--metrics-port", type=click.IntRange(0, 65535), help="Answer Prometheus there, on 127.0.0.1."
+)
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
+)
+def serve(
+    root: str,
+    socket: str,
+    strategy: str,
+    async_remove: bool,
+    sync_contents: bool,
+    threads: int,
+    metrics_port: int | None,
+    log_level: str,
+) -> None:
+    """Serve containerd until SIGTERM or SIGINT; calls under way are answered first."""
+    log_to_stderr(log_level)
+    stopped = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopped.set())
+    options = Options(async_remove, sync_contents)
+    with bound(socket, threads=threads) as server:
+        with opened(root, strategy, options) as (snapshotter, _), server.serving(snapshotter):
+            metrics = _metrics(metrics_port, server, snapshotter.store)
+            _log.info("serving", extra={"root": root, "socket": socket, "strategy": strategy})
+            notify("READY=1")
+            while not (stopped.wait(_SECONDS_BETWEEN_LOOKS) or server.failed.is_set()):
+                pass
+            notify("STOPPING=1")
+            _log.info("stopping")
+            if metrics is not None:
+                metrics.close()
+        if server.failed.is_set():
+            _log.error("the store has failed and must be opened anew")
+            sys.exit(_FAILED)
+
+
+def _metrics(port: int | None, server: Server, store: MetaStore) -> MetricsServer | None:
+    if port is None:
+        return None
+    metrics = MetricsServer(port, lambda: [*server.counts.lines(), *store_lines(store.stats())])
+    _log.info("metrics", extra={"port": metrics.port})
+    return metrics
+
+
+@group.command("take-over")
+@root_option
+def take_over_command(root: str) -> None:
+    """Make the root of containerd's overlay snapshotter ours.
+
+    containerd must not run. Its metadata.db is imported and renamed; all directories stay.
+    """
+    log_to_stderr("info")
+    moved = take_over(root)
+    click.echo(f"{moved.snapshot_count} snapshots taken over; the old metadata is {moved.kept}")
+
+
+@group.command("give-back")
+@root_option
+def give_back_command(root: str) -> None:
+    """Make the root one of containerd's overlay snapshotter again.
+
+    The driver must not run. A metadata.db is written, and our store renamed; all directories stay.
+    """
+    log_to_stderr("info")
+    moved = give_back(root)
+    click.echo(f"{moved.snapshot_count} snapshots given back; the history is {moved.kept}")
+
+
+@group.command("rename-snapshotter")
+@click.option("--database", required=True, metavar="META_DB", help="containerd's own meta.db.")
+@click.option("--from", "old", required=True, metavar="NAME", help="As it is called now.")
+@click.option("--to", "new", required=True, metavar="NAME", help="As it is to be called.")
+def rename_command(database: str, old: str, new: str) -> None:
+    """Give a snapshotter another name in containerd's own metadata.
+
+    containerd must not run. The old file is kept beside the new one.
+    """
+    renamed = rename_snapshotter(database, old, new)
+    kept = f"; the old file is {renamed.kept}" if renamed.kept else ""
+    click.echo(f"{old} is called {new} now in {renamed.places} places{kept}")
+
+
+def main() -> None:
+    """Run the command; an error that is not ours ends as one line and exit code 1."""
+    try:
+        group()
+    except (PlaceError, EventStoreError, SnapshotError, OSError) as error:
+        click.echo(f"snapledger-snapshotter: {error}", err=True)
+        sys.exit(_FAILED)

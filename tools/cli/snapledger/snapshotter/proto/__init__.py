@@ -1,0 +1,1 @@
+"""The messages of the service, compiled from the `.proto` files by tools/protos.py."""

@@ -1,0 +1,138 @@
+"""Another name for a snapshotter in containerd's own metadata, its `meta.db`.
+
+containerd knows its snapshots by the name of their snapshotter, and a proxy can't have the name of
+a built-in one. So whoever takes over the root of `overlayfs` gives it another name here too, else
+containerd knows none of the snapshots that the new name has, and its garbage collection removes
+them.
+
+The name is in (containerd's `metadata/buckets.go`):
+
+    v1 / NAMESPACE / snapshots / NAME                       a bucket
+    v1 / NAMESPACE / leases / ID / snapshots / NAME         a bucket
+    v1 / NAMESPACE / containers / ID / snapshotter          a value
+    … / labels / containerd.io/gc.ref.snapshot.NAME         a key, perhaps with a further `/…`
+
+All else is written as it was read. The old file stays beside, under the name that is returned.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+from typing import Final, NamedTuple
+
+from projections.snapshots import FailedPreconditionError, InvalidArgumentError
+from projections.snapshots.boltfile import BoltFile, BoltFormatError, Bucket
+from projections.snapshots.boltwriter import NewBucket, bolt_file
+from snapledger.snapshotter.directories import sync
+
+_REFERENCE: Final = b"containerd.io/gc.ref.snapshot."
+_LABELS: Final = b"labels"
+_SNAPSHOTS: Final = b"snapshots"
+_SHOWN_DIGITS = 12
+
+_Path = tuple[bytes, ...]
+
+
+class Renamed(NamedTuple):
+    """What was done.
+
+    Attributes:
+        places: in how many the name was found.
+        kept: where the old file is; "" if nothing was changed.
+    """
+
+    places: int
+    kept: str
+
+
+def rename_snapshotter(database: str, old: str, new: str) -> Renamed:
+    """Give a snapshotter another name in containerd's metadata.
+
+    Raises:
+        FailedPreconditionError: containerd has the database open.
+        InvalidArgumentError: it is damaged, or the new name is in use there.
+        OSError: it can't be read or written; it is then as it was.
+    """
+    with open(database, "r+b") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise FailedPreconditionError(
+                f"{database}: containerd has it open: stop containerd first"
+            ) from None
+        data = file.read()
+        renaming = _Renaming(old.encode(), new.encode())
+        try:
+            changed = bolt_file(renaming.of(BoltFile(data).root, ()))
+        except BoltFormatError as error:
+            raise InvalidArgumentError(f"{database}: {error}; it is as it was") from error
+        if renaming.places == 0:
+            return Renamed(0, "")
+        digits = hashlib.sha256(data).hexdigest()[:_SHOWN_DIGITS]
+        kept = f"{database}.before-renaming-{digits}"
+        _replace(database, changed, kept)
+    return Renamed(renaming.places, kept)
+
+
+class _Renaming:
+    """Copies buckets, and counts where it puts the new name."""
+
+    def __init__(self, old: bytes, new: bytes) -> None:
+        self._old = old
+        self._new = new
+        self.places = 0
+
+    def of(self, bucket: Bucket, path: _Path) -> NewBucket:
+        """Return a bucket as it is to be; `path` are the keys that lead to it."""
+        entries: dict[bytes, bytes | NewBucket] = {}
+        for key, value in bucket:
+            new_key = self._key(key, path)
+            if new_key in entries or (new_key != key and _has(bucket, new_key)):
+                raise InvalidArgumentError(
+                    f"{self._new.decode()} is in use already, in {b'/'.join(path).decode()}"
+                )
+            if isinstance(value, Bucket):
+                entries[new_key] = self.of(value, (*path, key))
+            else:
+                entries[new_key] = self._value(key, value, path)
+        return NewBucket(entries, bucket.sequence)
+
+    def _key(self, key: bytes, path: _Path) -> bytes:
+        is_name = path[2:] == (_SNAPSHOTS,) or (
+            len(path) == 5 and path[2] == b"leases" and path[4] == _SNAPSHOTS
+        )
+        if is_name and key == self._old:
+            self.places += 1
+            return self._new
+        reference = _REFERENCE + self._old
+        if path and path[-1] == _LABELS and (key == reference or key.startswith(reference + b"/")):
+            self.places += 1
+            return _REFERENCE + self._new + key[len(reference) :]
+        return key
+
+    def _value(self, key: bytes, value: bytes, path: _Path) -> bytes:
+        is_containers = len(path) == 4 and path[2] == b"containers"
+        if is_containers and key == b"snapshotter" and value == self._old:
+            self.places += 1
+            return self._new
+        return value
+
+
+def _has(bucket: Bucket, key: bytes) -> bool:
+    return bucket.get(key) is not None or bucket.bucket(key) is not None
+
+
+def _replace(path: str, data: bytes, kept: str) -> None:
+    """Put a new file in the place of one that is kept under another name."""
+    temporary = f"{path}.renaming"
+    with open(temporary, "wb") as file:
+        os.fchmod(file.fileno(), os.stat(path).st_mode & 0o777)
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    if not os.path.lexists(kept):
+        os.link(path, kept)
+    os.replace(temporary, path)
+    sync(os.path.dirname(os.path.abspath(path)))

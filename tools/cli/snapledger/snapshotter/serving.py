@@ -1,0 +1,111 @@
+"""The driver put together: a root that is held and settled, and a server on a socket."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple
+
+import grpc
+
+from projections.snapshots import MetaStore
+from snapledger.snapshotter.directories import Directories
+from snapledger.snapshotter.metadata import Options, Snapshotter
+from snapledger.snapshotter.place import LOCK, checked_root, checked_socket, clear_socket, held
+from snapledger.snapshotter.service import Service
+from snapledger.snapshotter.settling import Settled, settle
+from snapledger.snapshotter.strategy import STRATEGIES
+from snapledger.snapshotter.takeover import METADATA, SNAPSHOTS, refuse_foreign
+from snapledger.snapshotter.telling import Counts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+THREADS = 16
+"""More clients than that wait for one another; each costs hand-overs of the interpreter lock."""
+
+_SOCKET_UMASK = 0o177
+_DRAIN_SECONDS = 10.0
+_log = logging.getLogger(__name__)
+
+
+class Opened(NamedTuple):
+    """A root that is held: what serves it, and what the start has found."""
+
+    snapshotter: Snapshotter
+    settled: Settled
+
+
+@contextmanager
+def opened(path: str, strategy: str, options: Options) -> Iterator[Opened]:
+    """Hold a root, open its store and settle what is on disk; close all at the end.
+
+    Raises:
+        PlaceError: the root can't be used, another driver has it, or containerd's own snapshotter.
+        EventStoreError: the store can't be opened.
+        OSError: a directory can't be made, renamed or removed.
+    """
+    root = checked_root(path)
+    with held(f"{root}/{LOCK}", root):
+        refuse_foreign(root)
+        with MetaStore.open(f"{root}/{METADATA}") as store:
+            directories = Directories(f"{root}/{SNAPSHOTS}")
+            chosen = STRATEGIES[strategy](directories.path)
+            settled = settle(store, directories, chosen)
+            yield Opened(Snapshotter(store, directories, chosen, options), settled)
+
+
+class Server:
+    """A gRPC server on a Unix socket."""
+
+    def __init__(self, address: str, threads: int) -> None:
+        """Bind a socket that `clear_socket` has seen to; nobody but the owner may connect.
+
+        The umask belongs to the process, so this comes before there are threads that make files,
+        such as a store's: a client that connects meanwhile waits for `serving`.
+        """
+        self.counts = Counts()
+        self.failed = threading.Event()
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="call")
+        self._server = grpc.server(self._executor)
+        umask = os.umask(_SOCKET_UMASK)
+        try:
+            self._server.add_insecure_port(f"unix:{address}")
+        finally:
+            os.umask(umask)
+
+    @contextmanager
+    def serving(self, snapshotter: Snapshotter) -> Iterator[None]:
+        """Answer calls; at the end take no more, and wait for those that are under way."""
+        service = Service(snapshotter, self.counts, self.failed.set)
+        self._server.add_generic_rpc_handlers((service.handler(),))
+        self._server.start()
+        try:
+            yield
+        finally:
+            self.stop()
+
+    def stop(self) -> None:
+        """Let go of the socket; does nothing the second time."""
+        self._server.stop(_DRAIN_SECONDS).wait()
+        self._executor.shutdown()
+
+
+@contextmanager
+def bound(path: str, *, threads: int = THREADS) -> Iterator[Server]:
+    """Bind a socket, and let go of it at the end.
+
+    Raises:
+        PlaceError: the socket can't be used, or somebody listens there.
+    """
+    address = checked_socket(path)
+    with held(f"{address}.lock", address):
+        clear_socket(address)
+        server = Server(address, threads)
+        try:
+            yield server
+        finally:
+            server.stop()
