@@ -22,7 +22,7 @@ The map of the engine, from the top. What stands in a line may import what stand
     directory/                                    a store's directory: contents, hold, making
     files/                                        the only file I/O
     format/                                       every byte on disk, and only bytes
-    errors event projection options reports arguments locks counters    the vocabulary of all parts
+    errors event engine_events projection upcasting options reports arguments locks counters  words
 """
 
 from typing import TYPE_CHECKING
@@ -83,6 +83,7 @@ from eventstore.reports import (
     VerifyReport,
 )
 from eventstore.store import EventStore
+from eventstore.upcasting import Upcasters
 
 if TYPE_CHECKING:
     from eventstore.copies.backing_up import BackupReport, verify_backup
@@ -181,6 +182,7 @@ __all__ = [
     "TransactionClosedError",
     "UnsupportedFileSystemError",
     "UnsupportedPlatformError",
+    "Upcasters",
     "Verdict",
     "VerifyReport",
     "Watch",

@@ -11,10 +11,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, overload
 
 from eventstore.arguments import excerpt
 from eventstore.errors import ProjectionError
+from eventstore.upcasting import Upcasters, all_upcasters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
@@ -185,11 +187,17 @@ class Projection(ABC):
         version: raise it when `apply` or the tables change; the store then rebuilds this
             projection from the log when it is next opened, unless `upgrade` carries it over.
         tables: the specifications of its tables.
+        upcasters: what reads events of older versions: for the type and version of an event, the
+            function that makes the data of the next version of it. `apply` and `keys` are given
+            what these lead to, and so is whoever reads the history; the log keeps what was emitted.
+            They are as pure as `apply`, for ever, and change nothing that they are given.
+            Projections that share a store and a type of event share its upcasters.
     """
 
     name: str
     version: int
     tables: Sequence[TableSpec]
+    upcasters: Upcasters = MappingProxyType({})
 
     @abstractmethod
     def apply(self, event: Event, tables: WritableTables) -> None:
@@ -259,6 +267,7 @@ def checked_projections(projections: Iterable[Projection]) -> tuple[Projection, 
         twice = sorted({name for name in found if found.count(name) > 1})
         if twice:
             raise ProjectionError(f"two {kind} of the store have the name {twice[0]!r}")
+    all_upcasters(known)
     return known
 
 

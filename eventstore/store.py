@@ -26,6 +26,7 @@ from eventstore.event import Metadata
 from eventstore.format.codec import checked_metadata
 from eventstore.handle.acting import ACTING, fields_event, merged
 from eventstore.handle.copying import Copying
+from eventstore.handle.engine_transaction import EngineTransaction
 from eventstore.handle.opening import made, opened
 from eventstore.handle.past_reads import PastReads
 from eventstore.handle.read_transaction import ReadTransaction
@@ -42,13 +43,17 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self, Unpack
 
+    from eventstore.engine_events import Dropping
     from eventstore.event import TransactionArguments
     from eventstore.files.interface import FileSystem
     from eventstore.handle.opening import Opened
     from eventstore.log.interface import Log
-    from eventstore.options import StoreOptions
+    from eventstore.options import Retention, StoreOptions
     from eventstore.projection import Projection
     from eventstore.reports import CompactionReport, VerifyReport
+
+_SAY_SECONDS = 1.0
+"""How long what the engine itself commits waits for the writer lock."""
 
 R = TypeVar("R", bound=ReadTransaction)
 W = TypeVar("W", bound=WriteTransaction)
@@ -75,7 +80,13 @@ class EventStore(PastReads, Copying):
             files = parts.file_system
             desk = None if files is None else RequestDesk(files, self.path)
             self._upkeep = Upkeep(
-                self.path, self._writer, checkpointer, parts.options, self._closing, desk
+                self.path,
+                self._writer,
+                checkpointer,
+                parts.options,
+                self._closing,
+                desk,
+                self._say_dropped,
             )
 
     @property
@@ -107,8 +118,9 @@ class EventStore(PastReads, Copying):
             lock_timeout: seconds to wait for another process to let go; None not at all.
             options: sizes, policy and retention.
             file_system: that the store is on; the local one unless given.
-            on_rebuild: called now and then while projections are rebuilt from the log, with the
-                revision reached and the last one.
+            on_rebuild: called now and then while projections are rebuilt from the log, and while
+                the batches after the newest checkpoint are folded, with the revision reached and
+                the last one. A store that is looked after has few of the latter.
             log: a log of another kind than files in a directory, open already: the store is in
                 there, the path no more than its name in messages, and `verify` the log's own.
                 `close` closes it; where this raises, the caller does.
@@ -327,6 +339,10 @@ class EventStore(PastReads, Copying):
     def compact(self) -> CompactionReport:
         """Write a checkpoint, then archive or drop what checkpoints supersede, by retention.
 
+        What is dropped is said in the log before, by an event `eventstore.dropped` with the first
+        and last revision, the bytes and the rule. While a write transaction stays open that takes
+        longer than a second, and inside of one, nothing is dropped.
+
         Raises:
             CorruptionError: a segment to be archived is damaged.
             StorageFullError: there is no space for the checkpoint or for a compressed copy.
@@ -335,6 +351,19 @@ class EventStore(PastReads, Copying):
         """
         self._closing.require_open()
         return self._own_upkeep().compact()
+
+    def _say_dropped(self, dropping: Dropping, retention: Retention) -> None:
+        """Commit that batches are about to be dropped.
+
+        The writer lock is waited for a moment only: whoever has it may wait for this compaction,
+        or close the store.
+
+        Raises:
+            WriterBusyError: that was not long enough; nothing was committed.
+        """
+        metadata = dropping.metadata(retention)
+        with self.begin_write(EngineTransaction, metadata, _SAY_SECONDS) as transaction:
+            transaction.note(dropping.event(retention))
 
     def check(self) -> None:
         """Check every invariant of all tables and projections in memory, as the writer has them.

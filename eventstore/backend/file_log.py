@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from eventstore.checkpoints.checkpoint import Checkpoint, CheckpointContent
+    from eventstore.engine_events import Dropping
     from eventstore.files.guarded import GuardedFileSystem
     from eventstore.files.interface import FileSystem
     from eventstore.log.interface import Appended, Head, Wanted
@@ -200,7 +201,9 @@ class FileLog:
 
         self._with_spare_space(write)
 
-    def compact(self, pause: Callable[[], object]) -> CompactionReport:
+    def compact(
+        self, pause: Callable[[], object], say_dropped: Callable[[Dropping], bool]
+    ) -> CompactionReport:
         """Archive or drop what checkpoints supersede, and index what is left."""
         report: list[CompactionReport] = []
         self._with_spare_space(
@@ -212,6 +215,7 @@ class FileLog:
                     self._options.retention,
                     tree=self._tree,
                     durable_revision=self.durable_revision,
+                    say_dropped=say_dropped,
                     pause=pause,
                 )
             )

@@ -89,7 +89,7 @@ def open_file_log(
         path: of the store.
         projections: what the events are folded into.
         options: of the store.
-        on_rebuild: called now and then while projections are rebuilt.
+        on_rebuild: called now and then while projections are rebuilt, or batches folded.
         may_create: whether a log is made where there is none.
         ends_hold: whether the log lets go of the lock when it is closed.
 
@@ -103,7 +103,15 @@ def open_file_log(
     started = time.monotonic()
     scan = scan_store(guarded, path)
     files = StoreFiles(guarded, path, scan.store_id or b"")
-    loaded = load(path, projections, scan.checkpoint, scan, files.read, on_rebuild)
+    loaded = load(
+        path,
+        projections,
+        scan.checkpoint,
+        scan,
+        files.read,
+        on_rebuild,
+        last_revision=scan.durable_bound,
+    )
     scanned = scan.result()
     decision = decide(scanned.found)
     if decision.verdict is Verdict.NEW and not may_create:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from eventstore.errors import CompactedError
 from eventstore.recovery.carrying import carried_over
 from eventstore.recovery.replay import decode_record, replay_record, stale_projections, start_state
+from eventstore.upcasting import upcast_batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from eventstore.log.interface import LogReader, Wanted
     from eventstore.projection import Projection
     from eventstore.tables.state import State
+    from eventstore.upcasting import Upcasters
 
 
 def state_at(log: LogReader, projections: Sequence[Projection], revision: int) -> State:
@@ -86,14 +88,17 @@ def revision_at(log: LogReader, time_ns: int, last_revision: int) -> int:
     return last
 
 
-def batches(log: LogReader, first_revision: int, last_revision: int) -> Iterator[Batch]:
-    """Yield durable batches.
+def batches(
+    log: LogReader, first_revision: int, last_revision: int, upcasters: Upcasters
+) -> Iterator[Batch]:
+    """Yield durable batches, their events as these upcasters leave them.
 
     Raises:
         CompactedError: the first ones are no longer kept.
+        ProjectionError: an upcaster failed.
     """
     for record in log.read(first_revision, last_revision):
-        yield decode_record(record)
+        yield upcast_batch(decode_record(record), upcasters)
 
 
 def search(
@@ -102,6 +107,7 @@ def search(
     last_revision: int,
     wanted: Wanted,
     is_about: Callable[[Event], bool],
+    upcasters: Upcasters,
     *,
     reverse: bool,
 ) -> Iterator[Batch]:
@@ -112,11 +118,13 @@ def search(
         first_revision: the least.
         last_revision: the highest.
         wanted: which.
-        is_about: whether an event is about one of the keys, where keys are asked for.
+        is_about: whether an event, as logged, is about one of the keys, where keys are asked for.
+        upcasters: that lead to the events as they are shown.
         reverse: newest first.
 
     Raises:
         CompactedError: the first ones are no longer kept.
+        ProjectionError: an upcaster failed.
     """
     for record in log.select(first_revision, last_revision, wanted, reverse=reverse):
         batch = decode_record(record)
@@ -127,4 +135,4 @@ def search(
         ):
             continue
         if wanted.keys is None or any(is_about(event) for event in batch.events):
-            yield batch
+            yield upcast_batch(batch, upcasters)

@@ -12,6 +12,7 @@ from eventstore.arguments import (
     excerpt,
     time_to_ns,
 )
+from eventstore.engine_events import is_engine_event
 from eventstore.errors import CompactedError
 from eventstore.handle import history
 from eventstore.handle.read_transaction import ReadTransaction
@@ -19,6 +20,7 @@ from eventstore.handle.reading import Reading
 from eventstore.handle.watching import Watch
 from eventstore.locks import checked_timeout
 from eventstore.log.interface import Wanted
+from eventstore.upcasting import upcast
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -189,7 +191,10 @@ class PastReads(Reading):
         asked = frozenset(keys)
 
         def is_about(event: Event) -> bool:
-            return any(not asked.isdisjoint(each.keys(event)) for each in self._projections)
+            return not is_engine_event(event) and any(
+                not asked.isdisjoint(each.keys(upcast(event, each.upcasters)))
+                for each in self._projections
+            )
 
         last = self._shown_up_to(to_revision)
         return self._search(first, last, Wanted(keys=keys), is_about, reverse=reverse)
@@ -216,7 +221,14 @@ class PastReads(Reading):
         oldest = self.oldest_revision()
         if first < oldest:
             raise CompactedError(first, oldest)
-        return Watch(self._log, first, self._shown_revision, self._closing, timeout)
+        return Watch(
+            self._log,
+            first,
+            self._shown_revision,
+            self._closing,
+            timeout,
+            upcasters=self._upcasters,
+        )
 
     def oldest_revision(self) -> int:
         """Return the first revision whose batch can still be read."""
@@ -253,7 +265,9 @@ class PastReads(Reading):
         *,
         reverse: bool,
     ) -> Iterator[Batch]:
-        found = history.search(self._log, first, last, wanted, is_about, reverse=reverse)
+        found = history.search(
+            self._log, first, last, wanted, is_about, self._upcasters, reverse=reverse
+        )
         return self._closing.told_amid(found)
 
 

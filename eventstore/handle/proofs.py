@@ -44,7 +44,8 @@ class Proofs(Reading):
         if not isinstance(receipt, Receipt):
             raise TypeError(f"a receipt must be a Receipt, not {excerpt(receipt)}")
         require_own(receipt, self.store_id, self._shown_revision())
-        found = history.batches(self._log, receipt.revision, receipt.revision)
+        revision = receipt.revision
+        found = history.batches(self._log, revision, revision, self._upcasters)
         [batch] = self._closing.told_amid(found)
         if batch.digest != receipt.digest:
             raise ReceiptError(f"revision {receipt.revision} has another digest than the receipt")

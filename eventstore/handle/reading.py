@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from eventstore.files.local import local_file_system
 from eventstore.handle.closing import Closing
+from eventstore.upcasting import all_upcasters
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +32,7 @@ class Reading:
         # The state of a follower has to be brought up to date.
         self._refresh = parts.refresh
         self._projections = parts.projections
+        self._upcasters = all_upcasters(parts.projections)
         self._closing = Closing()
 
     @property

@@ -11,18 +11,21 @@ import threading
 from typing import TYPE_CHECKING
 
 from eventstore.checkpoints.reader import no_pause
-from eventstore.errors import EventStoreError, what_of
+from eventstore.errors import EventStoreError, WriterBusyError, what_of
 from eventstore.files.failures import is_gone
 from eventstore.locks import refuse_reentry
 from eventstore.maintenance.background import Maintenance
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from eventstore.counters import Tally
+    from eventstore.engine_events import Dropping
     from eventstore.handle.closing import Closing
     from eventstore.log.interface import Log
     from eventstore.maintenance.checkpointing import Checkpointer
     from eventstore.maintenance.requests import RequestDesk
-    from eventstore.options import StoreOptions
+    from eventstore.options import Retention, StoreOptions
     from eventstore.reports import CompactionReport
 
 _logger = logging.getLogger("eventstore")
@@ -39,6 +42,7 @@ class Upkeep:
         options: StoreOptions,
         closing: Closing,
         desk: RequestDesk | None,
+        say_dropped: Callable[[Dropping, Retention], None],
     ) -> None:
         """Begin; the background starts with `start`.
 
@@ -49,6 +53,7 @@ class Upkeep:
             options: of the store.
             closing: of the handle.
             desk: where other processes ask for a compaction, if there is such a place.
+            say_dropped: commits that batches are about to be dropped, by which rule.
         """
         self._path = path
         self._log = log
@@ -56,6 +61,7 @@ class Upkeep:
         self._options = options
         self._closing = closing
         self._desk = desk
+        self._commit_dropped = say_dropped
         # Held by a checkpoint or a compaction.
         self._turn = threading.RLock()
         self._background = Maintenance(self._is_work_due, self._work)
@@ -170,7 +176,16 @@ class Upkeep:
 
     def _write_and_compact(self) -> CompactionReport:
         self._checkpointer.write(self._background.pause)
-        return self._log.compact(self._background.pause)
+        return self._log.compact(self._background.pause, self._say_dropped)
+
+    def _say_dropped(self, dropping: Dropping) -> bool:
+        """Have it committed that batches are about to be dropped; return whether that is done."""
+        try:
+            self._commit_dropped(dropping, self._options.retention)
+        except WriterBusyError as error:
+            _logger.warning("%s: nothing is dropped this time: %s", self._path, error)
+            return False
+        return True
 
     def _requested(self) -> str | None:
         """Return the token of a compaction that another process asks for; None without one."""

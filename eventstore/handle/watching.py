@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from eventstore.event import Batch
     from eventstore.handle.closing import Closing
     from eventstore.log.interface import LogReader
+    from eventstore.upcasting import Upcasters
 
 _LOOK_SECONDS = 0.1
 
@@ -46,6 +47,8 @@ class Watch:
         shown_revision: Callable[[], int],
         closing: Closing,
         timeout_seconds: float | None,
+        *,
+        upcasters: Upcasters,
     ) -> None:
         """Use `EventStore.watch`.
 
@@ -55,6 +58,7 @@ class Watch:
             shown_revision: returns the newest revision that readers are shown.
             closing: of the store's handle.
             timeout_seconds: end after this long without a batch; None to wait for ever.
+            upcasters: that lead to the events as they are shown.
         """
         self.next_revision = first_revision
         self._log = log
@@ -62,6 +66,7 @@ class Watch:
         self._closing = closing
         self._closed = Latch()
         self._timeout_seconds = timeout_seconds
+        self._upcasters = upcasters
         self._ends_at: float | None = None
         self._batches: Iterator[Batch] | None = None
 
@@ -126,7 +131,7 @@ class Watch:
             shown = self._shown_revision()
             if shown < self.next_revision:
                 return None
-            batches_left = batches(self._log, self.next_revision, shown)
+            batches_left = batches(self._log, self.next_revision, shown, self._upcasters)
             batch = next(batches_left)
         self._batches = batches_left
         self.next_revision = batch.revision + 1

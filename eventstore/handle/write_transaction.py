@@ -14,7 +14,9 @@ import sys
 import warnings
 from typing import TYPE_CHECKING, Any, overload
 
-from eventstore.errors import ReentrantUseError, StoreFailedError
+from eventstore.arguments import excerpt
+from eventstore.engine_events import ENGINE_PREFIX
+from eventstore.errors import InvalidEventError, ReentrantUseError, StoreFailedError
 from eventstore.format.codec import encode_batch, encode_event
 from eventstore.handle.receipt import Receipt
 from eventstore.handle.table_at import TableAt, ended_error, known_table, unknown_table
@@ -197,7 +199,8 @@ class WriteTransaction(Holder):
         """Apply an event to all tables and make it part of the batch.
 
         Raises:
-            InvalidEventError: it can't be logged; nothing was applied.
+            InvalidEventError: it can't be logged, or its type is one of the engine's own; nothing
+                was applied.
             TransactionClosedError: the transaction has ended.
             ReentrantUseError: called by a projection's `apply`, or by what has interrupted another
                 change of this transaction; nothing was changed.
@@ -214,6 +217,11 @@ class WriteTransaction(Holder):
         self._is_changing = True
         self._begun()
         packed = encode_event(event)
+        if event.type.startswith(ENGINE_PREFIX):  # as `is_engine_event`, in half of the time
+            raise InvalidEventError(
+                f"event {excerpt(event.type)}: types that begin with {ENGINE_PREFIX!r} are the "
+                "engine's own; give yours another name"
+            )
         try:
             self._state.apply(event)
             self._events.append(packed)
@@ -268,7 +276,7 @@ class WriteTransaction(Holder):
             ticket = self._log.append(
                 payload,
                 expected_revision=self._base_revision + 1,
-                frees_space=lambda: self._state.rows_added() < 0,
+                frees_space=self._frees_space,
             )
             self._state.commit(ticket.revision, ticket.digest, ticket.time_ns)
         except BaseException as error:
@@ -297,6 +305,10 @@ class WriteTransaction(Holder):
         self._state.shown(self._log)
         self.receipt = Receipt(self._log.store_id, ticket.revision, ticket.digest)
         return self.receipt
+
+    def _frees_space(self) -> bool:
+        """Say whether the batch removes more rows than it adds."""
+        return self._state.rows_added() < 0
 
     def rollback(self) -> None:
         """Take everything back, unless the transaction has ended.

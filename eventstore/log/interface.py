@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from eventstore.checkpoints.checkpoint import Checkpoint, CheckpointContent
+    from eventstore.engine_events import Dropping
     from eventstore.log.reader import Record
     from eventstore.reports import CompactionReport, RecoveryReport
 
@@ -160,8 +161,16 @@ class Log(LogReader, Protocol):
     def look(self) -> None:
         """Fail, and raise, if what is committed would not be found; called once a second."""
 
-    def compact(self, pause: Callable[[], object]) -> CompactionReport:
-        """Archive or drop what checkpoints supersede."""
+    def compact(
+        self, pause: Callable[[], object], say_dropped: Callable[[Dropping], bool]
+    ) -> CompactionReport:
+        """Archive or drop what checkpoints supersede.
+
+        Args:
+            pause: called now and then, so that others get the processor.
+            say_dropped: commits that batches are about to be dropped, and returns whether that is
+                done; else they stay.
+        """
 
     @property
     def is_index_behind(self) -> bool:

@@ -18,7 +18,8 @@ temporary file, sync, rename, sync the directory, read the copy back, and only t
 segment. Before anything is archived or dropped, the tree over the batches is saved up to here
 (`eventstore.proofs.store_tree`), and nothing is dropped whose place in it is not saved: proofs of
 what is left would be lost with it. What is dropped is dropped by whole segments, oldest first; the
-digest of the chain at the cut stays in the header of the first segment that is left.
+digest of the chain at the cut stays in the header of the first segment that is left. Before the
+first of them goes, it is committed what goes (`eventstore.engine_events`).
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from eventstore.checkpoints.chains import Chains, must_keep
 from eventstore.checkpoints.checkpoint import CheckpointLoader, list_checkpoints
 from eventstore.checkpoints.writer import fold_checkpoint
+from eventstore.engine_events import Dropping
 from eventstore.errors import CompactedError, CorruptionError, StorageFullError
 from eventstore.files.content import write_file
 from eventstore.files.failures import is_full
@@ -156,6 +158,7 @@ def compact(
     retention: Retention,
     tree: StoreTree,
     durable_revision: int,
+    say_dropped: Callable[[Dropping], bool],
     pause: Callable[[], object] = lambda: None,
 ) -> CompactionReport:
     """Archive or drop what is superseded.
@@ -169,6 +172,8 @@ def compact(
         retention: what may be dropped.
         tree: over the store's batches.
         durable_revision: up to where batches are on stable storage: the tree is saved up to there.
+        say_dropped: commits that batches are about to be dropped, and returns whether that is done;
+            else they stay.
         pause: called now and then, so that others get the processor.
 
     Raises:
@@ -176,7 +181,7 @@ def compact(
             ones stay.
         StorageFullError: no space for a compressed copy; the segment stays.
     """
-    compaction = _Compaction(file_system, path, store_id, retention, pause)
+    compaction = _Compaction(file_system, path, store_id, retention, say_dropped, pause)
     compaction.save_tree(tree, durable_revision)
     return compaction.run()
 
@@ -188,6 +193,7 @@ class _Compaction:
         path: str,
         store_id: bytes,
         retention: Retention,
+        say_dropped: Callable[[Dropping], bool],
         pause: Callable[[], object],
     ) -> None:
         self._file_system = file_system
@@ -197,6 +203,7 @@ class _Compaction:
         self._archive_path = join(path, ARCHIVE_NAME)
         self._checkpoints_path = join(path, CHECKPOINTS_NAME)
         self._retention = retention
+        self._say_dropped = say_dropped
         self._pause = pause
         self._drops = False
         self._kept_leaves = 0
@@ -227,6 +234,8 @@ class _Compaction:
         removed = self._remove_checkpoints(going.checkpoints)
         # Before anything in the log is dropped: what goes, goes oldest first.
         archived, dropped = 0, self._drop_archived()
+        if not self._retention.archive:
+            self._say_all_dropped(segments, going.segments)
         for source, following in pairwise(segments):
             if source.first_revision not in going.segments:
                 break
@@ -379,10 +388,42 @@ class _Compaction:
             for source in archived
             if source.path not in kept and self._may_go(following[source.first_revision])
         ]
+        if not self._are_said(dropped, following):
+            return 0
         for source in dropped:
             self._file_system.remove(source.path)
             self._file_system.sync_directory(self._archive_path)
         return len(dropped)
+
+    def _say_all_dropped(
+        self, segments: Sequence[SegmentSource], superseded: Sequence[int]
+    ) -> None:
+        """Say that superseded segments are dropped without being archived, or let them stay."""
+        going = []
+        for source, following in pairwise(segments):
+            if source.first_revision not in superseded or not self._may_go(following):
+                break
+            going.append(source)
+        after = {source.first_revision: following for source, following in pairwise(segments)}
+        self._drops = self._drops and self._are_said(going, after)
+
+    def _are_said(
+        self, dropped: Sequence[SegmentSource], following: Mapping[int, SegmentSource]
+    ) -> bool:
+        """Have it committed that segments are dropped, before any of them is; return whether it is.
+
+        After a crash in between, the next compaction says it again, and then drops them.
+        """
+        if not dropped:
+            return True
+        return self._say_dropped(
+            Dropping(
+                first_revision=dropped[0].first_revision,
+                last_revision=following[dropped[-1].first_revision].first_revision - 1,
+                segment_count=len(dropped),
+                size_bytes=sum(self._file_system.size_bytes(source.path) for source in dropped),
+            )
+        )
 
     def _kept(
         self, archived: list[SegmentSource], sources: list[SegmentSource]

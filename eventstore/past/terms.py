@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from eventstore.engine_events import is_engine_event
 from eventstore.errors import ProjectionError
 from eventstore.format.index import term_hash
 from eventstore.projection import Projection
+from eventstore.upcasting import upcast
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -43,10 +45,11 @@ class Terms:
             ProjectionError: a projection can't say which.
         """
         found = set()
+        events = [event for event in batch.events if not is_engine_event(event)]
         for projection in self._declaring:
-            for event in batch.events:
+            for event in events:
                 try:
-                    for key in projection.keys(event):
+                    for key in projection.keys(upcast(event, projection.upcasters)):
                         found.add(term_hash(self._store_id, _KEY, key))
                 except Exception as error:
                     raise ProjectionError(

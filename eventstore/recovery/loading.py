@@ -78,6 +78,8 @@ def load(
     records: Iterable[Record],
     read: Read,
     on_rebuild: OnRebuild | None = None,
+    *,
+    last_revision: int = 0,
 ) -> Loaded:
     """Build the state of a log.
 
@@ -87,7 +89,9 @@ def load(
         checkpoint: where to start; None for the empty state.
         records: all that are after it, in order.
         read: yields the records from one revision to another, for what must be rebuilt.
-        on_rebuild: called now and then during a rebuild, with the revision reached and the last.
+        on_rebuild: called now and then during a rebuild, and while the records are folded, with
+            the revision reached and the last one, as far as that is known.
+        last_revision: the least that the last record has.
 
     Raises:
         ProjectionError: a projection must be rebuilt and its events are no longer kept, or it
@@ -115,9 +119,13 @@ def load(
     started = time.monotonic()
     for record in records:
         replay_record(state, record)
-        if standing is not None and record.revision % _BATCHES_BETWEEN_CALLS == 0:
+        if record.revision % _BATCHES_BETWEEN_CALLS:
+            continue
+        if standing is not None:
             # Versions that were passed can be freed.
             standing.changed.advance(state.durable)
+        if on_rebuild is not None:
+            on_rebuild(record.revision, max(record.revision, last_revision))
     seconds = time.monotonic() - started
     return Loaded(state, checkpointed_revision, left_out, rebuilt, standing, seconds)
 
@@ -144,7 +152,7 @@ def load_log(
     checkpoint = log.checkpoint_before(durable)
     base = checkpoint.revision if checkpoint is not None else 0
     records = log.read(base + 1, durable)
-    return load(path, projections, checkpoint, records, log.read, on_rebuild)
+    return load(path, projections, checkpoint, records, log.read, on_rebuild, last_revision=durable)
 
 
 def _rebuilt_state(

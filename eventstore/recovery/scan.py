@@ -94,6 +94,7 @@ class Scan:
             something is damaged before the log is read.
         durable_revision: beside a writer that may be running, the highest revision that is known
             to be durable; records beyond it may still be taken back.
+        durable_bound: the revision that the `durable` file states; 0 if it states none.
     """
 
     def __init__(self, file_system: FileSystem, path: str, *, beside_writer: bool) -> None:
@@ -111,7 +112,7 @@ class Scan:
         self._batch_count = 0
         self._batch_bytes = 0
         self._tail: Tail | None = None
-        self._durable_bound = 0
+        self.durable_bound = 0
         self._is_complete = False
 
     def begin(self) -> None:
@@ -121,9 +122,9 @@ class Scan:
         try:
             self.store_id = self._newest_store_id(list_sources(self._file_system, self._path))
             checkpoint = self._newest_checkpoint(checkpoints, self.store_id)
-            self._durable_bound = self._read_bound(self.store_id)
+            self.durable_bound = self._read_bound(self.store_id)
             if self._beside_writer:
-                self.durable_revision = self._durable_bound or self._proven_revision()
+                self.durable_revision = self.durable_bound or self._proven_revision()
             # Last, so that a log which a writer goes on with holds what the two above promise.
             self._sources = list_sources(self._file_system, self._path)
         except CorruptionError as error:
@@ -149,7 +150,7 @@ class Scan:
             raise ValueError("the scan has not been read to its end")
         found = Found(
             path=self._path,
-            acknowledged=max(self._durable_bound, self._base_revision),
+            acknowledged=max(self.durable_bound, self._base_revision),
             has_checkpoints=self._has_checkpoints,
             tail=self._tail,
             damage=self._damage,
@@ -230,7 +231,7 @@ class Scan:
             else detachment(self.checkpoint, source, header)
         )
         scanner = SegmentScanner(file, header, start_of(header))
-        proof = _Proof(self._durable_bound)
+        proof = _Proof(self.durable_bound)
         for record in scanner:
             if self._is_later(record):
                 self._batch_count += 1

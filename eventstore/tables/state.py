@@ -32,11 +32,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
+from eventstore.engine_events import is_engine_event
 from eventstore.tables.journal import Journal
 from eventstore.tables.packed import ABSENT
 from eventstore.tables.table import Table, Tables
 from eventstore.tables.thinning import Thinning
 from eventstore.tables.version import Version
+from eventstore.upcasting import upcast
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -94,15 +96,21 @@ class State:
         return self.journal.newest
 
     def apply(self, event: Event) -> None:
-        """Fold an event into all tables on top of the newest version; on an error, undo it."""
+        """Fold an event into all tables on top of the newest version; on an error, undo it.
+
+        One of the engine's own, which a replay meets, changes nothing.
+        """
         journal = self.journal
+        if journal.is_replaying and is_engine_event(event):
+            return
         changes = journal.changes
         start = len(changes)
         self._undone = None
         journal.open_changes = changes
         try:
             for projection, tables in self._projections:
-                projection.apply(event, tables)
+                upcasters = projection.upcasters
+                projection.apply(upcast(event, upcasters) if upcasters else event, tables)
         except BaseException as error:
             # Where this is interrupted, a rollback undoes all of it again.
             self._undo(changes[start:])

@@ -11,6 +11,8 @@
   `pip install '.[testing]'` in a checkout.
 - `watched`, `check_fold`, `check_hash_seed` and `check_ignores_unknown` are what these programs
   use: guards around projections, and comparisons of a store's tables with folds of its batches.
+- `check_upgrade` opens what old projections have written with new ones, and compares all that they
+  show with what they fold of the batches alone.
 
 A check that passes has found nothing, which is not the same as that nothing is there:
 
@@ -43,6 +45,7 @@ from eventstore.testing.purity import check_fold, check_ignores_unknown, watched
 from eventstore.testing.report import Checked, InconsistencyError, Report
 from eventstore.testing.session import SMALL, STORE_PATH, NotedStore, Session
 from eventstore.testing.simulated import SimulatedFileSystem, Step
+from eventstore.testing.upgrade import CheckedUpgrade, check_upgrade
 
 if TYPE_CHECKING:
     from eventstore.testing.consistency import check_crash_replay
@@ -54,6 +57,7 @@ __all__ = [
     "STORE_PATH",
     "Call",
     "Checked",
+    "CheckedUpgrade",
     "CrashImage",
     "Defect",
     "Depth",
@@ -74,6 +78,7 @@ __all__ = [
     "check_fold",
     "check_hash_seed",
     "check_ignores_unknown",
+    "check_upgrade",
     "crash_at_end",
     "crash_images",
     "explore",

@@ -123,7 +123,7 @@ class Domain(ABC, Generic[C, M]):
     be compared, such as a dict. Neither is ever changed in place; that one was shows in its `repr`.
 
     Every projection must ignore events of a type that it does not know: the stores that a crash
-    leaves are used for one more batch, of an event `eventstore.testing.probe`.
+    leaves are used for one more batch, of an event `testing.probe`.
 
     Batches are also folded in another process, in which strings have other hashes, if the domain
     can be imported there: a class of a module, made without arguments.

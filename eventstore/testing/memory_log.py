@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from eventstore.checkpoints.checkpoint import Checkpoint, CheckpointContent
+    from eventstore.engine_events import Dropping
     from eventstore.log.interface import Appended, Wanted
 
 _PATH = "/"
@@ -180,9 +181,11 @@ class MemoryLog:
     def look(self) -> None:
         """Do nothing: memory does not go."""
 
-    def compact(self, pause: Callable[[], object]) -> CompactionReport:
+    def compact(
+        self, pause: Callable[[], object], say_dropped: Callable[[Dropping], bool]
+    ) -> CompactionReport:
         """Drop all checkpoints that are superseded; batches are kept."""
-        _ = pause
+        _ = pause, say_dropped
         files = list_checkpoints(self._files, _PATH)
         kept = must_keep(files).files
         removed = [file for file in files if file not in kept]

@@ -12,6 +12,7 @@ A guard looks at every row twice an event, so it is for small stores.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
 from eventstore.errors import ReentrantUseError
@@ -34,8 +35,9 @@ if TYPE_CHECKING:
         WritableTables,
     )
     from eventstore.store import EventStore
+    from eventstore.upcasting import Upcaster
 
-PROBE_EVENT = Event("eventstore.testing.probe", {})
+PROBE_EVENT = Event("testing.probe", {})
 """Committed to every recovered store; projections ignore it, as all that they do not know."""
 
 
@@ -130,6 +132,9 @@ class Watched(Projection):
         self.name = projection.name
         self.version = projection.version
         self.tables = projection.tables
+        self.upcasters = {
+            place: _watched_upcaster(upcaster) for place, upcaster in projection.upcasters.items()
+        }
         self.applied_events = 0
         self._require_same_tables()
 
@@ -190,6 +195,23 @@ class Watched(Projection):
             }
             for spec in self.tables
         }
+
+
+@cache  # so that projections which share one still do
+def _watched_upcaster(upcaster: Upcaster) -> Upcaster:
+    """Return an upcaster that refuses to change what it is given."""
+
+    def watching(data: Any) -> Any:
+        before = pack(data)
+        after = upcaster(data)
+        if pack(data) != before:
+            raise InconsistencyError(
+                f"the upcaster {getattr(upcaster, '__name__', upcaster)} changed the data that it "
+                f"was given, which is now {data!r}: return other data; change a copy"
+            )
+        return after
+
+    return watching
 
 
 def _table_names(projection: Projection) -> object:

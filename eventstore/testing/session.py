@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from eventstore.checkpoints.checkpoint import Checkpoint, CheckpointContent
+    from eventstore.engine_events import Dropping
     from eventstore.event import Event, Metadata
     from eventstore.files.interface import FileSystem
     from eventstore.log.interface import Appended, Head, Log, Wanted
@@ -148,10 +149,12 @@ class NotedLog:
         """Fail, and raise, if what is committed would not be found."""
         self._log.look()
 
-    def compact(self, pause: Callable[[], object]) -> CompactionReport:
+    def compact(
+        self, pause: Callable[[], object], say_dropped: Callable[[Dropping], bool]
+    ) -> CompactionReport:
         """Archive or drop what checkpoints supersede."""
         _ = pause
-        return self._log.compact(_no_pause)
+        return self._log.compact(_no_pause, say_dropped)
 
     @property
     def is_index_behind(self) -> bool:

@@ -203,3 +203,24 @@ def test_a_quick_check_says_what_it_has_not_read_and_finds_a_segment_that_was_cu
     result = call("check", path, "--quick")
     assert result.code == 3
     assert f"damaged: {first}: at byte 2000: the file ends here" in result.out
+
+
+def test_log_shows_what_retention_has_dropped(tmp_path: Path, call: Call) -> None:
+    options = StoreOptions(segment_bytes=4096, background=False, retention=Retention.none())
+    with MetaStore.open(tmp_path, options=options) as store:
+        for number in range(45):
+            with store.transaction(writable=True) as tx:
+                tx.create_snapshot(Kind.ACTIVE, f"key-{number}", labels={"note": "n" * 200})
+            if number % 15 == 14:
+                store.compact()
+        oldest = store.event_store.oldest_revision()
+    shown = call("log", tmp_path, "--type", "eventstore.dropped", "-n", "1")
+    assert shown.code == 0
+    assert 'actor=eventstore  reason="retention: keep nothing' in shown.out
+    assert "  eventstore.dropped first_revision=" in shown.out
+    assert f"last_revision={oldest - 1} " in shown.out
+    [line] = call(
+        "log", tmp_path, "--type", "eventstore.dropped", "-n", "1", "--json"
+    ).out.splitlines()
+    [event] = json.loads(line)["events"]
+    assert (event["type"], event["data"]["last_revision"]) == ("eventstore.dropped", oldest - 1)

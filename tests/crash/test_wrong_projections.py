@@ -238,7 +238,7 @@ class DependsOnTheTimeZone(Beside):
 class RaisesOnUnknownEvents(Beside):
     says = (
         "Wrong: Projection.apply must ignore event types it does not know: it raised KeyError on "
-        "'eventstore.testing.probe'",
+        "'testing.probe'",
     )
 
     class Wrong(WrongWords):

@@ -2017,6 +2017,68 @@ MUTANTS = (
         '    for field in ("key", "name"):\n',
         '    for field in ("name",):\n',
     ),
+    # Events of older versions
+    Mutant(
+        "projections are given events as they were emitted",
+        "eventstore/tables/state.py",
+        "upcast(event, upcasters) if upcasters else event",
+        "event",
+    ),
+    Mutant(
+        "readers of the history are shown events as they were emitted",
+        "eventstore/upcasting.py",
+        "    if not upcasters:\n        return batch\n",
+        "    if batch:\n        return batch\n",
+    ),
+    Mutant(
+        "keys are asked of events as they were emitted",
+        "eventstore/past/terms.py",
+        "projection.keys(upcast(event, projection.upcasters))",
+        "projection.keys(event)",
+    ),
+    Mutant(
+        "projections may read one event in two ways",
+        "eventstore/upcasting.py",
+        "together.setdefault(place, upcaster) is not upcaster",
+        "together.setdefault(place, upcaster) is None",
+    ),
+    # The engine's own events
+    Mutant(
+        "archived batches are dropped whether or not that was said",
+        "eventstore/maintenance/compaction.py",
+        "        if not self._are_said(dropped, following):\n            return 0\n",
+        "        self._are_said(dropped, following)\n",
+    ),
+    Mutant(
+        "batches are dropped without being archived, and nothing says so",
+        "eventstore/maintenance/compaction.py",
+        "        self._drops = self._drops and self._are_said(going, after)\n",
+        "        _ = going, after\n",
+    ),
+    Mutant(
+        "projections are given the engine's own events",
+        "eventstore/tables/state.py",
+        "        if journal.is_replaying and is_engine_event(event):\n            return\n",
+        "",
+    ),
+    Mutant(
+        "projections are asked for keys of the engine's own events",
+        "eventstore/past/terms.py",
+        "if not is_engine_event(event)]",
+        "if event]",
+    ),
+    Mutant(
+        "anybody may emit events like the engine's own",
+        "eventstore/handle/write_transaction.py",
+        "        if event.type.startswith(ENGINE_PREFIX):",
+        "        if False:",
+    ),
+    Mutant(
+        "a compaction waits for the writer lock as long as it takes",
+        "eventstore/store.py",
+        "metadata, _SAY_SECONDS) as transaction",
+        "metadata) as transaction",
+    ),
     Mutant(
         "a release closes what another thread is about to use",
         "eventstore/files/handles.py",

@@ -273,6 +273,12 @@ def test_everything_is_kept_in_the_archive_by_default(tmp_path: Path) -> None:
         assert revisions(store) == list(range(1, 162))
 
 
+def droppings(store: EventStore) -> int:
+    """Return how many batches say that retention drops others, also where these were dropped."""
+    revision: int = store.stats()["revision"]
+    return revision - balance(store)
+
+
 def test_retention_none_keeps_what_recovery_needs(tmp_path: Path) -> None:
     path = tmp_path / "store"
     with open_store(path, options=NONE) as store:
@@ -283,7 +289,7 @@ def test_retention_none_keeps_what_recovery_needs(tmp_path: Path) -> None:
         [older, _] = [parse_checkpoint_name(file.name) for file in checkpoints(path)]
         assert older is not None
         assert 1 < oldest <= older + 1
-        assert revisions(store, oldest) == list(range(oldest, 162))
+        assert revisions(store, oldest) == list(range(oldest, 162 + droppings(store)))
         for call in (
             lambda: revisions(store, 1),
             lambda: revisions(store, oldest - 1),
@@ -308,7 +314,7 @@ def test_retention_by_revisions(tmp_path: Path) -> None:
         oldest = store.oldest_revision()
         assert 1 < oldest <= 320 - 100
         assert oldest > 320 - 100 - 80
-        assert revisions(store, oldest) == list(range(oldest, 321))
+        assert revisions(store, oldest) == list(range(oldest, 321 + droppings(store)))
 
 
 def test_retention_by_size(tmp_path: Path) -> None:
@@ -320,7 +326,7 @@ def test_retention_by_size(tmp_path: Path) -> None:
         assert sum(sizes) <= 5000
         assert len(sizes) >= 2
         oldest = store.oldest_revision()
-        assert revisions(store, oldest) == list(range(oldest, 321))
+        assert revisions(store, oldest) == list(range(oldest, 321 + droppings(store)))
 
 
 def test_retention_by_age(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -334,7 +340,7 @@ def test_retention_by_age(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         grow(store, 3)
         oldest = store.oldest_revision()
         assert 80 < oldest <= 121
-        assert revisions(store, oldest) == list(range(oldest, 241))
+        assert revisions(store, oldest) == list(range(oldest, 241 + droppings(store)))
 
 
 @pytest.mark.parametrize("limit", ["age_seconds", "size_bytes", "revisions"])
@@ -399,7 +405,7 @@ def test_dropping_that_is_cut_short_leaves_no_gap(tmp_path: Path) -> None:
             else:
                 break
             oldest = store.oldest_revision()
-            assert revisions(store, oldest) == list(range(oldest, 161))
+            assert revisions(store, oldest) == list(range(oldest, 161 + droppings(store)))
             assert store.verify().is_sound
     assert after > 3
 

@@ -55,10 +55,22 @@ def test_rebuild_is_reported_and_logged_and_shows_progress(
     with open_raised(path, on_rebuild=lambda *reached: progress.append(reached)) as store:
         assert store.recovery.rebuilt == (RebuiltProjection("totals", 2, 1, 25),)
         assert store.recovery.seconds > 0
-    assert progress == [(10, 25), (20, 25), (25, 25)]
+    # The last one is of the batches that follow the checkpoint.
+    assert progress == [(10, 25), (20, 25), (25, 25), (30, 30)]
     begun, ended = [record for record in caplog.records if "rebu" in record.getMessage()]
     assert (begun.levelname, ended.levelname) == ("WARNING", "INFO")
     assert "'totals' from revisions 1 to 25" in begun.getMessage()
+
+
+def test_replay_without_a_checkpoint_shows_progress(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_store(tmp_path / "store") as store:
+        add(store, 25)
+    monkeypatch.setattr(loading, "_BATCHES_BETWEEN_CALLS", 10)
+    progress: list[tuple[int, int]] = []
+    with open_store(tmp_path / "store", on_rebuild=lambda *reached: progress.append(reached)):
+        assert progress == [(10, 25), (20, 25)]
 
 
 def test_projection_that_is_new_was_not_held(path: Path) -> None:

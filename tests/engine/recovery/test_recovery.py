@@ -434,7 +434,8 @@ def test_newest_checkpoint_invalid_falls_back_to_the_one_before_it(compacted: Pa
         assert store.recovery.verdict is Verdict.CLEAN
         assert store.recovery.damaged_checkpoints == (str(newest),)
         assert store.recovery.checkpoint_revision == parse_checkpoint_name(older.name)
-        assert store.recovery.replayed_batches == 40
+        # The last two compactions have said what they drop.
+        assert store.recovery.replayed_batches == 42
         assert balance(store) == 120
         store.check()
     assert not newest.exists()

@@ -24,7 +24,7 @@ from snapledger.times import parse_duration
 from snapledger.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from eventstore import CompactionReport, RecoveryReport
     from eventstore.maintenance.preview import CompactionPreview, SegmentPreview
@@ -136,13 +136,13 @@ def command(
     options = StoreOptions(
         background=False, allow_foreign_owner=allow_foreign_owner, retention=retention
     )
-    with output.progress("compacting"):
-        report, revision = _compact_or_ask(store, options, wait_seconds)
+    with output.progress("compacting") as show_count:
+        report, revision = _compact_or_ask(store, options, wait_seconds, show_count)
     _write_report(report, revision, as_json=as_json)
 
 
 def _compact_or_ask(
-    store: str, options: StoreOptions, wait_seconds: float
+    store: str, options: StoreOptions, wait_seconds: float, show_count: Callable[[int], object]
 ) -> tuple[CompactionReport, int | None]:
     """Compact, or have that done by who has the store open; return the checkpoint if it was here.
 
@@ -153,7 +153,7 @@ def _compact_or_ask(
     with CompactionRequest(local_file_system(), os.path.abspath(store)) as request:
         while True:
             try:
-                return _compact(store, options)
+                return _compact(store, options, show_count)
             except StoreLockedError:
                 left = deadline - time.monotonic()
                 if left <= 0:
@@ -167,8 +167,15 @@ def _compact_or_ask(
                 return report, None
 
 
-def _compact(store: str, options: StoreOptions) -> tuple[CompactionReport, int]:
-    with MetaStore.open(store, create=False, options=options) as opened:
+def _compact(
+    store: str, options: StoreOptions, show_count: Callable[[int], object]
+) -> tuple[CompactionReport, int]:
+    with MetaStore.open(
+        store,
+        create=False,
+        options=options,
+        on_rebuild=lambda reached, last: show_count(reached),
+    ) as opened:
         _mention_rebuilt(opened.recovery)
         report = opened.compact()
         return report, opened.stats()["checkpoint_revision"]
