@@ -261,7 +261,8 @@ class Verification:
         for _ in range(_DURABLE_READS):  # a writer may be in the middle of a change
             if not self.file_system.exists(path):
                 return
-            if read_durable_store_id(self.file_system, self.path) is not None:
+            known = read_durable_store_id(self.file_system, self.path)
+            if known is not None and self.store_id in (known, None):
                 return
         self.remarks.append(
             f"{path} says nothing that can be relied on: of the end of the log only what the "

@@ -68,7 +68,7 @@ def test_every_recovered_store_proves_all_of_its_batches(
                 dropped += 1
                 assert proof.digest == digests[store.store_id, revision]
 
-    depth = DEEP if deep else replace(QUICK, crash_points=40, images=8)
+    depth = DEEP if deep else replace(QUICK, crash_points=20, images=8)
     report = explore(noting, LEDGER, depth=depth, inspect=proves_all)
     print(f"{name}: {report}; {dropped} proofs of dropped batches")
     report.require_sound()

@@ -1,6 +1,6 @@
 """Every workload survives a crash at each of its operations, and at those of the recovery.
 
-The usual run samples the images of a crash point that has more than some twenty; the long one,
+The usual run samples the images of a crash point that has more than eight; the long one,
 `--hypothesis-profile=deep`, those that have more than 300, and crashes far more recoveries.
 """
 
@@ -13,10 +13,13 @@ from support.crash import LEDGER, WORKLOADS, rolls
 from support.ledger import balances, total
 
 from eventstore.maintenance import checkpointing, compaction
-from eventstore.testing import DEEP, QUICK, Defect, NotedStore, explore
+from eventstore.testing import DEEP, Defect, Depth, NotedStore, explore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+USUAL = Depth(images=8, double_crashes=1, double_crashes_after_kill=3)
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +44,7 @@ def test_no_crash_loses_or_invents_a_batch(
     report = explore(
         workload,
         projections,
-        depth=DEEP if deep else QUICK,
+        depth=DEEP if deep else USUAL,
         inspect=both_projections_agree if projections is LEDGER else None,
     )
     print(f"{name}: {report}")
@@ -63,4 +66,4 @@ def test_no_crash_loses_or_invents_a_batch(
 
 
 def test_no_crash_loses_or_invents_a_batch_beside_the_preparing_thread(deep: bool) -> None:
-    explore(rolls, LEDGER, depth=DEEP if deep else QUICK, own_threads=True).require_sound()
+    explore(rolls, LEDGER, depth=DEEP if deep else USUAL, own_threads=True).require_sound()

@@ -22,7 +22,7 @@ CORPUS = {
     name: [path.read_bytes() for path in sorted((HERE / "corpus" / name).iterdir())]
     for name in TARGETS
 }
-SECONDS, DEEP_SECONDS = 2, 120
+SECONDS, DEEP_SECONDS = 1, 120
 MEMORY_MIB = 1024
 
 

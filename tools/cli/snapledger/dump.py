@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 
 _EXAMPLE = """\b
-Example: a text of everything, compressed:
-  snapledger dump STORE | gzip > store.jsonl.gz"""
+Example: everything, as text:
+  snapledger dump STORE -o store.jsonl"""
 
 
 @click.command("dump", epilog=_EXAMPLE)

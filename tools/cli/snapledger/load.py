@@ -16,8 +16,8 @@ _STDIN = "-"
 
 
 _EXAMPLE = """\b
-Example: a store of such a text:
-  zcat store.jsonl.gz | snapledger load - STORE"""
+Example: a store of what dump has written:
+  snapledger load store.jsonl STORE"""
 
 
 @click.command("load", epilog=_EXAMPLE)
