@@ -167,9 +167,9 @@ def test_follower_backs_up_beside_the_writer_of_another_process(tmp_path: Path) 
 
 
 def test_log_of_another_kind_is_backed_up_too(tmp_path: Path) -> None:
-    store = EventStore.open("anywhere", LEDGER, log=MemoryLog())
-    add(store, 9)
-    store.backup(tmp_path / "backup")
+    with EventStore.open("anywhere", LEDGER, log=MemoryLog()) as store:
+        add(store, 9)
+        store.backup(tmp_path / "backup")
     restored(tmp_path / "backup", tmp_path / "restored")
     assert balance_at(tmp_path / "restored") == 9
 
