@@ -93,7 +93,8 @@ def test_power_cut_amid_a_backup_leaves_what_was_there_or_more_and_the_next_one_
     prepared = new_disk()
     cut_store(prepared, backup_at=backup_at)
     before = after_power_cut(prepared)
-    assert back_up(before) == 75
+    newest = back_up(before)
+    assert newest >= 75  # and what says which batches were dropped
     draw = random.Random(0)
     revisions = []
     for place in places_from(before, deep, draw):
@@ -104,10 +105,10 @@ def test_power_cut_amid_a_backup_leaves_what_was_there_or_more_and_the_next_one_
                 revisions.append(verify_backup(BACKUP, file_system=after).revision)
             except BackupError:
                 revisions.append(0)
-            assert back_up(after) == 75
+            assert back_up(after) == newest
             cut = after.after_power_cut(draw)
-            assert verify_backup(BACKUP, file_system=cut).revision == 75
-    assert (min(revisions), max(revisions)) == (backup_at, 75)
+            assert verify_backup(BACKUP, file_system=cut).revision == newest
+    assert (min(revisions), max(revisions)) == (backup_at, newest)
     record_proof("backup, power cut", images=len(revisions), half_backups_believed=0)
 
 
@@ -155,7 +156,7 @@ def test_failing_call_amid_a_backup_or_a_restore_ends_it_and_it_can_be_done_agai
     prepared = new_disk()
     cut_store(prepared)
     whole = after_power_cut(prepared)
-    back_up(whole)
+    newest = back_up(whole)
     calls = range(1, whole.calls)
     draw = random.Random(code)
     inputs = 0
@@ -166,8 +167,8 @@ def test_failing_call_amid_a_backup_or_a_restore_ends_it_and_it_can_be_done_agai
             back_up(disk)
         disk.fault = None
         inputs += 1
-        assert back_up(disk) == 75
-        assert verify_backup(BACKUP, file_system=disk).revision == 75
+        assert back_up(disk) == newest
+        assert verify_backup(BACKUP, file_system=disk).revision == newest
     ready = made_disk()
     disk = SimulatedFileSystem(ready.medium.copy())
     restore(disk)
