@@ -2208,6 +2208,18 @@ MUTANTS = (
         "    if False:\n",
     ),
     Mutant(
+        "a message of a List may have any length",
+        "tools/cli/snapledger/snapshotter/service.py",
+        " or (block and size + more > LIST_BYTES):\n",
+        ":\n",
+    ),
+    Mutant(
+        "updates make labels longer than a List can carry",
+        "tools/cli/snapledger/snapshotter/metadata.py",
+        "            check_size(info.labels, before=before)\n",
+        "",
+    ),
+    Mutant(
         "modes depend on the umask",
         "tools/cli/snapledger/snapshotter/strategy.py",
         "    os.chmod(path, mode)  # whatever the umask takes away\n",

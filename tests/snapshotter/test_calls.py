@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 
+from projections.snapshots import Kind
 from snapledger.snapshotter.metadata import Options
 from snapledger.snapshotter.proto.snapshots_pb2 import ACTIVE, COMMITTED, VIEW
 from snapledger.snapshotter.strategy import GID_MAPPING, UID_MAPPING
@@ -141,6 +142,51 @@ def test_list_comes_in_blocks_of_a_hundred(served: Served) -> None:
     code, _ = refused(lambda: served.client.list("name=="))
     assert code is grpc.StatusCode.INVALID_ARGUMENT
     assert served.client.list("name==none") == []
+
+
+def test_list_comes_in_messages_that_any_client_takes(served: Served) -> None:
+    labels = {f"label-{number}": "x" * 4_000 for number in range(250)}
+    for number in range(6):
+        served.client.prepare(f"k/{number}", "", labels)
+    for number in range(6, 9):
+        served.client.prepare(f"k/{number}")
+    blocks = served.client.list()
+    assert max(sum(info.ByteSize() for info in block) for block in blocks) < 1_200_000
+    assert [info.name for block in blocks for info in block] == [f"k/{n}" for n in range(9)]
+
+
+def test_a_snapshot_has_a_mebibyte_of_labels_at_most(served: Served) -> None:
+    client = served.client
+    full = {f"{number:06}": "x" * 4_090 for number in range(256)}
+    over = {**full, "a": "b"}
+    assert sum(len(key) + len(value) for key, value in full.items()) == 1 << 20
+    client.prepare("a", "", full)
+    client.prepare("b")
+    client.commit("b", "base", full)
+    client.update("a", full, "labels")
+    for call in (
+        lambda: client.prepare("c", "", over),
+        lambda: client.view("c", "base", over),
+        lambda: client.commit("a", "c", over),
+        lambda: client.update("a", over),
+        lambda: client.update("a", over, "labels"),
+        lambda: client.update("base", over, "labels.a"),
+    ):
+        code, text = refused(call)
+        assert code is grpc.StatusCode.INVALID_ARGUMENT
+        assert "1048578 bytes: at most 1048576" in text
+    assert served.directories() == {"1", "2"}
+    assert {info.name: dict(info.labels) for [info] in client.list()} == {"a": full, "base": full}
+
+
+def test_longer_labels_of_an_import_can_be_changed_but_not_grow(served: Served) -> None:
+    labels = {f"{number:06}": "x" * 4_090 for number in range(300)}
+    with served.snapshotter.store.transaction(writable=True) as transaction:
+        transaction.create_snapshot(Kind.ACTIVE, "a", "", labels)
+    assert len(served.client.update("a", {}, "labels.000000").labels) == 299
+    code, _ = refused(lambda: served.client.update("a", {"new": "x"}, "labels.new"))
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    assert len(served.client.stat("a").labels) == 299
 
 
 def test_usage_is_measured_while_active_and_kept_when_committed(served: Served) -> None:

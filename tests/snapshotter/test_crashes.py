@@ -89,7 +89,7 @@ class SimulatedStrategy:
     def content(self, snapshot_id: str) -> str:
         return f"{ROOT}/{snapshot_id}/fs"
 
-    def has_directory(self, kind: Kind, parent: str) -> bool:
+    def needs_directory(self, kind: Kind, parent: str) -> bool:
         _ = kind, parent
         return True
 

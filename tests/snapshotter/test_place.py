@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,6 +20,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from snapshotter.conftest import Served
+
+ADVICE = "give --root a directory on a local file system"
+IN_PROC = os.strerror(errno.EACCES if os.geteuid() else errno.ENOENT)
 
 
 def test_a_second_driver_is_refused_the_root_and_the_socket(served: Served, place: Path) -> None:
@@ -64,6 +70,35 @@ def test_unsafe_places_are_refused(place: Path) -> None:
     for name in ("a,b", "a:b", "a\\b"):
         with pytest.raises(PlaceError, match="can't be mounted"):
             checked_root(str(place / name))
+
+
+@pytest.mark.parametrize(
+    ("root", "said"),
+    [
+        ("{place}/file", f"it is no directory: {ADVICE}"),
+        ("{place}/dangling", f"it is no directory: {ADVICE}"),
+        ("{place}/file/root", f"it can't be made: Not a directory: {ADVICE}"),
+        ("/proc/snapledger", f"it can't be made: {IN_PROC}: {ADVICE}"),
+        (
+            "/proc",
+            f"its lock file /proc/snapshotter.lock can't be opened: {IN_PROC}: "
+            "choose a directory on a local file system that you may write to",
+        ),
+    ],
+)
+def test_a_root_that_cant_be_one_is_refused_in_a_line_that_says_what_to_do(
+    place: Path, root: str, said: str
+) -> None:
+    (place / "file").write_text("x")
+    (place / "dangling").symlink_to("none")
+    path = root.format(place=place)
+    command = [sys.executable, "-m", "snapledger.snapshotter", "serve", "--root", path]
+    done = subprocess.run(
+        [*command, "--socket", str(place / "s")], check=False, capture_output=True, text=True
+    )
+    assert done.stderr == f"snapledger-snapshotter: {path}: {said}\n"
+    assert done.returncode == 1
+    assert (place / "file").read_text() == "x"
 
 
 def test_a_root_of_containerds_own_snapshotter_is_refused(place: Path) -> None:

@@ -154,6 +154,25 @@ def test_a_native_view_of_a_parent_needs_no_directory(place: Path) -> None:
     assert settled(root, "native") == Settled()
 
 
+def test_a_native_view_that_a_crash_kept_from_its_name_gets_it(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = place / "root"
+
+    def crash(*_: object) -> None:
+        raise Crash
+
+    with opened(str(root), "native", Options()) as (snapshotter, _):
+        snapshotter.create(Kind.ACTIVE, "a", "", {})
+        snapshotter.commit("a", "base", {})
+        monkeypatch.setattr(snapshotter._directories, "settle", crash)
+        with pytest.raises(Crash):
+            snapshotter.create(Kind.VIEW, "v", "base", {})
+        monkeypatch.undo()
+    assert settled(root, "native") == Settled(renamed=("2",))
+    assert names(root) == {"1", "2"}
+
+
 def test_native_snapshots_are_copies(place: Path) -> None:
     root = place / "root"
     with opened(str(root), "native", Options()) as (snapshotter, _):

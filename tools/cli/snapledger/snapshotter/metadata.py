@@ -21,6 +21,7 @@ from projections.snapshots import (
 )
 from snapledger.snapshotter import audit
 from snapledger.snapshotter.directories import REMOVED_PREFIX, STAGE_PREFIX, usage
+from snapledger.snapshotter.labels import check_size
 from snapledger.snapshotter.repeated import is_repeated_commit
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ class Snapshotter:
         The stage is durable before the batch that records its name, so whatever a crash leaves, a
         snapshot has its directory.
         """
+        check_size(labels)
         while True:
             parent_id = self._parent_id(parent)
             try:
@@ -136,6 +138,7 @@ class Snapshotter:
         What it takes is measured before the transaction. If another snapshot has got the key
         meanwhile, that is measured instead.
         """
+        check_size(labels)
         while True:
             with self.store.transaction() as now:
                 found = _find(now, key)
@@ -187,7 +190,10 @@ class Snapshotter:
         with self.store.transaction(
             writable=True, actor=audit.origin(name).actor, reason=audit.of_update(name)
         ) as transaction:
-            return transaction.update_info(name, labels, *fieldpaths)
+            before = transaction.get_info(name)[1].labels
+            info = transaction.update_info(name, labels, *fieldpaths)
+            check_size(info.labels, before=before)
+        return info
 
     def list(self, filters: tuple[str, ...]) -> list[Info]:
         """Return what is known of the snapshots that match any filter, as of one moment."""

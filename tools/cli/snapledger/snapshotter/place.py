@@ -23,6 +23,7 @@ LOCK = "snapshotter.lock"
 """In each root; held by whoever uses it."""
 
 SOCKET_PATH_BYTES_MAX = 107
+_ROOT_ADVICE = "give --root a directory on a local file system"
 _FORBIDDEN_IN_ROOT = ",:\\"
 """They separate the options of a mount, and the directories of an overlay."""
 
@@ -35,13 +36,19 @@ def checked_root(path: str) -> str:
     """Return the absolute path of a root; make the directory, durably, if there is none.
 
     Raises:
-        PlaceError: mounts can't name it, it is another user's, or others may write to it.
+        PlaceError: mounts can't name it, it can't be made, it is no directory or another user's,
+            or others may write to it.
     """
     root = os.path.abspath(path)
     if any(character in root for character in _FORBIDDEN_IN_ROOT):
         raise PlaceError(f"{root}: a root with a comma, colon or backslash can't be mounted from")
-    os.makedirs(root, 0o700, exist_ok=True)
-    sync(os.path.dirname(root))
+    try:
+        os.makedirs(root, 0o700, exist_ok=True)
+        sync(os.path.dirname(root))
+    except FileExistsError:
+        raise PlaceError(f"{root}: it is no directory: {_ROOT_ADVICE}") from None
+    except OSError as error:
+        raise PlaceError(f"{root}: it can't be made: {error.strerror}: {_ROOT_ADVICE}") from error
     _check_directory(root)
     return root
 
@@ -75,10 +82,16 @@ def held(path: str, what: str) -> Iterator[None]:
     """Hold a lock file until the end of the block.
 
     Raises:
-        PlaceError: another process holds it.
+        PlaceError: another process holds it, or it can't be made.
     """
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(path, flags, 0o600)
+    try:
+        descriptor = os.open(path, flags, 0o600)
+    except OSError as error:
+        raise PlaceError(
+            f"{what}: its lock file {path} can't be opened: {error.strerror}: "
+            "choose a directory on a local file system that you may write to"
+        ) from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -39,7 +39,10 @@ if TYPE_CHECKING:
 
 SERVICE = "containerd.services.snapshots.v1.Snapshots"
 LIST_BLOCK = 100
-"""So many snapshots are in each message of a List, as with containerd."""
+"""So many snapshots at most are in each message of a List, as with containerd."""
+
+LIST_BYTES = 1 << 20
+"""So long are they at most, unless one snapshot is longer: clients refuse what passes a limit."""
 
 _NS_PER_SECOND = 1_000_000_000
 _log = logging.getLogger(__name__)
@@ -203,8 +206,7 @@ class Service:
             infos = self._snapshotter.list(tuple(request.filters))
         except Exception as error:
             self._refuse("List", request, error, time.perf_counter() - began, context)
-        for start in range(0, len(infos), LIST_BLOCK):
-            block = [_info(info) for info in infos[start : start + LIST_BLOCK]]
+        for block in _blocks(infos):
             yield snapshots_pb2.ListSnapshotsResponse(info=block)
         self._counts.add("List", "OK", time.perf_counter() - began)
 
@@ -227,6 +229,21 @@ def _mounts(mounts: Iterable[Mount]) -> list[mount_pb2.Mount]:
         mount_pb2.Mount(type=mount.type, source=mount.source, options=mount.options)
         for mount in mounts
     ]
+
+
+def _blocks(infos: Iterable[Info]) -> Iterator[list[snapshots_pb2.Info]]:
+    """Give snapshots in blocks that are neither too many nor too long for one message."""
+    block: list[snapshots_pb2.Info] = []
+    size = 0
+    for message in map(_info, infos):
+        more = message.ByteSize()
+        if len(block) == LIST_BLOCK or (block and size + more > LIST_BYTES):
+            yield block
+            block, size = [], 0
+        block.append(message)
+        size += more
+    if block:
+        yield block
 
 
 def _info(info: Info) -> snapshots_pb2.Info:

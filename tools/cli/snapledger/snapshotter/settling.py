@@ -3,7 +3,7 @@
 | there is | since | it is |
 | --- | --- | --- |
 | a snapshot without a directory, but with its stage | the rename was lost | renamed |
-| a snapshot with neither | somebody removed it | reported |
+| a snapshot with neither | somebody removed it | reported, if its mounts need it |
 | another stage, or `rm-…` | nothing refers to it | removed |
 | an id that was given and is no snapshot | it was removed | removed, and who did is said |
 | an id that was never given, or that nothing is told of | it is not ours | left, and reported |
@@ -22,7 +22,7 @@ from projections.snapshots import events
 from snapledger.snapshotter.directories import REMOVED_PREFIX, STAGE_PREFIX
 
 if TYPE_CHECKING:
-    from projections.snapshots import MetaStore
+    from projections.snapshots import Info, MetaStore
     from projections.snapshots.reconcile import Reconciliation, Removal
     from snapledger.snapshotter.directories import Directories
     from snapledger.snapshotter.strategy import Strategy
@@ -38,7 +38,7 @@ class Settled(NamedTuple):
 
     Attributes:
         renamed: ids whose stages got their name.
-        missing: ids of snapshots without a directory.
+        missing: ids of snapshots without the directory that they need.
         removed: leftovers.
         unknown: what was left as it is.
     """
@@ -59,16 +59,16 @@ def settle(store: MetaStore, directories: Directories, strategy: Strategy) -> Se
     found = store.reconcile(directories.names, actor=ACTOR)
     stages = {name for name in found.unknown if name.startswith(_OURS)}
     renamed, missing = [], []
-    for snapshot_id, name in _without_directory(store, found, strategy).items():
-        stage = _stage_of(store, snapshot_id, name)
+    for snapshot_id, info in _without_directory(store, found).items():
+        stage = _stage_of(store, snapshot_id, info.name)
         if stage in stages:
             directories.settle(stage, snapshot_id)
             stages.discard(stage)
             renamed.append(snapshot_id)
             _log.info("a prepared directory got its name", extra={"id": snapshot_id})
-        else:
+        elif strategy.needs_directory(info.kind, info.parent):
             missing.append(snapshot_id)
-            _log.error("a snapshot has no directory", extra={"id": snapshot_id, "key": name})
+            _log.error("a snapshot has no directory", extra={"id": snapshot_id, "key": info.name})
     leftovers = {name: removal for name, removal in found.removed.items() if removal is not None}
     for name in (*leftovers, *sorted(stages)):
         directories.remove(name)
@@ -82,17 +82,10 @@ def settle(store: MetaStore, directories: Directories, strategy: Strategy) -> Se
     return Settled(tuple(renamed), tuple(missing), (*leftovers, *sorted(stages)), unknown)
 
 
-def _without_directory(
-    store: MetaStore, found: Reconciliation, strategy: Strategy
-) -> dict[str, str]:
-    """Return the ids and names of snapshots that should have a directory."""
+def _without_directory(store: MetaStore, found: Reconciliation) -> dict[str, Info]:
+    """Return the snapshots that have no directory, by their ids."""
     with store.transaction() as now:
-        infos = {each: now.get_info(name)[1] for each, name in found.missing.items()}
-    return {
-        each: info.name
-        for each, info in infos.items()
-        if strategy.has_directory(info.kind, info.parent)
-    }
+        return {each: now.get_info(name)[1] for each, name in found.missing.items()}
 
 
 def _stage_of(store: MetaStore, snapshot_id: str, name: str) -> str:

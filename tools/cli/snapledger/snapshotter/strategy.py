@@ -62,8 +62,8 @@ class Strategy(Protocol):
     def content(self, snapshot_id: str) -> str:
         """Return the directory that holds what the snapshot takes."""
 
-    def has_directory(self, kind: Kind, parent: str) -> bool:
-        """Return whether a snapshot of that kind and parent has a directory of its own."""
+    def needs_directory(self, kind: Kind, parent: str) -> bool:
+        """Return whether a snapshot of that kind and parent is lost without its directory."""
 
 
 class Overlay:
@@ -114,8 +114,8 @@ class Overlay:
         """Return `fs`."""
         return self._upper(snapshot_id)
 
-    def has_directory(self, kind: Kind, parent: str) -> bool:
-        """Return True: even a view has one, which is empty."""
+    def needs_directory(self, kind: Kind, parent: str) -> bool:
+        """Return True, even of a view, whose directory is empty: containerd's has it too."""
         _ = kind, parent
         return True
 
@@ -159,8 +159,8 @@ class Native:
         """Return the whole directory."""
         return f"{self._snapshots}/{snapshot_id}"
 
-    def has_directory(self, kind: Kind, parent: str) -> bool:
-        """Return whether it is more than a view of a parent, which containerd's has none for."""
+    def needs_directory(self, kind: Kind, parent: str) -> bool:
+        """Return whether it is more than a view of a parent, which is mounted from that one's."""
         return kind is not Kind.VIEW or not parent
 
 
