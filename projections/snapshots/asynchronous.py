@@ -24,7 +24,7 @@ from contextlib import asynccontextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 
-from eventstore import WriterBusyError
+from eventstore import StoreClosedError, WriterBusyError
 from projections.snapshots.metastore import MetaStore
 
 if TYPE_CHECKING:
@@ -67,11 +67,21 @@ class AsyncMetaStore:
         # Apart, since a call may wait for a turn that only a commit can end.
         self._commits = ThreadPoolExecutor(threads, "snapledger-commit")
         self._calls = ThreadPoolExecutor(threads, "snapledger-call")
+        self._is_closed = False
 
     @classmethod
     async def open(cls, *arguments: Any, **keywords: Any) -> Self:
-        """Open a store off the event loop; the arguments are those of `MetaStore.open`."""
-        return cls(await _to_its_end(_started(MetaStore.open, *arguments, **keywords)))
+        """Open a store off the event loop; the arguments are those of `MetaStore.open`.
+
+        Cancelled meanwhile, it closes what it opened.
+        """
+        opening = _started(MetaStore.open, *arguments, **keywords)
+        try:
+            return cls(await _to_its_end(opening))
+        except asyncio.CancelledError:
+            if opening.exception() is None:
+                await _to_its_end(_started(opening.result().close))
+            raise
 
     @overload
     def transaction(
@@ -226,8 +236,11 @@ class AsyncMetaStore:
                 yield entry
 
     async def close(self) -> None:
-        """Wait for the commits that are under way and close the store."""
+        """Wait for the commits that are under way and close the store; once is enough."""
+        if self._is_closed:
+            return
         await self.call(self.store.close)
+        self._is_closed = True
         self._commits.shutdown(wait=False)
         self._calls.shutdown(wait=False)
 
@@ -245,6 +258,8 @@ class AsyncMetaStore:
     def _submitted(
         self, function: Callable[P, T], *arguments: P.args, **keywords: P.kwargs
     ) -> Future[T]:
+        if self._is_closed:
+            raise StoreClosedError(f"{self.store.path}: the store was closed: open it again")
         context = contextvars.copy_context()
         return self._calls.submit(lambda: context.run(function, *arguments, **keywords))
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.snapshots import OPTIONS
 
-from eventstore import WriterBusyError, acting_as
+from eventstore import StoreClosedError, WriterBusyError, acting_as
 from projections.snapshots import AlreadyExistsError, Kind, MetaStore, NotFoundError
 from projections.snapshots.asynchronous import AsyncMetaStore
 
@@ -301,3 +301,47 @@ def test_an_open_that_fails_raises_and_a_call_gives_what_it_returns(tmp_path: Pa
         assert isinstance(front.store, MetaStore)
 
     run(tmp_path, work)
+
+
+def test_an_open_that_is_cancelled_leaves_the_store_closed(tmp_path: Path) -> None:
+    path = tmp_path / "store"
+    with MetaStore.open(path, options=OPTIONS) as store:
+        store.intent("prepare", "k").__enter__()
+
+    async def work() -> None:
+        settling, go_on = threading.Event(), threading.Event()
+
+        def settle(intent: Intent) -> None:
+            settling.set()
+            assert go_on.wait(20)
+
+        handlers = {"prepare": settle}
+        opening = asyncio.create_task(AsyncMetaStore.open(path, options=OPTIONS, handlers=handlers))
+        await asyncio.to_thread(settling.wait, 20)
+        opening.cancel()
+        await asyncio.sleep(0)
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+        async with await AsyncMetaStore.open(path, options=OPTIONS) as front:
+            assert front.store.intents() == ()
+
+    asyncio.run(work())
+
+
+def test_a_front_that_is_closed_refuses_every_call_as_its_store_does(tmp_path: Path) -> None:
+    async def work() -> None:
+        front = await AsyncMetaStore.open(tmp_path / "store", options=OPTIONS)
+        await front.close()
+        await front.close()
+        with pytest.raises(StoreClosedError):
+            await front.once("r", None, lambda tx: None)
+        with pytest.raises(StoreClosedError):
+            await front.call(front.store.checkpoint)
+        with pytest.raises(StoreClosedError):
+            async with front.intent("prepare", "k"):
+                pytest.fail("entered")
+        with pytest.raises(StoreClosedError):
+            [entry async for entry in front.history("k")]
+
+    asyncio.run(work())
