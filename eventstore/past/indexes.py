@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from eventstore.errors import CorruptionError
 from eventstore.files.content import write_file
-from eventstore.files.failures import is_full, is_unreadable
+from eventstore.files.failures import is_full, is_no_file, is_unreadable
 from eventstore.files.paths import join
 from eventstore.format.blocks import MalformedError, NewerVersionError
 from eventstore.format.names import INDEX_NAME, TEMPORARY_SUFFIX, index_name, parse_index_name
@@ -107,8 +107,8 @@ class Indexes:
         self._loaded: dict[int, PackedIndex] = {}
         self._made: dict[int, Index] = {}
         self._refused: set[int] = set()
-        # Maintenance need not read them each time.
-        self._damaged: set[SegmentSource] = set()
+        # Damaged, or with no room for the file: maintenance has told that once, and passes them.
+        self._unindexed: set[SegmentSource] = set()
 
     def renew_lock(self) -> None:
         """Free the lock in the child of a fork, where no other thread is left to do so."""
@@ -155,7 +155,8 @@ class Indexes:
         """Write the indexes that are missing or behind; remove those whose segment is gone.
 
         The caller holds the store. On a full disk the rest stays unwritten. A damaged segment has
-        no index: who reads it is told, and nothing else waits for it.
+        no index: who reads it is told, and nothing else waits for it. Nor does it for an index in
+        whose place a directory is.
 
         Returns:
             how many were written.
@@ -166,22 +167,32 @@ class Indexes:
         for part in parts_of(sources, 1, last_revision):
             packed = self._due(part, pause)
             if packed is not None:
-                if not self._write(part.first_revision, packed):
-                    break
-                written += 1
+                try:
+                    if not self._write(part.first_revision, packed):
+                        break
+                    written += 1
+                except OSError as error:
+                    if not is_no_file(error):
+                        raise
+                    self._unindexed.add(part.source)
+                    _logger.warning(
+                        "%s: no file can be in its place, so reads make this index of the past "
+                        "in memory: remove what is there and open the store again",
+                        self._index_path(part.first_revision),
+                    )
             pause()
         return written
 
     def _due(self, part: Part, pause: Callable[[], object]) -> bytes | None:
         """Return the index of a part packed, if it is time to write it."""
-        if part.source in self._damaged:
+        if part.source in self._unindexed:
             return None
         try:
             if not part.is_sealed and self._behind(part) < BATCHES_BEHIND_MAX:
                 return None
             return self._unwritten(part, pause)
         except CorruptionError as error:
-            self._damaged.add(part.source)
+            self._unindexed.add(part.source)
             _logger.warning("no index of the past is made of a damaged segment: %s", error)
             return None
 
@@ -322,8 +333,12 @@ class Indexes:
         for name in self._file_system.list_directory(directory):
             first_revision = parse_index_name(name)
             if first_revision is not None and first_revision not in kept:
-                self._file_system.remove(join(directory, name))
-                removed = True
+                try:
+                    self._file_system.remove(join(directory, name))
+                    removed = True
+                except OSError as error:
+                    if not is_no_file(error):  # a directory says nothing of the segment
+                        raise
         if removed:
             self._file_system.sync_directory(directory)
 

@@ -2002,8 +2002,8 @@ MUTANTS = (
     Mutant(
         "a damaged segment keeps the indexes of the others from being made",
         "eventstore/past/indexes.py",
-        "        except CorruptionError as error:\n            self._damaged.add",
-        "        except ZeroDivisionError as error:\n            self._damaged.add",
+        "        except CorruptionError as error:\n            self._unindexed.add",
+        "        except ZeroDivisionError as error:\n            self._unindexed.add",
     ),
     Mutant(
         "a watch forgets the batches that it was about to give",

@@ -205,6 +205,25 @@ def test_a_damaged_index_costs_time_and_no_answer_and_a_verification_lists_it(pa
         assert not verify_store(path, [Things()]).is_sound
 
 
+def test_a_directory_in_the_place_of_an_index_fails_no_compaction_and_is_told_once(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    taken = indexes(path)[1]
+    taken.unlink()
+    taken.mkdir()
+    orphan = taken.with_name(f"{10**6:020d}.index")
+    orphan.mkdir()
+    with open_things(path) as store:
+        fill(store, 400, seed=7)
+        for _ in range(2):
+            store.compact()
+        assert [line for line in caplog.messages if str(taken) in line] == caplog.messages
+        assert len(caplog.messages) == 1
+        assert wrong_answers(store) == []
+    assert taken.is_dir()
+    assert orphan.is_dir()
+
+
 def test_a_sound_store_with_indexes_is_verified_as_sound(path: Path) -> None:
     assert verify_store(path, [Things()]).is_sound
     # Whoever knows other projections can't make the index again, and compares the checksums.
