@@ -118,11 +118,12 @@ def test_page_of_a_store_that_has_dropped_batches_begins_where_they_end(
             if number % 13 == 12:
                 store.compact()
         assert store.event_store.oldest_revision() > 1
+        newest = store.event_store.stats()["revision"]  # of creations, and of what was dropped
     data = json.loads(Scripts(report(call, tmp_path / "store", tmp_path / "page")).texts["data"])
     batches = len(data["batches"]["time"])
     assert data["first_revision"] > 1
-    assert len(data["start"]) + batches == 40
-    assert data["first_revision"] + batches == 41
+    assert data["first_revision"] + batches == newest + 1
+    assert newest >= 40 >= len(data["start"]) > 0
 
 
 def test_json_tells_what_was_written(call: Call, hostile: Path, tmp_path: Path) -> None:

@@ -87,5 +87,7 @@ def test_history_has_no_gap_if_two_compactions_are_cut_before_they_sync_the_arch
         with open_at(SimulatedFileSystem(image.medium)) as store:
             oldest = store.oldest_revision()
             found = [batch.revision for batch in store.batches(oldest)]
-            assert found == list(range(oldest, 11)), image.describe()
+            newest = store.stats()["revision"]
+            assert newest >= 10
+            assert found == list(range(oldest, newest + 1)), image.describe()
             assert store.verify().is_sound

@@ -111,7 +111,7 @@ def test_every_changed_byte_is_found(place: Path, deep: bool) -> None:
 
 def test_every_cut_of_a_manifest_is_no_manifest(whole: Path) -> None:
     data = (whole / "backup" / MANIFEST_NAME).read_bytes()
-    assert unpack_manifest(data).revision == 75
+    assert unpack_manifest(data).revision == verify_backup(whole / "backup").revision >= 75
     for end in range(len(data)):
         with pytest.raises(MalformedError):
             unpack_manifest(data[:end])
@@ -217,8 +217,8 @@ def test_batches_of_another_history_are_refused_although_the_manifest_names_them
                 -1
             ]
             add(one, 5, note)
-            one.backup(place / backup)
-    assert verify_backup(place / "backup").revision == 85
+            newest = one.backup(place / backup).revision
+    assert verify_backup(place / "backup").revision == newest >= 85
     shutil.copy(place / "other" / entries["other"][0][0], place / "backup")
 
     def swap(fields: dict[str, Any]) -> None:

@@ -173,6 +173,8 @@ class Oracle:
         oldest = store.event_store.oldest_revision()
         for batch in store.event_store.batches(oldest):
             digests[batch.revision] = batch.digest
+            if batch.events[0].type == "eventstore.dropped":
+                continue
             author, number = name_in(batch)
             by_author[author].append(number)
             if not holds_what_was_written(batch):
