@@ -64,6 +64,8 @@ class AsyncMetaStore:
         """
         self.store = store
         self._turns = asyncio.Lock()
+        # Whose write transaction is open: that task would wait for itself.
+        self._writer: asyncio.Task[Any] | None = None
         # Apart, since a call may wait for a turn that only a commit can end.
         self._commits = ThreadPoolExecutor(threads, "snapledger-commit")
         self._calls = ThreadPoolExecutor(threads, "snapledger-call")
@@ -126,14 +128,21 @@ class AsyncMetaStore:
             turn.end()
             raise
         tx.call_when_appended(turn.end_from_thread)
+        self._writer = asyncio.current_task()
         try:
             yield tx
         except BaseException as error:
+            self._writer = None
             await self._ended(tx, turn, error)
             raise
+        self._writer = None
         await self._ended(tx, turn, None)
 
     async def _take_turn(self, timeout: float | None) -> None:
+        if self._writer is not None and self._writer is asyncio.current_task():
+            raise WriterBusyError(
+                "this task has a write transaction of this store open already: end that one first"
+            )
         try:
             async with asyncio.timeout(timeout):
                 await self._turns.acquire()

@@ -294,6 +294,7 @@ class Driving:
             dry_run: write nothing.
 
         Raises:
+            InvalidArgumentError: it is one text, or one of them is no name: a path, or "..".
             EventStoreError: as `EventStore.transaction` and `WriteTransaction.commit` do.
         """
         return reconcile(self._store, ids_on_disk, self._work.stages, actor, dry_run=dry_run)

@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from eventstore import CompactedError, Metadata
 from projections.snapshots import events, intents
+from projections.snapshots.errors import InvalidArgumentError
 from projections.snapshots.intents import INTENTS
 from projections.snapshots.model import utc
 from projections.snapshots.projection import COUNTERS, LAST_ID, SNAPSHOTS
 from projections.snapshots.transaction import SnapshotReadTransaction, SnapshotWriteTransaction
+from projections.snapshots.validation import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Set
@@ -98,7 +100,7 @@ def reconcile(
     """
     with store.begin_read(SnapshotReadTransaction) as before:
         staging = frozenset(stages)
-        named = tuple(dict.fromkeys(listing() if callable(listing) else listing))
+        named = _checked(listing() if callable(listing) else listing)
         # What was begun or ended since may be listed by a name that it has no more.
         staging |= frozenset(stages)
         moving = {name: intent for intent, name in _names_in(before)}
@@ -223,6 +225,19 @@ def removals(store: EventStore, ids: list[str], last: int) -> dict[str, Removal 
         except CompactedError:
             continue
     return found
+
+
+def _checked(names: Iterable[str]) -> tuple[str, ...]:
+    """Return names, each once; refuse what is none, since callers remove what nobody knows."""
+    if isinstance(names, (str, bytes)):
+        raise InvalidArgumentError(f"names on a disk must be several, not {shown(names)}")
+    checked = tuple(dict.fromkeys(names))
+    for name in checked:
+        if not isinstance(name, str) or name in ("", ".", "..") or "/" in name or "\0" in name:
+            raise InvalidArgumentError(
+                f"{shown(name)} is no name on a disk: give texts such as those of os.listdir"
+            )
+    return checked
 
 
 def _number(name: str) -> int:

@@ -49,7 +49,7 @@ def check_key(key: str, what: str) -> None:
         InvalidArgumentError: it is empty, too long, or holds NUL or a lone surrogate.
     """
     if not key:
-        raise InvalidArgumentError(f"the {what} is empty: give the snapshot one")
+        raise InvalidArgumentError(f"the {what} is empty: give one")
     if "\0" in key:
         raise InvalidArgumentError(f"the {what} {shown(key)} holds a NUL character")
     size = _size_bytes(key, what)

@@ -345,3 +345,18 @@ def test_a_front_that_is_closed_refuses_every_call_as_its_store_does(tmp_path: P
             [entry async for entry in front.history("k")]
 
     asyncio.run(work())
+
+
+def test_a_write_transaction_within_one_of_the_same_task_is_refused(tmp_path: Path) -> None:
+    async def work(front: AsyncMetaStore) -> None:
+        async with front.transaction(writable=True) as tx:
+            tx.create_snapshot(Kind.ACTIVE, "outer")
+            with pytest.raises(WriterBusyError, match="this task has a write transaction"):
+                await create(front, "inner")
+            other = asyncio.create_task(create(front, "after"))
+            await asyncio.sleep(0)
+        await other
+        await create(front, "inner")
+        assert {"outer", "after", "inner"} <= names(front)
+
+    run(tmp_path, work)

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import pytest
 from support.snapshots import OPTIONS, create_committed
 
 from eventstore import Retention, StoreOptions
-from projections.snapshots import Kind, MetaStore, SnapshotsProjection, events
+from projections.snapshots import (
+    InvalidArgumentError,
+    Kind,
+    MetaStore,
+    SnapshotsProjection,
+    events,
+)
 from projections.snapshots.model import Info, Usage
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from support.snapshots import OpenStore
 
 
@@ -33,6 +39,18 @@ def filled(store: MetaStore) -> MetaStore:
     with store.intent("prepare", "six", reserve_id=True, actor="puller") as six:
         store.abort(six)
     return store
+
+
+@pytest.mark.parametrize(
+    "names", ["/var/lib/1", b"1", [""], ["."], [".."], ["a/b"], ["/etc"], ["a\0"], [Path("1")], [1]]
+)
+def test_what_is_no_list_of_names_is_refused_and_keeps_no_id(store: MetaStore, names: Any) -> None:
+    filled(store)
+    before = store.event_store.stats()["revision"]
+    for listing in (names, lambda: names):
+        with pytest.raises(InvalidArgumentError):
+            store.reconcile(listing)
+    assert store.event_store.stats()["revision"] == before
 
 
 def test_each_name_is_what_the_store_knows_of_it(store: MetaStore) -> None:
