@@ -14,12 +14,14 @@ is not a regular file is left alone.
 from __future__ import annotations
 
 import contextlib
+import logging
 import secrets
 import time
 from typing import TYPE_CHECKING
 
 from eventstore.errors import EventStoreError
 from eventstore.files.content import read_file
+from eventstore.files.failures import is_no_file
 from eventstore.files.paths import join
 from eventstore.format.names import ANSWER_NAME, REQUEST_NAME, TEMPORARY_SUFFIX
 from eventstore.format.request import (
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
     from typing import Self
 
     from eventstore.files.interface import FileSystem
+
+_logger = logging.getLogger("eventstore")
 
 _LOOK_SECONDS = 0.02
 _COUNTS = ("archived", "dropped", "checkpoints_removed", "freed_bytes")
@@ -81,7 +85,14 @@ class RequestDesk:
         if self._file_system.exists(temporary):
             self._file_system.remove(temporary)
         _write(self._file_system, temporary, pack_answer(answer))
-        self._file_system.rename(temporary, self._answer_path)
+        try:
+            self._file_system.rename(temporary, self._answer_path)
+        except OSError as error:
+            if not is_no_file(error):
+                raise
+            # Whoever asked sees what is in the way; to compact again would change nothing.
+            _logger.warning("%s: no answer: something else is there", self._answer_path)
+            self._file_system.remove(temporary)
         self._remove_request()
 
     def _remove_request(self) -> None:
@@ -108,7 +119,7 @@ class CompactionRequest:
         Where another request is there, it is waited for first.
 
         Raises:
-            EventStoreError: the other process could not do it, and why.
+            EventStoreError: the other process could not do it, and why; or nobody could answer.
         """
         deadline = time.monotonic() + seconds
         while True:
@@ -117,6 +128,11 @@ class CompactionRequest:
                 answer = self._answer()
                 if answer is not None:
                     return self._report(answer)
+                if self._is_answer_blocked():
+                    raise EventStoreError(
+                        f"{self._answer_path}: something else is in the place of the answer",
+                        "remove it, and ask again",
+                    )
                 with contextlib.suppress(FileExistsError):
                     _write(self._file_system, self._request_path, pack_request(self._token))
             if time.monotonic() >= deadline:
@@ -139,6 +155,10 @@ class CompactionRequest:
         with contextlib.suppress(FileNotFoundError):
             if self._answer() is not None:
                 self._file_system.remove(self._answer_path)
+
+    def _is_answer_blocked(self) -> bool:
+        files, path = self._file_system, self._answer_path
+        return files.exists(path) and not files.is_file(path)
 
     def _answer(self) -> Answer | None:
         answer = unpack_answer(self._content(self._answer_path))

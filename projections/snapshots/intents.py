@@ -24,6 +24,7 @@ does with them.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -34,7 +35,7 @@ from projections.snapshots.model import utc
 from projections.snapshots.validation import check_key, checked_text, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
     from datetime import datetime
 
     from eventstore import Metadata, WritableTable
@@ -183,6 +184,8 @@ def checked_work(kind: str, key: str, data: Mapping[str, Any] | None) -> dict[st
     """
     check_key(checked_text(kind, "kind of the intent"), "kind of the intent")
     check_key(checked_text(key, "key"), "key")
+    if data is not None and not isinstance(data, Mapping):
+        raise InvalidArgumentError(f"data of the intent must be a mapping, not {shown(data)}")
     kept = dict(data or {})
     for name, value in kept.items():
         if type(name) is not str or type(value) not in _DATA_TYPES:

@@ -166,7 +166,12 @@ def digest_of(content: Any) -> bytes:
             mappings of these.
     """
     digest = hashlib.sha256()
-    _feed(digest.update, content)
+    try:
+        _feed(digest.update, content)
+    except RecursionError:
+        raise InvalidArgumentError(
+            "the content of a request is nested too deep, or holds itself"
+        ) from None
     return digest.digest()
 
 

@@ -22,9 +22,11 @@ from typing import TYPE_CHECKING, Any
 
 from eventstore import EventStoreError, Metadata
 from projections.snapshots import events, intents
+from projections.snapshots.errors import InvalidArgumentError
 from projections.snapshots.intents import INTENTS, LAST_INTENT, Intent
 from projections.snapshots.projection import COUNTERS, LAST_ID
 from projections.snapshots.transaction import SnapshotReadTransaction, SnapshotWriteTransaction
+from projections.snapshots.validation import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -53,6 +55,11 @@ class Work:
     """
 
     def __init__(self, store: EventStore, handlers: Mapping[str, Handler]) -> None:
+        for kind, handler in handlers.items():
+            if not callable(handler):
+                raise InvalidArgumentError(
+                    f"the handler of {shown(kind)} must be a function, not {shown(handler)}"
+                )
         self.handlers = dict(handlers)
         self._store = store
         # Held while intents are claimed.

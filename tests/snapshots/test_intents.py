@@ -333,3 +333,21 @@ def test_an_error_about_a_snapshot_names_no_call(store: MetaStore) -> None:
         with pytest.raises(NotFoundError) as error:
             tx.get_info("none")
     assert str(error.value) == "snapshot 'none' does not exist"
+
+
+@pytest.mark.parametrize("data", ["abc", [("a", "b")], 5])
+def test_data_that_is_no_mapping_is_refused(store: MetaStore, data: Any) -> None:
+    with (
+        pytest.raises(InvalidArgumentError, match="must be a mapping"),
+        store.intent("a", "b", data),
+    ):
+        pytest.fail("entered")
+    assert store.intents() == ()
+
+
+def test_a_handler_that_is_no_function_is_refused_at_the_open(open_store: OpenStore) -> None:
+    handlers: Any = {"prepare": 5}
+    with pytest.raises(InvalidArgumentError, match="must be a function"):
+        open_store(handlers=handlers)
+    with open_store() as store:
+        assert store.intents() == ()

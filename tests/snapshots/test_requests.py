@@ -262,3 +262,15 @@ def test_a_commit_is_not_taken_for_another_of_the_same_names(store: MetaStore) -
         tx.remove("name")
         tx.create_snapshot(Kind.ACTIVE, "name")
     assert store.find_commit("k", "name") is None
+
+
+def test_content_that_holds_itself_or_is_too_deep_is_refused(store: MetaStore) -> None:
+    circle: list[Any] = []
+    circle.append(circle)
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+    for content in (circle, deep):
+        with pytest.raises(InvalidArgumentError, match="nested too deep"):
+            store.once("id", content, lambda tx: None)
+    assert store.find_request("id") is None

@@ -253,3 +253,25 @@ def test_a_preview_is_what_the_compaction_does(retention: Retention, place: Path
     assert not {segment.first_revision for segment in preview.dropped} & archived
     if retention == Retention():
         assert len(preview.archived) == report.archived > 0
+
+
+def test_a_directory_in_the_place_of_the_answer_is_told_and_stops_no_maintenance(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "store"
+    with EventStore.open(path, [Ledger()], options=LIVE) as store:
+        commit(store, 1)
+        (path / "compact.answer").mkdir()
+        with request(path) as asked, pytest.raises(EventStoreError, match="in the place of the"):
+            asked.wait(20)
+        (path / "compact.request").write_bytes(pack_request(TOKEN))
+        for _ in range(400):
+            if not (path / "compact.request").exists():
+                break
+            time.sleep(0.05)
+        assert not (path / "compact.request").exists()
+        assert not (path / "compact.answer.tmp").exists()
+        assert store.stats()["background_error"] is None
+        (path / "compact.answer").rmdir()
+        with request(path) as asked:
+            assert asked.wait(20) is not None
