@@ -7,6 +7,7 @@ nothing of any domain: a user writes a `Projection` and opens an `EventStore` wi
 The map of the engine, from the top. What stands in a line may import what stands in it or below:
 
     testing/                                      the verification kit, for users' projections too
+    erasing                                       forgetting
     store engine_transaction transaction watching history writer_lock    what a handle does
     integrity/                                    reading everything, and making anew
     backend/                                      who holds a log: its writer, or a follower
@@ -22,10 +23,12 @@ The map of the engine, from the top. What stands in a line may import what stand
     errors event engine_events projection upcasting options reports arguments locks    the words
 """
 
+from eventstore.erasing import Erasure, erase
 from eventstore.errors import (
     BatchTooLargeError,
     CompactedError,
     CorruptionError,
+    ErasureError,
     EventStoreError,
     ForeignOwnerError,
     FormatVersionError,
@@ -89,6 +92,8 @@ __all__ = [
     "CorruptionError",
     "Damage",
     "DetachedBatches",
+    "Erasure",
+    "ErasureError",
     "Event",
     "EventStore",
     "EventStoreError",
@@ -135,6 +140,7 @@ __all__ = [
     "WritableTables",
     "WriteTransaction",
     "WriterBusyError",
+    "erase",
     "preview_repair",
     "repair_store",
     "verify_store",

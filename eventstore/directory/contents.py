@@ -22,6 +22,7 @@ from eventstore.format.names import (
     CHECKPOINTS_NAME,
     DIRECTORY_NAMES,
     DURABLE_NAME,
+    ERASING_NAME,
     LOCK_NAME,
     MAKING_NAME,
     TEMPORARY_SUFFIX,
@@ -41,6 +42,7 @@ _ROOT_NAMES = frozenset(
         DURABLE_NAME,
         DURABLE_NAME + TEMPORARY_SUFFIX,
         MAKING_NAME,
+        ERASING_NAME,
         *DIRECTORY_NAMES,
     )
 )

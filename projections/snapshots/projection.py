@@ -83,6 +83,10 @@ class SnapshotsProjection(Projection):
         """Yield the id in an event of one snapshot, and the names that are given or taken by it."""
         return events.keys_in(event)
 
+    def erasable(self, event: Event, path: tuple[str, ...]) -> bool:
+        """Say that the value of a label may be erased: nothing refers to it."""
+        return event.type in events.OF_ONE_SNAPSHOT and len(path) == 2 and path[0] == "labels"
+
     def check(self, tables: Mapping[str, ReadableTable]) -> None:
         """Check parents, numbers of children and ids; O(n).
 
