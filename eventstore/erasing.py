@@ -7,6 +7,7 @@ erased texts for.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,7 +16,7 @@ from eventstore.arguments import excerpt
 from eventstore.backend.file_log import FileLog
 from eventstore.engine_events import ERASED
 from eventstore.engine_transaction import EngineTransaction
-from eventstore.errors import CompactedError, ErasureError
+from eventstore.errors import CompactedError, ErasureError, ProjectionError
 from eventstore.event import Event, Metadata
 from eventstore.files.paths import absolute
 from eventstore.format.codec import checked_metadata
@@ -23,6 +24,7 @@ from eventstore.maintenance.redaction import (
     DATA,
     Redaction,
     note_erasing,
+    obstacle,
     payload_hash,
     redacted,
     text_holder,
@@ -111,7 +113,8 @@ def erase(
         redactions = _planned(store, known, fields)
         receipt = _commit(store, redactions, metadata)
     # The open finishes the erasure; what it folds becomes the new checkpoint.
-    with opened() as store:
+    with opened() as store, contextlib.suppress(ProjectionError):
+        # Whoever has the projections that were not given writes one of all.
         store.checkpoint()
     return Erasure(receipt, tuple(one.revision for one in redactions))
 
@@ -139,6 +142,9 @@ def _planned(
         redactions.append(Redaction(revision, record.digest, payload_hash(left), wanted))
     if not redactions:
         raise ErasureError(f"{store.path}: nothing to erase is named")
+    problem = obstacle(_log_in_files(store).file_system, absolute(store.path), payloads)
+    if problem is not None:
+        raise ErasureError(f"{store.path}: {problem}")
     _require_foldable(store, projections, payloads)
     return redactions
 
@@ -171,19 +177,38 @@ def _require_foldable(
             f"{store.path}: revision {first} can't be erased: the state after it can't be made "
             f"anew, since batches before it were dropped ({error})"
         ) from error
+    if store.oldest_revision() > 1:
+        _require_all_tables(store, first, last)
     for record in store._log.read(first, last):
         payload = payloads.get(record.revision, record.payload)
         replay_record(state, record._replace(payload=payload))
+
+
+def _require_all_tables(store: EventStore, first: int, last: int) -> None:
+    """Check that no tables are lost that only a checkpoint holds which must go."""
+    base, newest = store._log.checkpoint_before(first - 1), store._log.checkpoint_before(last)
+    held = {name.table for name, _ in base.tables} if base is not None else set()
+    lost = {name.table for name, _ in newest.tables} - held if newest is not None else set()
+    if lost:
+        raise ErasureError(
+            f"{store.path}: revision {first} can't be erased: table {min(lost)!r} can't be made "
+            "anew, since batches before it were dropped, and no older checkpoint holds it"
+        )
 
 
 def _shown(field: Path) -> str:
     return ".".join(field)
 
 
-def _commit(store: EventStore, redactions: Sequence[Redaction], metadata: Metadata) -> Receipt:
+def _log_in_files(store: EventStore) -> FileLog:
     log = store._log
     if not isinstance(log, FileLog):
-        raise ErasureError(f"{store.path}: only a log in files can be erased in")
+        raise AssertionError("a store that was opened by its path has its log in files")
+    return log
+
+
+def _commit(store: EventStore, redactions: Sequence[Redaction], metadata: Metadata) -> Receipt:
+    log = _log_in_files(store)
     event = Event(ERASED, {"batches": [one.plain() for one in redactions]})
     note_erasing(log.file_system, absolute(store.path), log.durable_revision)
     with store.begin_write(EngineTransaction, metadata) as transaction:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 SEGMENT_VERSION = 3
 """Of segments that may hold redacted records; it and every older one is read."""
-_PLAIN_VERSION = 2
+WRITTEN_VERSION = 2
 """Of segments as they are written at first: no record of them is redacted."""
 _REDACTED = 1
 """What the last field of a redacted record's header holds, and any other's does not."""
@@ -140,7 +140,7 @@ def pack_segment_header(header: SegmentHeader) -> bytes:
     """Return the first `SEGMENT_HEADER_BYTES` of a segment."""
     fields = _SEGMENT_HEADER.pack(
         _SEGMENT_MAGIC,
-        SEGMENT_VERSION if header.may_redact else _PLAIN_VERSION if header.mark else 1,
+        SEGMENT_VERSION if header.may_redact else WRITTEN_VERSION if header.mark else 1,
         header.batch_bytes_max,
         header.store_id,
         header.first_revision,
@@ -179,7 +179,7 @@ def unpack_segment_header(block: bytes) -> SegmentHeader:
         batch_bytes_max,
         created_ns,
         mark,
-        version > _PLAIN_VERSION,
+        version > WRITTEN_VERSION,
     )
 
 

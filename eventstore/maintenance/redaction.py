@@ -14,7 +14,8 @@ open that finds it first finishes what may have been begun: every step may be do
    synced, and renamed into its place.
 2. Checkpoints of the first such batch or later are removed, newest first: whoever opens the store
    folds the redacted log into new ones.
-3. So are the indexes of those segments: they hold hashes of actors.
+3. So are the indexes of those segments, which hold hashes of actors, and what recoveries have set
+   aside: damaged checkpoints and torn tails, which nobody can look into.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from eventstore.format.names import (
     ERASING_NAME,
     INDEX_NAME,
     TEMPORARY_SUFFIX,
+    TORN_NAME,
     index_name,
 )
 from eventstore.format.segment import SEGMENT_HEADER_BYTES, frame_redacted, pack_segment_header
@@ -145,6 +147,23 @@ def _masked(value: str | bytes) -> str | bytes:
     return _MARK.decode() * len(value.encode())
 
 
+def obstacle(file_system: FileSystem, path: str, payloads: Mapping[int, bytes]) -> str | None:
+    """Say why what is left of some batches can't stand in their segments, if that is so."""
+    sources = [*list_archived(file_system, path), *list_segments(file_system, path)]
+    for revision, payload in payloads.items():
+        before = [source for source in sources if source.first_revision <= revision]
+        with opened_source(file_system, max(before)) as file:
+            mark = read_segment_header(file).mark
+        if not mark:
+            return (
+                f"revision {revision} is in a segment of format version 1, which has no redacted "
+                "records: a repair makes a store of the present one"
+            )
+        if mark in payload:
+            return f"revision {revision} would hold the mark of its segment"
+    return None
+
+
 def note_erasing(file_system: FileSystem, path: str, revision: int) -> None:
     """Make it known that what is committed after a revision may be an erasure to be finished."""
     write_file(file_system, join(path, ERASING_NAME), b"%d\n" % revision)
@@ -215,6 +234,9 @@ def _redact_all(
         [name for name in file_system.list_directory(directory) if name.endswith(DAMAGED_SUFFIX)],
     )
     _remove(file_system, join(path, INDEX_NAME), [index_name(each) for each in holding])
+    torn = join(path, TORN_NAME)
+    if file_system.is_directory(torn):
+        _remove(file_system, torn, file_system.list_directory(torn))
 
 
 def _remove(file_system: FileSystem, directory: str, names: Iterable[str]) -> None:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import errno
 import gzip
+import json
+import tarfile
 import zlib
+from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from support.engine import archived, overwrite, records, segments
@@ -14,22 +19,23 @@ from eventstore import (
     CorruptionError,
     ErasureError,
     EventStore,
+    EventStoreError,
+    Receipt,
     Retention,
     StoreOptions,
+    Verdict,
     erase,
     repair_store,
     verify_store,
 )
 from eventstore.engine_events import ERASED
 from eventstore.format.segment import frame_redacted, pack_segment_header
-from eventstore.log.reader import read_segment_header
+from eventstore.log.reader import SegmentScanner, read_segment_header, start_of
 from eventstore.log.segments import MemoryFile
-from eventstore.testing import STORE_PATH, SimulatedFileSystem, crash_images
+from eventstore.testing import STORE_PATH, FailCall, Failure, SimulatedFileSystem, crash_images
 from projections.snapshots import Kind, MetaStore, SnapshotsProjection
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
+DATA = Path(__file__).parent.parent / "data" / "erasure"
 SECRET = "Jane Q. Public"
 SMALL = StoreOptions(segment_bytes=4096, background=False)
 OWNER = ("data", "labels", "owner")
@@ -79,6 +85,8 @@ def test_what_is_erased_is_in_no_file_and_no_view_and_proofs_hold(tmp_path: Path
     path = tmp_path / "store"
     receipts = fill(path)
     assert archived(path)
+    (path / "torn" / "00000000000000000042-6112.torn").write_text(SECRET)
+    (path / "checkpoints" / "00000000000000000042.ckpt.damaged").write_text(SECRET)
     with MetaStore.open(path, options=SMALL) as store:
         head = store.event_store.tree_head()
         before = {batch.revision: batch for batch in store.event_store.batches()}
@@ -210,43 +218,132 @@ def test_repair_keeps_what_was_erased_erased_and_proved(tmp_path: Path) -> None:
     assert SECRET.encode() not in everything(tmp_path / "new")
 
 
-def test_erasure_that_a_crash_cuts_has_not_begun_or_is_finished_by_the_next_open() -> None:
+def small_disk() -> SimulatedFileSystem:
+    """Return a disk with a store that has the secret in archive, log and active segment."""
     disk = SimulatedFileSystem(keep_steps=True)
     with EventStore.open(STORE_PATH, PROJECTIONS, options=SMALL, file_system=disk) as engine:
         store = MetaStore(engine)
         for number in range(40):
             with store.transaction(writable=True) as tx:
                 owner = SECRET if number in (5, 25, 38) else "nobody"
-                tx.create_snapshot(
-                    Kind.ACTIVE, f"key-{number}", labels={"owner": owner, "note": "n" * 150}
-                )
+                labels = {"owner": owner, "note": "n" * 150}
+                tx.create_snapshot(Kind.ACTIVE, f"key-{number}", labels=labels)
             if number in (15, 30):
                 store.compact()
-    started = len(disk.steps)
+    return disk
+
+
+def require_all_or_nothing(disk: SimulatedFileSystem, when: str) -> int:
+    """Open a store after something came between; return how many erasures it has."""
+    with EventStore.open(STORE_PATH, PROJECTIONS, options=SMALL, file_system=disk) as engine:
+        said = len(list(engine.batches(type=ERASED)))
+        with MetaStore(engine).transaction() as now:
+            owners = {now.get_info(f"key-{n}")[1].labels["owner"] for n in (5, 25, 38)}
+        assert owners == ({"*" * len(SECRET)} if said else {SECRET}), when
+        redacted = [batch.revision for batch in engine.batches() if batch.is_redacted]
+        assert redacted == ([6, 26, 39] if said else [])
+        report = engine.verify()
+        assert report.is_sound, (when, report.problems)
+        assert report.remarks == ()
+    assert not disk.exists(f"{STORE_PATH}/ERASING")
+    return said
+
+
+def erase_on(disk: SimulatedFileSystem) -> None:
     fields: dict[int, list[tuple[str, ...]]] = {6: [OWNER], 26: [OWNER], 39: [OWNER]}
     erase(STORE_PATH, PROJECTIONS, fields, actor="dpo", reason="", options=SMALL, file_system=disk)
-    outcomes = set()
+
+
+def test_erasure_that_a_crash_cuts_has_not_begun_or_is_finished_by_the_next_open() -> None:
+    disk = small_disk()
+    started = len(disk.steps)
+    erase_on(disk)
     random = Random(1)
-    steps = disk.steps[started:]
-    for step in steps:
-        for image in crash_images(step.medium, 2, random):
-            found = SimulatedFileSystem(image.medium)
-            with EventStore.open(
-                STORE_PATH, PROJECTIONS, options=SMALL, file_system=found
-            ) as engine:
-                store = MetaStore(engine)
-                said = len(list(engine.batches(type=ERASED)))
-                owners = {
-                    now.get_info(f"key-{number}")[1].labels["owner"]
-                    for number in (5, 25, 38)
-                    for now in [store.transaction()]
-                }
-                assert owners == ({"*" * len(SECRET)} if said else {SECRET}), step.name
-                outcomes.add(said)
-                redacted = [batch.revision for batch in engine.batches() if batch.is_redacted]
-                assert redacted == ([6, 26, 39] if said else [])
-                report = engine.verify()
-                assert report.is_sound, (step.name, report.problems)
-                assert report.remarks == ()
-            assert not found.exists(f"{STORE_PATH}/ERASING")
+    outcomes = {
+        require_all_or_nothing(SimulatedFileSystem(image.medium), step.name)
+        for step in disk.steps[started:]
+        for image in crash_images(step.medium, 2, random)
+    }
     assert outcomes == {0, 1}
+
+
+def test_erasure_that_a_failing_call_ends_has_not_begun_or_is_finished_by_the_next_open() -> None:
+    medium = small_disk().medium
+    whole = SimulatedFileSystem(medium.copy())
+    before = whole.calls
+    erase_on(whole)
+    outcomes, failed = set(), 0
+    for number in range(before, whole.calls, max(1, (whole.calls - before) // 60)):
+        disk = SimulatedFileSystem(medium.copy())
+        disk.fault = FailCall(number, Failure(errno.EIO))
+        try:
+            erase_on(disk)
+        except (OSError, EventStoreError):
+            failed += 1
+        disk.fault = None
+        outcomes.add(require_all_or_nothing(disk, f"call {number}"))
+    assert outcomes == {0, 1}
+    assert failed > 10
+
+
+def test_unfinished_erasure_is_remarked_on_and_a_torn_note_of_it_is_no_obstacle(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "store"
+    fill(path)
+    erase(path, PROJECTIONS, FIELDS, actor="dpo", reason="", options=SMALL)
+    (path / "ERASING").write_bytes(b"")
+    [remark] = verify_store(path, PROJECTIONS).remarks
+    assert "an erasure is unfinished" in remark
+    with MetaStore.open(path, options=SMALL) as store:
+        assert store.verify().remarks == ()
+    assert not (path / "ERASING").exists()
+
+
+def test_golden_store_with_redacted_records_stays_readable(tmp_path: Path) -> None:
+    path = tmp_path / "store"
+    path.mkdir(mode=0o700)
+    with tarfile.open(DATA / "redacted.tar.gz") as archive:
+        archive.extractall(path, filter="data")
+    with MetaStore.open(path, options=SMALL) as store:
+        assert store.recovery.verdict is Verdict.CLEAN
+        redacted = [batch for batch in store.event_store.batches() if batch.is_redacted]
+        assert [batch.revision for batch in redacted] == [2, 4]
+        assert redacted[0].metadata.actor == "******"
+        with store.transaction() as now:
+            assert now.get_info("key-3")[1].labels == {"owner": "*" * len(SECRET)}
+        store.check_receipt(Receipt.parse((DATA / "receipt.txt").read_text().strip()))
+        report = store.verify()
+        assert (report.is_sound, report.remarks) == (True, ())
+
+
+def test_segment_of_version_1_is_refused_before_anything_is_done(tmp_path: Path) -> None:
+    golden = json.loads((DATA.parent / "format" / "version-1.json").read_text())
+    path = tmp_path / "store"
+    for name, content in golden["files"].items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        (path / name).write_bytes(zlib.decompress(base64.b64decode(content)))
+    with EventStore.open(path, [], options=SMALL) as store:
+        revision = next(batch.revision for batch in store.batches() if batch.metadata.actor)
+    with pytest.raises(ErasureError, match="format version 1"):
+        erase(path, [], {revision: [("actor",)]}, actor="dpo", reason="", options=SMALL)
+
+
+def test_every_changed_byte_of_a_redacted_record_is_damage(tmp_path: Path) -> None:
+    path = tmp_path / "store"
+    fill(path)
+    erase(path, PROJECTIONS, {46: [OWNER]}, actor="dpo", reason="", options=SMALL)
+    segment, record = next(
+        (segment, record)
+        for segment in segments(path)
+        for record in records(segment)
+        if record.revision == 46
+    )
+    content = segment.read_bytes()
+    header = read_segment_header(MemoryFile("", content))
+    for place in range(record.offset_bytes, record.end_bytes):
+        changed = bytearray(content)
+        changed[place] ^= 0x10
+        file = MemoryFile(str(segment), bytes(changed))
+        found = [each.revision for each in SegmentScanner(file, header, start_of(header))]
+        assert found[-1] == 45, place

@@ -65,6 +65,7 @@ VERBS = {
     "check": Verb("snapledger.check", "Read everything and say what is damaged."),
     "repair": Verb("snapledger.repair", "Make a new store of what can be read of a damaged one."),
     "compact": Verb("snapledger.compact", "Write a checkpoint and archive what it supersedes."),
+    "erase": Verb("snapledger.erase", "Make texts unreadable that must be forgotten."),
     "stats": Verb("snapledger.stats", "Show sizes and counts."),
     "key": Verb("snapledger.key", "Make a key that signs heads and proofs."),
     "head": Verb("snapledger.head", "Sign what a store holds now."),
@@ -134,8 +135,8 @@ class Verbs(click.Group):
 def verbs() -> None:
     """Look at snapshot metadata stores, and look after them.
 
-    STORE is the directory of a store. All verbs but import-bolt and compact only read it, and
-    all but repair work while a driver has the store open.
+    STORE is the directory of a store. All verbs but import-bolt, compact and erase only read it,
+    and all but repair and these work while a driver has the store open.
 
     Each verb has --json, for one JSON document on stdout (log: one line a batch), but head and
     prove, whose output is a signed text. Errors are one
