@@ -21,7 +21,7 @@ import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple, cast, overload
 
 from eventstore.arguments import excerpt
-from eventstore.engine_events import ENGINE_PREFIX, is_engine_event
+from eventstore.engine_events import ENGINE_PREFIX
 from eventstore.errors import (
     InvalidEventError,
     ProjectionError,
@@ -393,7 +393,7 @@ class WriteTransaction(Holder):
         self._is_changing = True
         self._begun()
         packed = encode_event(event)
-        if is_engine_event(event):
+        if event.type.startswith(ENGINE_PREFIX):  # as `is_engine_event`, in half of the time
             raise InvalidEventError(
                 f"event {excerpt(event.type)}: types that begin with {ENGINE_PREFIX!r} are the "
                 "engine's own; give yours another name"

@@ -98,11 +98,11 @@ class State:
     def apply(self, event: Event) -> None:
         """Fold an event into all tables on top of the newest version; on an error, undo it.
 
-        One of the engine's own changes nothing.
+        One of the engine's own, which a replay meets, changes nothing.
         """
-        if is_engine_event(event):
-            return
         journal = self.journal
+        if journal.is_replaying and is_engine_event(event):
+            return
         changes = journal.changes
         start = len(changes)
         self._undone = None
