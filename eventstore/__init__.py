@@ -8,7 +8,8 @@ The map of the engine, from the top. What stands in a line may import what stand
 
     testing/                                      the verification kit, for users' projections too
     erasing                                       forgetting
-    store engine_transaction transaction watching history writer_lock    what a handle does
+    store                                         what a handle is and does
+    handle/                                       its parts: transactions, their lock, the past
     integrity/                                    reading everything, and making anew
     backend/                                      who holds a log: its writer, or a follower
     maintenance/                                  policy and retention: background, compaction
@@ -16,7 +17,8 @@ The map of the engine, from the top. What stands in a line may import what stand
     recovery/                                     disk to state: scan, decide, execute, replay
     proofs/                                       what an outsider can check: the tree and its texts
     log/                                          the write-ahead log
-    tables/                                       the state in memory, and its file
+    checkpoints/                                  the state in files: bases, deltas, their chains
+    tables/                                       the state in memory
     directory/                                    a store's directory: contents, hold, making
     files/                                        the only file I/O
     format/                                       every byte on disk, and only bytes
@@ -51,6 +53,10 @@ from eventstore.errors import (
 )
 from eventstore.event import Batch, Event, Metadata, TransactionArguments
 from eventstore.files.interface import FileSystem
+from eventstore.handle.read_transaction import ReadTransaction
+from eventstore.handle.receipt import Receipt
+from eventstore.handle.watching import Watch
+from eventstore.handle.write_transaction import WriteTransaction
 from eventstore.integrity.detached import DetachedBatches
 from eventstore.integrity.repair import (
     LostRevisions,
@@ -80,9 +86,7 @@ from eventstore.reports import (
     VerifyReport,
 )
 from eventstore.store import EventStore
-from eventstore.transaction import ReadTransaction, Receipt, WriteTransaction
 from eventstore.upcasting import Upcasters
-from eventstore.watching import Watch
 
 __all__ = [
     "Batch",

@@ -11,15 +11,15 @@ import contextlib
 import dataclasses
 from typing import TYPE_CHECKING, NamedTuple
 
-from eventstore import history
 from eventstore.arguments import excerpt
 from eventstore.backend.file_log import FileLog
 from eventstore.engine_events import ERASED
-from eventstore.engine_transaction import EngineTransaction
 from eventstore.errors import CompactedError, ErasureError, ProjectionError
 from eventstore.event import Event, Metadata
 from eventstore.files.paths import absolute
 from eventstore.format.codec import checked_metadata
+from eventstore.handle import history
+from eventstore.handle.engine_transaction import EngineTransaction
 from eventstore.maintenance.redaction import (
     DATA,
     Redaction,
@@ -39,11 +39,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from eventstore.files.interface import FileSystem
+    from eventstore.handle.receipt import Receipt
     from eventstore.log.reader import Record
     from eventstore.maintenance.redaction import Path
     from eventstore.options import StoreOptions
     from eventstore.projection import Projection
-    from eventstore.transaction import Receipt
 
 
 class Erasure(NamedTuple):

@@ -28,7 +28,7 @@ class Retention:
             batch then.
         size_bytes: keep the newest archive files that fit into this.
         revisions: keep segments that hold any of this many newest revisions.
-        archive: False drops superseded segments at once; the limits are then not used.
+        archive: False drops superseded segments at once, whatever the limits are.
         checkpoint_share: superseded checkpoints stay, so that the past is near (`EventStore.at`),
             while they take no more than this share of what archive and log take, and while there
             are batches that follow them; the oldest go first. 0 keeps none.

@@ -12,6 +12,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from eventstore.backend.reading import DISK_USAGE, StoreFiles
+from eventstore.checkpoints.writer import write_checkpoint
 from eventstore.errors import (
     StorageFullError,
     StoreClosedError,
@@ -28,11 +29,11 @@ from eventstore.maintenance.compaction import compact
 from eventstore.past.indexes import BATCHES_BEHIND_MAX
 from eventstore.past.past import Past
 from eventstore.proofs.store_tree import StoreTree
-from eventstore.tables.checkpoint_writer import write_checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from eventstore.checkpoints.checkpoint import Checkpoint, CheckpointContent
     from eventstore.engine_events import Dropping
     from eventstore.files.guarded import GuardedFileSystem
     from eventstore.files.interface import FileSystem
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     from eventstore.options import StoreOptions
     from eventstore.projection import Projection
     from eventstore.reports import CompactionReport, RecoveryReport
-    from eventstore.tables.checkpoint import Checkpoint, CheckpointContent
 
 _logger = logging.getLogger("eventstore")
 

@@ -45,12 +45,12 @@ from eventstore.reports import RecoveryReport, Verdict
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from eventstore.checkpoints.checkpoint import Checkpoint
     from eventstore.files.interface import FileSystem, SharedBlock
     from eventstore.log.interface import Wanted
     from eventstore.log.reader import Record
     from eventstore.projection import Projection
     from eventstore.recovery.scan import ScanResult
-    from eventstore.tables.checkpoint import Checkpoint
     from eventstore.tables.state import State
 
 _ATTEMPTS = 5

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
+from eventstore.checkpoints.checkpoint import Checkpoint, CheckpointLoader, list_checkpoints
 from eventstore.directory.contents import require_store
 from eventstore.errors import CompactedError, CorruptionError
 from eventstore.files.failures import is_no_file
@@ -20,7 +21,6 @@ from eventstore.log.segments import (
     opened_source,
 )
 from eventstore.recovery.decide import contradiction
-from eventstore.tables.checkpoint import Checkpoint, CheckpointLoader, list_checkpoints
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,18 +9,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from eventstore.checkpoints.reader import TableName
 from eventstore.format.codec import DecodeError, unpack_row
 from eventstore.recovery.replay import decode_record, replay_record, stale_projections, start_state
 from eventstore.reports import Damage
-from eventstore.tables.checkpoint_reader import TableName
 from eventstore.tables.view import View
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from eventstore.checkpoints.checkpoint import Checkpoint
     from eventstore.log.reader import Record
     from eventstore.projection import Projection
-    from eventstore.tables.checkpoint import Checkpoint
     from eventstore.tables.state import State
     from eventstore.tables.stored import StoredRows
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
+from eventstore.checkpoints.checkpoint import load_checkpoint
+from eventstore.checkpoints.writer import fold_checkpoint
 from eventstore.errors import CompactedError, CorruptionError
 from eventstore.files.content import read_file, write_file
 from eventstore.files.paths import join
@@ -33,8 +35,6 @@ from eventstore.log.writer import draw_mark
 from eventstore.maintenance.compaction import compact
 from eventstore.options import BATCH_BYTES_DEFAULT, Retention
 from eventstore.proofs.store_tree import StoreTree
-from eventstore.tables.checkpoint import load_checkpoint
-from eventstore.tables.checkpoint_writer import fold_checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -11,6 +11,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from eventstore.checkpoints.checkpoint import (
+    CheckpointLoader,
+    list_checkpoints,
+    verify_checkpoint,
+)
 from eventstore.errors import CorruptionError
 from eventstore.format.segment import genesis_digest
 from eventstore.log.reader import Record, read_segment_header
@@ -24,11 +29,6 @@ from eventstore.log.stretches import Gap, SegmentStretches, Stretch
 from eventstore.recovery.replay import decode_record
 from eventstore.recovery.scan import read_durable_bound, read_durable_store_id
 from eventstore.reports import Damage
-from eventstore.tables.checkpoint import (
-    CheckpointLoader,
-    list_checkpoints,
-    verify_checkpoint,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

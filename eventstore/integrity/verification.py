@@ -12,6 +12,13 @@ from bisect import bisect_right
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from eventstore.checkpoints.chains import CheckpointFile, must_keep
+from eventstore.checkpoints.checkpoint import (
+    Checkpoint,
+    CheckpointLoader,
+    list_checkpoints,
+    without_rows,
+)
 from eventstore.directory.contents import being_made
 from eventstore.errors import CorruptionError, ProjectionError
 from eventstore.files.failures import unreadable_is_damage
@@ -45,13 +52,6 @@ from eventstore.recovery.decide import (
 )
 from eventstore.recovery.scan import read_durable_bound, read_durable_store_id, settled_end
 from eventstore.reports import PROBLEMS_MAX, Damage, Verdict, VerifyReport
-from eventstore.tables.chains import CheckpointFile, must_keep
-from eventstore.tables.checkpoint import (
-    Checkpoint,
-    CheckpointLoader,
-    list_checkpoints,
-    without_rows,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

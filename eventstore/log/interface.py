@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from eventstore.checkpoints.checkpoint import Checkpoint, CheckpointContent
     from eventstore.engine_events import Dropping
     from eventstore.log.reader import Record
     from eventstore.reports import CompactionReport, RecoveryReport
-    from eventstore.tables.checkpoint import Checkpoint, CheckpointContent
 
 
 class Head(NamedTuple):

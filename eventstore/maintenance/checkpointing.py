@@ -4,10 +4,10 @@ The default policy bounds what an open costs: a checkpoint is due once replaying
 newest one is estimated to take a second. The estimate is the length of that log, times what the
 last open took for a byte of it, or a usual value where it replayed too little to tell.
 
-A checkpoint is a delta if few rows have changed since the one before it (`tables.changed`), and if
-that has the same tables. It is a base where few rows are there at all, since a delta would save
-less than its sync costs, and where a chain has become long: to load a delta costs an entry of a
-dictionary a row. A compaction folds chains before that (`compaction`), which costs less.
+A checkpoint is a delta if few rows have changed since the one before it (`checkpoints.changed`),
+and if that has the same tables. It is a base where few rows are there at all, since a delta would
+save less than its sync costs, and where a chain has become long: to load a delta costs an entry of
+a dictionary a row. A compaction folds chains before that (`compaction`), which costs less.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from eventstore.checkpoints.changed import DELTA_SHARE, ChangedKeys, Standing, keys_max
+from eventstore.checkpoints.checkpoint import CheckpointContent
+from eventstore.checkpoints.reader import TableName
 from eventstore.errors import CorruptionError, ProjectionError
-from eventstore.tables.changed import DELTA_SHARE, ChangedKeys, Standing, keys_max
-from eventstore.tables.checkpoint import CheckpointContent
-from eventstore.tables.checkpoint_reader import TableName
 from eventstore.tables.packed import ABSENT
 from eventstore.tables.view import View
 

@@ -4,11 +4,11 @@
 the other, so that it can be cut at any point and started again.
 
 Always kept: the newest two checkpoints, the fallback, which shares no file with the newest one
-(`tables.chains`), and every segment with a batch after the fallback. So one bad file costs time,
-not data; and nothing is dropped while one of these checkpoints lacks a table of another. Beyond
-that, superseded checkpoints stay as far as the ladder has a use for them (`ladder`). A checkpoint
-file is removed after those that continue it, and durably so, so that a crash leaves no delta
-without its base.
+(`checkpoints.chains`), and every segment with a batch after the fallback. So one bad file costs
+time, not data; and nothing is dropped while one of these checkpoints lacks a table of another.
+Beyond that, superseded checkpoints stay as far as the ladder has a use for them (`ladder`). A
+checkpoint file is removed after those that continue it, and durably so, so that a crash leaves no
+delta without its base.
 
 First of all a long chain is folded into a new base, which takes its place; the deltas are what
 the fallback is loaded from then.
@@ -30,6 +30,9 @@ import time
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
+from eventstore.checkpoints.chains import Chains, must_keep
+from eventstore.checkpoints.checkpoint import CheckpointLoader, list_checkpoints
+from eventstore.checkpoints.writer import fold_checkpoint
 from eventstore.engine_events import Dropping
 from eventstore.errors import CompactedError, CorruptionError, StorageFullError
 from eventstore.files.content import write_file
@@ -53,17 +56,14 @@ from eventstore.log.segments import (
 )
 from eventstore.maintenance.ladder import rungs
 from eventstore.reports import CompactionReport
-from eventstore.tables.chains import Chains, must_keep
-from eventstore.tables.checkpoint import CheckpointLoader, list_checkpoints
-from eventstore.tables.checkpoint_writer import fold_checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from eventstore.checkpoints.chains import CheckpointFile
     from eventstore.files.interface import FileSystem
     from eventstore.options import Retention
     from eventstore.proofs.store_tree import StoreTree
-    from eventstore.tables.chains import CheckpointFile
 
 _logger = logging.getLogger("eventstore")
 

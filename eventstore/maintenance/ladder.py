@@ -19,12 +19,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from eventstore.tables.chains import Chains
+from eventstore.checkpoints.chains import Chains
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from eventstore.tables.chains import CheckpointFile
+    from eventstore.checkpoints.chains import CheckpointFile
 
 _LINKS_MAX = 64
 _BASE_BATCHES = 10_000

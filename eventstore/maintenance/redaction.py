@@ -23,6 +23,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from eventstore.checkpoints.checkpoint import list_checkpoints
 from eventstore.engine_events import ERASED
 from eventstore.errors import CorruptionError
 from eventstore.event import Metadata
@@ -48,7 +49,6 @@ from eventstore.log.segments import (
     opened_source,
 )
 from eventstore.recovery.replay import decode_record
-from eventstore.tables.checkpoint import list_checkpoints
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, overload
 
+from eventstore.checkpoints.reader import TableName
+from eventstore.checkpoints.writer import packed_rows
 from eventstore.errors import CorruptionError, ProjectionError
 from eventstore.event import Event
 from eventstore.projection import Projection
-from eventstore.tables.checkpoint_reader import TableName
-from eventstore.tables.checkpoint_writer import packed_rows
 from eventstore.tables.state import State
 from eventstore.tables.stored import StoredRows
 from eventstore.tables.version import Version
@@ -22,8 +22,8 @@ from eventstore.tables.view import View
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from eventstore.checkpoints.checkpoint import Checkpoint
     from eventstore.projection import WritableTables
-    from eventstore.tables.checkpoint import Checkpoint
 
 _EXHAUSTED = (MemoryError, RecursionError)
 _UPGRADE = Event("upgrade", None)

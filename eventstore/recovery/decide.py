@@ -24,9 +24,9 @@ from eventstore.format.segment import SEGMENT_HEADER_BYTES, SegmentHeader, genes
 from eventstore.reports import Damage, Verdict
 
 if TYPE_CHECKING:
+    from eventstore.checkpoints.checkpoint import Checkpoint
     from eventstore.log.reader import Position, ScanEnd
     from eventstore.log.segments import SegmentSource
-    from eventstore.tables.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True, slots=True)

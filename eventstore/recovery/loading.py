@@ -12,21 +12,21 @@ import logging
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
+from eventstore.checkpoints.changed import ChangedKeys, Standing, keys_max
 from eventstore.errors import CompactedError, ProjectionError
 from eventstore.recovery.carrying import carried_over
 from eventstore.recovery.decide import contradiction
 from eventstore.recovery.replay import replay_record, stale_projections, start_state
 from eventstore.reports import RebuiltProjection
-from eventstore.tables.changed import ChangedKeys, Standing, keys_max
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from eventstore.checkpoints.checkpoint import Checkpoint
+    from eventstore.checkpoints.reader import TableName
     from eventstore.log.interface import LogReader
     from eventstore.log.reader import Record
     from eventstore.projection import Projection
-    from eventstore.tables.checkpoint import Checkpoint
-    from eventstore.tables.checkpoint_reader import TableName
     from eventstore.tables.state import State
     from eventstore.tables.stored import StoredRows
 

@@ -18,10 +18,10 @@ from eventstore.tables.version import Version
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from eventstore.checkpoints.checkpoint import Checkpoint
     from eventstore.event import Event, Metadata
     from eventstore.log.reader import Record
     from eventstore.projection import Projection
-    from eventstore.tables.checkpoint import Checkpoint
     from eventstore.tables.stored import StoredRows
 
 _EXHAUSTED = (MemoryError, RecursionError)

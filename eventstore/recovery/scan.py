@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
+from eventstore.checkpoints.checkpoint import CheckpointLoader, list_checkpoints
 from eventstore.errors import CorruptionError, FormatVersionError
 from eventstore.files.content import read_file
 from eventstore.files.failures import is_no_file, unreadable_is_damage
@@ -46,15 +47,14 @@ from eventstore.recovery.decide import (
     sealed_damage,
 )
 from eventstore.reports import Damage
-from eventstore.tables.checkpoint import CheckpointLoader, list_checkpoints
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from eventstore.checkpoints.chains import CheckpointFile
+    from eventstore.checkpoints.checkpoint import Checkpoint
     from eventstore.files.interface import File, FileSystem
     from eventstore.log.reader import Record
-    from eventstore.tables.chains import CheckpointFile
-    from eventstore.tables.checkpoint import Checkpoint
 
 _Unpacked = TypeVar("_Unpacked")
 

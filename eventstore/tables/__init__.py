@@ -1,1 +1,1 @@
-"""The state in memory, and its file: tables, versions, views, packed rows, checkpoints."""
+"""The state in memory: tables, versions, views, indexes, packed rows."""

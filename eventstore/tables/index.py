@@ -1,11 +1,11 @@
 """Secondary indexes: which rows have an entry, kept off the write path and out of every file.
 
 A `TableSpec` gives a key function for each: from key and value to the entries of a row. The writer
-only notes each key whose row it is about to change. Whoever asks an index holds the lock, and takes
-what was noted into it. So it is right for every version: a row is what it was when the index looked
-at it, or the undo maps have its key, and a reader looks at those after the index. What an index
-gives is *candidates*, which the reader confirms by the row as he sees it; an entry too many costs
-time and nothing else. So hashes can stand for entries.
+only lists each key whose row it is about to change as *touched*. Whoever asks an index holds the
+lock, and takes the touched keys into it. So it is right for every version: a row is what it was
+when the index looked at it, or the undo maps have its key, and a reader looks at those after the
+index. What an index gives is *candidates*, which the reader confirms by the row as he sees it; an
+entry too many costs time and nothing else. So hashes can stand for entries.
 
 The candidates come from three places:
 
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     Row = tuple[Any, Any]
 
-_NOTES_MIN = 1024
+_TOUCHED_MIN = 1024
 _RECENT_SHARE = 8
 """The share of the sorted rows above which there are too many recent ones, as a divisor."""
 _SLICE_ROWS = 256
@@ -92,7 +92,7 @@ class _Index:
 
 
 class Indexes:
-    """All indexes of one table. Those that nobody has asked take no room but for the notes."""
+    """All indexes of one table. Until one is asked, only the touched keys take room."""
 
     __slots__ = (
         "_drops",
@@ -101,20 +101,20 @@ class Indexes:
         "_indexes",
         "_is_whole",
         "_lock",
-        "_notes",
         "_packed_entries",
         "_recent",
         "_sorted",
         "_table",
         "_taken",
+        "_touched",
     )
 
     def __init__(self, table: str, functions: Mapping[str, KeyFunction]) -> None:
         self._table = table
         self._functions = functions
         # What may have changed since; the writer's.
-        self._notes: list[Any] = []
-        # How often the writer has begun another list of notes, and how often that was seen.
+        self._touched: list[Any] = []
+        # How often the writer has begun another list of touched keys, and how often that was seen.
         self._drops, self._drops_seen = 1, 0
         # Unset while the rest is changed: an interrupt may have left it half done.
         self._is_whole = True
@@ -123,24 +123,24 @@ class Indexes:
         self._sorted: list[Any] = []
         # Keys changed since the others were sorted, each with how many there were before it.
         self._recent: dict[Any, int] = {}
-        # How many notes were taken since then.
+        # How many touched keys were taken since then.
         self._taken = 0
         self._lock = threading.RLock()
 
-    def note(self, key: Any, row_count: int) -> None:
+    def touch(self, key: Any, row_count: int) -> None:
         """Remember that the row of a key is about to change; for the writer.
 
         Args:
             key: of the row.
-            row_count: how many changed rows there are, about: with notes of half as many, all are
-                looked at anew when an index is next asked.
+            row_count: how many changed rows there are, about: with half as many touched keys, all
+                are looked at anew when an index is next asked.
         """
-        notes = self._notes
-        notes.append(key)
-        if len(notes) > _NOTES_MIN and 2 * len(notes) > row_count:
+        touched = self._touched
+        touched.append(key)
+        if len(touched) > _TOUCHED_MIN and 2 * len(touched) > row_count:
             # In this order: whoever finds the new list knows that it is not all.
             self._drops += 1
-            self._notes = [key]
+            self._touched = [key]
 
     def emptied(self) -> Indexes:
         """Return the indexes of the same table without any row."""
@@ -176,7 +176,7 @@ class Indexes:
         hashed = hash(entry) & _HASH_MASK
         refuse_reentry(self._lock)
         with self._lock:
-            self._take_notes(source)
+            self._take_touched(source)
             one = self._indexes.get(index)
             if one is None:
                 one = self._indexes[index] = self._built(source, index)
@@ -226,26 +226,26 @@ class Indexes:
                         f"index {index!r} of table {self._table!r} does not agree with the rows"
                     )
 
-    def _take_notes(self, source: Source) -> None:
-        # The notes before the count of drops; see `note`.
-        notes, drops = self._notes, self._drops
-        count = len(notes)
+    def _take_touched(self, source: Source) -> None:
+        # The touched keys before the count of drops; see `touch`.
+        touched, drops = self._touched, self._drops
+        count = len(touched)
         anew = not self._is_whole or drops != self._drops_seen
         self._is_whole = False
         if anew:
             self._sorted = sorted(source.changed_keys())
             self._recent, self._indexes, self._taken = {}, {}, 0
         else:
-            self._take(source, list(dict.fromkeys(notes[:count])))
-            if self._taken * _RECENT_SHARE > len(self._sorted) + _NOTES_MIN * _RECENT_SHARE:
+            self._take(source, list(dict.fromkeys(touched[:count])))
+            if self._taken * _RECENT_SHARE > len(self._sorted) + _TOUCHED_MIN * _RECENT_SHARE:
                 self._sort(source)
         # The row of the newest one may still be on its way.
-        del notes[: count - 1]
+        del touched[: count - 1]
         self._drops_seen = drops
         self._is_whole = True
 
     def _take(self, source: Source, keys: list[Any]) -> None:
-        """Note keys as recent, with the entries of their rows in the indexes that were asked."""
+        """Keep keys as recent, with the entries of their rows in the indexes that were asked."""
         recent = self._recent
         for key in keys:
             recent.setdefault(key, len(recent))

@@ -2,18 +2,18 @@
 
 A reader that does not read holds its version, and by the chain every later one. Nobody knows where
 readers are; but every 64 commits the newest version is remembered by a weak reference, and what
-lies between two such versions is a *stretch*. Where the reference is dead, no reader is older.
-Two neighbouring stretches of one level become one of the next, like the bits of a counter. So an
-idle reader pins O(log commits) stretches, each with no more keys than were changed in it.
+lies between two such versions is an *interval*. Where the reference is dead, no reader is older.
+Two neighbouring intervals of one level become one of the next, like the bits of a counter. So an
+idle reader pins O(log commits) intervals, each with no more keys than were changed in it.
 
-To merge is to let the first version of a stretch take over the undo maps of those behind it: a key
-that its own map lacks has not changed until there, so what they say of it is true of the first one
-as well. Then its link skips them. Whoever reads must take the link first and the map second: with
-the old link he meets the maps once more, which changes nothing, and behind the new one the map is
-complete. Readers at a version that was skipped hold it, and its own link is as it was.
+To merge is to let the first version of an interval take over the undo maps of those behind it: a
+key that its own map lacks has not changed until there, so what they say of it is true of the first
+one as well. Then its link skips them. Whoever reads must take the link first and the map second:
+with the old link he meets the maps once more, which changes nothing, and behind the new one the map
+is complete. Readers at a version that was skipped hold it, and its own link is as it was.
 
 It is done in small slices at the begin of write transactions, the more the longer the chain, and
-may be stopped anywhere. Nothing is done where no reader is older than a stretch.
+may be stopped anywhere. Nothing is done where no reader is older than an interval.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
     from eventstore.tables.version import Version
 
-_STRETCH_VERSIONS = 64
+_INTERVAL_VERSIONS = 64
 _SLICE_KEYS = 64
 
 
-class _Stretch:
-    """Versions from one on up to the next stretch; a level counts how often it was merged."""
+class _Interval:
+    """Versions from one on up to the next interval; a level counts how often it was merged."""
 
     __slots__ = ("first", "level")
 
@@ -45,7 +45,7 @@ class Thinning:
     """Merges the versions of one chain; called by one thread at a time."""
 
     def __init__(self) -> None:
-        self._stretches: list[_Stretch] = []
+        self._intervals: list[_Interval] = []
         self._next_revision = 0
         self._merging: Iterator[None] | None = None
 
@@ -57,12 +57,12 @@ class Thinning:
             durable: a version that is shown; none behind it is skipped.
         """
         if newest.revision >= self._next_revision:
-            self._next_revision = newest.revision + _STRETCH_VERSIONS
-            self._stretches = [stretch for stretch in self._stretches if stretch.first()]
-            self._stretches.append(_Stretch(newest))
+            self._next_revision = newest.revision + _INTERVAL_VERSIONS
+            self._intervals = [interval for interval in self._intervals if interval.first()]
+            self._intervals.append(_Interval(newest))
         elif self._merging is None:
             return
-        for _ in self._stretches:
+        for _ in self._intervals:
             if self._merging is None:
                 self._merging = self._next_merge(durable)
             if self._merging is None:
@@ -71,17 +71,19 @@ class Thinning:
                 self._merging = None
 
     def _next_merge(self, durable: Version) -> Iterator[None] | None:
-        stretches = self._stretches
-        for place in range(len(stretches) - 3, -1, -1):
-            first, second, following = stretches[place : place + 3]
+        intervals = self._intervals
+        for place in range(len(intervals) - 3, -1, -1):
+            first, second, following = intervals[place : place + 3]
             end = following.first()
             if first.level == second.level and end and end.revision <= durable.revision:
                 return self._merge(first, second, following)
         return None
 
-    def _merge(self, stretch: _Stretch, second: _Stretch, following: _Stretch) -> Iterator[None]:
-        """Merge two stretches, some keys at a time; holds no version meanwhile."""
-        while (first := stretch.first()) is not None:
+    def _merge(
+        self, interval: _Interval, second: _Interval, following: _Interval
+    ) -> Iterator[None]:
+        """Merge two intervals, some keys at a time; holds no version meanwhile."""
+        while (first := interval.first()) is not None:
             skipped = first.next
             if skipped is None or skipped is following.first():
                 break
@@ -90,7 +92,7 @@ class Thinning:
             for table, olds in undo.items():
                 rest = iter(olds.items())
                 while part := list(islice(rest, _SLICE_KEYS)):
-                    first = stretch.first()
+                    first = interval.first()
                     if first is None:
                         return
                     merged = first.undo.setdefault(table, {})
@@ -98,10 +100,10 @@ class Thinning:
                         merged.setdefault(key, old)
                     del first, merged
                     yield
-            first = stretch.first()
+            first = interval.first()
             if first is not None and first.next is not None:
                 first.next = first.next.next
             del first
-        if second in self._stretches:
-            stretch.level += 1
-            self._stretches.remove(second)
+        if second in self._intervals:
+            interval.level += 1
+            self._intervals.remove(second)

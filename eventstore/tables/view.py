@@ -18,7 +18,7 @@ from sortedcontainers import SortedDict
 from eventstore.locks import refuse_reentry
 from eventstore.tables.index import merged
 from eventstore.tables.packed import ABSENT
-from eventstore.tables.table import FIRST_SLICE_ROWS, SLICE_ROWS_MAX, corrected
+from eventstore.tables.slices import FIRST_SLICE_ROWS, SLICE_ROWS_MAX, corrected
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -12,6 +12,9 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from eventstore.checkpoints.chains import Chains, must_keep
+from eventstore.checkpoints.checkpoint import CheckpointLoader, list_checkpoints
+from eventstore.checkpoints.writer import write_checkpoint
 from eventstore.errors import BatchTooLargeError, StoreFailedError
 from eventstore.format.names import CHECKPOINTS_NAME
 from eventstore.format.segment import Framing, frame_record, genesis_digest, record_seed
@@ -19,17 +22,14 @@ from eventstore.log.interface import Head
 from eventstore.log.reader import Record
 from eventstore.options import StoreOptions
 from eventstore.reports import CompactionReport, RecoveryReport, Verdict
-from eventstore.tables.chains import Chains, must_keep
-from eventstore.tables.checkpoint import CheckpointLoader, list_checkpoints
-from eventstore.tables.checkpoint_writer import write_checkpoint
 from eventstore.testing.simulated import SimulatedFileSystem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from eventstore.checkpoints.checkpoint import Checkpoint, CheckpointContent
     from eventstore.engine_events import Dropping
     from eventstore.log.interface import Appended, Wanted
-    from eventstore.tables.checkpoint import Checkpoint, CheckpointContent
 
 _PATH = "/"
 _CHECKPOINTS_PATH = f"/{CHECKPOINTS_NAME}"

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from eventstore.transaction import Receipt
+    from eventstore.handle.receipt import Receipt
 
 
 class Issued(NamedTuple):

@@ -18,14 +18,15 @@ from typing import TYPE_CHECKING, Any
 
 from eventstore.backend.file_log import FileLog
 from eventstore.errors import StorageFullError
+from eventstore.handle.receipt import Receipt
 from eventstore.options import StoreOptions
 from eventstore.store import EventStore
 from eventstore.testing.notes import Given, Issued, Notes, Opened, Promised
-from eventstore.transaction import Receipt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from eventstore.checkpoints.checkpoint import Checkpoint, CheckpointContent
     from eventstore.engine_events import Dropping
     from eventstore.event import Event, Metadata
     from eventstore.files.interface import FileSystem
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from eventstore.projection import Projection
     from eventstore.reports import CompactionReport, RecoveryReport
     from eventstore.store import R, W
-    from eventstore.tables.checkpoint import Checkpoint, CheckpointContent
     from eventstore.testing.simulated import SimulatedFileSystem
 
 STORE_PATH = "/store"

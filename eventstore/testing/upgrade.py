@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from eventstore.event import Batch, Event
+    from eventstore.handle.read_transaction import ReadTransaction
     from eventstore.projection import Projection
-    from eventstore.transaction import ReadTransaction
 
 
 class CheckedUpgrade(NamedTuple):

@@ -243,7 +243,7 @@ class MetaStore:
 
         A snapshot is followed through its renames, by its id: where one was removed and another
         has its name now, the entries of both come, with different ids. They are read as they are
-        asked for; what was committed until the call, as far back as batches are kept.
+        asked for, and end with what was committed before the call.
 
         O(changes), by the index of the past.
 
@@ -307,8 +307,8 @@ class MetaStore:
     ) -> Iterator[SnapshotDiff]:
         """Yield what became of each snapshot that was changed between two revisions or times.
 
-        In the order in which they were first changed. One that was made and removed in between is
-        there too, neither before nor after. O(batches between).
+        They come in the order in which they were first changed. One that was made and removed in
+        between is among them, and was there neither before nor after. O(batches between).
 
         Args:
             first: the state before: after this revision, or at this time.

@@ -100,9 +100,9 @@ class SnapshotTransaction:
     ) -> Iterator[Info]:
         """Yield the infos of all snapshots that match any filter, in byte order of their names.
 
-        Without filters, all of them. Of these only the ones that have everything that the keywords
-        ask for, which are not text to be parsed: any key or name can be given as it is. In a
-        filter, `quote_filter` does that.
+        Without filters, all snapshots match. Of those that match, only the ones come that have all
+        that the keywords ask for. Keywords are not parsed, so they take any key or name as it is;
+        for a filter, `quote_filter` quotes one.
 
         A filter that asks for equality on name, parent, kind or a label, as keywords do, visits
         only the snapshots that an index gives for it.
@@ -116,7 +116,7 @@ class SnapshotTransaction:
 
         Raises:
             InvalidArgumentError: at the call, not at the first step: a filter can't be parsed, or
-                a keyword argument is of no such kind.
+                a keyword asks for what can't be: no text, or no kind.
         """
         required = equalities(name=name, parent=parent, kind=kind, labels=labels)
         return walk(self, filters, required)
@@ -138,7 +138,7 @@ class SnapshotTransaction:
 
         Raises:
             InvalidArgumentError: the kind is another, the parent is not committed, or the key or
-                a label can't be.
+                a label is not allowed.
             NotFoundError: there is no such parent.
             AlreadyExistsError: the key is taken.
             ReadOnlyStoreError: the transaction is not writable.
@@ -159,7 +159,7 @@ class SnapshotTransaction:
             key: of the active snapshot.
             name: that it gets.
             usage: what it takes.
-            labels: that it has from now on; none given, none left.
+            labels: that it has from now on; without them it has none.
             parent: may be given if the snapshot has none yet; then it gets this one.
 
         Returns:
@@ -170,7 +170,7 @@ class SnapshotTransaction:
             NotFoundError: no snapshot has the key, or there is no such parent.
             FailedPreconditionError: the snapshot is not active, or the parent not committed.
             InvalidArgumentError: the snapshot has another parent or would be its own; or the
-                name, the usage or a label can't be.
+                name, the usage or a label is not allowed.
             ReadOnlyStoreError: the transaction is not writable.
         """
         _refuse_write()
@@ -185,7 +185,7 @@ class SnapshotTransaction:
 
         Raises:
             NotFoundError: no snapshot has the name.
-            InvalidArgumentError: a field path is another, or a label can't be.
+            InvalidArgumentError: a field path is another, or a label is not allowed.
             ReadOnlyStoreError: the transaction is not writable.
         """
         _refuse_write()

@@ -199,7 +199,7 @@ def test_a_forged_batch_that_nests_too_deep_is_damage_to_every_reader(
         return b"\x92" + pack([None, None, None]) + b"\x91" + event
 
     with pytest.MonkeyPatch.context() as patch, EventStore.open(path, []) as opened:
-        patch.setattr("eventstore.transaction.encode_batch", pack_batch)
+        patch.setattr("eventstore.handle.write_transaction.encode_batch", pack_batch)
         with opened.transaction(writable=True) as transaction:
             transaction.emit(Event("deep", data))
     for arguments in (("ls",), ("log",), ("log", "--json"), ("check",)):

@@ -24,6 +24,7 @@ from eventstore import (
     TableSpec,
 )
 from eventstore.arguments import excerpt
+from eventstore.tables import rows as rows_module
 from eventstore.tables import table as table_module
 from eventstore.tables import view as view_module
 from eventstore.testing import SimulatedFileSystem
@@ -161,6 +162,7 @@ def _small_slices() -> Iterator[None]:
         for module in (table_module, view_module):
             patch.setattr(module, "FIRST_SLICE_ROWS", 2)
             patch.setattr(module, "SLICE_ROWS_MAX", 3)
+        patch.setattr(rows_module, "SLICE_ROWS_MAX", 3)
         yield
 
 

@@ -11,6 +11,7 @@ from support.engine import SMALL, add, balance, checkpoints, flip, open_store
 from support.ledger import TOTALS, Ledger, Totals
 
 from eventstore import EventStore, ProjectionError, Retention
+from eventstore.handle.upkeep import Upkeep
 from eventstore.maintenance import background as maintenance
 
 if TYPE_CHECKING:
@@ -118,10 +119,10 @@ def test_refused_checkpoint_in_the_background_is_logged_once(
         add(store, 1)
         store.checkpoint()
     looks: list[int] = []
-    is_due = EventStore._is_checkpoint_due
+    is_due = Upkeep._is_checkpoint_due
     monkeypatch.setattr(maintenance, "_LOOK_SECONDS", 0.001)
     monkeypatch.setattr(
-        EventStore, "_is_checkpoint_due", lambda store: looks.append(1) or is_due(store)
+        Upkeep, "_is_checkpoint_due", lambda upkeep: looks.append(1) or is_due(upkeep)
     )
     options = dataclasses.replace(SMALL, background=True, checkpoint_after_batches=1)
     with EventStore.open(path, [Ledger()], options=options) as store:

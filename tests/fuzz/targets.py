@@ -16,6 +16,9 @@ from zlib import crc32
 
 from support.bolt_builder import repair_checksums
 
+from eventstore.checkpoints.chains import CheckpointFile
+from eventstore.checkpoints.checkpoint import CheckpointLoader
+from eventstore.checkpoints.reader import read_part
 from eventstore.errors import CorruptionError, FormatVersionError
 from eventstore.files.local import LocalFileSystem
 from eventstore.format.blocks import MalformedError, NewerVersionError
@@ -49,9 +52,6 @@ from eventstore.log.search import highest_durable_claim, read_record
 from eventstore.log.segments import MemoryFile, SegmentSource, open_places, open_source
 from eventstore.log.stretches import UNKNOWN, SegmentStretches
 from eventstore.past.packed import PackedIndex
-from eventstore.tables.chains import CheckpointFile
-from eventstore.tables.checkpoint import CheckpointLoader
-from eventstore.tables.checkpoint_reader import read_part
 from projections.snapshots import Info, InvalidArgumentError, Kind, parse_filters
 from projections.snapshots.boltfile import BoltFormatError
 from projections.snapshots.containerd_db import read_snapshots

@@ -58,7 +58,7 @@ MUTANTS = (
     ),
     Mutant(
         "no sync of a checkpoint before its rename",
-        "eventstore/tables/checkpoint_writer.py",
+        "eventstore/checkpoints/writer.py",
         "            file.sync()\n        finally:",
         "        finally:",
     ),
@@ -110,7 +110,7 @@ MUTANTS = (
     ),
     Mutant(
         "no directory sync after a checkpoint",
-        "eventstore/tables/checkpoint_writer.py",
+        "eventstore/checkpoints/writer.py",
         "    file_system.sync_directory(parent(path))\n",
         "",
     ),
@@ -174,14 +174,14 @@ MUTANTS = (
     # Orders
     Mutant(
         "acknowledged before the sync",
-        "eventstore/transaction.py",
+        "eventstore/handle/write_transaction.py",
         "            self._log.make_durable(ticket)\n",
         '            __import__("threading").Thread('
         "target=self._log.make_durable, args=(ticket,)).start()\n",
     ),
     Mutant(
         "published before the sync",
-        "eventstore/transaction.py",
+        "eventstore/handle/write_transaction.py",
         "        try:\n            self._lock.release(turn)\n",
         "        self._state.publish(self._state.newest)\n"
         "        try:\n            self._lock.release(turn)\n",
@@ -194,7 +194,7 @@ MUTANTS = (
     ),
     Mutant(
         "batches and receipts run ahead of readers",
-        "eventstore/store.py",
+        "eventstore/handle/reading.py",
         "        return self._state.shown(self._log).revision\n",
         "        return self._log.durable_revision\n",
     ),
@@ -210,7 +210,7 @@ MUTANTS = (
     ),
     Mutant(
         "rollback does not wait for what it could read",
-        "eventstore/transaction.py",
+        "eventstore/handle/write_transaction.py",
         "        self._log.wait_until_durable(self._base_revision)\n",
         "",
     ),
@@ -294,7 +294,7 @@ MUTANTS = (
     ),
     Mutant(
         "only one checkpoint is kept",
-        "eventstore/tables/chains.py",
+        "eventstore/checkpoints/chains.py",
         "    kept.update(others.to(fallback))\n",
         "",
     ),
@@ -318,14 +318,14 @@ MUTANTS = (
     ),
     Mutant(
         "a checkpoint is not read back",
-        "eventstore/tables/checkpoint_writer.py",
+        "eventstore/checkpoints/writer.py",
         "        written = read_part(file_system, temporary, with_digest=True, pause=pause)\n"
         "        if written.header != header or _row_counts(written.tables) != row_counts:\n",
         "        if False:\n",
     ),
     Mutant(
         "a checkpoint is written in place",
-        "eventstore/tables/checkpoint_writer.py",
+        "eventstore/checkpoints/writer.py",
         "    temporary = path + TEMPORARY_SUFFIX\n",
         "    temporary = path\n",
     ),
@@ -366,7 +366,7 @@ MUTANTS = (
     ),
     Mutant(
         "a reader without a view takes the present value second",
-        "eventstore/transaction.py",
+        "eventstore/handle/read_transaction.py",
         "            value = found.raw(key)\n"
         "            if place.next is None and not place.undo:\n",
         "            if place.next is None and not place.undo:\n"
@@ -380,13 +380,13 @@ MUTANTS = (
     ),
     Mutant(
         "a reader without a view sees what is being changed",
-        "eventstore/transaction.py",
+        "eventstore/handle/read_transaction.py",
         "            if place.next is None and not place.undo:\n",
         "            if place.next is None:\n",
     ),
     Mutant(
         "a reader without a view sees later batches",
-        "eventstore/transaction.py",
+        "eventstore/handle/read_transaction.py",
         "            if place.next is None and not place.undo:\n",
         "            if not place.undo:\n",
     ),
@@ -702,13 +702,13 @@ MUTANTS = (
     ),
     Mutant(
         "no digest of checkpoints",
-        "eventstore/tables/checkpoint_reader.py",
+        "eventstore/checkpoints/reader.py",
         "        if self._digest is not None and self._digest.digest() != footer.digest:\n",
         "        if False:\n",
     ),
     Mutant(
         "a checkpoint may lack chunks",
-        "eventstore/tables/checkpoint_reader.py",
+        "eventstore/checkpoints/reader.py",
         "        if chunk_count != footer.chunk_count or tuple(row_counts) != footer.row_counts:\n",
         "        if False:\n",
     ),
@@ -726,7 +726,7 @@ MUTANTS = (
     ),
     Mutant(
         "a receipt's digest is not compared",
-        "eventstore/store.py",
+        "eventstore/handle/proofs.py",
         "        if batch.digest != receipt.digest:\n",
         "        if False:\n",
     ),
@@ -746,14 +746,14 @@ MUTANTS = (
     ),
     Mutant(
         "a close amid a read is told as an error of a descriptor",
-        "eventstore/store.py",
-        "            if self._closed is not None:\n"
-        "                raise StoreClosedError(self._closed) from error\n",
-        "            pass\n",
+        "eventstore/handle/closing.py",
+        "        if self.reason is not None:\n"
+        "            raise StoreClosedError(self.reason) from error\n",
+        "",
     ),
     Mutant(
         "nobody looks whether the store has gone",
-        "eventstore/store.py",
+        "eventstore/handle/upkeep.py",
         "        if self._has_gone():\n            return False\n",
         "",
     ),
@@ -818,35 +818,35 @@ MUTANTS = (
         "        anew = drops != self._drops_seen\n",
     ),
     Mutant(
-        "an order forgets the note of a row that is on its way",
+        "an order forgets the key of a row that is on its way",
         "eventstore/tables/order.py",
-        "        del notes[: count - 1]\n",
-        "        del notes[:count]\n",
+        "        del touched[: count - 1]\n",
+        "        del touched[:count]\n",
     ),
     Mutant(
-        "an order does not see that notes were dropped",
+        "an order does not see that touched keys were dropped",
         "eventstore/tables/order.py",
         "        self._drops += 1\n",
         "        pass\n",
     ),
     Mutant(
-        "a row is made before its key is noted",
-        "eventstore/tables/table.py",
+        "a row is made before its key is touched",
+        "eventstore/tables/rows.py",
         "        if key not in rows:\n"
-        "            self._order.note(key, len(rows))\n"
+        "            self._order.touch(key, len(rows))\n"
         "        if self._indexes is not None:\n"
-        "            self._indexes.note(key, len(rows))\n"
+        "            self._indexes.touch(key, len(rows))\n"
         "        rows[key] = value\n",
         "        if self._indexes is not None:\n"
-        "            self._indexes.note(key, len(rows))\n"
+        "            self._indexes.touch(key, len(rows))\n"
         "        is_new = key not in rows\n"
         "        rows[key] = value\n"
         "        if is_new:\n"
-        "            self._order.note(key, len(rows))\n",
+        "            self._order.touch(key, len(rows))\n",
     ),
     Mutant(
         "decoded values are kept without a bound",
-        "eventstore/tables/table.py",
+        "eventstore/tables/values.py",
         "        if len(self._decoded) >= _DECODED_MAX:\n",
         "        if False:\n",
     ),
@@ -857,21 +857,21 @@ MUTANTS = (
         "        anew = drops != self._drops_seen\n",
     ),
     Mutant(
-        "an index forgets the note of a row that is on its way",
+        "an index forgets the key of a row that is on its way",
         "eventstore/tables/index.py",
-        "        del notes[: count - 1]\n",
-        "        del notes[:count]\n",
+        "        del touched[: count - 1]\n",
+        "        del touched[:count]\n",
     ),
     Mutant(
-        "an index does not see that notes were dropped",
+        "an index does not see that touched keys were dropped",
         "eventstore/tables/index.py",
         "            self._drops += 1\n",
         "            pass\n",
     ),
     Mutant(
-        "notes for indexes are kept without a bound",
+        "touched keys are kept for indexes without a bound",
         "eventstore/tables/index.py",
-        "        if len(notes) > _NOTES_MIN and 2 * len(notes) > row_count:\n",
+        "        if len(touched) > _TOUCHED_MIN and 2 * len(touched) > row_count:\n",
         "        if False:\n",
     ),
     Mutant(
@@ -881,9 +881,9 @@ MUTANTS = (
         "                    yield [hash(entry) & _HASH_MASK for entry in entries]\n",
     ),
     Mutant(
-        "a row goes without a note for the indexes",
-        "eventstore/tables/table.py",
-        "                self._indexes.note(key, len(self._rows))\n",
+        "a row goes and the indexes do not learn of it",
+        "eventstore/tables/rows.py",
+        "                self._indexes.touch(key, len(self._rows))\n",
         "                pass\n",
     ),
     Mutant(
@@ -912,19 +912,19 @@ MUTANTS = (
     ),
     Mutant(
         "a rebuilt table keeps the indexes of the rows that it had",
-        "eventstore/tables/table.py",
+        "eventstore/tables/rows.py",
         "        self._indexes = other._indexes\n",
         "",
     ),
     Mutant(
         "a kept value is given for a row that has changed",
-        "eventstore/tables/table.py",
+        "eventstore/tables/values.py",
         "        if kept is not None and kept[0] is packed:\n",
         "        if kept is not None:\n",
     ),
     Mutant(
         "a tombstone over nothing is loaded",
-        "eventstore/tables/table.py",
+        "eventstore/tables/rows.py",
         "            self._drop_needless_tombstones()\n",
         "",
     ),
@@ -966,7 +966,7 @@ MUTANTS = (
     ),
     Mutant(
         "the lock of an index is not renewed in a child",
-        "eventstore/tables/table.py",
+        "eventstore/tables/rows.py",
         "            self._indexes.renew_lock()\n",
         "            pass\n",
     ),
@@ -996,7 +996,7 @@ MUTANTS = (
     ),
     Mutant(
         "the warning of a dropped transaction keeps it",
-        "eventstore/transaction.py",
+        "eventstore/handle/write_transaction.py",
         "                stacklevel=2,\n",
         "                source=self,\n",
     ),
@@ -1008,7 +1008,7 @@ MUTANTS = (
     ),
     Mutant(
         "decode is given the key that was asked for",
-        "eventstore/tables/table.py",
+        "eventstore/tables/values.py",
         "self.decoded(self._own_key(key), packed)",
         "self.decoded(key, packed)",
     ),
@@ -1026,7 +1026,7 @@ MUTANTS = (
     ),
     Mutant(
         "put does not know the keys of a table that was rebuilt",
-        "eventstore/tables/table.py",
+        "eventstore/tables/rows.py",
         "        self._key_shape, self._order = other._key_shape, other._order\n",
         "        self._order = other._order\n",
     ),
@@ -1044,7 +1044,7 @@ MUTANTS = (
     ),
     Mutant(
         "a value that decode makes bytes is decoded twice",
-        "eventstore/tables/table.py",
+        "eventstore/tables/values.py",
         "        if type(decoded) is bytes:\n",
         "        if False:\n",
     ),
@@ -1063,13 +1063,13 @@ MUTANTS = (
     Mutant(
         "what was rebuilt is not checkpointed",
         "eventstore/store.py",
-        "            store._save_rebuilt()\n",
-        "            pass\n",
+        "                store._own_upkeep().save_rebuilt()\n",
+        "                pass\n",
     ),
     Mutant(
         "an interrupted checkpoint of what was rebuilt keeps the store locked",
         "eventstore/store.py",
-        "            self.close()\n            raise\n",
+        "            parts.log.close()\n            raise\n",
         "            raise\n",
     ),
     Mutant(
@@ -1093,19 +1093,19 @@ MUTANTS = (
     # Chains of checkpoint files
     Mutant(
         "a delta is laid over another history",
-        "eventstore/tables/checkpoint.py",
+        "eventstore/checkpoints/checkpoint.py",
         "    elif header.previous != (before.header.revision, before.header.digest):\n",
         "    elif False:\n",
     ),
     Mutant(
         "a state is loaded by the first chain or not at all",
-        "eventstore/tables/checkpoint.py",
+        "eventstore/checkpoints/checkpoint.py",
         "                problem = problem or error\n        raise problem or",
         "                raise\n        raise problem or",
     ),
     Mutant(
         "what is superseded is judged by the newest two checkpoints, whatever files they share",
-        "eventstore/tables/chains.py",
+        "eventstore/checkpoints/chains.py",
         "    others = Chains(file for file in files if file not in newest)\n",
         "    others = Chains(file for file in files if file not in newest[-1:])\n",
     ),
@@ -1129,7 +1129,7 @@ MUTANTS = (
     ),
     Mutant(
         "a fold copies a chunk in which something has changed",
-        "eventstore/tables/checkpoint_writer.py",
+        "eventstore/checkpoints/writer.py",
         "        if place == end and not pending:\n",
         "        if not pending:\n            place = end\n",
     ),
@@ -1166,8 +1166,8 @@ MUTANTS = (
     ),
     Mutant(
         "a close leaves everything to be replayed",
-        "eventstore/store.py",
-        "            self._save_at_close()\n",
+        "eventstore/handle/upkeep.py",
+        "        self._save_at_close()\n",
         "",
     ),
     Mutant(
@@ -1198,8 +1198,8 @@ MUTANTS = (
     # Values that can't be meant
     Mutant(
         "an unknown table is a KeyError for readers",
-        "eventstore/transaction.py",
-        """            raise _unknown(self._tables, table) from None""",
+        "eventstore/handle/read_transaction.py",
+        """            raise unknown_table(self._tables, table) from None""",
         """            raise""",
     ),
     Mutant(
@@ -1284,19 +1284,19 @@ MUTANTS = (
     # Who holds the writer lock
     Mutant(
         "a statement that was left keeps the writer lock",
-        "eventstore/writer_lock.py",
+        "eventstore/handle/writer_lock.py",
         "        return self._statement is not None and self._statement() is None\n",
         "        return False\n",
     ),
     Mutant(
         "a dropped transaction keeps the writer lock",
-        "eventstore/writer_lock.py",
+        "eventstore/handle/writer_lock.py",
         "        return holder is None or holder.was_left\n",
         "        return holder is not None and holder.was_left\n",
     ),
     Mutant(
         "a thread is known by its number",
-        "eventstore/writer_lock.py",
+        "eventstore/handle/writer_lock.py",
         "        return self._thread is threading.current_thread()\n",
         "        return self._thread.ident == threading.get_ident()\n",
     ),
@@ -1462,7 +1462,7 @@ MUTANTS = (
     ),
     Mutant(
         "an error of a signal handler is taken for one of the value",
-        "eventstore/tables/table.py",
+        "eventstore/tables/values.py",
         "_UNFIT = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)\n",
         "_UNFIT = (Exception,)\n",
     ),
@@ -1540,19 +1540,19 @@ MUTANTS = (
     ),
     Mutant(
         "what decode raises for a hostile row goes through",
-        "eventstore/tables/table.py",
+        "eventstore/tables/values.py",
         "        except (*_UNFIT, DecodeError, RecursionError) as error:\n",
         "        except DecodeError as error:\n",
     ),
     Mutant(
         "a table list of a checkpoint may name anything",
-        "eventstore/tables/checkpoint_reader.py",
+        "eventstore/checkpoints/reader.py",
         "        if tuple(map(type, name)) != (str, int, str):\n",
         "        if False:\n",
     ),
     Mutant(
         "a table list of a checkpoint may name a table twice",
-        "eventstore/tables/checkpoint_reader.py",
+        "eventstore/checkpoints/reader.py",
         "    if len({name.table for name in names}) != len(names):\n",
         "    if False:\n",
     ),
@@ -1594,7 +1594,7 @@ MUTANTS = (
     ),
     Mutant(
         "a store that is closed inside a transaction speaks of beginning one",
-        "eventstore/writer_lock.py",
+        "eventstore/handle/writer_lock.py",
         "                if asking.is_of_store and not turn.is_of_store:\n",
         "                if False:\n",
     ),
@@ -1674,7 +1674,7 @@ MUTANTS = (
     # What a projection may call
     Mutant(
         "apply may emit into its transaction",
-        "eventstore/transaction.py",
+        "eventstore/handle/write_transaction.py",
         "        if self._is_changing:\n            self._refuse_amid_a_change()\n"
         "        self._is_changing = True\n"
         "        self._begun()\n",
@@ -1682,7 +1682,7 @@ MUTANTS = (
     ),
     Mutant(
         "apply may commit its transaction",
-        "eventstore/transaction.py",
+        "eventstore/handle/write_transaction.py",
         "        if self._is_changing:\n            self._refuse_amid_a_change()\n"
         "        self._is_changing = True\n"
         "        turn = self._begun()\n"
@@ -1691,7 +1691,7 @@ MUTANTS = (
     ),
     Mutant(
         "apply may roll its transaction back",
-        "eventstore/transaction.py",
+        "eventstore/handle/write_transaction.py",
         "        if self._is_changing:\n            self._refuse_amid_a_change()\n"
         "        self._is_changing = True\n"
         "        self._roll_back()",
@@ -1699,13 +1699,13 @@ MUTANTS = (
     ),
     Mutant(
         "an interrupted change counts as one that goes on",
-        "eventstore/transaction.py",
+        "eventstore/handle/write_transaction.py",
         "if _is_called_by_a_change():",
         "if True:",
     ),
     Mutant(
         "apply may enter its transaction again",
-        "eventstore/transaction.py",
+        "eventstore/handle/write_transaction.py",
         "            self._refuse_amid_a_change()\n        self._enter",
         "            pass\n        self._enter",
     ),
@@ -1737,8 +1737,8 @@ MUTANTS = (
     # Arguments
     Mutant(
         "a making takes anything for its purpose",
-        "eventstore/store.py",
-        '        checked_text(purpose, "purpose")\n',
+        "eventstore/handle/opening.py",
+        '    checked_text(purpose, "purpose")\n',
         "",
     ),
     Mutant(
@@ -1866,9 +1866,9 @@ MUTANTS = (
     ),
     Mutant(
         "the locks of tables stay as they were in the child of a fork",
-        "eventstore/store.py",
-        "        file_system.call_in_forked_child(table.renew_lock)\n",
-        "        pass\n",
+        "eventstore/handle/reading.py",
+        "            self._process().call_in_forked_child(table.renew_lock)\n",
+        "            pass\n",
     ),
     Mutant(
         "an error without a text has none",
@@ -1995,7 +1995,7 @@ MUTANTS = (
     ),
     Mutant(
         "a close amid a watch's reading is told as an error",
-        "eventstore/watching.py",
+        "eventstore/handle/watching.py",
         "                return None\n            raise_if_gone(error)\n",
         "                raise\n            raise_if_gone(error)\n",
     ),
@@ -2007,7 +2007,7 @@ MUTANTS = (
     ),
     Mutant(
         "a watch forgets the batches that it was about to give",
-        "eventstore/watching.py",
+        "eventstore/handle/watching.py",
         "        self._batches = batches_left\n        self.next_revision = batch.revision + 1\n",
         "        self._batches = None\n        self.next_revision = self._shown_revision() + 1\n",
     ),
@@ -2069,7 +2069,7 @@ MUTANTS = (
     ),
     Mutant(
         "anybody may emit events like the engine's own",
-        "eventstore/transaction.py",
+        "eventstore/handle/write_transaction.py",
         "        if event.type.startswith(ENGINE_PREFIX):",
         "        if False:",
     ),

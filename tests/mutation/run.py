@@ -47,8 +47,9 @@ NEAR = {
     "eventstore/tables/": (
         "tests/engine/tables",
         "tests/engine/test_contract.py",
-        "tests/engine/test_shown_revision.py",
+        "tests/engine/handle/test_shown_revision.py",
     ),
+    "eventstore/checkpoints/": ("tests/engine/checkpoints", "tests/engine/maintenance"),
     "eventstore/log/": (
         "tests/engine/recovery/test_recovery.py",
         "tests/engine/log/test_groups.py",
@@ -75,7 +76,7 @@ NEAR = {
     "eventstore/integrity/": ("tests/damage",),
     "eventstore/directory/": ("tests/hygiene", "tests/crash/test_exploration.py"),
     "eventstore/files/": ("tests/hygiene", "tests/crash/test_local_transfers.py"),
-    "eventstore/writer_lock.py": ("tests/engine/test_writer_lock.py",),
+    "eventstore/handle/": ("tests/engine/handle", "tests/engine"),
     "eventstore/testing/": (
         "tests/crash/test_wrong_domains.py",
         "tests/crash/test_wrong_projections.py",

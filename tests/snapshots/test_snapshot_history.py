@@ -222,6 +222,6 @@ def test_history_reads_only_batches_about_the_key_and_its_snapshot(
         read.add(record.revision)
         return decode_record(record)
 
-    monkeypatch.setattr("eventstore.history.decode_record", noted)
+    monkeypatch.setattr("eventstore.handle.history.decode_record", noted)
     assert told(store, "key") == [("11", "created"), ("11", "removed")]
     assert read == {about}

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from support.engine import add, checkpoints, flip, open_store, segments
 
 from eventstore import CorruptionError, FormatVersionError, StoreOptions
+from eventstore.checkpoints.checkpoint import load_checkpoint, verify_checkpoint
 from eventstore.files.local import local_file_system
 from eventstore.format.blocks import MalformedError, NewerVersionError, seal_block
 from eventstore.format.checkpoint import (
@@ -51,7 +52,6 @@ from eventstore.log.segments import (
     open_source,
 )
 from eventstore.options import BATCH_BYTES_LIMIT
-from eventstore.tables.checkpoint import load_checkpoint, verify_checkpoint
 
 if TYPE_CHECKING:
     from pathlib import Path

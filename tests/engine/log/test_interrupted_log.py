@@ -20,13 +20,15 @@ import pytest
 from support.engine import HookedFileSystem, add, balance, open_store
 from support.stopping import Stopper, ticking
 
+import eventstore.checkpoints.checkpoint
 import eventstore.log.spares
 import eventstore.log.writer
 import eventstore.maintenance.compaction
-import eventstore.tables.checkpoint
 import eventstore.tables.journal
+import eventstore.tables.rows
 import eventstore.tables.state
 import eventstore.tables.table
+import eventstore.tables.values
 import eventstore.tables.version
 import eventstore.tables.view
 from eventstore import Event, Metadata, Retention, StoreFailedError, StoreOptions
@@ -44,22 +46,24 @@ if TYPE_CHECKING:
 MODULES = [
     eventstore.log.writer,
     eventstore.log.spares,
-    eventstore.tables.checkpoint,
+    eventstore.checkpoints.checkpoint,
     eventstore.maintenance.compaction,
     eventstore.tables.journal,
     eventstore.tables.state,
+    eventstore.tables.rows,
     eventstore.tables.table,
+    eventstore.tables.values,
     eventstore.tables.version,
     eventstore.tables.view,
 ]
 # Not the transaction, which relies on assignments that follow each other, where neither a signal
-# handler runs nor memory is taken: see `tests/engine/test_interrupted_transactions.py`.
+# handler runs nor memory is taken: see `tests/engine/handle/test_interrupted_transactions.py`.
 OTHER_MODULES = [
     module
     for found in pkgutil.walk_packages(eventstore.__path__, "eventstore.")
     if not found.ispkg and not found.name.startswith("eventstore.testing")
     for module in [importlib.import_module(found.name)]
-    if module not in MODULES and found.name != "eventstore.transaction"
+    if module not in MODULES and found.name != "eventstore.handle.write_transaction"
 ]
 OPTIONS = StoreOptions(segment_bytes=4096, background=False, retention=Retention(revisions=1))
 BIG_NOTE = "n" * 2500
@@ -223,7 +227,7 @@ def error(request: pytest.FixtureRequest) -> type[BaseException]:
 @pytest.fixture(autouse=True)
 def quick_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("eventstore.log.writer._LEADER_SECONDS", 0.01)
-    monkeypatch.setattr("eventstore.writer_lock._LOOK_SECONDS", 0.01)
+    monkeypatch.setattr("eventstore.handle.writer_lock._LOOK_SECONDS", 0.01)
 
 
 @pytest.mark.parametrize("work", WORKS)

@@ -11,7 +11,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from engine import test_history, test_shown_revision, test_transactions
+from engine.handle import test_history, test_shown_revision, test_transactions
 from engine.tables import test_idle_readers
 
 from eventstore import EventStore, EventStoreError

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import pytest
 
 from eventstore import Damage, Problem, Verdict
+from eventstore.checkpoints.checkpoint import Checkpoint
 from eventstore.format.segment import SegmentHeader, genesis_digest
 from eventstore.log.reader import Position, ScanEnd
 from eventstore.log.segments import SegmentSource
@@ -21,7 +22,6 @@ from eventstore.recovery.decide import (
     misnamed,
     sealed_damage,
 )
-from eventstore.tables.checkpoint import Checkpoint
 
 STORE_ID = bytes(range(16))
 OTHER_ID = bytes(16)

@@ -103,10 +103,10 @@ def test_open_that_has_no_space_for_what_it_rebuilt_succeeds(
         assert hook.failures
         assert "no checkpoint of what was rebuilt" in caplog.text
         assert len(checkpoints(path)) == 1
-        assert store._is_checkpoint_due()
+        assert store._own_upkeep()._is_checkpoint_due()
         hook.armed = False
         assert store.checkpoint() == 30
-        assert not store._is_checkpoint_due()
+        assert not store._own_upkeep()._is_checkpoint_due()
 
 
 def test_open_that_is_interrupted_while_it_writes_what_it_rebuilt_lets_go(path: Path) -> None:

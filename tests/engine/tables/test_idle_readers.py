@@ -40,8 +40,8 @@ class Rows(Projection):
 
 
 @pytest.fixture
-def short_stretches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(thinning, "_STRETCH_VERSIONS", 2)
+def short_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(thinning, "_INTERVAL_VERSIONS", 2)
     monkeypatch.setattr(thinning, "_SLICE_KEYS", 1)
 
 
@@ -59,7 +59,7 @@ def content(state: State, view: View) -> dict[int, Any]:
     return found
 
 
-@pytest.mark.usefixtures("short_stretches")
+@pytest.mark.usefixtures("short_intervals")
 @given(st.integers(0, 1 << 32))
 def test_readers_see_their_own_version_while_versions_are_merged(seed: int) -> None:
     choice = random.Random(seed)
@@ -100,7 +100,7 @@ def frequent_switches() -> Iterator[None]:
     sys.setswitchinterval(interval)
 
 
-@pytest.mark.usefixtures("short_stretches", "frequent_switches")
+@pytest.mark.usefixtures("short_intervals", "frequent_switches")
 def test_readers_in_other_threads_see_one_version_while_versions_are_merged() -> None:
     state = State([Rows()], Version(0, b"", 0))
     commit(state, *((key, 0) for key in range(12)))

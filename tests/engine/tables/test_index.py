@@ -43,7 +43,7 @@ class Accounts(Projection):
                 tables[ACCOUNTS].put(key, tuple(owners))
 
 
-STEPS = ("_take_notes", "_take", "_sort", "_built", "_add_recent")
+STEPS = ("_take_touched", "_take", "_sort", "_built", "_add_recent")
 
 
 def opened(path: Path) -> EventStore:
@@ -170,7 +170,7 @@ def test_check_finds_an_index_that_lacks_a_row() -> None:
 def test_entries_move_on_when_the_rows_are_sorted_anew_and_are_not_asked_of_the_rows(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(index_module, "_NOTES_MIN", 16)
+    monkeypatch.setattr(index_module, "_TOUCHED_MIN", 16)
     state = state_of(4000)
     table, view = state.tables[ACCOUNTS], View(state.durable)
     assert len(list(table.by_index(BY_OWNER, "a"))) == 2000
@@ -244,22 +244,22 @@ def test_a_row_whose_entries_have_one_hash_is_found_once(
     state.check()
 
 
-def test_notes_take_no_more_room_than_half_of_the_rows() -> None:
+def test_touched_keys_take_no_more_room_than_half_of_the_rows() -> None:
     state = state_of(10)
     table = state.tables[ACCOUNTS]
     indexes = table._indexes
     assert indexes is not None
     for _ in range(2):
-        for number in range(3 * index_module._NOTES_MIN):
+        for number in range(3 * index_module._TOUCHED_MIN):
             state.apply(Event("changed", [(number % 10, [str(number)])]))
-            assert len(indexes._notes) <= index_module._NOTES_MIN
+            assert len(indexes._touched) <= index_module._TOUCHED_MIN
         assert [key for key, _ in table.by_index(BY_OWNER, str(number))] == [number % 10]
 
 
 def test_a_question_that_is_interrupted_anywhere_is_followed_by_one_that_is_right(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(index_module, "_NOTES_MIN", 8)
+    monkeypatch.setattr(index_module, "_TOUCHED_MIN", 8)
     monkeypatch.setattr(index_module, "_SLICE_ROWS", 16)
 
     def run(at: int) -> bool:
@@ -319,7 +319,7 @@ def test_a_put_amid_which_an_index_is_asked_is_in_the_index_if_it_is_not_taken_b
 
     def trace(frame: Any, event: str, argument: object) -> Any:
         nonlocal left
-        if event == "line" and frame.f_code.co_name in ("_write", "_discard", "note"):
+        if event == "line" and frame.f_code.co_name in ("_write", "_discard", "touch"):
             left -= 1
             if left == 0:
                 list(table.by_index(BY_OWNER, "a"))
@@ -342,7 +342,7 @@ def test_a_put_amid_which_an_index_is_asked_is_in_the_index_if_it_is_not_taken_b
 
 
 def test_questions_beside_a_writer_give_their_version(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(index_module, "_NOTES_MIN", 16)
+    monkeypatch.setattr(index_module, "_TOUCHED_MIN", 16)
     state = state_of(300)
     table = state.tables[ACCOUNTS]
     done = threading.Event()

@@ -25,7 +25,7 @@ def change(order: KeyOrder, rows: dict[Any, Any], key: Any, *, is_there: bool) -
     """Do what a table does."""
     if is_there == (key in rows):
         return
-    order.note(key, len(rows))
+    order.touch(key, len(rows))
     if is_there:
         rows[key] = None
     else:
@@ -34,10 +34,10 @@ def change(order: KeyOrder, rows: dict[Any, Any], key: Any, *, is_there: bool) -
 
 @given(STEPS, st.integers(0, 12), st.integers(1, 40))
 def test_every_scan_lists_the_keys_that_have_rows(
-    steps: list[tuple[bool, int] | None], notes_min: int, share: int
+    steps: list[tuple[bool, int] | None], touched_min: int, share: int
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(order_module, "_NOTES_MIN", notes_min)
+        patch.setattr(order_module, "_TOUCHED_MIN", touched_min)
         patch.setattr(order_module, "_ADDED_SHARE_MAX", share)
         order, rows = KeyOrder(), dict[Any, Any]()
         for step in steps:
@@ -55,7 +55,7 @@ def test_a_scan_between_note_and_row_is_followed_by_one_that_knows(is_there: boo
     for key in range(5):
         change(order, rows, key, is_there=True)
     key = 9 if is_there else 3
-    order.note(key, len(rows))
+    order.touch(key, len(rows))
     assert listed(order, rows) == [0, 1, 2, 3, 4]
     if is_there:
         rows[key] = None
@@ -64,13 +64,13 @@ def test_a_scan_between_note_and_row_is_followed_by_one_that_knows(is_there: boo
     assert listed(order, rows) == sorted(rows)
 
 
-def test_notes_of_keys_that_came_and_went_take_no_more_room_than_the_rows() -> None:
+def test_touched_keys_that_came_and_went_take_no_more_room_than_the_rows() -> None:
     order, rows = KeyOrder(), dict[Any, Any]()
     for key in range(20_000):
         change(order, rows, key, is_there=True)
         if key >= 10:
             change(order, rows, key, is_there=False)
-    assert len(order._notes) <= order_module._NOTES_MIN
+    assert len(order._touched) <= order_module._TOUCHED_MIN
     assert listed(order, rows) == list(range(10))
 
 

@@ -17,6 +17,7 @@ from eventstore import (
     TransactionClosedError,
     WriteTransaction,
 )
+from eventstore.tables import rows as rows_module
 from eventstore.tables import table as table_module
 from eventstore.tables import view as view_module
 from eventstore.testing import SimulatedFileSystem
@@ -72,6 +73,7 @@ def _small_slices() -> Iterator[None]:
         for module in (table_module, view_module):
             patch.setattr(module, "FIRST_SLICE_ROWS", 2)
             patch.setattr(module, "SLICE_ROWS_MAX", 5)
+        patch.setattr(rows_module, "SLICE_ROWS_MAX", 5)
         yield
 
 

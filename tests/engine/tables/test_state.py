@@ -28,7 +28,9 @@ from eventstore.format.checkpoint import pack_ends
 from eventstore.format.codec import DecodeError, pack, unpack_rows
 from eventstore.tables import index as index_module
 from eventstore.tables import packed as packed_module
+from eventstore.tables import rows as rows_module
 from eventstore.tables import table as table_module
+from eventstore.tables import values as values_module
 from eventstore.tables import view as view_module
 from eventstore.tables.packed import ABSENT, TOMBSTONE, PackedChunk, PackedRows
 from eventstore.tables.state import State
@@ -76,12 +78,13 @@ def _small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (table_module, view_module):
         monkeypatch.setattr(module, "FIRST_SLICE_ROWS", 2)
         monkeypatch.setattr(module, "SLICE_ROWS_MAX", 5)
+    monkeypatch.setattr(rows_module, "SLICE_ROWS_MAX", 5)
     # Indexes that are often sorted anew, whose notes are often lost, and hashes that collide.
-    for name, value in (("_NOTES_MIN", 3), ("_SLICE_ROWS", 3), ("_HASH_MASK", 7)):
+    for name, value in (("_TOUCHED_MIN", 3), ("_SLICE_ROWS", 3), ("_HASH_MASK", 7)):
         monkeypatch.setattr(index_module, name, value)
     for name, value in (("_FOUND_MAX", 3), ("_UNPACKED_CHUNKS_MAX", 2)):
         monkeypatch.setattr(packed_module, name, value)
-    monkeypatch.setattr(table_module, "_DECODED_MAX", 3)
+    monkeypatch.setattr(values_module, "_DECODED_MAX", 3)
 
 
 def packed_rows(rows: dict[Any, Any], chunk_rows: int) -> PackedRows:
@@ -340,7 +343,7 @@ def test_keys_that_another_packer_has_packed_are_found() -> None:
 
 def test_what_was_found_and_decoded_is_kept_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packed_module, "_FOUND_MAX", 10)
-    monkeypatch.setattr(table_module, "_DECODED_MAX", 10)
+    monkeypatch.setattr(values_module, "_DECODED_MAX", 10)
     rows = {key: (key, True) for key in range(100)}
     state = state_of(rows, chunk_rows=5)
     table = state.tables[ROWS]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from eventstore.format.codec import encode_event
-from eventstore.transaction import WriteTransaction
+from eventstore.handle.write_transaction import WriteTransaction
 
 if TYPE_CHECKING:
     from eventstore.event import Event

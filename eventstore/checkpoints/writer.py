@@ -18,6 +18,7 @@ from bisect import bisect_left
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from eventstore.checkpoints.reader import no_pause, read_part
 from eventstore.errors import CorruptionError, StorageFullError
 from eventstore.files.failures import is_full
 from eventstore.files.paths import join, parent
@@ -33,14 +34,13 @@ from eventstore.format.checkpoint import (
 from eventstore.format.codec import pack
 from eventstore.format.names import TEMPORARY_SUFFIX, checkpoint_name
 from eventstore.format.segment import record_seed
-from eventstore.tables.checkpoint_reader import no_pause, read_part
 from eventstore.tables.packed import CHUNK_ROWS, PackedChunk, PackedRows, Tombstone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from eventstore.checkpoints.checkpoint import Checkpoint, CheckpointContent
     from eventstore.files.interface import File, FileSystem
-    from eventstore.tables.checkpoint import Checkpoint, CheckpointContent
     from eventstore.tables.stored import StoredRows
 
     Parts = tuple[bytes, bytes, bytes, bytes]

@@ -24,28 +24,28 @@ from eventstore import (
     StoreOptions,
     TableSpec,
     Verdict,
-    history,
     repair_store,
 )
-from eventstore.files.local import local_file_system
-from eventstore.format.names import checkpoint_name
-from eventstore.maintenance import checkpointing, compaction
-from eventstore.recovery import replay as replay_module
-from eventstore.tables import changed as changed_module
-from eventstore.tables.checkpoint import (
+from eventstore.checkpoints import changed as changed_module
+from eventstore.checkpoints.checkpoint import (
     CheckpointContent,
     CheckpointLoader,
     list_checkpoints,
     load_checkpoint,
 )
-from eventstore.tables.checkpoint_writer import write_checkpoint
+from eventstore.checkpoints.writer import write_checkpoint
+from eventstore.files.local import local_file_system
+from eventstore.format.names import checkpoint_name
+from eventstore.handle import history
+from eventstore.maintenance import checkpointing, compaction
+from eventstore.recovery import replay as replay_module
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from eventstore import WritableTable
-    from eventstore.tables.chains import CheckpointFile
-    from eventstore.tables.checkpoint_reader import CheckpointPart
+    from eventstore.checkpoints.chains import CheckpointFile
+    from eventstore.checkpoints.reader import CheckpointPart
 
 NONE = replace(SMALL, retention=Retention.none())
 ACCOUNTS_COUNT = 60
@@ -545,7 +545,7 @@ BACKGROUND = replace(SMALL, background=True)
 def test_a_close_with_much_to_replay_leaves_little_to_the_next_open(tmp_path: Path) -> None:
     options = replace(BACKGROUND, checkpoint_after_seconds=1e-6)
     with open_store(tmp_path, options=options) as store:
-        store._maintenance.close()
+        store._own_upkeep()._background.close()
         for number in range(20):
             with store.transaction(writable=True) as tx:
                 open_account(tx, str(number))
@@ -564,7 +564,7 @@ def test_a_close_with_much_to_replay_leaves_little_to_the_next_open(tmp_path: Pa
 )
 def test_a_close_writes_no_checkpoint_unasked(tmp_path: Path, options: StoreOptions) -> None:
     with open_store(tmp_path, options=options) as store:
-        store._maintenance.close()
+        store._own_upkeep()._background.close()
         for number in range(20):
             with store.transaction(writable=True) as tx:
                 open_account(tx, str(number))
@@ -576,7 +576,7 @@ def test_a_close_that_cannot_write_its_checkpoint_closes(
 ) -> None:
     options = replace(BACKGROUND, checkpoint_after_seconds=1e-6)
     store = open_store(tmp_path, options=options)
-    store._maintenance.close()
+    store._own_upkeep()._background.close()
     with store.transaction(writable=True) as tx:
         open_account(tx, "a")
 
@@ -595,7 +595,7 @@ def test_an_interrupted_checkpoint_at_the_close_is_not_tried_again(
 ) -> None:
     options = replace(BACKGROUND, checkpoint_after_seconds=1e-6)
     store = open_store(tmp_path, options=options)
-    store._maintenance.close()
+    store._own_upkeep()._background.close()
     with store.transaction(writable=True) as tx:
         open_account(tx, "a")
 
@@ -612,7 +612,7 @@ def test_an_interrupted_checkpoint_at_the_close_is_not_tried_again(
 
 def test_a_checkpoint_is_due_once_its_replay_would_take_too_long(tmp_path: Path) -> None:
     with open_store(tmp_path, options=replace(SMALL, checkpoint_after_seconds=0.01)) as store:
-        is_due = store._checkpoints().is_due
+        is_due = store._own_upkeep()._checkpointer.is_due
         with store.transaction(writable=True) as tx:
             open_account(tx, "a")
         assert not is_due()

@@ -12,9 +12,9 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from eventstore.errors import CorruptionError
 from eventstore.files.failures import raise_if_gone
-from eventstore.history import batches
+from eventstore.handle.closing import MET_AFTER_A_CLOSE
+from eventstore.handle.history import batches
 from eventstore.locks import Latch
 
 if TYPE_CHECKING:
@@ -23,14 +23,11 @@ if TYPE_CHECKING:
     from typing import Self
 
     from eventstore.event import Batch
+    from eventstore.handle.closing import Closing
     from eventstore.log.interface import LogReader
     from eventstore.upcasting import Upcasters
 
 _LOOK_SECONDS = 0.1
-
-MET_AFTER_A_CLOSE = (OSError, CorruptionError)
-"""What a read may meet. A close frees the number of the directory's descriptor, which may then be
-another directory's."""
 
 
 class Watch:
@@ -48,7 +45,7 @@ class Watch:
         log: LogReader,
         first_revision: int,
         shown_revision: Callable[[], int],
-        is_store_closed: Callable[[], bool],
+        closing: Closing,
         timeout_seconds: float | None,
         *,
         upcasters: Upcasters,
@@ -59,14 +56,14 @@ class Watch:
             log: where the batches are.
             first_revision: of the first one.
             shown_revision: returns the newest revision that readers are shown.
-            is_store_closed: says whether the store is closed, or being closed.
+            closing: of the store's handle.
             timeout_seconds: end after this long without a batch; None to wait for ever.
             upcasters: that lead to the events as they are shown.
         """
         self.next_revision = first_revision
         self._log = log
         self._shown_revision = shown_revision
-        self._is_store_closed = is_store_closed
+        self._closing = closing
         self._closed = Latch()
         self._timeout_seconds = timeout_seconds
         self._upcasters = upcasters
@@ -113,7 +110,7 @@ class Watch:
         self.close()
 
     def _is_closed(self) -> bool:
-        return self._closed.is_set() or self._is_store_closed()
+        return self._closed.is_set() or self._closing.reason is not None
 
     def _ready(self) -> Batch | None:
         """Return the next batch if it is shown; none once the watch or its store is closed."""
@@ -122,7 +119,6 @@ class Watch:
         try:
             return self._next_shown()
         except MET_AFTER_A_CLOSE as error:
-            # Whoever reads waits for nobody, and so a close doesn't wait for him.
             if self._is_closed():
                 return None
             raise_if_gone(error)

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eventstore.checkpoints.chains import Chains, CheckpointFile, must_keep
 from eventstore.maintenance.compaction import is_fold_due, plan
 from eventstore.maintenance.ladder import rungs
-from eventstore.tables.chains import Chains, CheckpointFile, must_keep
 
 
 def base(revision: int) -> CheckpointFile:

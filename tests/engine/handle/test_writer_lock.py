@@ -17,8 +17,8 @@ from support.engine import add, balance, open_store, run_python
 from support.ledger import deposit, open_account
 
 from eventstore import TransactionClosedError, WriterBusyError
-from eventstore.transaction import WriteTransaction
-from eventstore.writer_lock import WriterLock
+from eventstore.handle.write_transaction import WriteTransaction
+from eventstore.handle.writer_lock import WriterLock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -45,7 +45,9 @@ def delays_ns(store: EventStore, count: int) -> list[int]:
 
 def test_a_commit_of_another_process_wakes_a_watch_within_milliseconds(tmp_path: Path) -> None:
     path, count = tmp_path / "store", 40
-    script = COMMITTER.format(tests=str(Path(__file__).parent.parent), path=str(path), count=count)
+    script = COMMITTER.format(
+        tests=str(Path(__file__).parent.parent.parent), path=str(path), count=count
+    )
     with subprocess.Popen(
         [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as committer:

@@ -54,7 +54,7 @@ def test_calls_amid_others_are_refused(tmp_path: Path) -> None:
             log._writer._sync_lock: ["begin", "close"],
             log._writer._queue_lock: ["begin", "close"],
             store._writer_lock._mutex: ["begin"],
-            store._maintaining: ["checkpoint", "compact", "close"],
+            store._own_upkeep()._turn: ["checkpoint", "compact", "close"],
             store._state.tables[ACCOUNTS]._order._lock: ["scan"],
             reader._view()._folding[os.getpid()]: ["look-up"],
         }
@@ -181,7 +181,7 @@ def test_commits_go_on_where_no_thread_can_be_started(
             assert store.stats()["prepare_error"] == "can't start new thread"
         assert [record.message[:13] for record in caplog.records].count("no background") == 1
         assert len(caplog.records) == 2
-        store._maintenance._start_again_at = 0.0
+        store._own_upkeep()._background._start_again_at = 0.0
         add(store, 1)
         assert store.stats()["background_error"] is None
         assert store.checkpoint() == 101
@@ -220,9 +220,10 @@ def test_interrupted_start_of_a_thread_leaves_one_that_works(
             store.transaction(writable=True).begin()
     with store.transaction(writable=True):
         pass
-    assert store._maintenance._thread is not None
+    thread = store._own_upkeep()._background._thread
+    assert thread is not None
     store.close()
-    assert not store._maintenance._thread.is_alive()
+    assert not thread.is_alive()
 
 
 # Forks

@@ -37,9 +37,9 @@ from eventstore import (
     TableSpec,
     verify_store,
 )
+from eventstore.checkpoints.chains import CheckpointFile
 from eventstore.format.names import parse_checkpoint_name, parse_segment_name
 from eventstore.maintenance.compaction import Plan, plan
-from eventstore.tables.chains import CheckpointFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

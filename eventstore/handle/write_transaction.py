@@ -1,9 +1,4 @@
-"""Read and write transactions.
-
-A read transaction sees the state that was durable when it began, until it ends, whatever is
-committed meanwhile. A look-up waits for nobody, but for the change of a single row where it
-keeps a value decoded; a scan holds the lock of its table for some microseconds a slice. It may be
-used from several threads.
+"""Write transactions.
 
 A write transaction holds the store's writer lock from begin to end: until it is entered or first
 used it holds nothing. What it emits is applied to the tables at once, so it reads its own writes,
@@ -15,27 +10,17 @@ durable.
 
 from __future__ import annotations
 
-import re
 import sys
 import warnings
-from typing import TYPE_CHECKING, Any, NamedTuple, cast, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from eventstore.arguments import excerpt
 from eventstore.engine_events import ENGINE_PREFIX
-from eventstore.errors import (
-    InvalidEventError,
-    ProjectionError,
-    ReadOnlyStoreError,
-    ReentrantUseError,
-    StoreFailedError,
-    TransactionClosedError,
-)
+from eventstore.errors import InvalidEventError, ReentrantUseError, StoreFailedError
 from eventstore.format.codec import encode_batch, encode_event
-from eventstore.projection import TableSpec
-from eventstore.tables.packed import ABSENT
-from eventstore.tables.version import Version
-from eventstore.tables.view import View
-from eventstore.writer_lock import Holder, Turn
+from eventstore.handle.receipt import Receipt
+from eventstore.handle.table_at import TableAt, ended_error, known_table, unknown_table
+from eventstore.handle.writer_lock import Holder, Turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator
@@ -43,195 +28,10 @@ if TYPE_CHECKING:
     from typing import Self
 
     from eventstore.event import Event, Metadata
+    from eventstore.handle.writer_lock import WriterLock
     from eventstore.log.interface import Log
-    from eventstore.projection import K, ReadableTable, V
+    from eventstore.projection import K, ReadableTable, TableSpec, V
     from eventstore.tables.state import State
-    from eventstore.tables.table import Table, Tables
-    from eventstore.writer_lock import WriterLock
-
-
-_RECEIPT = re.compile(r"([0-9a-fA-F]{32}):([1-9][0-9]{0,19}):([0-9a-fA-F]{64})")
-
-
-class Receipt(NamedTuple):
-    """Proof of a commit, to be kept and checked later (`EventStore.check_receipt`).
-
-    Attributes:
-        store_id: 16 bytes.
-        revision: of the batch.
-        digest: chain digest of the batch: it binds all of the history up to it.
-    """
-
-    store_id: bytes
-    revision: int
-    digest: bytes
-
-    def __str__(self) -> str:
-        return f"{self.store_id.hex()}:{self.revision}:{self.digest.hex()}"
-
-    @classmethod
-    def parse(cls, text: str) -> Receipt:
-        """Return the receipt that `str` of it gives.
-
-        Raises:
-            ValueError: the text is no receipt.
-        """
-        parts = _RECEIPT.fullmatch(text)
-        if parts is None:
-            raise ValueError(
-                f"not a receipt: {text[:200]!r}; one is STORE-ID:REVISION:DIGEST, which are 32 "
-                "hexadecimal digits, a decimal number from 1 on, and 64 hexadecimal digits"
-            )
-        store_id, revision, digest = parts.groups()
-        return cls(bytes.fromhex(store_id), int(revision), bytes.fromhex(digest))
-
-
-def _closed() -> TransactionClosedError:
-    return TransactionClosedError(
-        "the transaction has been committed or rolled back: begin another one"
-    )
-
-
-class _TableAt:
-    """A table as a transaction sees it, until that ends."""
-
-    __slots__ = ("_name", "_transaction")
-
-    def __init__(self, transaction: ReadTransaction | WriteTransaction, name: str) -> None:
-        self._transaction = transaction
-        self._name = name
-
-    def get(self, key: Any, default: Any = None) -> Any:
-        return self._transaction.get(self._name, key, default)
-
-    def __getitem__(self, key: Any) -> Any:
-        value = self._transaction.get(self._name, key, ABSENT)
-        if value is ABSENT:
-            raise KeyError(key)
-        return value
-
-    def __contains__(self, key: Any) -> bool:
-        return self._transaction.get(self._name, key, ABSENT) is not ABSENT
-
-    def items(self, start: Any = None, stop: Any = None) -> Iterator[tuple[Any, Any]]:
-        return self._transaction.items(self._name, start, stop)
-
-    def by_index(self, index: str, entry: Hashable) -> Iterator[tuple[Any, Any]]:
-        return self._transaction.by_index(self._name, index, entry)
-
-
-class ReadTransaction:
-    """A state that does not change while it is looked at.
-
-    A subclass may add the reads of a domain; `EventStore.begin_read` makes it.
-    """
-
-    __slots__ = ("_place", "_revision", "_tables")
-
-    def __init__(self, tables: Tables[Table], version: Version) -> None:
-        self._tables = tables
-        # A view is made when something has changed since; None after the end.
-        self._place: Version | View | None = version
-        self._revision = version.revision
-
-    @property
-    def revision(self) -> int:
-        """The revision whose state this transaction sees."""
-        return self._revision
-
-    def get(self, table: str, key: Any, default: Any = None) -> Any:
-        """Return the value of a key in a table, or the default. O(1).
-
-        Raises:
-            ProjectionError: no projection of the store has such a table.
-            TransactionClosedError: the transaction has ended.
-        """
-        place = self._place
-        if place is None:
-            raise _closed()
-        try:
-            found = self._tables[table]
-        except (KeyError, TypeError):
-            raise _unknown(self._tables, table) from None
-        if type(place) is Version:
-            # As a view would read it, which takes a sixth of a short transaction to make.
-            value = found.raw(key)
-            if place.next is None and not place.undo:
-                if type(value) is bytes:
-                    return found.unpacked(key, value)
-                return default if value is ABSENT else value
-        return self._view().get(found, key, default)
-
-    def items(self, table: str, start: Any = None, stop: Any = None) -> Iterator[tuple[Any, Any]]:
-        """Yield (key, value) of a table in key order, from `start` on and before `stop`.
-
-        Raises:
-            ProjectionError: no projection of the store has such a table.
-            TransactionClosedError: the transaction has ended.
-        """
-        return self._view().items(_known(self._tables, table), start, stop)
-
-    def by_index(self, table: str, index: str, entry: Hashable) -> Iterator[tuple[Any, Any]]:
-        """Yield (key, value) of all rows that have an entry in an index of a table, in key order.
-
-        O(rows found), and O(rows changed since the index was last asked, or since this transaction
-        began) before. The first time after an open, O(rows of the table), about 3 µs each.
-
-        Args:
-            table: its name.
-            index: one that the table's `TableSpec` declares.
-            entry: as the key function of the index gives it.
-
-        Raises:
-            ProjectionError: there is no such table or index, or the key function fails.
-            TypeError: nothing can be such an entry, since it has no hash.
-            TransactionClosedError: the transaction has ended.
-        """
-        return self._view().by_index(_known(self._tables, table), index, entry)
-
-    @overload
-    def table(self, table: str) -> ReadableTable: ...
-    @overload
-    def table(self, table: TableSpec[K, V]) -> ReadableTable[K, V]: ...
-    def table(self, table: Any) -> Any:
-        """Return a table by its name, or, typed, by its specification.
-
-        Raises:
-            ProjectionError: no projection of the store has such a table.
-        """
-        return _TableAt(self, _known(self._tables, table).name)
-
-    def rollback(self) -> None:
-        """End the transaction; does nothing the second time."""
-        self._place = None
-
-    def commit(self) -> Receipt:
-        """Refuse: there is nothing to commit.
-
-        Raises:
-            ReadOnlyStoreError: always.
-        """
-        raise ReadOnlyStoreError("a read transaction can't be committed: roll it back, or leave it")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        error_type: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._place = None
-
-    def _view(self) -> View:
-        """Return the view to read by; where two threads make one at once, either will do."""
-        place = self._place
-        if place is None:
-            raise _closed()
-        if type(place) is Version:
-            place = self._place = View(place)
-        return cast("View", place)
 
 
 class WriteTransaction(Holder):
@@ -329,7 +129,7 @@ class WriteTransaction(Holder):
         try:
             found = self._state.tables[table]
         except (KeyError, TypeError):
-            raise _unknown(self._state.tables, table) from None
+            raise unknown_table(self._state.tables, table) from None
         return found.get(key, default)
 
     def items(self, table: str, start: Any = None, stop: Any = None) -> Iterator[tuple[Any, Any]]:
@@ -342,7 +142,7 @@ class WriteTransaction(Holder):
             TransactionClosedError: the transaction has ended, also while iterating.
         """
         turn = self._begun()
-        return self._while_open(turn, _known(self._state.tables, table).items(start, stop))
+        return self._while_open(turn, known_table(self._state.tables, table).items(start, stop))
 
     def by_index(self, table: str, index: str, entry: Hashable) -> Iterator[tuple[Any, Any]]:
         """Yield (key, value) of all rows that have an entry in an index of a table, in key order.
@@ -356,7 +156,7 @@ class WriteTransaction(Holder):
             TransactionClosedError: the transaction has ended, also while iterating.
         """
         turn = self._begun()
-        found = _known(self._state.tables, table).by_index(index, entry)
+        found = known_table(self._state.tables, table).by_index(index, entry)
         return self._while_open(turn, found)
 
     @overload
@@ -372,7 +172,7 @@ class WriteTransaction(Holder):
         """
         if self._turn is None or self._turn.is_over:
             self.begin()
-        return _TableAt(self, _known(self._state.tables, table).name)
+        return TableAt(self, known_table(self._state.tables, table).name)
 
     def emit(self, event: Event) -> None:
         """Apply an event to all tables and make it part of the batch.
@@ -543,7 +343,7 @@ class WriteTransaction(Holder):
         """Begin if need be, and return the turn, which nobody else can end while this is used."""
         statement = self._statement
         if self._has_ended or (statement is not None and statement() is None):  # as `was_left`
-            raise _closed()
+            raise ended_error()
         turn = self._turn
         if turn is not None and not turn.is_over:
             return turn
@@ -595,22 +395,8 @@ class WriteTransaction(Holder):
     ) -> Iterator[tuple[Any, Any]]:
         for item in items:
             if turn.is_over:
-                raise _closed()
+                raise ended_error()
             yield item
-
-
-def _known(tables: Tables[Table], name: Any) -> Table:
-    try:
-        return tables[name]
-    except (KeyError, TypeError):
-        raise _unknown(tables, name) from None
-
-
-def _unknown(tables: Tables[Table], name: object) -> ProjectionError:
-    if isinstance(name, TableSpec):
-        name = name.name
-    known = ", ".join(sorted(tables)) or "none"
-    return ProjectionError(f"no table {excerpt(name)} in this store: it has {known}")
 
 
 _CHANGES = frozenset(

@@ -21,7 +21,7 @@ from support.evolution import (
 
 from eventstore import Event, EventStore, Projection, ProjectionError, StoreOptions, TableSpec
 
-DATA = Path(__file__).parent.parent / "data" / "evolution"
+DATA = Path(__file__).parents[2] / "data" / "evolution"
 SMALL = StoreOptions(segment_bytes=4096, background=False)
 SHOWN = [
     Event("seat.taken", taken(3, row, "A", guest).data, 3) for row, guest in enumerate(GUESTS, 1)

@@ -2,7 +2,7 @@
 
 A base holds all rows, a delta those that were changed since the checkpoint before it; so what a
 checkpoint costs goes by what has changed. Which files make which state is told by their names
-(`chains`), how one is read and written by `checkpoint_reader` and `checkpoint_writer`; here they
+(`chains`), how one is read and written by `reader` and `writer`; here they
 are listed, and loaded as a whole.
 """
 
@@ -11,12 +11,12 @@ from __future__ import annotations
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from eventstore.checkpoints.chains import CheckpointFile
+from eventstore.checkpoints.reader import CheckpointPart, TableName, no_pause, read_part
 from eventstore.errors import CorruptionError
 from eventstore.files.failures import unreadable_is_damage
 from eventstore.files.paths import join, parent
 from eventstore.format.names import CHECKPOINTS_NAME, parse_checkpoint_name, parse_delta_name
-from eventstore.tables.chains import CheckpointFile
-from eventstore.tables.checkpoint_reader import CheckpointPart, TableName, no_pause, read_part
 from eventstore.tables.packed import PackedRows
 from eventstore.tables.stored import StoredRows
 
@@ -167,14 +167,7 @@ class CheckpointLoader:
         """Return what `load_by` does, all files of the chain checked, but no row of it."""
         chain = self._chain_of(file)
         header, table_names = self._head(file)
-        return Checkpoint(
-            header.store_id,
-            file.revision,
-            header.time_ns,
-            header.digest,
-            _without_rows(table_names),
-            len(chain) - 1,
-        )
+        return _checkpoint(header, _without_rows(table_names), len(chain) - 1)
 
     def part(self, file: CheckpointFile) -> CheckpointPart:
         """Return what one file holds.
@@ -247,9 +240,16 @@ class CheckpointLoader:
             (name, StoredRows(rows, [part.tables[place][1] for part in parts[1:]]))
             for place, (name, rows) in enumerate(parts[0].tables)
         )
-        return Checkpoint(
-            header.store_id, header.revision, header.time_ns, header.digest, tables, len(chain) - 1
-        )
+        return _checkpoint(header, tables, len(chain) - 1)
+
+
+def _checkpoint(
+    header: CheckpointHeader, tables: tuple[tuple[TableName, StoredRows], ...], delta_count: int = 0
+) -> Checkpoint:
+    """Return the checkpoint whose last file has a header."""
+    return Checkpoint(
+        header.store_id, header.revision, header.time_ns, header.digest, tables, delta_count
+    )
 
 
 def without_rows(checkpoint: Checkpoint) -> Checkpoint:
@@ -284,7 +284,7 @@ def load_checkpoint(file_system: FileSystem, path: str, *, with_digest: bool = F
     header = part.header
     if header.previous is None:
         tables = tuple((name, StoredRows(rows)) for name, rows in part.tables)
-        return Checkpoint(header.store_id, header.revision, header.time_ns, header.digest, tables)
+        return _checkpoint(header, tables)
     own = CheckpointFile(header.revision, header.previous[0], path)
     others = [
         file for file in _listed(file_system, parent(path)) if file.revision < header.revision

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from eventstore.tables.checkpoint_reader import TableName
+    from eventstore.checkpoints.reader import TableName
     from eventstore.tables.version import Version
 
 DELTA_SHARE = 2

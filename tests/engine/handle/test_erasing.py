@@ -35,7 +35,7 @@ from eventstore.log.segments import MemoryFile
 from eventstore.testing import STORE_PATH, FailCall, Failure, SimulatedFileSystem, crash_images
 from projections.snapshots import Kind, MetaStore, SnapshotsProjection
 
-DATA = Path(__file__).parent.parent / "data" / "erasure"
+DATA = Path(__file__).parents[2] / "data" / "erasure"
 SECRET = "Jane Q. Public"
 SMALL = StoreOptions(segment_bytes=4096, background=False)
 OWNER = ("data", "labels", "owner")

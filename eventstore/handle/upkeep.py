@@ -1,0 +1,171 @@
+"""Upkeep: the checkpoints and compactions of a handle, asked for, due, or at the end.
+
+One is made at a time. What is due is made in the background (`Maintenance`), what is asked for by
+who asks, and what a close leaves to the next open is kept short.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING
+
+from eventstore.checkpoints.reader import no_pause
+from eventstore.errors import EventStoreError, WriterBusyError
+from eventstore.files.failures import is_gone
+from eventstore.locks import refuse_reentry
+from eventstore.maintenance.background import Maintenance
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from eventstore.engine_events import Dropping
+    from eventstore.handle.closing import Closing
+    from eventstore.log.interface import Log
+    from eventstore.maintenance.checkpointing import Checkpointer
+    from eventstore.options import Retention, StoreOptions
+    from eventstore.reports import CompactionReport
+
+_logger = logging.getLogger("eventstore")
+
+
+class Upkeep:
+    """Keeps the log of one handle short, for whoever writes to it."""
+
+    def __init__(
+        self,
+        path: str,
+        log: Log,
+        checkpointer: Checkpointer,
+        options: StoreOptions,
+        closing: Closing,
+        say_dropped: Callable[[Dropping, Retention], None],
+    ) -> None:
+        """Begin; the background starts with `start`.
+
+        Args:
+            path: of the store, for messages.
+            log: to be kept short.
+            checkpointer: writes its checkpoints.
+            options: of the store.
+            closing: of the handle.
+            say_dropped: commits that batches are about to be dropped, by which rule.
+        """
+        self._path = path
+        self._log = log
+        self._checkpointer = checkpointer
+        self._options = options
+        self._closing = closing
+        self._commit_dropped = say_dropped
+        # Held by a checkpoint or a compaction.
+        self._turn = threading.RLock()
+        self._background = Maintenance(self._is_work_due, self._work)
+        # Whether the close has written down what it should, or has tried to.
+        self._is_saved = False
+
+    @property
+    def checkpoint_revision(self) -> int:
+        """The revision of the newest checkpoint that this handle has loaded or written."""
+        return self._checkpointer.revision
+
+    @property
+    def error(self) -> BaseException | None:
+        """What the background has met, until an explicit call has raised it."""
+        return self._background.error
+
+    def refuse_reentry(self) -> None:
+        """Raise `ReentrantUseError` if the running thread is in the middle of it."""
+        refuse_reentry(self._turn)
+
+    def start(self) -> None:
+        """Have what is due made in the background, if the options ask for that."""
+        if self._options.background:
+            self._background.start()
+
+    def checkpoint(self) -> int:
+        """Write a checkpoint of the durable state; see `EventStore.checkpoint`."""
+        refuse_reentry(self._turn)
+        with self._closing.told():
+            self._background.raise_error()
+            with self._turn:
+                self._closing.require_open()
+                return self._checkpointer.write(self._background.pause)
+
+    def compact(self) -> CompactionReport:
+        """Write a checkpoint, then archive or drop; see `EventStore.compact`."""
+        refuse_reentry(self._turn)
+        with self._closing.told():
+            self._background.raise_error()
+            with self._turn:
+                self._closing.require_open()
+                self._checkpointer.write(self._background.pause)
+                return self._log.compact(self._background.pause, self._say_dropped)
+
+    def save_rebuilt(self) -> None:
+        """Write down what the open has rebuilt, so that the next one need not do it again."""
+        try:
+            with self._turn:
+                self._checkpointer.write(no_pause)
+        except (EventStoreError, OSError) as error:
+            # Maintenance tries again. The open is as good without.
+            _logger.warning("%s: no checkpoint of what was rebuilt: %s", self._path, error)
+
+    def close(self) -> None:
+        """End the background, save what is worth it, and let go of the log; again, if need be."""
+        self._background.close()
+        self._save_at_close()
+        with self._turn:
+            self._log.close()
+
+    def _say_dropped(self, dropping: Dropping) -> bool:
+        """Have it committed that batches are about to be dropped; return whether that is done."""
+        try:
+            self._commit_dropped(dropping, self._options.retention)
+        except WriterBusyError as error:
+            _logger.warning("%s: nothing is dropped this time: %s", self._path, error)
+            return False
+        return True
+
+    def _save_at_close(self) -> None:
+        """Leave little to replay to the next open; that this fails takes nothing back."""
+        options = self._options
+        if self._is_saved or not (options.background and options.checkpoint_on_close):
+            return
+        self._is_saved = True  # before it is: what interrupts a close is not held up by another
+        try:
+            with self._turn:
+                if self._checkpointer.is_due_at_close():
+                    self._checkpointer.write(no_pause)
+        except (EventStoreError, OSError) as error:
+            _logger.warning("%s: no checkpoint at the close: %s", self._path, error)
+
+    def _is_work_due(self) -> bool:
+        return self._is_checkpoint_due() or self._log.is_index_behind
+
+    def _is_checkpoint_due(self) -> bool:
+        if self._has_gone():
+            return False
+        with self._turn:
+            self._checkpointer.take_in(self._background.pause)
+            return self._checkpointer.is_due()
+
+    def _has_gone(self) -> bool:
+        """Say whether the store was moved or removed, which has failed the handle.
+
+        A commit makes, opens and removes no file, so it does not see that itself.
+        """
+        try:
+            self._log.look()
+        except OSError as error:
+            if not is_gone(error):
+                raise
+            return True
+        return False
+
+    def _work(self) -> None:
+        with self._turn:
+            if self._is_checkpoint_due():
+                self._checkpointer.write(self._background.pause)
+                self._log.compact(self._background.pause, self._say_dropped)
+            else:
+                self._log.index(self._background.pause)
