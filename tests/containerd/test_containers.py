@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import subprocess
 import time
 from typing import TYPE_CHECKING
@@ -127,7 +128,7 @@ def test_either_side_restarts_under_a_running_container(
     node: Node, place: Path, tool: bytes
 ) -> None:
     import_images(node, place, tool)
-    counting = f"counter-{place.name}"  # runc knows all containers of the machine
+    counting = f"counter-{secrets.token_hex(4)}"  # runc knows all containers of the machine
     node.containerd.ctr(
         "run", "--detach", "--snapshotter", NAME, ONE, counting, "/tool", "count", "/etc/n"
     )

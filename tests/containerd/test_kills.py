@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.containerd
 
 _LAYERS = 6
-_KILL_WITHIN_SECONDS = 0.35
+_KILL_WITHIN_SECONDS = 0.2
 
 
 def image_of(number: int, place: Path) -> tuple[str, list[Layer], Path]:
