@@ -90,8 +90,9 @@ class StoreOptions:
         checkpoint_after_seconds: the same, by how long an open is estimated to take for replaying
             it.
         checkpoint_on_close: whether a clean close writes a checkpoint if there is much to replay,
-            a quarter of that time, and if it takes a second or two at the most: a delta, or a base
-            of no more than 200,000 rows.
+            a quarter of that time, and if it is a delta or a base of no more than 200,000 rows,
+            which takes a second or two; a larger base only where the next open would replay for
+            longer than it takes.
         background: whether checkpoints and compaction run by that policy. The next segment is
             prepared in the background either way.
         retention: what becomes of superseded segments.

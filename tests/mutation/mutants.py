@@ -1171,6 +1171,12 @@ MUTANTS = (
         "",
     ),
     Mutant(
+        "a close leaves a large store to be replayed",
+        "eventstore/maintenance/checkpointing.py",
+        " or row_count * _SECONDS_PER_ROW <= self._replay_seconds()\n",
+        "\n",
+    ),
+    Mutant(
         "the policy does not look at how long a replay takes",
         "eventstore/maintenance/checkpointing.py",
         "            or self._replay_seconds() >= options.checkpoint_after_seconds\n",

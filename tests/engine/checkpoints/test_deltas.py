@@ -571,6 +571,23 @@ def test_a_close_writes_no_checkpoint_unasked(tmp_path: Path, options: StoreOpti
     assert kinds(tmp_path) == ""
 
 
+@pytest.mark.parametrize(
+    ("row_seconds", "kind"), [(1e-9, "b"), (1.0, "")], ids=["shorter than a replay", "longer"]
+)
+def test_a_close_writes_a_large_base_only_where_the_next_open_gains_by_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, row_seconds: float, kind: str
+) -> None:
+    monkeypatch.setattr(checkpointing, "CLOSE_ROWS", 0)
+    monkeypatch.setattr(checkpointing, "_SECONDS_PER_ROW", row_seconds)
+    options = replace(BACKGROUND, checkpoint_after_seconds=1e-6)
+    with open_store(tmp_path, options=options) as store:
+        store._own_upkeep()._background.close()
+        with store.transaction(writable=True) as tx:
+            for number in range(20):
+                open_account(tx, str(number))
+    assert kinds(tmp_path) == kind
+
+
 def test_a_close_that_cannot_write_its_checkpoint_closes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
