@@ -12,11 +12,7 @@ from projections.snapshots.errors import NoTransactionError
 from projections.snapshots.history import diff, history, ids_that_had, removal
 from projections.snapshots.projection import SNAPSHOTS, SnapshotsProjection
 from projections.snapshots.requests import RequestWindow
-from projections.snapshots.transaction import (
-    SnapshotReadTransaction,
-    SnapshotTransaction,
-    SnapshotWriteTransaction,
-)
+from projections.snapshots.transaction import SnapshotReadTransaction, SnapshotWriteTransaction
 from projections.snapshots.validation import checked_text
 
 if TYPE_CHECKING:
@@ -44,6 +40,7 @@ if TYPE_CHECKING:
         Watch,
     )
     from projections.snapshots.history import HistoryEntry, SnapshotDiff
+    from projections.snapshots.operations import SnapshotTransaction
     from projections.snapshots.projection import Row
     from projections.snapshots.work import Handler
 
