@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from eventstore.checkpoints.checkpoint import Checkpoint, CheckpointLoader, list_checkpoints
+from eventstore.checkpoints.loader import CheckpointLoader, list_checkpoints
 from eventstore.directory.contents import require_store
 from eventstore.errors import CompactedError, CorruptionError
 from eventstore.files.failures import is_no_file
@@ -25,6 +25,7 @@ from eventstore.recovery.decide import contradiction
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from eventstore.checkpoints.checkpoint import Checkpoint
     from eventstore.files.interface import FileSystem
     from eventstore.log.reader import Record
 

@@ -72,14 +72,7 @@ def write_checkpoint(
         StorageFullError: no space; nothing is left behind.
         CorruptionError: what was written can't be read back.
     """
-    header = CheckpointHeader(
-        content.store_id,
-        content.revision,
-        content.time_ns,
-        content.digest,
-        pack([list(table) for table, _ in content.tables]),
-        content.previous,
-    )
+    header = _header(content, content.previous)
     tables = [partial(_packed_anew, rows) for _, rows in content.tables]
     return _write(file_system, directory, header, tables, pause)
 
@@ -98,26 +91,14 @@ def fold_checkpoint(
         checkpoint: what the chain holds.
         pause: called after each chunk.
     """
-    header = CheckpointHeader(
-        checkpoint.store_id,
-        checkpoint.revision,
-        checkpoint.time_ns,
-        checkpoint.digest,
-        pack([list(table) for table, _ in checkpoint.tables]),
-    )
+    header = _header(checkpoint)
     tables = [partial(_folded, rows) for _, rows in checkpoint.tables]
     return _write(file_system, directory, header, tables, pause)
 
 
 def packed_base(checkpoint: Checkpoint) -> bytes:
     """Return what `fold_checkpoint` would write. Memory: the whole file, twice for a moment."""
-    header = CheckpointHeader(
-        checkpoint.store_id,
-        checkpoint.revision,
-        checkpoint.time_ns,
-        checkpoint.digest,
-        pack([list(table) for table, _ in checkpoint.tables]),
-    )
+    header = _header(checkpoint)
     output = _Gathered()
     _write_content(
         output, header, [partial(_folded, rows) for _, rows in checkpoint.tables], no_pause
@@ -137,6 +118,13 @@ def packed_rows(rows: Iterable[tuple[Any, bytes]], path: str) -> PackedRows:
         chunks.append(PackedChunk(*parts, path, 0))
         row_count += count
     return PackedRows(chunks, row_count, path)
+
+
+def _header(
+    of: Checkpoint | CheckpointContent, previous: tuple[int, bytes] | None = None
+) -> CheckpointHeader:
+    table_names = pack([list(table) for table, _ in of.tables])
+    return CheckpointHeader(of.store_id, of.revision, of.time_ns, of.digest, table_names, previous)
 
 
 def _write(

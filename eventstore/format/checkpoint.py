@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 import sys
 from array import array
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 from zlib import compress, crc32, decompressobj
@@ -46,23 +47,33 @@ _ROW_COUNT = struct.Struct("<Q")
 _UINT32_ARRAY_CODE = "I"
 
 
-class CheckpointHeader(NamedTuple):
-    """The first block of a checkpoint.
+@dataclass(frozen=True, slots=True)
+class CheckpointIdentity:
+    """Which state a checkpoint is of.
 
     Attributes:
         store_id: of the store.
         revision: that the rows are the state at.
         time_ns: of that revision's batch; 0 at revision 0.
         digest: chain digest at that revision.
-        table_names: what the tables are, packed.
-        previous: revision and chain digest of the checkpoint that a delta continues; None for a
-            base.
     """
 
     store_id: bytes
     revision: int
     time_ns: int
     digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointHeader(CheckpointIdentity):
+    """The first block of a checkpoint.
+
+    Attributes:
+        table_names: what the tables are, packed.
+        previous: revision and chain digest of the checkpoint that a delta continues; None for a
+            base.
+    """
+
     table_names: bytes
     previous: tuple[int, bytes] | None = None
 

@@ -47,7 +47,7 @@ class LeafCheck:
                 self.sound.append(file)
 
     def compare(self, revision: int, digest: bytes) -> Damage | None:
-        """Return that a file holds another digest for a revision than the log; said once each."""
+        """Return the damage of files that hold another digest of a revision; of each file once."""
         for file in self.sound:
             place = revision - file.first_revision
             if not 0 <= place < file.leaf_count:

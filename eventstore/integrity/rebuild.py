@@ -1,6 +1,6 @@
-"""Writing the new store of a repair: segments and checkpoints are copied as they are.
+"""Writing the new store of a repair: segments and bases of checkpoints are copied as they are.
 
-But for checkpoints that end in a delta: what their chain holds is written as a base.
+Where a checkpoint ends in a delta, what its chain holds is written as a base.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from eventstore.checkpoints.checkpoint import load_checkpoint
+from eventstore.checkpoints.loader import load_checkpoint
 from eventstore.checkpoints.writer import fold_checkpoint
 from eventstore.errors import CompactedError, CorruptionError
 from eventstore.files.content import read_file, write_file

@@ -122,6 +122,18 @@ class RepairPreview(NamedTuple):
     lost: tuple[LostRevisions, ...]
 
 
+class RepairPreviews(NamedTuple):
+    """What a repair would keep, the newest state or the longest history.
+
+    Attributes:
+        newest: without `keep_history`.
+        with_history: with it.
+    """
+
+    newest: RepairPreview
+    with_history: RepairPreview
+
+
 def preview_repair(
     path: str | os.PathLike[str],
     *,
@@ -139,13 +151,33 @@ def preview_repair(
         FormatVersionError: a file has a newer format.
     """
     checked_flag(keep_history, "keep_history")
+    previews = preview_repairs(path, on_batch, file_system)
+    return previews.with_history if keep_history else previews.newest
+
+
+def preview_repairs(
+    path: str | os.PathLike[str],
+    on_batch: Callable[[int], object] = lambda revision: None,
+    file_system: FileSystem | None = None,
+) -> RepairPreviews:
+    """Say what `repair_store` would keep, either way, by one reading of the store.
+
+    Raises as `preview_repair` does.
+    """
     file_system = file_system or local_file_system()
     source = absolute(path)
     require_remains(file_system, source)
     reading = ReadableFileSystem(file_system, source)
     found = salvage(reading, source, on_batch)
-    chain = _choose(reading, found, keep_history=keep_history).chain
-    return RepairPreview(chain.last_revision, chain.first_revision, tuple(_lost(found, chain)))
+    chains = (
+        _choose(reading, found, keep_history=keep_history).chain for keep_history in (False, True)
+    )
+    return RepairPreviews(
+        *(
+            RepairPreview(chain.last_revision, chain.first_revision, tuple(_lost(found, chain)))
+            for chain in chains
+        )
+    )
 
 
 def repair_store(

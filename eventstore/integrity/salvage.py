@@ -11,11 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from eventstore.checkpoints.checkpoint import (
-    CheckpointLoader,
-    list_checkpoints,
-    verify_checkpoint,
-)
+from eventstore.checkpoints.loader import CheckpointLoader, list_checkpoints, verify_checkpoint
 from eventstore.errors import CorruptionError
 from eventstore.format.segment import genesis_digest
 from eventstore.log.reader import Record, read_segment_header

@@ -13,12 +13,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from eventstore.checkpoints.chains import CheckpointFile, must_keep
-from eventstore.checkpoints.checkpoint import (
-    Checkpoint,
-    CheckpointLoader,
-    list_checkpoints,
-    without_rows,
-)
+from eventstore.checkpoints.checkpoint import Checkpoint, without_rows
+from eventstore.checkpoints.loader import CheckpointLoader, list_checkpoints
 from eventstore.directory.contents import being_made
 from eventstore.errors import CorruptionError, ProjectionError
 from eventstore.files.failures import unreadable_is_damage

@@ -31,7 +31,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from eventstore.checkpoints.chains import Chains, must_keep
-from eventstore.checkpoints.checkpoint import CheckpointLoader, list_checkpoints
+from eventstore.checkpoints.loader import CheckpointLoader, list_checkpoints
 from eventstore.checkpoints.writer import fold_checkpoint
 from eventstore.engine_events import Dropping
 from eventstore.errors import CompactedError, CorruptionError, StorageFullError

@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from eventstore.checkpoints.chains import CheckpointFile
-from eventstore.checkpoints.checkpoint import list_checkpoints
+from eventstore.checkpoints.loader import list_checkpoints
 from eventstore.log.reader import read_own_header
 from eventstore.log.segments import (
     compress,

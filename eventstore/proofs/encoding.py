@@ -55,7 +55,7 @@ def number_from(text: str, what: str) -> int:
     """Return a whole number from 0 to 2^63 - 1, in decimal.
 
     Raises:
-        ProofError: the text is none, or not as it is written.
+        ProofError: the text is none, or not the one spelling of its number.
     """
     if not _NUMBER.fullmatch(text) or int(text) > SIZE_MAX:
         raise ProofError(f"{what} is no number from 0 to 2^63 - 1: {text[:80]!r}")
@@ -66,7 +66,7 @@ def decoded(text: bytes, what: str) -> str:
     """Return a text that is UTF-8 without control characters but newlines.
 
     Raises:
-        ProofError: it is not, or it is longer than any.
+        ProofError: it is not, or it is longer than any text of a proof may be.
     """
     if len(text) > TEXT_BYTES_MAX:
         raise ProofError(f"{what} of {len(text)} bytes is longer than any")

@@ -7,7 +7,7 @@ Byte for byte the formats of C2SP, so that others' tools read them:
   who has the text needs nothing else: index = revision - 1;
 - a consistency proof is the body of an `add-checkpoint` request of c2sp.org/tlog-witness.
 
-The origin is the name of the key. A reader takes a head of no other origin for this store's.
+The origin is the name of the key. A reader refuses a head of another origin.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ does not carry over stays as it was found, so that it counts as stale.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, overload
 
 from eventstore.checkpoints.reader import TableName
@@ -73,7 +74,7 @@ def carried_over(
             tables = _upgraded(projection, version, checkpoint)
             if tables is not None:
                 others = [table for table in checkpoint.tables if table not in own]
-                checkpoint = checkpoint._replace(tables=(*others, *tables))
+                checkpoint = replace(checkpoint, tables=(*others, *tables))
     return checkpoint
 
 

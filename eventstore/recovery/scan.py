@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from eventstore.checkpoints.checkpoint import CheckpointLoader, list_checkpoints
+from eventstore.checkpoints.loader import CheckpointLoader, list_checkpoints
 from eventstore.errors import CorruptionError, FormatVersionError
 from eventstore.files.content import read_file
 from eventstore.files.failures import is_no_file, unreadable_is_damage

@@ -14,7 +14,7 @@
 - `check_upgrade` opens what old projections have written with new ones, and compares all that they
   show with what they fold of the batches alone.
 
-A check that passes has found nothing, which is not the same as that nothing is there:
+A check that passes has found nothing. That does not show that nothing is there:
 
 - a model, or a command, that is changed in place is found by its `repr`, so not where that hides
   the content;

@@ -120,7 +120,7 @@ class Domain(ABC, Generic[C, M]):
     """Projections, commands and a model: two ways to say what the commands do.
 
     A command is any value whose `repr` is Python that makes it again. A model is any value that can
-    be compared, such as a dict. Neither is ever changed in place; that one was shows in its `repr`.
+    be compared, such as a dict. Change neither in place: by its `repr` the kit notices that.
 
     Every projection must ignore events of a type that it does not know: the stores that a crash
     leaves are used for one more batch, of an event `testing.probe`.

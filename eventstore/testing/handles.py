@@ -41,7 +41,7 @@ class OpenNodes(Protocol):
 
     @property
     def sleep(self) -> Callable[[float], object]:
-        """Lets some seconds go by."""
+        """Let some seconds go by."""
         ...
 
     def forget_open_file(self) -> None:

@@ -13,7 +13,7 @@ import uuid
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from eventstore.checkpoints.chains import Chains, must_keep
-from eventstore.checkpoints.checkpoint import CheckpointLoader, list_checkpoints
+from eventstore.checkpoints.loader import CheckpointLoader, list_checkpoints
 from eventstore.checkpoints.writer import write_checkpoint
 from eventstore.errors import BatchTooLargeError, StoreFailedError
 from eventstore.format.names import CHECKPOINTS_NAME

@@ -70,7 +70,7 @@ def judge(found: Recovered, expected: Expectation, *, may_drop: bool) -> Iterato
     """Yield what is wrong with the batches that were recovered.
 
     Args:
-        found: them.
+        found: these batches.
         expected: what must be there.
         may_drop: whether retention may have dropped the oldest ones.
     """

@@ -1,11 +1,11 @@
 """What a fold must be, and what is said when it is not.
 
 `watched` puts a guard around projections: an `apply` that changes its event's data, or a row
-without `put` or `delete`, is refused on the spot, and an error of `apply` or `check` says whose it
-is. `check_fold` compares a store's tables with a fold of its batches, row by row: they differ when
-`apply` depends on anything but the event and its tables, or when a value does not survive
-`TableSpec.encode` and `decode`. `check_ignores_unknown` tries an event that nobody knows. `watched`
-also refuses a `tables` that states one thing now and another when it is read again.
+without `put` or `delete`, is refused on the spot, and so is a `tables` that states one thing now
+and another when it is read again; an error of `apply` or `check` says whose it is. `check_fold`
+compares a store's tables with a fold of its batches, row by row: they differ when `apply` depends
+on anything but the event and its tables, or when a value does not survive `TableSpec.encode` and
+`decode`. `check_ignores_unknown` tries an event that nobody knows.
 
 A guard looks at every row twice an event, so it is for small stores.
 """

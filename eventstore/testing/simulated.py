@@ -1,8 +1,8 @@
 """A file system in memory that knows what a power cut would leave of it.
 
 `SimulatedFileSystem` stands where the engine's local file system does (the protocols in
-`eventstore.files.local`); one contract test suite runs against both. Its state is a `Medium`. It
-keeps a step for every operation that changed the medium, whichever thread made it, in the order
+`eventstore.files.interface`); one contract test suite runs against both. Its state is a `Medium`.
+It keeps a step for every operation that changed the medium, whichever thread made it, in the order
 in which they took effect, each with the medium after it: so a crash at any of them can be looked
 into later, without running the workload again.
 

@@ -19,14 +19,11 @@ from projections.snapshots.history import Change, HistoryEntry, SnapshotDiff
 from projections.snapshots.intents import Intent
 from projections.snapshots.metastore import MetaStore
 from projections.snapshots.model import Info, Kind, Snapshot, Usage
+from projections.snapshots.operations import SnapshotTransaction
 from projections.snapshots.projection import SnapshotsProjection
 from projections.snapshots.reconcile import Reconciliation, Removal
 from projections.snapshots.requests import Request, RequestWindow
-from projections.snapshots.transaction import (
-    SnapshotReadTransaction,
-    SnapshotTransaction,
-    SnapshotWriteTransaction,
-)
+from projections.snapshots.transaction import SnapshotReadTransaction, SnapshotWriteTransaction
 
 if TYPE_CHECKING:
     from projections.snapshots.filters import parse_filters, quote_filter

@@ -18,7 +18,7 @@ from projections.snapshots.errors import AlreadyExistsError
 from projections.snapshots.projection import COUNTERS, LAST_ID, SNAPSHOTS
 
 if TYPE_CHECKING:
-    from projections.snapshots.transaction import SnapshotTransaction
+    from projections.snapshots.operations import SnapshotTransaction
 
 
 class ExportReport(NamedTuple):

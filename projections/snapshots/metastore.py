@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, overload
 
 from eventstore import EventStore, Metadata, ProjectionError, load_store, restore_store
+from projections.snapshots.current import CurrentReadTransaction, CurrentWriteTransaction
 from projections.snapshots.driving import Driving
-from projections.snapshots.errors import NoTransactionError
-from projections.snapshots.history import diff, history, ids_that_had, removal
+from projections.snapshots.past import Past
 from projections.snapshots.projection import SNAPSHOTS, SnapshotsProjection
 from projections.snapshots.requests import RequestWindow
-from projections.snapshots.transaction import (
-    SnapshotReadTransaction,
-    SnapshotTransaction,
-    SnapshotWriteTransaction,
-)
-from projections.snapshots.validation import checked_text
+from projections.snapshots.transaction import SnapshotReadTransaction, SnapshotWriteTransaction
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from contextlib import AbstractContextManager
-    from contextvars import Token
     from datetime import datetime
     from types import TracebackType
     from typing import Self, Unpack
@@ -43,61 +36,11 @@ if TYPE_CHECKING:
         VerifyReport,
         Watch,
     )
-    from projections.snapshots.history import HistoryEntry, SnapshotDiff
-    from projections.snapshots.projection import Row
+    from projections.snapshots.operations import SnapshotTransaction
     from projections.snapshots.work import Handler
 
-_current: ContextVar[SnapshotTransaction] = ContextVar("snapledger_transaction")
 
-
-class _CurrentReadTransaction(SnapshotReadTransaction):
-    """A read transaction that is the current one in its with statement."""
-
-    __slots__ = ("_token",)
-
-    _token: Token[SnapshotTransaction]
-
-    def __enter__(self) -> Self:
-        self._token = _current.set(self)
-        return super().__enter__()
-
-    def __exit__(
-        self,
-        error_type: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        _current.reset(self._token)
-        super().__exit__(error_type, error, traceback)
-
-
-class _CurrentWriteTransaction(SnapshotWriteTransaction):
-    """A write transaction that is the current one in its with statement."""
-
-    __slots__ = ("_token",)
-
-    _token: Token[SnapshotTransaction]
-
-    def __enter__(self) -> Self:
-        super().__enter__()
-        self._token = _current.set(self)
-        return self
-
-    def _leave(
-        self,
-        error_type: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        try:
-            _current.reset(self._token)
-        except ValueError as another:  # it was left in another context
-            super()._leave(ValueError, another, None)
-            raise
-        super()._leave(error_type, error, traceback)
-
-
-class MetaStore(Driving):
+class MetaStore(Driving, Past):
     """Names, states, parentage, labels and usage of snapshots, with their whole history."""
 
     def __init__(
@@ -306,122 +249,9 @@ class MetaStore(Driving):
         `contextvars` context, until it ends.
         """
         if not writable:
-            return self._store.begin_read(_CurrentReadTransaction)
+            return self._store.begin_read(CurrentReadTransaction)
         metadata = Metadata(actor, reason, request_id)
-        return self._store.begin_write(_CurrentWriteTransaction, metadata, timeout)
-
-    def at(
-        self, revision: int | None = None, *, time: datetime | int | None = None
-    ) -> SnapshotTransaction:
-        """Return a read transaction on the snapshots as they were; see `EventStore.at`."""
-        return self._store.begin_read_at(SnapshotReadTransaction, revision, time=time)
-
-    def history(
-        self,
-        key: str,
-        *,
-        from_revision: int | None = None,
-        to_revision: int | None = None,
-        reverse: bool = False,
-    ) -> Iterator[HistoryEntry]:
-        """Yield every change of the snapshots that ever had a key or name, oldest first.
-
-        A snapshot is followed through its renames, by its id: where one was removed and another
-        has its name now, the entries of both come, with different ids. They are read as they are
-        asked for, and end with what was committed before the call.
-
-        O(changes), by the index of the past.
-
-        Args:
-            key: or name.
-            from_revision: the first; None for the oldest that is kept.
-            to_revision: the last; None for the newest at the time of the call.
-            reverse: newest first.
-
-        Raises:
-            InvalidArgumentError: the key is no text.
-            StoreClosedError: the store is closed.
-            CompactedError: the first ones are no longer kept.
-            ValueError: there is no such first revision, or the last one is negative.
-        """
-        with self.transaction() as now:
-            newest = now.revision
-        ids = map(int, self.ids_of(key))
-        first = self._store.oldest_revision() if from_revision is None else from_revision
-        last = newest if to_revision is None else min(newest, to_revision)
-        return history(self._store, ids, first, last, reverse=reverse)
-
-    def ids_of(self, key: str) -> frozenset[str]:
-        """Return the ids of all snapshots that ever had a key or name, as far as is kept.
-
-        Raises:
-            InvalidArgumentError: the key is no text.
-            StoreClosedError: the store is closed.
-        """
-        checked_text(key, "key")
-        with self.transaction() as now:
-            row: Row | None = now.get(SNAPSHOTS, key)
-            newest = now.revision
-        ids = ids_that_had(self._store, key, newest) | ({int(row[0])} if row else set())
-        return frozenset(map(str, ids))
-
-    def who_removed(self, key: str, *, at: int | None = None) -> HistoryEntry | None:
-        """Return the removal of the snapshot that a key or name was last given to.
-
-        Two look-ups. That one may have had another name when it was removed.
-
-        Args:
-            key: or name.
-            at: as of this revision; None for now.
-
-        Returns:
-            None if that snapshot is still there, if none ever had the key, or if what is kept of
-            the history does not tell of it.
-
-        Raises:
-            InvalidArgumentError: the key is no text.
-            StoreClosedError: the store is closed.
-        """
-        checked_text(key, "key")
-        with self.transaction() as now:
-            newest = now.revision
-        return removal(self._store, key, newest if at is None else min(at, newest))
-
-    def diff(
-        self, first: int | datetime, second: int | datetime | None = None
-    ) -> Iterator[SnapshotDiff]:
-        """Yield what became of each snapshot that was changed between two revisions or times.
-
-        They come in the order in which they were first changed. One that was made and removed in
-        between is among them, and was there neither before nor after. O(batches between).
-
-        Args:
-            first: the state before: after this revision, or at this time.
-            second: the state after; None for now.
-
-        Raises:
-            CompactedError: the batches between are no longer kept.
-            ValueError: the second is before the first; or one of them is not reached, or has no
-                time zone.
-            TypeError: one is neither an int nor a datetime.
-        """
-        with self.transaction() as now:
-            newest = now.revision
-        revisions = []
-        for moment in (first, second):
-            if moment is None:
-                revisions.append(newest)
-            elif isinstance(moment, int):
-                revisions.append(moment)
-            else:
-                revisions.append(self._store.revision_at(moment))
-        before, after = revisions
-        if not 0 <= before <= after <= newest:
-            raise ValueError(
-                f"a difference goes from a revision to a later one, not from {before} to {after}: "
-                f"the store is at {newest}"
-            )
-        return diff(self._store, before, after)
+        return self._store.begin_write(CurrentWriteTransaction, metadata, timeout)
 
     def watch(self, from_revision: int | None = None, *, timeout: float | None = None) -> Watch:
         """Yield committed batches as they become durable; see `EventStore.watch`."""
@@ -481,17 +311,3 @@ class MetaStore(Driving):
     ) -> None:
         self._work.close()
         self._store.__exit__(error_type, error, traceback)
-
-
-def current_transaction() -> SnapshotTransaction:
-    """Return the transaction that `MetaStore.transaction_context` has made the current one.
-
-    Raises:
-        NoTransactionError: there is none.
-    """
-    try:
-        return _current.get()
-    except LookupError:
-        raise NoTransactionError(
-            "no transaction in context: call this inside `with store.transaction_context():`"
-        ) from None

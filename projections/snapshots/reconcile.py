@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from eventstore import EventStore
     from projections.snapshots.intents import Intent
-    from projections.snapshots.transaction import SnapshotTransaction
+    from projections.snapshots.operations import SnapshotTransaction
 
 _ACTOR = "snapledger"
 _KEYS_PER_SEARCH = 1000

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from eventstore import EventStore, WritableTable
-    from projections.snapshots.transaction import SnapshotTransaction, SnapshotWriteTransaction
+    from projections.snapshots.operations import SnapshotTransaction
+    from projections.snapshots.transaction import SnapshotWriteTransaction
 
 DONE = "request.done"
 FIELDS = {DONE: ("id", "revision", "content", "result", "time_ns", "expired_to")}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from projections.snapshots.metastore import current_transaction
+from projections.snapshots.current import current_transaction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -14,6 +14,7 @@ import struct
 import subprocess
 import sys
 import zlib
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import msgpack
@@ -76,7 +77,7 @@ def forge_checkpoint(store: Path, chunks: list[Rows], names: bytes | None = None
     data = path.read_bytes()
     header = unpack_checkpoint_header(data[: checkpoint_header_bytes(data)])
     table_count = len(msgpack.unpackb(header.table_names))
-    forged = pack_checkpoint_header(header._replace(table_names=names or header.table_names))
+    forged = pack_checkpoint_header(replace(header, table_names=names or header.table_names))
     seed = record_seed(header.store_id)
     for first, keys, values in chunks:
         parts = (first, keys, pack_ends(values), b"".join(values))

@@ -18,7 +18,7 @@ from zlib import crc32
 from support.bolt_builder import repair_checksums
 
 from eventstore.checkpoints.chains import CheckpointFile
-from eventstore.checkpoints.checkpoint import CheckpointLoader
+from eventstore.checkpoints.loader import CheckpointLoader
 from eventstore.checkpoints.reader import read_part
 from eventstore.copies.loading import DumpReader
 from eventstore.errors import CorruptionError, DumpError, FormatVersionError

@@ -27,12 +27,8 @@ from eventstore import (
     repair_store,
 )
 from eventstore.checkpoints import changed as changed_module
-from eventstore.checkpoints.checkpoint import (
-    CheckpointContent,
-    CheckpointLoader,
-    list_checkpoints,
-    load_checkpoint,
-)
+from eventstore.checkpoints.checkpoint import CheckpointContent
+from eventstore.checkpoints.loader import CheckpointLoader, list_checkpoints, load_checkpoint
 from eventstore.checkpoints.writer import write_checkpoint
 from eventstore.files.local import local_file_system
 from eventstore.format.names import checkpoint_name

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from support.engine import add, checkpoints, flip, open_store, segments
 
 from eventstore import CorruptionError, FormatVersionError, StoreOptions
-from eventstore.checkpoints.checkpoint import load_checkpoint, verify_checkpoint
+from eventstore.checkpoints.loader import load_checkpoint, verify_checkpoint
 from eventstore.files.local import local_file_system
 from eventstore.format.blocks import MalformedError, NewerVersionError, seal_block
 from eventstore.format.checkpoint import (

@@ -20,7 +20,7 @@ import pytest
 from support.engine import HookedFileSystem, add, balance, open_store
 from support.stopping import Stopper, ticking
 
-import eventstore.checkpoints.checkpoint
+import eventstore.checkpoints.loader
 import eventstore.log.spares
 import eventstore.log.writer
 import eventstore.maintenance.compaction
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 MODULES = [
     eventstore.log.writer,
     eventstore.log.spares,
-    eventstore.checkpoints.checkpoint,
+    eventstore.checkpoints.loader,
     eventstore.maintenance.compaction,
     eventstore.tables.journal,
     eventstore.tables.state,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -81,7 +82,7 @@ def test_at_refuses_where_nothing_else_holds_the_past(tmp_path: Path, damage: st
         header = unpack_checkpoint_header(
             older.read_bytes()[: checkpoint_header_bytes(older.read_bytes())]
         )
-        packed = pack_checkpoint_header(header._replace(digest=bytes(32)))
+        packed = pack_checkpoint_header(replace(header, digest=bytes(32)))
         older.write_bytes(packed + older.read_bytes()[len(packed) :])
     with open_store(path, options=NONE) as store:
         with pytest.raises(CorruptionError) as refused:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from eventstore import EventStoreError, Verdict, preview_repair, verify_store
+from eventstore import EventStoreError, Verdict, verify_store
+from eventstore.integrity.repair import preview_repairs
 from projections.snapshots import SnapshotsProjection
 from snapledger import output
 from snapledger.arguments import json_option, store_argument
@@ -150,7 +151,7 @@ def _kept(store: str) -> str:
     try:
         if sum(path.stat().st_size for path in Path(store).rglob("*")) > _PREVIEWED_BYTES:
             return ""
-        newest, oldest = preview_repair(store), preview_repair(store, keep_history=True)
+        newest, oldest = preview_repairs(store)
     except (EventStoreError, OSError):
         return ""
     texts = [f": {_extent(newest)}"]
