@@ -8,6 +8,7 @@ An error that is not listed here is a fault of the program and keeps its traceba
 
 from __future__ import annotations
 
+import errno
 from typing import NamedTuple
 
 from eventstore import (
@@ -77,6 +78,9 @@ def explain(error: Exception) -> Failure | None:
             return Failure(FAILED, _for_operators(error))
         case SnapshotError():
             return Failure(FAILED, str(error))
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT):
+            where = error.filename or "what was to be written"
+            return Failure(FAILED, f"{where}: {error.strerror}; free some space and try again")
         case OSError(filename=None):
             return Failure(FAILED, f"{error.strerror or error}")
         case OSError():
