@@ -82,12 +82,12 @@ def test_no_store_is_made_in_a_backup_or_in_another_store(directory: Path) -> No
         dumped = b"".join(store.dump())
     before = sorted(map(str, directory.rglob("*")))
     for inner in ("backup/inner", "backup/a/b"):
-        with pytest.raises(BackupError, match="can't be in a backup, which is at .*backup: give"):
+        with pytest.raises(BackupError, match=r"can't be in a backup, which is at .*: give"):
             load_store(io.BytesIO(dumped), directory / inner, LEDGER, options=SMALL)
         with pytest.raises(BackupError, match="can't be in the backup"):
             restore_store(directory / "backup", directory / inner, LEDGER, options=SMALL)
     for inner in ("store/inner", "store/wal/a"):
-        with pytest.raises(StoreExistsError, match="can't be in another one, which is at .*store:"):
+        with pytest.raises(StoreExistsError, match=r"can't be in another one, which is"):
             load_store(io.BytesIO(dumped), directory / inner, LEDGER, options=SMALL)
     assert sorted(map(str, directory.rglob("*"))) == before
     (directory / "link").symlink_to(directory / "backup")

@@ -12,9 +12,10 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.ledger import Ledger, open_account
 
 from eventstore import EventStore, StoreOptions
-from support.ledger import Ledger, open_account
+from eventstore.log.preparer import Preparer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -108,8 +109,8 @@ def test_handle_in_a_circle_is_let_go_of_by_the_collector(tmp_path: Path) -> Non
     commit(store)
     circle: list[Any] = [store]
     circle.append(circle)
+    del store, circle
     with pytest.warns(ResourceWarning, match="dropped without a close"):
-        del store, circle
         gc.collect()
     opened(tmp_path / "store").close()
 
@@ -166,3 +167,20 @@ def test_closed_handle_is_dropped_without_a_word(tmp_path: Path) -> None:
         store = opened(tmp_path / "store", read_only=read_only)
         store.close()
         del store
+
+
+def test_thread_that_prepares_segments_does_not_wait_for_itself() -> None:
+    ended: list[bool] = []
+
+    class Spares:
+        def prepare(self, pause: object) -> None:
+            preparer.close()  # as a finalizer that runs in it would
+            ended.append(True)
+
+    preparer = Preparer(Spares())  # type: ignore[arg-type]
+    preparer.request()
+    deadline = time.monotonic() + SECONDS
+    while not ended and preparer._thread.is_alive() and time.monotonic() < deadline:  # type: ignore[union-attr]
+        time.sleep(0.01)
+    assert ended == [True]
+    preparer.close()
