@@ -10,6 +10,7 @@ Being killed is a legal way to stop: nothing depends on `close`.
 
 from __future__ import annotations
 
+import weakref
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
@@ -26,6 +27,7 @@ from eventstore.event import Metadata
 from eventstore.format.codec import checked_metadata
 from eventstore.handle.acting import ACTING, fields_event, merged
 from eventstore.handle.copying import Copying
+from eventstore.handle.dropping import let_go_when_dropped
 from eventstore.handle.engine_transaction import EngineTransaction
 from eventstore.handle.opening import made, opened
 from eventstore.handle.past_reads import PastReads
@@ -68,6 +70,7 @@ class EventStore(PastReads, Copying):
         super().__init__(parts)
         self._writer_lock = WriterLock()
         self._has_let_go = False
+        self._when_dropped: weakref.finalize[Any, Any] | None = None
         self._options = parts.options
         # These two are None for who follows another process's writer.
         self._writer: Log | None = None
@@ -86,7 +89,8 @@ class EventStore(PastReads, Copying):
                 parts.options,
                 self._closing,
                 desk,
-                self._say_dropped,
+                # Its thread must not keep this from being collected (`dropping`).
+                weakref.WeakMethod(self._say_dropped),
             )
 
     @property
@@ -208,6 +212,7 @@ class EventStore(PastReads, Copying):
             store._renew_locks_in_children(store._state)
             if parts.written is not None and parts.written.loaded.rebuilt:
                 store._own_upkeep().save_rebuilt()
+            store._let_go_when_dropped()
         except BaseException:
             # An interrupt: nobody has a handle to close.
             parts.log.close()
@@ -455,6 +460,7 @@ class EventStore(PastReads, Copying):
             self._closing.reason = f"{self.path}: the store was closed: open it again"
             (self._upkeep or self._log).close()
             self._has_let_go = True
+            self._keep_quiet_when_dropped()
 
     def __enter__(self) -> Self:
         return self
@@ -480,8 +486,22 @@ class EventStore(PastReads, Copying):
                 "it in the child, after the parent has closed it"
             )
             self._has_let_go = True
+            self._keep_quiet_when_dropped()
             self._writer_lock.renew_lock()
             self._log.abandon_after_fork()
+
+    def _let_go_when_dropped(self) -> None:
+        if self._upkeep is not None:
+            let_go, has_threads = self._upkeep.let_go, self._upkeep.has_threads
+        else:
+            let_go, has_threads = self._log.close, _has_none
+        self._when_dropped = let_go_when_dropped(
+            self, self.path, self._closing, let_go, has_threads
+        )
+
+    def _keep_quiet_when_dropped(self) -> None:
+        if self._when_dropped is not None:
+            self._when_dropped.detach()
 
     def _require_sound(self, log: Log) -> None:
         if log.failure is not None:
@@ -502,3 +522,8 @@ class EventStore(PastReads, Copying):
         if self._upkeep is None:
             raise AssertionError("a store that is written to has an upkeep")
         return self._upkeep
+
+
+def _has_none() -> bool:
+    """Say that a follower has no thread."""
+    return False

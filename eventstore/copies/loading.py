@@ -97,7 +97,8 @@ def load_store(
 
     Raises:
         DumpError: a line is not what must stand there; nothing is left at the path.
-        StoreExistsError: something is at the path; it is unchanged.
+        StoreExistsError: something is at the path, which is unchanged; or it is in a store.
+        BackupError: the path is in a backup.
         StoreLockedError: another process has the path.
         ProjectionError: as of `EventStore.open`.
         StorageFullError: there is no space.

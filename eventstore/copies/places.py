@@ -14,12 +14,22 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from eventstore.directory.contents import full_disk_is_told, sync_names_above
 from eventstore.directory.hold import hold
-from eventstore.errors import BackupError, StoreLockedError
+from eventstore.errors import (
+    BackupError,
+    NotAStoreError,
+    StoreExistsError,
+    StoreLockedError,
+)
 from eventstore.files.content import read_file, write_file
-from eventstore.files.paths import absolute, join, resolved
+from eventstore.files.failures import is_gone, is_no_file, is_no_place
+from eventstore.files.paths import absolute, join, parent, resolved
 from eventstore.files.remote import RemoteFiles
-from eventstore.format.manifest import MANIFEST_NAME, is_name_of_backup
-from eventstore.format.names import LOCK_NAME, TEMPORARY_SUFFIX
+from eventstore.format.manifest import (
+    MANIFEST_NAME,
+    MANIFEST_START,
+    is_name_of_backup,
+)
+from eventstore.format.names import DURABLE_NAME, LOCK_NAME, TEMPORARY_SUFFIX, WAL_NAME
 
 if TYPE_CHECKING:
     import os
@@ -78,7 +88,7 @@ def place_of(target: str | os.PathLike[str], file_system: FileSystem) -> BackupP
         target = target.removeprefix(_LOCAL_SCHEME)
     elif isinstance(target, str) and "://" in target:
         return RemotePlace(RemoteFiles(target))
-    return DirectoryPlace(file_system, absolute(target))
+    return DirectoryPlace(file_system, absolute(target, of="the backup"))
 
 
 def require_backup_place(name: str, names: list[str]) -> None:
@@ -110,6 +120,49 @@ def require_apart(place: BackupPlace, path: str) -> None:
         raise BackupError(f"{path}: a store can't be in the backup: give another path")
 
 
+def require_outside(file_system: FileSystem, path: str) -> None:
+    """Check that a store which is to be made would be in no backup and in no other store.
+
+    Neither could be used any more, since it would hold something that is not its own.
+
+    Raises:
+        BackupError: it would be in a backup.
+        StoreExistsError: it would be in a store.
+    """
+    above = parent(resolved(path))
+    while above != parent(above):
+        if _is_there(file_system, above, _is_backup):
+            raise BackupError(
+                f"{path}: a store can't be in a backup, which is at {above}: give another path"
+            )
+        if _is_there(file_system, above, _is_store):
+            raise StoreExistsError(
+                f"{path}: a store can't be in another one, which is at {above}: give another path"
+            )
+        above = parent(above)
+
+
+def _is_there(
+    file_system: FileSystem, directory: str, is_it: Callable[[FileSystem, str], bool]
+) -> bool:
+    """Say whether something is in a directory, which may be none, or another user's."""
+    try:
+        return is_it(file_system, directory)
+    except OSError:
+        return False
+
+
+def _is_backup(file_system: FileSystem, directory: str) -> bool:
+    start = read_file(file_system, join(directory, MANIFEST_NAME), len(MANIFEST_START))
+    return start == MANIFEST_START
+
+
+def _is_store(file_system: FileSystem, directory: str) -> bool:
+    return file_system.is_directory(join(directory, WAL_NAME)) and file_system.is_file(
+        join(directory, DURABLE_NAME)
+    )
+
+
 class DirectoryPlace:
     """A directory of this machine: 0700 where it is made, its files 0600."""
 
@@ -127,16 +180,22 @@ class DirectoryPlace:
             StoreLockedError: another backup is written to it.
             StorageFullError: there is no space.
         """
-        if self._files.exists(self.name):
-            if not self._files.is_directory(self.name):
-                raise BackupError(f"{self.name}: not a directory (a link is not followed)")
-            require_backup_place(self.name, self._files.list_directory(self.name))
-        try:
-            guarded = hold(self._files, self.name, None)
-        except StoreLockedError as error:
-            raise StoreLockedError(
-                f"{self.name}: another backup is being written there", "wait for its end"
-            ) from error
+        with self._told():
+            if self._files.exists(self.name):
+                if not self._files.is_directory(self.name):
+                    raise BackupError(f"{self.name}: not a directory (a link is not followed)")
+                require_backup_place(self.name, self._files.list_directory(self.name))
+            try:
+                guarded = hold(self._files, self.name, None)
+            except StoreLockedError as error:
+                raise StoreLockedError(
+                    f"{self.name}: another backup is being written there", "wait for its end"
+                ) from error
+            except NotAStoreError as error:
+                raise BackupError(
+                    f"{self.name}: no backup can be made there, since something on the way is no "
+                    "directory, or LOCK is no file; give another place"
+                ) from error
         try:
             with full_disk_is_told(self.name, "free some space and do it again"):
                 require_backup_place(self.name, guarded.list_directory(self.name))
@@ -147,18 +206,31 @@ class DirectoryPlace:
 
     def sizes_bytes(self) -> dict[str, int]:
         """Return the files that are there, and their lengths; none where nothing is."""
-        if not self._files.is_directory(self.name):
-            return {}
         found = {}
-        for name in self._files.list_directory(self.name):
-            if self._files.is_file(join(self.name, name)):
-                with contextlib.suppress(FileNotFoundError):
-                    found[name] = self._files.size_bytes(join(self.name, name))
+        with self._told():
+            if not self._files.is_directory(self.name):
+                return {}
+            for name in self._files.list_directory(self.name):
+                if self._files.is_file(join(self.name, name)):
+                    with contextlib.suppress(FileNotFoundError):
+                        found[name] = self._files.size_bytes(join(self.name, name))
         return found
 
     def read(self, name: str, size_bytes_max: int) -> bytes:
-        """Return the content of a file, or no more than so many bytes from its start."""
-        return read_file(self._files, join(self.name, name), size_bytes_max)
+        """Return the content of a file, or no more than so many bytes from its start.
+
+        Raises:
+            FileNotFoundError: it is not there.
+            BackupError: it can't be read, since something else is there or on the way.
+        """
+        try:
+            return read_file(self._files, join(self.name, name), size_bytes_max)
+        except (FileNotFoundError, NotADirectoryError):
+            raise
+        except OSError as error:
+            if is_gone(error) or not (is_no_place(error) or is_no_file(error)):
+                raise
+            raise self._unusable(error) from error
 
     def write(self, name: str, data: bytes) -> None:
         """Write a file whose content its name tells; it is on stable storage after that."""
@@ -177,6 +249,22 @@ class DirectoryPlace:
     def remove(self, name: str) -> None:
         """Remove a file."""
         self._files.remove(join(self.name, name))
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """Say of an odd path that it is one."""
+        try:
+            yield
+        except OSError as error:
+            if not is_no_place(error):
+                raise
+            raise self._unusable(error) from error
+
+    def _unusable(self, error: OSError) -> BackupError:
+        return BackupError(
+            f"{self.name}: can't be used for a backup: {error.filename or self.name}: "
+            f"{error.strerror}; give another place"
+        )
 
 
 class RemotePlace:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from eventstore.backend.opening import open_file_log
 from eventstore.checkpoints.reader import no_pause
 from eventstore.copies.framing import framed_segments
+from eventstore.copies.places import require_outside
 from eventstore.directory.making import making
 from eventstore.errors import CorruptionError, ProjectionError
 from eventstore.files.content import write_file
@@ -93,11 +94,13 @@ def make_store(
         what it begins with, and where it ends.
 
     Raises:
-        StoreExistsError: something is there; it stays as it is.
+        StoreExistsError: something is there, which stays as it is; or it would be in a store.
+        BackupError: it would be in a backup.
         CorruptionError: the batches are not those of one chain, or can't be read.
         ProjectionError: a projection can't fold them.
         StorageFullError: there is no space.
     """
+    require_outside(new.file_system, new.path)
     with making(new.file_system, new.path, new.purpose, new.options) as held:
         beginning, batches = begin()
         for name in DIRECTORY_NAMES:

@@ -118,7 +118,7 @@ def restore_store(
         BackupError: there is no backup, or it does not hold that revision.
         DamagedBackupError: a file of it is missing, cut short or changed.
         FormatVersionError: it has a newer format.
-        StoreExistsError: something is at the path; it is unchanged.
+        StoreExistsError: something is at the path, which is unchanged; or it is in a store.
         StoreLockedError: another process has the path.
         ProjectionError: as of `EventStore.open`.
         StorageFullError: there is no space.

@@ -28,6 +28,10 @@ _LIMITS = {
     errno.EFBIG: "the file would be longer than this process may write one: raise the limit "
     "(`ulimit -f`, LimitFSIZE of systemd), or use a file system that takes such files",
 }
+_NO_PLACE = (
+    *(errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.ENOENT),
+    *(errno.EACCES, errno.EPERM, errno.EROFS),
+)
 _UNREADABLE = (errno.EIO, errno.EBADMSG, *_NO_FILE, *_DAMAGED)
 
 
@@ -48,6 +52,15 @@ def is_unreadable(error: OSError) -> bool:
 def is_no_file(error: OSError) -> bool:
     """Say whether an error means that something else is in the place of a regular file."""
     return error.errno in _NO_FILE
+
+
+def is_no_place(error: OSError) -> bool:
+    """Say whether an error means that a path can't be used, whatever is or was there.
+
+    It leads nowhere, in a circle, through what is no directory, or to where nobody, or not this
+    user, may make something.
+    """
+    return error.errno in _NO_PLACE
 
 
 def is_gone(error: OSError) -> bool:

@@ -15,8 +15,12 @@ def parent(path: str) -> str:
     return os.path.dirname(path)
 
 
-def absolute(path: str | os.PathLike[str]) -> str:
-    """Return a path as an absolute one, so that a later chdir does not move the store.
+def absolute(path: str | os.PathLike[str], *, of: str = "the store") -> str:
+    """Return a path as an absolute one, so that a later chdir moves nothing.
+
+    Args:
+        path: that was given.
+        of: what is there, for the message.
 
     Raises:
         ValueError: it is empty, which would be the working directory; or no file can have it, since
@@ -24,10 +28,15 @@ def absolute(path: str | os.PathLike[str]) -> str:
     """
     text = os.fsdecode(path)
     if not text:
-        raise ValueError("the path of the store is empty")
+        raise ValueError(f"the path of {of} is empty")
     if "\0" in text:
-        raise ValueError(f"the path of the store holds a NUL character: {text!r}")
-    os.fsencode(text)
+        raise ValueError(f"the path of {of} holds a NUL character: {text!r}")
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        raise ValueError(
+            f"the path of {of} holds a lone surrogate, which stands for no byte: {text!r}"
+        ) from None
     return os.path.abspath(text)
 
 

@@ -21,6 +21,9 @@ MANIFEST_BYTES_MAX = 256 * 1024 * 1024
 """Nobody reads a longer one: room for about 700,000 files."""
 
 _FORMAT = "snapledger-backup"
+MANIFEST_START = f'{{"format":"{_FORMAT}",'.encode()
+"""What every manifest begins with."""
+
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _STORE_ID = re.compile(r"[0-9a-f]{32}")
 _REVISION_MAX = 2**63 - 1

@@ -71,4 +71,4 @@ class Copying(Proofs):
         shown = self._shown_revision()
         with self._closing.told():
             lines = dumped_lines(self._log, shown)
-        return self._closing.told_amid(lines)
+        return self._read_amid(lines)

@@ -268,7 +268,7 @@ class PastReads(Reading):
         found = history.search(
             self._log, first, last, wanted, is_about, self._upcasters, reverse=reverse
         )
-        return self._closing.told_amid(found)
+        return self._read_amid(found)
 
 
 def _require_revision(revision: int) -> None:

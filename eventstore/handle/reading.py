@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from eventstore.files.local import local_file_system
 from eventstore.handle.closing import Closing
 from eventstore.upcasting import all_upcasters
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from eventstore.files.interface import FileSystem
     from eventstore.handle.opening import Opened
     from eventstore.reports import RecoveryReport
     from eventstore.tables.state import State
+
+
+T = TypeVar("T")
 
 
 class Reading:
@@ -44,6 +47,13 @@ class Reading:
     def store_id(self) -> bytes:
         """16 bytes, drawn when the store was made."""
         return self._log.store_id
+
+    def _read_amid(self, items: Iterator[T]) -> Iterator[T]:
+        """Yield on as `Closing.told_amid` does, and keep this handle from being dropped meanwhile.
+
+        Nobody else may have it: `for batch in EventStore.open(…).batches()`.
+        """
+        yield from self._closing.told_amid(items)
 
     def _follow(self, refresh: Callable[[], State]) -> None:
         state = refresh()

@@ -42,7 +42,7 @@ class Upkeep:
         options: StoreOptions,
         closing: Closing,
         desk: RequestDesk | None,
-        say_dropped: Callable[[Dropping, Retention], None],
+        say_dropped: Callable[[], Callable[[Dropping, Retention], None] | None],
     ) -> None:
         """Begin; the background starts with `start`.
 
@@ -53,7 +53,8 @@ class Upkeep:
             options: of the store.
             closing: of the handle.
             desk: where other processes ask for a compaction, if there is such a place.
-            say_dropped: commits that batches are about to be dropped, by which rule.
+            say_dropped: returns what commits that batches are about to be dropped, by which rule;
+                None where the handle was dropped.
         """
         self._path = path
         self._log = log
@@ -61,7 +62,7 @@ class Upkeep:
         self._options = options
         self._closing = closing
         self._desk = desk
-        self._commit_dropped = say_dropped
+        self._committing_dropped = say_dropped
         # Held by a checkpoint or a compaction.
         self._turn = threading.RLock()
         self._background = Maintenance(self._is_work_due, self._work)
@@ -126,6 +127,16 @@ class Upkeep:
         with self._turn:
             self._log.close()
 
+    def has_threads(self) -> bool:
+        """Say whether `let_go` may have to wait for a thread."""
+        return self._background.is_running
+
+    def let_go(self) -> None:
+        """End the background and let go of the log, as if the process had been killed."""
+        self._background.close()
+        with self._turn:
+            self._log.close()
+
     def _save_at_close(self) -> None:
         """Leave little to replay to the next open; that this fails takes nothing back."""
         options = self._options
@@ -180,8 +191,11 @@ class Upkeep:
 
     def _say_dropped(self, dropping: Dropping) -> bool:
         """Have it committed that batches are about to be dropped; return whether that is done."""
+        commit = self._committing_dropped()
+        if commit is None:
+            return False
         try:
-            self._commit_dropped(dropping, self._options.retention)
+            commit(dropping, self._options.retention)
         except WriterBusyError as error:
             _logger.warning("%s: nothing is dropped this time: %s", self._path, error)
             return False

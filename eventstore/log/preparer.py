@@ -46,7 +46,8 @@ class Preparer:
         """End the thread, and wait for it."""
         self._closing.set()
         self._requests.put(None)
-        if self._thread is not None:
+        # By a finalizer, where a store is dropped, it may be called by the thread itself.
+        if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
 
     def _start(self) -> None:

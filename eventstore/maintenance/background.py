@@ -53,6 +53,11 @@ class Maintenance:
         """What the last run met, until an explicit call has raised it; or why none can start."""
         return self._error or self._start_error
 
+    @property
+    def is_running(self) -> bool:
+        """Whether there is a thread."""
+        return self._thread is not None
+
     def start(self) -> None:
         """Start the thread unless it runs; where it can't be started, the caller goes on."""
         if self._thread is not None or time.monotonic() < self._start_again_at:

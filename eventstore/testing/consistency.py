@@ -46,6 +46,7 @@ from eventstore.testing.script import (
     changed_command_program,
     changed_model_program,
     no_python,
+    not_made,
     program,
     projections_program,
 )
@@ -107,7 +108,7 @@ def check_crash_replay(
     """
     refuse_in_child()
     failures: list[InconsistencyError] = []
-    work = _Work(type(domain).__name__, progress)
+    work = _Work(_name(domain), progress)
     _require_sound_at_first_sight(domain)
 
     @_tolerant(settings)
@@ -217,9 +218,9 @@ def _require_sound_at_first_sight(domain: Domain[C, M]) -> None:
         try:
             check(domain.projections)
         except InconsistencyError as error:
-            heading = f"{type(domain).__name__}: {problem}"
+            heading = problem
             raise InconsistencyError(
-                _report(heading, projections_program(domain, name), str(error))
+                _report(domain, heading, projections_program(domain, name), str(error))
             ) from error
 
 
@@ -238,7 +239,7 @@ def _fold_elsewhere(domain: Domain[C, M], work: _Work) -> str:
                     raise _inconsistency(domain, script, heading, found, elsewhere=True)
     except NotImportableError as error:
         missed = f"not folded in another process, where other hashes would show: {error}"
-        _logger.warning("%s: nothing wrong was found; %s", type(domain).__name__, missed)
+        _logger.warning("%s: nothing wrong was found; %s", _name(domain), missed)
         return missed
     return "folded in other processes with the same result"
 
@@ -329,10 +330,18 @@ def _inconsistency(
     if not str(error):
         reason = in_words(error)
     reason = "\n".join((reason, *getattr(error, "__notes__", ())))
-    return InconsistencyError(_report(f"{type(domain).__name__}: {heading}", text, reason))
+    return InconsistencyError(_report(domain, heading, text, reason))
 
 
-def _report(heading: str, program_text: str, reason: str) -> str:
+def _report(domain: Domain[C, M], heading: str, program_text: str, reason: str) -> str:
     lines = (f"    {line}".rstrip() for line in program_text.splitlines())
-    unable = no_python(program_text)
-    return "\n".join((f"{heading}:", "", *lines, "", *([unable] if unable else []), reason))
+    unable = no_python(program_text) or not_made(domain)
+    return "\n".join(
+        (f"{_name(domain)}: {heading}:", "", *lines, "", *([unable] if unable else []), reason)
+    )
+
+
+def _name(domain: Domain[C, M]) -> str:
+    """Return what tells a domain from others: its class, and what it was made with."""
+    has_own = type(domain).__repr__ is not object.__repr__
+    return repr(domain) if has_own else type(domain).__name__

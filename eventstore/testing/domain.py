@@ -101,6 +101,7 @@ A driver's metadata store is proved through its own operations: `wrap` puts it a
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -122,11 +123,14 @@ class Domain(ABC, Generic[C, M]):
     A command is any value whose `repr` is Python that makes it again. A model is any value that can
     be compared, such as a dict. Change neither in place: by its `repr` the kit notices that.
 
+    A domain that is made with arguments has such a `repr` too, as a dataclass has one: by it the
+    programs that are printed, and other processes, make the same one.
+
     Every projection must ignore events of a type that it does not know: the stores that a crash
     leaves are used for one more batch, of an event `testing.probe`.
 
     Batches are also folded in another process, in which strings have other hashes, if the domain
-    can be imported there: a class of a module, made without arguments.
+    can be imported there: a class of a module.
 
     Attributes:
         projections: what the store folds its events into.
@@ -168,3 +172,17 @@ class Domain(ABC, Generic[C, M]):
         `MetaStore` around it, see docs/howto/prove.md.
         """
         return store
+
+
+def expression_of(domain: Domain[Any, Any]) -> str | None:
+    """Return Python that makes a domain again, by the name of its class; None if that is unknown.
+
+    A class whose domains are all alike takes no argument. What another was made with says its
+    `__repr__`, if it has one of its own.
+    """
+    kind = type(domain)
+    if kind.__repr__ is not object.__repr__:
+        return repr(domain)
+    if inspect.signature(kind).parameters:
+        return None
+    return f"{kind.__qualname__}()"

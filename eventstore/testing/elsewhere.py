@@ -14,6 +14,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from eventstore.format.codec import decode_batch, pack, unpack
+from eventstore.testing.domain import expression_of
 from eventstore.testing.oracle import folded
 from eventstore.testing.report import InconsistencyError
 
@@ -39,8 +40,9 @@ answers = os.fdopen(os.dup(1), "wb")
 os.dup2(2, 1)
 from eventstore.testing import elsewhere
 elsewhere.is_child = True
-from {module} import {outermost}
-elsewhere.answer({name}().projections, answers)
+import {module}
+domain = eval({expression!r}, vars(sys.modules[{module!r}]))
+elsewhere.answer(domain.projections, answers)
 """
 
 
@@ -99,12 +101,13 @@ def problems_elsewhere(
             f"{kind.__qualname__} is defined in {place}, where another process does not find it: "
             "define it in a module to have that done too"
         )
-    program = _PROGRAM.format(
-        path=sys.path,
-        module=kind.__module__,
-        outermost=kind.__qualname__.partition(".")[0],
-        name=kind.__qualname__,
-    )
+    expression = expression_of(domain)
+    if expression is None:
+        raise NotImportableError(
+            f"{kind.__qualname__} takes arguments, and nothing says which it was made with: give "
+            "it a __repr__ that makes it again, as that of a dataclass does"
+        )
+    program = _PROGRAM.format(path=sys.path, module=kind.__module__, expression=expression)
     child = subprocess.run(  # noqa: S603 - this very interpreter, and names of this process
         [sys.executable, "-c", program],
         input=pack([list(log) for log in logs]),

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import TYPE_CHECKING, Generic
 
-from eventstore.testing.domain import C, Domain, M
+from eventstore.testing.domain import C, Domain, M, expression_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -93,7 +93,7 @@ def program(domain: Domain[C, M], script: Script[C], *, elsewhere: bool = False)
             "from eventstore import EventStore",
             f"from eventstore.testing import {', '.join(checks)}, watched",
             "",
-            f"domain = {type(domain).__name__}()",
+            f"domain = {_made(domain)}",
             "projections = watched(domain.projections)",
             "path = tempfile.mkdtemp()",
             opening,
@@ -136,7 +136,8 @@ def projections_program(domain: Domain[C, M], check: str) -> str:
             *_imports(domain, []),
             f"from eventstore.testing import {check}",
             "",
-            f"{check}({type(domain).__name__}().projections)",
+            f"domain = {_made(domain)}",
+            f"{check}(domain.projections)",
         )
     )
 
@@ -162,7 +163,7 @@ def changed_command_program(
             *_imports(domain, [*accepted, command]),
             "from eventstore import EventStore",
             "",
-            f"domain = {type(domain).__name__}()",
+            f"domain = {_made(domain)}",
             "projections, path = domain.projections, tempfile.mkdtemp()",
             opening,
             "model = domain.initial()",
@@ -193,7 +194,7 @@ def changed_model_program(domain: Domain[C, M], accepted: Sequence[C], command: 
             "",
             *_imports(domain, [*accepted, command]),
             "",
-            f"domain = {type(domain).__name__}()",
+            f"domain = {_made(domain)}",
             "model = domain.initial()",
             *(f"model = domain.expect(model, {each!r})" for each in accepted),
             "before = repr(model)",
@@ -204,9 +205,28 @@ def changed_model_program(domain: Domain[C, M], accepted: Sequence[C], command: 
     )
 
 
+def _made(domain: Domain[C, M]) -> str:
+    """Return what a program makes the domain by; where that is unknown, a line that says so."""
+    name = type(domain).__name__
+    return expression_of(domain) or f"...  # {name}(…), with the arguments of the one checked"
+
+
+def not_made(domain: Domain[C, M]) -> str:
+    """Return why no program can make a domain, and what to do; nothing if one can."""
+    if expression_of(domain) is not None:
+        return ""
+    return (
+        f"This can't be run as it stands: {type(domain).__name__} takes arguments, and nothing "
+        "says which it was made with. Give it a __repr__ that makes it again, as that of a "
+        "dataclass does"
+    )
+
+
 def _imports(domain: Domain[C, M], values: list[object]) -> Iterator[str]:
     """Yield what makes the names of the domain, its commands and its model known."""
     types = {type(domain), *_types_in(values)}
+    if type(domain).__repr__ is not object.__repr__:
+        types.update(_types_in([*vars(domain).values()]))
     for each in sorted(types, key=lambda each: (each.__module__, each.__qualname__)):
         if each.__module__ == "builtins":
             continue

@@ -89,6 +89,9 @@ class Driving:
         """Give a name for work that is done before its transaction: a context manager.
 
         No name is given twice, and `reconcile` counts it as in flight while the block runs.
+
+        Raises:
+            StoreClosedError: the store is closed.
         """
         return self._work.staging(prefix)
 
@@ -123,6 +126,11 @@ class Driving:
 
         A rename is there once its directory was synced, which one sync does for all renames before
         it. It is written down with the next batch that stages something, or by `close`.
+
+        Raises:
+            FailedPreconditionError: it is not open, or not a staged one.
+            InvalidArgumentError: it is no intent.
+            StoreClosedError: the store is closed.
         """
         self._work.finished(intent)
 

@@ -32,7 +32,7 @@ from eventstore import Event, TableSpec
 from projections.snapshots.errors import InvalidArgumentError
 from projections.snapshots.events import id_key
 from projections.snapshots.model import utc
-from projections.snapshots.validation import check_key, checked_text, shown
+from projections.snapshots.validation import check_key, check_text, checked_text, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,6 +67,8 @@ LAST_INTENT = "last_intent"
 """The counter of intents, beside that of ids."""
 
 _DATA_TYPES = (str, int, bytes, type(None))
+_INT_MIN, _INT_MAX = -(2**63), 2**64 - 1
+"""What the log can hold."""
 
 
 class Intent(NamedTuple):
@@ -180,7 +182,7 @@ def checked_work(kind: str, key: str, data: Mapping[str, Any] | None) -> dict[st
 
     Raises:
         InvalidArgumentError: kind or key can't be; or the data is not a mapping from text to text,
-            whole number, bytes or None.
+            whole number of 64 bits, bytes or None.
     """
     check_key(checked_text(kind, "kind of the intent"), "kind of the intent")
     check_key(checked_text(key, "key"), "key")
@@ -192,5 +194,12 @@ def checked_work(kind: str, key: str, data: Mapping[str, Any] | None) -> dict[st
             raise InvalidArgumentError(
                 f"data of the intent: {shown(name)}: {shown(value)} is not a text with a text, a "
                 "whole number, bytes or None"
+            )
+        check_text(name, "name in the data of the intent")
+        if type(value) is str:
+            check_text(value, f"text {shown(name)} in the data of the intent")
+        if type(value) is int and not _INT_MIN <= value <= _INT_MAX:
+            raise InvalidArgumentError(
+                f"data of the intent: {shown(name)}: {shown(value)} takes more than 64 bits"
             )
     return kept

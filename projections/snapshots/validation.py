@@ -59,6 +59,15 @@ def check_key(key: str, what: str) -> None:
         )
 
 
+def check_text(text: str, what: str) -> None:
+    """Check a text that the log is to hold, whatever it says.
+
+    Raises:
+        InvalidArgumentError: it holds a lone surrogate.
+    """
+    _size_bytes(text, what)
+
+
 def checked_mapping(labels: Mapping[str, str] | None) -> Mapping[str, str]:
     """Return labels as they were given, an empty mapping for None.
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from eventstore import EventStoreError, Metadata
 from projections.snapshots import events, intents
-from projections.snapshots.errors import InvalidArgumentError
+from projections.snapshots.errors import FailedPreconditionError, InvalidArgumentError
 from projections.snapshots.intents import INTENTS, LAST_INTENT, Intent
 from projections.snapshots.projection import COUNTERS, LAST_ID
 from projections.snapshots.transaction import SnapshotReadTransaction, SnapshotWriteTransaction
@@ -102,6 +102,8 @@ class Work:
     @contextmanager
     def staging(self, prefix: str) -> Iterator[str]:
         """Give a name that no other stage gets, and count it as in flight in this block."""
+        with self._store.begin_read(SnapshotReadTransaction):
+            pass  # a closed store gives no names
         name = prefix + secrets.token_hex(_STAGE_BYTES)
         self.stages.add(name)
         try:
@@ -125,7 +127,17 @@ class Work:
 
     def finished(self, intent: Intent) -> None:
         """Note that the work of a staged intent is on stable storage."""
-        self._finished.append(intent)
+        if not isinstance(intent, Intent):
+            raise InvalidArgumentError(f"{shown(intent)} is no intent")
+        with self._store.begin_read(SnapshotReadTransaction) as now:
+            is_open = now.get(INTENTS.name, intent.number) == intent
+        if not (intent.is_staged and is_open):
+            state = "not open" if intent.is_staged else "not a staged one"
+            raise FailedPreconditionError(
+                f"intent {intent.number}, {shown(intent.kind)} of {shown(intent.key)}, is {state}"
+            )
+        if intent not in self._finished:
+            self._finished.append(intent)
 
     def open_intents(self, *, left_only: bool = False) -> tuple[Intent, ...]:
         """Return those that are open, oldest first."""

@@ -149,3 +149,19 @@ def test_what_is_no_time_is_refused_with_the_forms_of_one(
         result = call(*arguments)
         assert result.code == 2
         assert f"{text!r} is not a time such as 1h (ago), 2d, today, " in result.err
+
+
+def test_a_dump_to_a_full_device_names_the_output(told: Path) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [*PROGRAM, "dump", str(told)],
+            cwd=ROOT,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr == (
+        "snapledger: the standard output: No space left on device; free some space and try again\n"
+    )

@@ -274,6 +274,74 @@ def test_each_check_of_one_process_shows_its_own_smallest_script(
     assert not (tmp_path / ".hypothesis" / "examples").exists()
 
 
+class AddsUp(Projection):
+    """Adds so many for each word."""
+
+    name = "sum"
+    version = 1
+    tables: Any = (TableSpec("sums"),)
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def apply(self, event: Event, tables: Any) -> None:
+        if event.type == "word.said":
+            tables["sums"].put("all", tables["sums"].get("all", 0) + self.step)
+
+
+class Untold(WordsDomain):
+    """Domains of one class that fold differently; nothing says which one this is."""
+
+    def __init__(self, step: int = 1, model_step: int | None = None) -> None:
+        self.step = step
+        self.model_step = step if model_step is None else model_step
+        self.projections = (AddsUp(step),)
+
+    def initial(self) -> Any:
+        return 0
+
+    def expect(self, model: Any, command: str) -> Any:
+        return model + self.model_step
+
+    def observe(self, transaction: Any) -> Any:
+        return transaction.get("sums", "all", 0)
+
+
+class Told(Untold):
+    def __repr__(self) -> str:
+        return f"Told(step={self.step}, model_step={self.model_step})"
+
+
+def test_domains_of_one_class_are_told_apart_by_their_repr(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    checked = check_crash_replay(Told(3), settings=FEW, depth=SHALLOW)
+    assert checked.other_process == "folded in other processes with the same result"
+    assert caplog.records == []
+    with pytest.raises(InconsistencyError) as caught:
+        check_crash_replay(Told(3, 4), settings=FEW, depth=SHALLOW)
+    message = str(caught.value)
+    assert message.startswith("Told(step=3, model_step=4): the store and the model disagree")
+    names: dict[str, Any] = {}
+    with pytest.raises(AssertionError, match=r"^3$"):
+        exec(program_in(message), names)
+    names["store"].close()
+
+
+def test_a_domain_of_which_nothing_says_what_it_was_made_with_is_told_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    checked = check_crash_replay(Untold(3), settings=FEW, depth=SHALLOW)
+    assert "Untold takes arguments, and nothing says which" in checked.other_process
+    assert ["give it a __repr__" in record.getMessage() for record in caplog.records] == [True]
+    with pytest.raises(InconsistencyError) as caught:
+        check_crash_replay(Untold(3, 4), settings=FEW, depth=SHALLOW)
+    message = str(caught.value)
+    assert "This can't be run as it stands: Untold takes arguments" in message
+    with pytest.raises(AttributeError):
+        exec(program_in(message), {})
+
+
 class Opaque(WordsDomain):
     """Its commands are shown by their address."""
 

@@ -552,7 +552,7 @@ def test_close_waits_for_maintenance_that_another_thread_asked_for(
 
 
 def test_leaving_with_an_error_does_not_hide_it_behind_an_open_transaction(tmp_path: Path) -> None:
-    store = open_store(tmp_path / "store")
+    store, other = open_store(tmp_path / "store"), open_store(tmp_path / "other")
     left = []
 
     def fail() -> None:
@@ -565,7 +565,7 @@ def test_leaving_with_an_error_does_not_hide_it_behind_an_open_transaction(tmp_p
         fail()
 
     def leave_open() -> None:
-        with open_store(tmp_path / "other") as other:
+        with other:
             left.append(other.transaction(writable=True))
             left[-1].begin()
 
@@ -573,6 +573,8 @@ def test_leaving_with_an_error_does_not_hide_it_behind_an_open_transaction(tmp_p
         leave_open()
     for tx in left:
         tx.rollback()
+    for each in (store, other):
+        each.close()
 
 
 WRITE = """

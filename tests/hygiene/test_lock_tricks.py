@@ -334,7 +334,8 @@ def test_an_open_that_is_interrupted_at_its_end_lets_go_of_the_store(
 
 
 def test_a_handle_that_nobody_has_lets_go_of_the_store(tmp_path: Path) -> None:
-    open_store(tmp_path / "store")
+    with pytest.warns(ResourceWarning, match="dropped without a close"):
+        open_store(tmp_path / "store")
     gc.collect()
     open_store(tmp_path / "store").close()
 

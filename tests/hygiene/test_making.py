@@ -130,6 +130,7 @@ def test_a_transaction_left_open_in_a_failed_block_changes_nothing_afterwards(
     with pytest.raises(OSError, match="no longer held"):
         store.checkpoint()
     assert not (tmp_path / "store").exists()
+    store.close()
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "wal/notes.txt", "checkpoints/dir.tmp/"])

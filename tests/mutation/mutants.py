@@ -1855,8 +1855,8 @@ MUTANTS = (
     Mutant(
         "the kit prints what is no program without a word",
         "eventstore/testing/consistency.py",
-        "    unable = no_python(program_text)\n",
-        '    unable = ""\n    _ = no_python\n',
+        "    unable = no_python(program_text) or not_made(domain)\n",
+        "    unable = not_made(domain)\n    _ = no_python\n",
     ),
     Mutant(
         "the kit says nothing where most commands were refused",
@@ -2531,6 +2531,216 @@ MUTANTS = (
         "a dump trusts JSON with every NaN",
         "eventstore/copies/dumping.py",
         "                if math.isnan(value):\n",
+        "                if False:\n",
+    ),
+    # Handles that are dropped
+    Mutant(
+        "the thread of a handle keeps it from being collected",
+        "eventstore/store.py",
+        "                weakref.WeakMethod(self._say_dropped),\n",
+        "                lambda: self._say_dropped,\n",
+    ),
+    Mutant(
+        "a dropped handle keeps its store",
+        "eventstore/store.py",
+        "            store._let_go_when_dropped()\n",
+        "",
+    ),
+    Mutant(
+        "a finalizer waits for the thread that it may run in",
+        "eventstore/handle/dropping.py",
+        "    if has_threads():\n",
+        "    if False:\n",
+    ),
+    Mutant(
+        "the thread that prepares segments waits for itself",
+        "eventstore/log/preparer.py",
+        " and self._thread is not threading.current_thread():\n",
+        ":\n",
+    ),
+    Mutant(
+        "a handle is dropped under an iterator",
+        "eventstore/handle/past_reads.py",
+        "        return self._read_amid(found)\n",
+        "        return self._closing.told_amid(found)\n",
+    ),
+    Mutant(
+        "a handle is dropped under a dump",
+        "eventstore/handle/copying.py",
+        "        return self._read_amid(lines)\n",
+        "        return self._closing.told_amid(lines)\n",
+    ),
+    Mutant(
+        "a closed handle warns when it is dropped",
+        "eventstore/store.py",
+        "            self._has_let_go = True\n            self._keep_quiet_when_dropped()\n\n",
+        "            self._has_let_go = True\n\n",
+    ),
+    # Domains of one class
+    Mutant(
+        "a program makes another domain of the class",
+        "eventstore/testing/domain.py",
+        "    if kind.__repr__ is not object.__repr__:\n",
+        "    if False:\n",
+    ),
+    Mutant(
+        "a domain is made without its arguments",
+        "eventstore/testing/domain.py",
+        "    if inspect.signature(kind).parameters:\n",
+        "    if False:\n",
+    ),
+    Mutant(
+        "nobody is told that the domain can't be made",
+        "eventstore/testing/consistency.py",
+        "    unable = no_python(program_text) or not_made(domain)\n",
+        "    unable = no_python(program_text)\n    _ = not_made\n",
+    ),
+    # Odd places of copies
+    Mutant(
+        "a store is made in a backup",
+        "eventstore/copies/places.py",
+        "        if _is_there(file_system, above, _is_backup):\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        "a store is made in another one",
+        "eventstore/copies/places.py",
+        "        if _is_there(file_system, above, _is_store):\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        "an odd place of a backup is told as the system does",
+        "eventstore/copies/places.py",
+        "            if not is_no_place(error):\n                raise\n",
+        "            raise\n",
+    ),
+    Mutant(
+        "a link in the place of a backup's file is told as the system does",
+        "eventstore/copies/places.py",
+        "            if is_gone(error) or not (is_no_place(error) or is_no_file(error)):\n"
+        "                raise\n",
+        "            raise\n",
+    ),
+    # Intents and requests that can't be
+    Mutant(
+        "a text that can't be logged is taken for data of an intent",
+        "projections/snapshots/intents.py",
+        "            check_text(value, ",
+        "            _ = (value, ",
+    ),
+    Mutant(
+        "a name that can't be logged is taken for data of an intent",
+        "projections/snapshots/intents.py",
+        "        check_text(name, ",
+        "        _ = (name, ",
+    ),
+    Mutant(
+        "a number that can't be logged is taken for data of an intent",
+        "projections/snapshots/intents.py",
+        "        if type(value) is int and not _INT_MIN <= value <= _INT_MAX:\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        "data of an intent may be no mapping",
+        "projections/snapshots/intents.py",
+        "    if data is not None and not isinstance(data, Mapping):\n",
+        "    if False:\n",
+    ),
+    Mutant(
+        "an intent that has ended is finished",
+        "projections/snapshots/work.py",
+        "        if not (intent.is_staged and is_open):\n",
+        "        if not intent.is_staged:\n",
+    ),
+    Mutant(
+        "an intent that is not staged is finished",
+        "projections/snapshots/work.py",
+        "        if not (intent.is_staged and is_open):\n",
+        "        if not is_open:\n",
+    ),
+    Mutant(
+        "what is finished twice ends twice",
+        "projections/snapshots/work.py",
+        "        if intent not in self._finished:\n            self._finished.append(intent)\n",
+        "        self._finished.append(intent)\n",
+    ),
+    Mutant(
+        "a closed store gives names for stages",
+        "projections/snapshots/work.py",
+        "        with self._store.begin_read(SnapshotReadTransaction):\n"
+        "            pass  # a closed store gives no names\n",
+        "",
+    ),
+    Mutant(
+        "a content that holds itself is fed for ever",
+        "projections/snapshots/requests.py",
+        '    except RecursionError:\n        raise InvalidArgumentError(\n            "the content',
+        "    except ZeroDivisionError:\n"
+        "        raise InvalidArgumentError(\n"
+        '            "the content',
+    ),
+    Mutant(
+        "a handler may be no function",
+        "projections/snapshots/work.py",
+        "            if not callable(handler):\n",
+        "            if False:\n",
+    ),
+    Mutant(
+        "a text is taken for a list of names",
+        "projections/snapshots/reconcile.py",
+        "    if isinstance(names, (str, bytes)):\n",
+        "    if False:\n",
+    ),
+    Mutant(
+        "a path is taken for a name",
+        "projections/snapshots/reconcile.py",
+        ' or "/" in name or "\\0" in name:\n',
+        ":\n",
+    ),
+    Mutant(
+        "an open that is cancelled keeps the lock",
+        "projections/snapshots/asynchronous.py",
+        "                await _to_its_end(_started(opening.result().close))\n",
+        "                pass\n",
+    ),
+    Mutant(
+        "a task waits for itself",
+        "projections/snapshots/asynchronous.py",
+        "        if self._writer is not None and self._writer is asyncio.current_task():\n",
+        "        if False:\n",
+    ),
+    # Directories in the place of files
+    Mutant(
+        "a directory in the place of an index fails a compaction",
+        "eventstore/past/indexes.py",
+        "                    if not is_no_file(error):\n"
+        "                        raise\n"
+        "                    self._unindexed",
+        "                    raise\n                    self._unindexed",
+    ),
+    Mutant(
+        "a directory in the place of an index is told each time",
+        "eventstore/past/indexes.py",
+        "                    self._unindexed.add(part.source)\n                    _logger",
+        "                    _logger",
+    ),
+    Mutant(
+        "a directory with the name of an old index fails a compaction",
+        "eventstore/past/indexes.py",
+        "                    if not is_no_file(error):  # a directory says nothing of the segment\n"
+        "                        raise\n",
+        "                    raise\n",
+    ),
+    Mutant(
+        "a directory in the place of an answer has the store compacted for ever",
+        "eventstore/maintenance/requests.py",
+        "            if not is_no_file(error):\n                raise\n",
+        "            raise\n",
+    ),
+    Mutant(
+        "nobody says that an answer has no place",
+        "eventstore/maintenance/requests.py",
+        "                if self._is_answer_blocked():\n",
         "                if False:\n",
     ),
 )

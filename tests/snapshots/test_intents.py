@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.snapshots import OPTIONS, create_committed
 
-from eventstore import StoreFailedError, acting_as
+from eventstore import StoreClosedError, StoreFailedError, acting_as
 from eventstore.testing import STORE_PATH, Call, Failure, SimulatedFileSystem
 from projections.snapshots import (
     FailedPreconditionError,
@@ -250,6 +250,54 @@ def test_a_rolled_back_transaction_does_not_forget_what_was_finished(store: Meta
     with store.transaction(writable=True) as tx:
         second = store.stage(tx, "place", "c")
     assert store.intents() == (second,)
+
+
+def test_only_an_open_stage_can_be_finished(store: MetaStore) -> None:
+    with store.transaction(writable=True) as tx:
+        aborted, kept = store.stage(tx, "place", "a"), store.stage(tx, "place", "b")
+    store.abort(aborted)
+    with pytest.raises(FailedPreconditionError, match=r"intent 1, 'place' of 'a', is not open"):
+        store.finished(aborted)
+    begun = leave_open(store)
+    with pytest.raises(FailedPreconditionError, match="is not a staged one"):
+        store.finished(begun)
+    with pytest.raises(InvalidArgumentError, match="'b' is no intent"):
+        store.finished("b")  # type: ignore[arg-type]
+    store.finished(kept)
+    store.finished(kept)
+    store.close()
+    assert outcomes_at(store.path) == ["undone", "done"]
+
+
+def test_a_closed_store_gives_no_stage_and_takes_no_end(store: MetaStore) -> None:
+    with store.transaction(writable=True) as tx:
+        intent = store.stage(tx, "place", "a")
+    store.close()
+    with pytest.raises(StoreClosedError), store.staging():
+        pass
+    with pytest.raises(StoreClosedError):
+        store.finished(intent)
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        ({"a": "\ud800"}, r"text 'a' in the data of the intent '\\ud800' holds a lone surrogate"),
+        ({"\ud800": "a"}, r"name in the data of the intent '\\ud800' holds a lone surrogate"),
+        ({"a": 2**64}, r"data of the intent: 'a': a number of 65 bits takes more than 64 bits"),
+        ({"a": -(2**63) - 1}, r"data of the intent: 'a': -9\d+ takes more than 64 bits"),
+    ],
+)
+def test_data_of_an_intent_that_the_log_can_not_hold_is_named(
+    store: MetaStore, data: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(InvalidArgumentError, match=says), store.intent("prepare", "k", data):
+        pass
+    with store.transaction(writable=True) as tx:
+        with pytest.raises(InvalidArgumentError, match=says):
+            store.stage(tx, "place", "k", data)
+        kept = store.stage(tx, "place", "k", {"a": 2**64 - 1, "b": -(2**63)})
+    assert store.intents() == (kept,)
 
 
 def test_names_for_stages_are_never_given_twice(store: MetaStore) -> None:

@@ -28,7 +28,7 @@ from eventstore.format.request import (
     unpack_request,
 )
 from eventstore.maintenance.preview import preview_compaction
-from eventstore.maintenance.requests import CompactionRequest, RequestDesk
+from eventstore.maintenance.requests import Answered, CompactionRequest, RequestDesk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -101,10 +101,21 @@ def test_a_request_is_answered_and_then_gone(place: Path) -> None:
         assert asked.wait(0) is None
         token = desk(place).token()
         assert token is not None
-        desk(place).answer(token, REPORT)
+        desk(place).answer(token, REPORT, 7)
         assert desk(place).token() is None
-        assert asked.wait(0) == REPORT
+        assert asked.wait(0) == Answered(REPORT, 7)
     assert not list(place.glob("compact.*"))
+
+
+def test_an_answer_of_an_older_release_tells_no_checkpoint(place: Path) -> None:
+    with request(place) as asked:
+        asked.wait(0)
+        token = str(desk(place).token())
+        (place / "compact.answer").write_bytes(pack_answer(Answer(token, {"archived": 3}, None)))
+        (place / "compact.request").unlink()
+        answered = asked.wait(0)
+    assert answered is not None
+    assert (answered.report.archived, answered.checkpoint_revision) == (3, None)
 
 
 def test_a_failure_is_told_to_whoever_asked(place: Path) -> None:
@@ -130,7 +141,7 @@ def test_a_second_request_waits_for_the_first_and_does_not_take_its_answer(place
         desk(place).answer(str(token), REPORT)
         assert second.wait(0) is None
         assert desk(place).token() not in (None, token)
-        assert first.wait(0) == REPORT or first.wait(0) is None
+        assert first.wait(0) == Answered(REPORT, 0) or first.wait(0) is None
 
 
 def test_a_half_written_request_is_removed_at_the_second_look(place: Path) -> None:
@@ -170,9 +181,11 @@ def test_a_store_that_is_open_compacts_when_it_is_asked(tmp_path: Path) -> None:
         store.checkpoint()
         commit(store, 1)
         with request(path) as asked:
-            report = asked.wait(20)
-        assert report is not None
+            answered = asked.wait(20)
+        assert answered is not None
+        report = answered.report
         assert report.archived > 2
+        assert answered.checkpoint_revision == store.stats()["checkpoint_revision"] > 60
         assert store.stats()["background_error"] is None
         assert len(list((path / "archive").iterdir())) == report.archived
 
@@ -195,7 +208,7 @@ def test_a_store_that_can_not_compact_says_why(
 def test_who_asks_while_a_store_is_being_opened_is_answered(tmp_path: Path) -> None:
     path = tmp_path / "store"
     EventStore.open(path, [Ledger()], options=LIVE).close()
-    answered: list[CompactionReport | None] = []
+    answered: list[Answered | None] = []
 
     def ask() -> None:
         with request(path) as asked:
@@ -208,7 +221,9 @@ def test_who_asks_while_a_store_is_being_opened_is_answered(tmp_path: Path) -> N
     with EventStore.open(path, [Ledger()], options=LIVE) as store:
         commit(store, 1)
         thread.join()
-    assert answered == [CompactionReport(freed_bytes=answered[0].freed_bytes if answered[0] else 0)]
+    [answer] = answered
+    assert answer is not None
+    assert answer.report == CompactionReport(freed_bytes=answer.report.freed_bytes)
 
 
 RETENTIONS = [

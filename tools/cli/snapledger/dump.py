@@ -49,12 +49,29 @@ def command(store: str, file: str | None) -> None:
     """
     with (
         open_for_reading(store) as opened,
+        _named("the standard output" if file is None else file),
         _opened(file) as stream,
         output.progress("writing batch") as show_count,
     ):
         for number, line in enumerate(opened.dump()):
             stream.write(line)
             show_count(number)
+
+
+@contextmanager
+def _named(file: str) -> Iterator[None]:
+    """Have an error of writing name the file: one that the system tells by a descriptor does not.
+
+    A reader of stdout that has gone away is another matter.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        if error.filename is None:
+            error.filename = file
+        raise
 
 
 @contextmanager

@@ -8,6 +8,7 @@ An error that is not listed here is a fault of the program and keeps its traceba
 
 from __future__ import annotations
 
+import errno
 from typing import NamedTuple
 
 from eventstore import (
@@ -77,15 +78,20 @@ def explain(error: Exception) -> Failure | None:
             return Failure(FAILED, _for_operators(error))
         case SnapshotError():
             return Failure(FAILED, str(error))
-        case OSError(filename=None):
-            return Failure(FAILED, f"{error.strerror or error}")
         case OSError():
-            path = error.filename
-            return Failure(
-                FAILED, f"{path}: {error.strerror}; check the path and who may use what is there"
-            )
+            return Failure(FAILED, _of_system(error))
         case _:
             return None
+
+
+def _of_system(error: OSError) -> str:
+    """Return the text of an error of the system, with what can be done."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        where = error.filename or "what was to be written"
+        return f"{where}: {error.strerror}; free some space and try again"
+    if error.filename is None:
+        return f"{error.strerror or error}"
+    return f"{error.filename}: {error.strerror}; check the path and who may use what is there"
 
 
 def _for_operators(error: EventStoreError) -> str:
