@@ -213,7 +213,9 @@ def test_with_blocks_that_are_left_in_the_child_write_nothing(tmp_path: Path) ->
 
 
 _FORK_AND_EXIT = """
-import os, sys, threading
+import os, sys, threading, warnings
+# Python 3.12 and later warn of every fork of a process with threads.
+warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
 from pathlib import Path
 from support.engine import add, balance, open_store, run_python
 path = Path(sys.argv[1])
