@@ -87,7 +87,7 @@ def explain(error: Exception) -> Failure | None:
 def _of_system(error: OSError) -> str:
     """Return the text of an error of the system, with what can be done."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        where = error.filename or "what was to be written"
+        where = error.filename or "the output"
         return f"{where}: {error.strerror}; free some space and try again"
     if error.filename is None:
         return f"{error.strerror or error}"
