@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from support.cli import LAYER, OPTIONS, Call
+from support.cli import LAYER, OPTIONS, PROGRAM, ROOT, Call
 
 from projections.snapshots import MetaStore
 from snapledger.text import parse_size
@@ -142,3 +144,110 @@ def test_a_tree_that_is_cut_says_how_many_are_below(call: Call, imported: Path) 
 def test_du_names_the_group_of_those_without_a_label(call: Call, told: Path) -> None:
     lines = call("du", told, "--by", "labels.nothing").out.splitlines()
     assert lines[1].split("\t")[-1] == "(none)"
+
+
+@pytest.fixture
+def made(told: Path, tmp_path: Path, call: Call) -> Path:
+    """Return a directory with a key, its verifier key, a head, both proofs and a backup."""
+    assert call("key", "new", tmp_path / "key", "--origin", "example.com/a").code == 0
+    key = ("--key", tmp_path / "key")
+    texts = {
+        "vkey": call("key", "show", tmp_path / "key").out,
+        "head": call("head", told, *key).out,
+        "old": call("head", told, *key, "--size", "3").out,
+        "inclusion": call("prove", told, "2", *key).out,
+        "consistency": call("prove", told, "--from", "3", *key).out,
+    }
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+    assert call("backup", told, tmp_path / "backup").code == 0
+    return tmp_path
+
+
+def test_a_verifier_key_is_shown_again(made: Path, call: Call) -> None:
+    assert (made / "vkey").read_text().startswith("example.com/a+")
+    shown = json.loads(call("key", "show", made / "key", "--json").out)
+    assert shown["verifier_key"] == (made / "vkey").read_text().strip()
+    result = call("key")
+    assert (result.code, result.out) == (2, "")
+    assert "made (new) or shown (show)" in result.err
+
+
+def test_verify_says_that_a_text_holds_and_takes_no_option_that_it_would_not_use(
+    made: Path, call: Call
+) -> None:
+    vkey = ("--vkey", (made / "vkey").read_text().strip())
+    old, receipt = ("--old", made / "old"), ("--receipt", f"{'0' * 32}:4:{'0' * 64}")
+    for name, options in (("head", ()), ("inclusion", ()), ("consistency", old)):
+        result = call("verify", made / name, *vkey, *options)
+        assert (result.code, result.err) == (0, "")
+        assert "\nholds " in result.out
+    for name, options in (("head", old), ("inclusion", old), ("head", receipt)):
+        result = call("verify", made / name, *vkey, *options)
+        assert (result.code, result.out) == (2, "")
+        assert f"it takes no {options[0]}" in result.err
+    other = call("verify", made / "inclusion", *vkey, *receipt)
+    assert (other.code, "the proof is of revision 2, the receipt of 4" in other.err) == (4, True)
+    named = call("verify", made / "head", "--vkey", str(made / "vkey"))
+    assert (named.code, "as `snapledger key new` has printed it" in named.err) == (2, True)
+
+
+def test_a_text_is_verified_from_stdin(made: Path) -> None:
+    vkey = (made / "vkey").read_text().strip()
+    done = subprocess.run(
+        [*PROGRAM, "verify", "-", "--vkey", vkey],
+        cwd=ROOT,
+        input=(made / "head").read_bytes(),
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["head", "STORE", "--key", "nokey"], 1, "there is no key; `snapledger key new` makes one"),
+        (["head", "STORE", "--key", "key", "--size", "9"], 1, "leave --size out for all"),
+        (["prove", "STORE", "9", "--key", "key"], 1, "`snapledger log -n 1` shows the newest"),
+        (["publish", "STORE", "key", "--key", "key"], 1, "key: no directory; give a new path"),
+        (["restore", "STORE", "new"], 1, "there is no backup, but a store; back it up first"),
+        (["ls", "backup"], 10, "not a store, but a backup of one, by its MANIFEST; restore it"),
+        (["check", "backup"], 10, "not a store, but a backup of one"),
+        (["dump", "STORE", "-o", "head"], 1, "nothing is written over: give a new path"),
+        (["load", "nothing", "new"], 1, "nothing: No such file or directory; check the path"),
+        (["verify", "backup", "--vkey", "VKEY"], 1, "Is a directory; give the path of a file"),
+    ],
+)
+def test_what_is_in_the_wrong_place_is_told_with_what_to_do(
+    arguments: list[str],
+    code: int,
+    says: str,
+    made: Path,
+    told: Path,
+    call: Call,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(made)
+    names = {"STORE": str(told), "VKEY": (made / "vkey").read_text().strip()}
+    result = call(*(names.get(each, each) for each in arguments))
+    assert (result.code, result.out) == (code, "")
+    assert says in result.err
+
+
+def test_a_restore_to_a_time_before_all_history_is_mentioned(made: Path, call: Call) -> None:
+    result = call("restore", made / "backup", made / "restored", "--to", "1h")
+    assert result.code == 0
+    assert "nothing had been committed at that moment, so the new store is empty" in result.err
+    assert call("restore", made / "backup", made / "whole").err == ""
+
+
+def test_who_makes_a_store_of_another_is_told_to_retire_that(
+    made: Path, told: Path, call: Call
+) -> None:
+    call("dump", told, "-o", made / "dump")
+    for arguments in (["load", "dump", "loaded"], ["restore", "backup", "restored"]):
+        paths = [str(made / each) for each in arguments[1:]]
+        assert "which is to be retired" in call(arguments[0], *paths).out
+    repaired = call("repair", told, "--output", made / "repaired")
+    assert f"that of {told}, which is to be retired" in repaired.out
