@@ -177,8 +177,9 @@ def test_verify_says_that_a_text_holds_and_takes_no_option_that_it_would_not_use
     made: Path, call: Call
 ) -> None:
     vkey = ("--vkey", (made / "vkey").read_text().strip())
-    old, receipt = ("--old", made / "old"), ("--receipt", f"{'0' * 32}:4:{'0' * 64}")
-    for name, options in (("head", ()), ("inclusion", ()), ("consistency", old)):
+    old, receipt = ["--old", str(made / "old")], ["--receipt", f"{'0' * 32}:4:{'0' * 64}"]
+    nothing: list[str] = []
+    for name, options in (("head", nothing), ("inclusion", nothing), ("consistency", old)):
         result = call("verify", made / name, *vkey, *options)
         assert (result.code, result.err) == (0, "")
         assert "\nholds " in result.out

@@ -46,12 +46,11 @@ def read_key(path: str) -> SigningKey:
     """
     try:
         text = read_text(path, _KEY_BYTES_MAX)
-    except FileNotFoundError as error:
+        return SigningKey.parse(text.decode("utf-8", "replace").removesuffix("\n"))
+    except FileNotFoundError:
         raise click.ClickException(
             f"{path}: there is no key; `snapledger key new` makes one"
-        ) from error
-    try:
-        return SigningKey.parse(text.decode("utf-8", "replace").removesuffix("\n"))
+        ) from None
     except ProofError as error:
         raise click.ClickException(f"{path}: {error}; `snapledger key new` makes one") from None
 
