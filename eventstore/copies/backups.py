@@ -25,6 +25,7 @@ from eventstore.format.manifest import (
     file_holds,
     unpack_manifest,
 )
+from eventstore.format.names import DURABLE_NAME
 from eventstore.format.segment import genesis_digest
 from eventstore.log.reader import Position, SegmentScanner, read_own_header, start_of
 from eventstore.log.segments import MemoryFile, UnpackedFile, inflated
@@ -68,6 +69,8 @@ def read_manifest(place: BackupPlace) -> Manifest:
         BackupError: there is none.
     """
     manifest = find_manifest(place)
+    if manifest is None and DURABLE_NAME in place.sizes_bytes():
+        raise BackupError(f"{place.name}: there is no backup, but a store; back it up first")
     if manifest is None:
         raise BackupError(
             f"{place.name}: there is no backup, or its first one was cut short: it has no "

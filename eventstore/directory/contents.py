@@ -17,6 +17,7 @@ from eventstore.errors import (
 from eventstore.files.content import read_file
 from eventstore.files.failures import is_full
 from eventstore.files.paths import join, parent
+from eventstore.format.manifest import MANIFEST_NAME, is_name_of_backup
 from eventstore.format.names import (
     ANSWER_NAME,
     ARCHIVE_NAME,
@@ -87,6 +88,13 @@ def require_store(file_system: FileSystem, path: str, *, may_create: bool) -> No
     if has_log or not strangers:
         # In what is no store, a link is none of our business.
         _require_no_link(file_system, path)
+    if MANIFEST_NAME in strangers and all(
+        name == MANIFEST_NAME or is_name_of_backup(name) for name in strangers
+    ):
+        raise NotAStoreError(
+            f"{path}: not a store, but a backup of one, by its {MANIFEST_NAME}; restore it to a "
+            "new path to use it"
+        )
     if strangers:
         places = "store, of an empty directory or of nothing" if may_create else "store"
         raise NotAStoreError(

@@ -212,4 +212,4 @@ class Upkeep:
         except Exception as error:
             desk.answer(token, error)
             raise
-        desk.answer(token, report)
+        desk.answer(token, report, self._checkpointer.revision)

@@ -17,7 +17,7 @@ import contextlib
 import logging
 import secrets
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from eventstore.errors import EventStoreError
 from eventstore.files.content import read_file
@@ -43,7 +43,20 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("eventstore")
 
 _LOOK_SECONDS = 0.02
+_CHECKPOINT = "checkpoint_revision"
 _COUNTS = ("archived", "dropped", "checkpoints_removed", "freed_bytes")
+
+
+class Answered(NamedTuple):
+    """What another process has done.
+
+    Attributes:
+        report: of its compaction.
+        checkpoint_revision: of its newest checkpoint; None where an older release has answered.
+    """
+
+    report: CompactionReport
+    checkpoint_revision: int | None
 
 
 class RequestDesk:
@@ -74,11 +87,19 @@ class RequestDesk:
         self._is_incomplete = token is None
         return token
 
-    def answer(self, token: str, report: CompactionReport | Exception) -> None:
-        """Say what came of a request, and then remove it."""
+    def answer(
+        self, token: str, report: CompactionReport | Exception, checkpoint_revision: int = 0
+    ) -> None:
+        """Say what came of a request, and then remove it.
+
+        Args:
+            token: of the request.
+            report: of the compaction, or why there was none.
+            checkpoint_revision: of the newest checkpoint.
+        """
         if isinstance(report, CompactionReport):
             counts = {name: getattr(report, name) for name in _COUNTS}
-            answer = Answer(token, counts, None)
+            answer = Answer(token, {**counts, _CHECKPOINT: checkpoint_revision}, None)
         else:
             answer = Answer(token, {}, f"{type(report).__name__}: {report}")
         temporary = self._answer_path + TEMPORARY_SUFFIX
@@ -113,7 +134,7 @@ class CompactionRequest:
         self._answer_path = join(path, ANSWER_NAME)
         self._token = secrets.token_hex(16)
 
-    def wait(self, seconds: float) -> CompactionReport | None:
+    def wait(self, seconds: float) -> Answered | None:
         """Ask, unless that was done, and return what was done; None if nobody has answered yet.
 
         Where another request is there, it is waited for first.
@@ -164,13 +185,14 @@ class CompactionRequest:
         answer = unpack_answer(self._content(self._answer_path))
         return answer if answer is not None and answer.token == self._token else None
 
-    def _report(self, answer: Answer) -> CompactionReport:
+    def _report(self, answer: Answer) -> Answered:
         if answer.error is not None:
             raise EventStoreError(
                 f"{self._path}: the process that has the store open could not compact it: "
                 f"{answer.error}"
             )
-        return CompactionReport(**{name: answer.counts.get(name, 0) for name in _COUNTS})
+        report = CompactionReport(**{name: answer.counts.get(name, 0) for name in _COUNTS})
+        return Answered(report, answer.counts.get(_CHECKPOINT))
 
     def _content(self, path: str) -> bytes:
         if not self._file_system.is_file(path):

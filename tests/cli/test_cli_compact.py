@@ -47,13 +47,13 @@ def test_a_driver_that_has_the_store_open_compacts_by_its_own_retention(
         result = call("compact", long, "--json")
         assert (result.code, result.err) == (0, "")
         record = json.loads(result.out)
-        assert (record["asked"], record["checkpoint_revision"]) == (True, None)
+        assert (record["asked"], record["checkpoint_revision"]) == (True, 31)
         assert record["archived"] > 0
         assert record["dropped"] > 0
         assert store.stats()["checkpoint_revision"] == 31
         result = call("compact", long)
         assert (result.code, result.err) == (0, "")
-        assert "done by   the driver that has the store open\n" in result.out
+        assert "done by     the driver that has the store open\n" in result.out
     assert not list(long.glob("compact.*"))
 
 
@@ -70,7 +70,10 @@ def test_a_limit_is_not_imposed_on_a_running_driver(
     call: Call, story: Path, hold: Callable[[Path], Holder]
 ) -> None:
     hold(story)
-    assert call("compact", story, "--keep-none", "--wait", "0.1").code == 11
+    result = call("compact", story, "--keep-none", "--wait", "0.1")
+    assert result.code == 11
+    assert "a --keep option can't change that. Leave it out to have" in result.err
+    assert "asks it" not in result.err
     assert not list(story.glob("compact.*"))
 
 

@@ -170,10 +170,12 @@ def test_unknown_key_is_1(call: Call, told: Path) -> None:
         assert "snapledger ls" in result.err
 
 
-def test_bad_filter_is_1_and_prints_no_header(call: Call, told: Path) -> None:
-    result = call("ls", told, "name=x")
-    assert (result.code, result.out) == (1, "")
-    assert_one_line(result.err)
+def test_bad_filter_is_2_and_prints_no_header(call: Call, told: Path) -> None:
+    for verb in ("ls", "du"):
+        result = call(verb, told, "kind==view", "name=x")
+        assert (result.code, result.out) == (2, "")
+        assert_one_line(result.err)
+        assert "name=x" in result.err
 
 
 @pytest.mark.parametrize("moment", ["6", "9223372036854775807"])

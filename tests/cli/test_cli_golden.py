@@ -8,10 +8,11 @@ import re
 from pathlib import Path
 
 import pytest
-from support.cli import DATABASE, LAYER, Call
+from support.cli import DATABASE, LAYER, Call, leave_intents
 
 from eventstore import StoreOptions
 from projections.snapshots import Kind, MetaStore
+from snapledger import version
 from snapledger.program import VERBS
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -104,6 +105,49 @@ def test_import_prints_what_the_golden_file_holds(
     assert (result.code, result.err) == (0, "")
     text = normalised(result.out, store, has_set_times=True)
     compare(f"import-bolt.{'json' if as_json else 'txt'}", indented(text) if as_json else text)
+
+
+@pytest.mark.parametrize("as_json", [False, True], ids=["text", "json"])
+def test_open_intents_print_what_the_golden_files_hold(
+    as_json: bool, call: Call, tmp_path: Path
+) -> None:
+    store = tmp_path / "store"
+    with MetaStore.open(store) as opened:
+        leave_intents(opened)
+        opened.once("req-10", ["a"], lambda tx: tx.create_snapshot(Kind.ACTIVE, "asked").id)
+    for name, verb in (("intents", "intents"), ("log-intents", "log")):
+        result = call(verb, store, *(["--json"] if as_json else []))
+        assert (result.code, result.err) == (0, "")
+        text = normalised(result.out, store, has_set_times=False)
+        compare(f"{name}.{'json' if as_json else 'txt'}", indented(text) if as_json else text)
+
+
+@pytest.mark.parametrize("as_json", [False, True], ids=["text", "json"])
+def test_report_prints_what_the_golden_file_holds(
+    as_json: bool, call: Call, told: Path, tmp_path: Path
+) -> None:
+    page = tmp_path / "page.html"
+    result = call("report", told, "-o", page, *(["--json"] if as_json else []))
+    assert (result.code, result.err) == (0, "")
+    text = result.out.replace(str(page), "page.html")
+    text = re.sub(r'\d+ bytes \(.*\)|(?<="bytes": )\d+', "0", text)
+    compare(f"report.{'json' if as_json else 'txt'}", indented(text) if as_json else text)
+
+
+@pytest.mark.parametrize("as_json", [False, True], ids=["text", "json"])
+def test_version_prints_what_the_golden_file_holds(
+    as_json: bool, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = {"fsspec": None, "cryptography": None, "protobuf": None}
+    monkeypatch.setattr(version, "_version_of", lambda name: there.get(name, "1.2.3"))
+    monkeypatch.setattr(version, "version", lambda name: "0.1.0")
+    monkeypatch.setattr("platform.python_version", lambda: "3.11.7")
+    monkeypatch.setattr("platform.platform", lambda: "Linux")
+    result = call("version", *(["--json"] if as_json else []))
+    assert (result.code, result.err) == (0, "")
+    compare(
+        f"version.{'json' if as_json else 'txt'}", indented(result.out) if as_json else result.out
+    )
 
 
 def test_preview_of_a_compaction_prints_what_the_golden_file_holds(

@@ -89,12 +89,21 @@ def test_piped_list_does_not_cut_names(process: Call, told: Path) -> None:
     assert "\x1b" not in result.out
 
 
-@pytest.mark.parametrize("columns", [20, 60])
+@pytest.mark.parametrize("columns", [30, 40, 60])
+@pytest.mark.parametrize("verb", [["ls"], ["du", "--by", "label"], ["intents"]])
+def test_no_table_is_wider_than_the_terminal(verb: list[str], columns: int, told: Path) -> None:
+    written = on_terminal(verb[0], told, *verb[1:], columns=columns)
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", written).splitlines()
+    assert max(map(len, lines)) <= columns
+    assert len(lines) >= 2
+
+
+@pytest.mark.parametrize("columns", [40, 60])
 def test_terminal_gets_a_table_whose_long_names_are_cut(columns: int, told: Path) -> None:
     written = on_terminal("ls", told, columns=columns)
     assert "─" in written
     [row] = [line for line in written.splitlines() if "sha256" in line]
-    assert LAYER[:12] in row
+    assert LAYER[:7] in row
     assert "…" in row
     assert "688128" in row
 
@@ -183,7 +192,9 @@ def test_full_disk_under_the_output_is_1(told: Path) -> None:
             check=False,
         )
     assert done.returncode == 1
-    assert done.stderr == "snapledger: No space left on device\n"
+    assert done.stderr == (
+        "snapledger: the output: No space left on device; free some space and try again\n"
+    )
 
 
 INTERRUPTED = """

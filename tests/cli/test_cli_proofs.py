@@ -216,7 +216,7 @@ def test_publishing_again_adds_what_is_new(
     assert (record["size"], record["published_before"], record["files"]) == (5, 0, 3)
     assert set(published(target)) == {"checkpoint", "tile/0/000.p/5", "tile/entries/000.p/5"}
     again = call("publish", story, target, "--key", key)
-    assert again.out == "5 batches are published, 0 of them new: 0 files written\n"
+    assert again.out == f"{target}: 5 batches published, 0 of them new; 0 files written\n"
     with (
         MetaStore.open(story, options=OPTIONS) as store,
         store.transaction(writable=True) as transaction,

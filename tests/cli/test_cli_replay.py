@@ -34,7 +34,8 @@ def test_replay_to_what_is_not_there_fails(call: Call, told: Path) -> None:
     assert result == (
         1,
         "",
-        f"snapledger: {told}: revision 6 is not there: the store is at 5\n",
+        f"snapledger: {told}: there is no revision 6 yet: the store is at 5; "
+        "`snapledger log` lists what is there\n",
     )
 
 

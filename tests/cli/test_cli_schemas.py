@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import pytest
 from jsonschema import Draft202012Validator
-from support.cli import DATABASE, LAYER, PROGRAM, ROOT, Call
+from support.cli import DATABASE, LAYER, PROGRAM, ROOT, Call, leave_intents
 
 from projections.snapshots import Kind, MetaStore
 from snapledger.program import VERBS, verbs
@@ -38,6 +38,7 @@ READING: list[tuple[str, list[str]]] = [
     ("diff", ["0"]),
     ("diff", ["4", "5"]),
     ("stats", []),
+    ("intents", []),
     ("check", []),
     ("check", ["--quick"]),
     ("replay", []),
@@ -103,6 +104,16 @@ def test_json_of_hostile_names_fits_its_schema(call: Call, tmp_path: Path) -> No
         result = call(verb, tmp_path / "store", *arguments, "--json")
         assert (result.code, result.out.isascii()) == (0, True)
         assert validate(verb, result.out) >= 1
+
+
+def test_json_of_open_intents_fits_its_schema(call: Call, tmp_path: Path) -> None:
+    with MetaStore.open(tmp_path / "store") as store:
+        leave_intents(store)
+    for verb in ("intents", "stats", "log"):
+        result = call(verb, tmp_path / "store", "--json")
+        assert (result.code, result.err) == (0, "")
+        assert validate(verb, result.out) >= 1
+    assert len(json.loads(call("intents", tmp_path / "store", "--json").out)["intents"]) == 2
 
 
 def test_json_of_verbs_that_make_something_fits_their_schemas(

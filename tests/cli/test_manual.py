@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 import click
 import pytest
-from support.cli import DATABASE, ROOT, Call, Holder
+from support.cli import DATABASE, ROOT, Call, Holder, leave_intents
 
 from eventstore import StoreOptions
 from eventstore.format.segment import SEGMENT_HEADER_BYTES
@@ -124,6 +124,8 @@ def library(tmp_path: Path, hold: Callable[[Path], Holder]) -> Path:
     make_newer(tmp_path / "newer/metadata")
     make_foreign(tmp_path / "foreign/metadata")
     hold(tmp_path / "held/metadata")
+    with MetaStore.open(tmp_path / "crashed/metadata", options=OPTIONS) as crashed:
+        leave_intents(crashed)
     write_key(str(tmp_path / "node-7.key"), SigningKey("example.com/node-7", bytes(range(32))))
     (tmp_path / "half").mkdir()
     (tmp_path / "half/MAKING").write_text("import of /var/lib/containerd/metadata.db\n")

@@ -42,7 +42,8 @@ def filled(store: MetaStore) -> MetaStore:
 
 
 @pytest.mark.parametrize(
-    "names", ["/var/lib/1", b"1", [""], ["."], [".."], ["a/b"], ["/etc"], ["a\0"], [Path("1")], [1]]
+    "names",
+    ["12", "/var/lib/1", b"1", [""], ["."], [".."], ["a/b"], ["/etc"], ["a\0"], [Path("1")], [1]],
 )
 def test_what_is_no_list_of_names_is_refused_and_keeps_no_id(store: MetaStore, names: Any) -> None:
     filled(store)

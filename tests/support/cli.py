@@ -43,6 +43,15 @@ Call = Callable[..., Result]
 Holder = subprocess.Popen[str]
 
 
+def leave_intents(store: MetaStore) -> None:
+    """Leave two intents open, a staged one and one that a crash has left."""
+    with store.transaction(writable=True, actor="puller", request_id="req-9") as transaction:
+        made = transaction.create_snapshot(Kind.ACTIVE, "extract-2")
+        store.stage(transaction, "rename", "extract-2", {"from": "new-1\n"}, id=made.id)
+    with store.intent("unpack", "layer", {"sum": bytes(range(32)), "to": None}, actor="runtime"):
+        pass
+
+
 def tell_story(path: Path) -> None:
     """Make a store whose five batches are the life of a layer and a view on it."""
     with MetaStore.open(path, options=OPTIONS) as store:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.ledger import Ledger, open_account
 
-from eventstore import EventStore, StoreOptions
+from eventstore import EventStore, StoreLockedError, StoreOptions
 from eventstore.log.preparer import Preparer
 
 if TYPE_CHECKING:
@@ -158,6 +158,13 @@ def test_iterators_keep_the_handle_that_nobody_else_has(tmp_path: Path) -> None:
         assert len([*opened(path).batches()]) == 1
         assert len([*opened(path).dump()]) == 2
         assert [batch.revision for batch in opened(path).watch(1, timeout=0)] == [1]
+        for name in ("dump", "batches"):
+            kept = getattr(opened(path), name)()
+            next(kept)
+            with pytest.raises(StoreLockedError):
+                opened(path)
+            assert len([*kept]) == (name == "dump")
+            del kept
 
 
 @pytest.mark.usefixtures("no_cycles")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from snapledger.text import parse_size
 from snapledger.times import FORMS, parse_moment
 
 if TYPE_CHECKING:
@@ -21,8 +22,49 @@ if TYPE_CHECKING:
 _INT64_MAX = 2**63 - 1
 _WAIT_SECONDS_MAX = 365 * 24 * 60 * 60
 
-REVISION = click.IntRange(min=1, max=_INT64_MAX)
-COUNT = click.IntRange(min=0, max=_INT64_MAX)
+
+class _Whole(click.IntRange):
+    """A whole number: unlike a plain range it says what was meant."""
+
+    def __init__(self, name: str, least: int, example: str) -> None:
+        super().__init__(min=least, max=_INT64_MAX)
+        self.name = name
+        self._example = example
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the number."""
+        try:
+            return int(super().convert(value, param, ctx))
+        except click.BadParameter:
+            self.fail(
+                f"{value!a} is no {self.name}: that is a whole number from {self.min} on, such as "
+                f"{self._example}",
+                param,
+                ctx,
+            )
+
+
+REVISION = _Whole("revision", 1, "12")
+COUNT = _Whole("count", 0, "20")
+
+
+class _Size(click.ParamType[int]):
+    """A number of bytes, with a unit as GNU's tools have them: K is KiB, KB is 1000."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the number of bytes."""
+        try:
+            size = parse_size(value)
+            if size > _INT64_MAX:
+                raise ValueError(f"{value!a} is more than any disk holds")
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        return size
+
+
+SIZE = _Size()
 
 
 class _Seconds(click.FloatRange):
@@ -90,6 +132,21 @@ def checked_text(context: click.Context, parameter: click.Parameter, text: str) 
     return text
 
 
+def checked_filters(
+    context: click.Context, parameter: click.Parameter, filters: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Return filters, each of which can be parsed."""
+    from projections.snapshots import InvalidArgumentError  # noqa: PLC0415 - the library
+    from projections.snapshots.filters import parse_filter  # noqa: PLC0415
+
+    try:
+        for text in filters:
+            parse_filter(text)
+    except InvalidArgumentError as error:
+        raise click.BadParameter(str(error), ctx=context, param=parameter) from error
+    return filters
+
+
 def parsed_moment(
     context: click.Context, parameter: click.Parameter, text: str | None
 ) -> Moment | None:
@@ -135,6 +192,9 @@ def range_of(text: str) -> Range | None:
 
 
 store_argument: Callable[..., Any] = click.argument("store", metavar="STORE", callback=checked_path)
+filters_argument: Callable[..., Any] = click.argument(
+    "filters", metavar="[FILTER]...", nargs=-1, callback=checked_filters
+)
 json_option: Callable[..., Any] = click.option(
     "--json", "as_json", is_flag=True, help="Write JSON, with the fields named above."
 )

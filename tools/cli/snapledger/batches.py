@@ -5,14 +5,20 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from projections.snapshots import intents, requests
 from snapledger import output
-from snapledger.records import event_record
+from snapledger.records import json_value
 from snapledger.text import format_time, printable, quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from eventstore import Batch, Event
+
+_BYTES_SHOWN = 8
+_NS_PER_SECOND = 1_000_000_000
+_TIME_NS_END = 253_402_300_800 * _NS_PER_SECOND
+"""The year 10000, which is no date of Python's."""
 
 
 def write_batch(batch: Batch, events: Iterable[Event]) -> None:
@@ -25,20 +31,60 @@ def write_batch(batch: Batch, events: Iterable[Event]) -> None:
     ]
     output.write_line("  ".join(parts))
     for event in events:
-        output.write_line(f"  {printable(event.type)}{_data_text(event)}")
+        output.write_line(f"  {printable(event.type)}{_event_text(batch, event)}")
 
 
-def _data_text(event: Event) -> str:
-    data = event_record(event)["data"]
+def _event_text(batch: Batch, event: Event) -> str:
+    data = event.data
     if not isinstance(data, dict):
         return f" {_value_text(data)}"
-    twice = {f"{name}_ns" for name in data}
+    if event.type in (*intents.FIELDS, *requests.FIELDS):
+        told = _worth_saying(batch, data)
+        of_driver = told.pop("data", None)
+        if not isinstance(of_driver, dict):
+            return data_text(told)
+        return f"{data_text(told)} data={{{data_text(of_driver).strip()}}}"
+    return data_text(data)
+
+
+def _worth_saying(batch: Batch, data: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what is empty, and what the line of the batch has said: who, why and when."""
+    said = batch.metadata._asdict()
+    return {
+        name: value
+        for name, value in data.items()
+        if value is not None
+        and value != {}
+        and (name not in said or said[name] != value)
+        and not (name == "time_ns" and _is_about(value, batch.time_ns))
+        and not (name == "revision" and value == batch.revision)
+        and not (name == "expired_to" and value == 0)
+    }
+
+
+def _is_about(time_ns: Any, of_batch_ns: int) -> bool:
+    return isinstance(time_ns, int) and abs(of_batch_ns - time_ns) < _NS_PER_SECOND
+
+
+def data_text(data: Mapping[Any, Any]) -> str:
+    """Return data as a person reads it: times as times, digests in hex; JSON has all of it."""
     return "".join(
-        f" {quoted(name)}={_value_text(value)}" for name, value in data.items() if name not in twice
+        f" {quoted(str(name))}={_value_text(value)}" for name, value in map(_timed, data.items())
     )
+
+
+def _timed(field: tuple[Any, Any]) -> tuple[str, Any]:
+    """Return a field whose name says that it is a time as one, where that is possible."""
+    name, value = str(field[0]), field[1]
+    if name.endswith("_ns") and type(value) is int and 0 <= value < _TIME_NS_END:
+        return name.removesuffix("_ns"), format_time(value)
+    return name, value
 
 
 def _value_text(value: Any) -> str:
     if isinstance(value, str):
         return quoted(value)
-    return json.dumps(value, ensure_ascii=True)
+    if isinstance(value, bytes):
+        shown = value[:_BYTES_SHOWN].hex()
+        return f"{shown}…" if len(value) > _BYTES_SHOWN else shown or '""'
+    return json.dumps(json_value(value), ensure_ascii=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -17,7 +17,7 @@ from eventstore.maintenance.preview import preview_compaction
 from eventstore.maintenance.requests import CompactionRequest
 from projections.snapshots import MetaStore
 from snapledger import output
-from snapledger.arguments import COUNT, SECONDS, json_option, store_argument
+from snapledger.arguments import COUNT, SECONDS, SIZE, json_option, store_argument
 from snapledger.reading import open_for_reading
 from snapledger.text import format_size
 from snapledger.times import parse_duration
@@ -67,9 +67,9 @@ def parsed_age(
 )
 @click.option(
     "--keep-bytes",
-    type=COUNT,
-    metavar="BYTES",
-    help="Drop the oldest that do not fit into this, compressed.",
+    type=SIZE,
+    metavar="SIZE",
+    help="Drop the oldest that do not fit into this, compressed: bytes, or such as 500M, 20G.",
 )
 @click.option(
     "--keep-none", is_flag=True, help="Drop every segment that recovery does not need, unarchived."
@@ -115,10 +115,10 @@ def command(
     With --dry-run nothing is changed and nobody asked: it lists the segments that would be archived
     and dropped. That may be less: the next checkpoint can build on more of the log.
 
-    JSON: asked (whether a running driver did it), checkpoint_revision (null if asked), archived,
-    dropped, checkpoints_removed, freed_bytes (negative if the store takes more than before). With
-    --dry-run: checkpoint_revision, archive and drop [first_revision, last_revision, size_bytes],
-    first_revision (of the oldest batch left).
+    JSON: asked (whether a running driver did it), checkpoint_revision (null where a driver of an
+    older release did), archived, dropped, checkpoints_removed, freed_bytes (negative if the store
+    takes more than before). With --dry-run: checkpoint_revision, archive and drop [first_revision,
+    last_revision, size_bytes], first_revision (of the oldest batch left).
     """
     limits = (keep_revisions, age_seconds, keep_bytes)
     if keep_none and any(limit is not None for limit in limits):
@@ -137,14 +137,28 @@ def command(
         background=False, allow_foreign_owner=allow_foreign_owner, retention=retention
     )
     with output.progress("compacting") as show_count:
-        report, revision = _compact_or_ask(store, options, wait_seconds, show_count)
-    _write_report(report, revision, as_json=as_json)
+        done = _compact_or_ask(store, options, wait_seconds, show_count)
+    _write_report(done, as_json=as_json)
+
+
+class _Done(NamedTuple):
+    """What was done, and by whom.
+
+    Attributes:
+        report: of the compaction.
+        checkpoint_revision: of the newest checkpoint; None if that was not told.
+        is_asked: whether the process that has the store open has done it.
+    """
+
+    report: CompactionReport
+    checkpoint_revision: int | None
+    is_asked: bool
 
 
 def _compact_or_ask(
     store: str, options: StoreOptions, wait_seconds: float, show_count: Callable[[int], object]
-) -> tuple[CompactionReport, int | None]:
-    """Compact, or have that done by who has the store open; return the checkpoint if it was here.
+) -> _Done:
+    """Compact, or have that done by who has the store open.
 
     Raises:
         StoreLockedError: who has the store open neither does it in time nor lets go.
@@ -154,22 +168,26 @@ def _compact_or_ask(
         while True:
             try:
                 return _compact(store, options, show_count)
-            except StoreLockedError:
+            except StoreLockedError as error:
                 left = deadline - time.monotonic()
+                if left <= 0 and options.retention.drops:
+                    raise StoreLockedError(
+                        f"{error.what}, which keeps of the history what it was told to when it "
+                        "opened the store: a --keep option can't change that. Leave it out to have "
+                        "the store compacted by that process, or stop it first"
+                    ) from error
                 if left <= 0:
                     raise
             if options.retention.drops:
                 # Its own retention is the driver's: nobody else decides what it forgets.
                 time.sleep(min(_TURN_SECONDS, left))
                 continue
-            report = request.wait(min(_TURN_SECONDS, left))
-            if report is not None:
-                return report, None
+            answered = request.wait(min(_TURN_SECONDS, left))
+            if answered is not None:
+                return _Done(*answered, is_asked=True)
 
 
-def _compact(
-    store: str, options: StoreOptions, show_count: Callable[[int], object]
-) -> tuple[CompactionReport, int]:
+def _compact(store: str, options: StoreOptions, show_count: Callable[[int], object]) -> _Done:
     with MetaStore.open(
         store,
         create=False,
@@ -178,7 +196,7 @@ def _compact(
     ) as opened:
         _mention_rebuilt(opened.recovery)
         report = opened.compact()
-        return report, opened.stats()["checkpoint_revision"]
+        return _Done(report, opened.stats()["checkpoint_revision"], is_asked=False)
 
 
 def _preview(store: str, retention: Retention) -> CompactionPreview:
@@ -200,11 +218,12 @@ def _preview(store: str, retention: Retention) -> CompactionPreview:
     raise AssertionError("unreachable")
 
 
-def _write_report(report: CompactionReport, revision: int | None, *, as_json: bool) -> None:
+def _write_report(done: _Done, *, as_json: bool) -> None:
+    report, revision, is_asked = done
     if as_json:
         output.write_json(
             {
-                "asked": revision is None,
+                "asked": is_asked,
                 "checkpoint_revision": revision,
                 "archived": report.archived,
                 "dropped": report.dropped,
@@ -213,10 +232,12 @@ def _write_report(report: CompactionReport, revision: int | None, *, as_json: bo
             }
         )
         return
-    done_by = "the driver that has the store open"
+    done_by = [("done by", "the driver that has the store open")] if is_asked else []
+    checkpoint = [] if revision is None else [("checkpoint", f"at revision {revision}")]
     output.write_fields(
         [
-            ("done by", done_by) if revision is None else ("checkpoint", f"at revision {revision}"),
+            *done_by,
+            *checkpoint,
             ("archived", counted(report.archived, "segment")),
             ("dropped", counted(report.dropped, "segment")),
             ("removed", counted(report.checkpoints_removed, "older checkpoint")),

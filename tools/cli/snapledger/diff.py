@@ -9,7 +9,7 @@ import click
 from projections.snapshots import Kind, Usage
 from snapledger import output
 from snapledger.arguments import json_option, moment_of, store_argument
-from snapledger.reading import open_for_reading
+from snapledger.reading import open_for_reading, require_reached
 from snapledger.selecting import last_revision
 from snapledger.text import format_time, printable, quoted
 
@@ -46,12 +46,15 @@ def command(store: str, first: str, second: str | None, as_json: bool) -> None:
         with opened.transaction() as now:
             highest = now.revision
         before, after = (
-            highest if moment is None else last_revision(events, moment) for moment in moments
+            highest
+            if moment is None
+            else require_reached(opened, last_revision(events, moment), highest)
+            for moment in moments
         )
-        if not before <= after <= highest:
+        if before > after:
             raise click.ClickException(
                 f"{opened.path}: a difference goes from a revision to a later one, not from "
-                f"{before} to {after}: the store is at {highest}"
+                f"{before} back to {after}; give them the other way round"
             )
         for each in opened.diff(before, after):
             if each.before == each.after:

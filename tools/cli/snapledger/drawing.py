@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -27,24 +28,47 @@ if TYPE_CHECKING:
 _COUNTS_BETWEEN_UPDATES = 1_000
 _QUIET_SECONDS = 1.0
 """What takes less shows no bar."""
-_COLUMNS_MIN = 60
-"""Below this rich leaves columns out; the terminal may break the lines instead."""
+_GAP = 2
+"""Between two columns of a table."""
+_COLUMN_MIN = 2
+"""So much of a column is seen however narrow the terminal is; beyond, it breaks the lines."""
 _COLUMNS_PER_DEPTH = 4
 _LABEL_COLUMNS_MIN = 24
 """So much of a label is seen however deep it stands; beyond, the terminal breaks the lines."""
-_SHORT = 12
-"""A column that is no wider is not cut for the sake of others."""
 
 
 def draw_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Draw a table, a line a row; what does not fit into a column is cut, with an ellipsis."""
-    table = Table(box=box.SIMPLE_HEAD)
-    for number, column in enumerate(columns):
-        width = max([len(column), *(len(row[number]) for row in rows)])
-        table.add_column(Text(column), overflow="ellipsis", no_wrap=width <= _SHORT)
+    needed = [
+        max(map(cell_len, (column, *(row[number] for row in rows))))
+        for number, column in enumerate(columns)
+    ]
+    console = Console(file=sys.stdout)
+    widths = fitted(needed, console.width - _GAP * (len(columns) - 1))
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 0, 0, _GAP - 1))
+    for column, width in zip(columns, widths, strict=True):
+        table.add_column(_cut(column), overflow="ellipsis", no_wrap=True, width=width)
     for row in rows:
         table.add_row(*map(_cut, row))
-    _print(table, _COLUMNS_MIN)
+    _print(table, sum(widths) + _GAP * (len(columns) - 1))
+
+
+def fitted(widths: Sequence[int], columns: int) -> list[int]:
+    """Return widths that fit into so many columns, as far as they can: the widest are cut first.
+
+    Args:
+        widths: that are wanted.
+        columns: that there are for all of them.
+    """
+    most = max(widths, default=0)
+    while most > _COLUMN_MIN and sum(min(width, most) for width in widths) > columns:
+        most -= 1
+    cut = [min(width, most) for width in widths]
+    # What the last step has left over goes to the first that were cut.
+    for number, width in enumerate(widths):
+        if cut[number] < width and sum(cut) < columns:
+            cut[number] += 1
+    return cut
 
 
 def draw_tree(nodes: Sequence[tuple[int, str]]) -> None:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from snapledger import output
-from snapledger.arguments import at_option, json_option, store_argument
+from snapledger.arguments import at_option, filters_argument, json_option, store_argument
+from snapledger.filtering import mention_useless
 from snapledger.reading import rows, snapshots_at
 from snapledger.text import printable, quoted
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     """The groups that a snapshot counts in; None stands for those that have none."""
 
 _OF_A_LABEL = "labels."
+_NONE = "(none)"
+"""In the place of the group of those that have none."""
 _EXAMPLE = """\b
 Example: which images take how much:
   snapledger du STORE --by labels.image"""
@@ -62,7 +65,7 @@ def checked_grouping(context: click.Context, parameter: click.Parameter, text: s
 
 @click.command("du", epilog=_EXAMPLE)
 @store_argument
-@click.argument("filters", metavar="[FILTER]...", nargs=-1)
+@filters_argument
 @click.option(
     "--by",
     "grouping",
@@ -89,6 +92,7 @@ def command(
     snapshots, size, inodes].
     """
     with snapshots_at(store, moment) as transaction:
+        mention_useless(filters)
         found = rows(transaction, *filters)
         total, sums = _summed(found, _groups_of(grouping, transaction))
         head = {"revision": transaction.revision, "by": grouping, "total": total.record()}
@@ -148,5 +152,5 @@ def _cells(
     largest: Iterable[tuple[str | None, Sum]], total: Sum
 ) -> Iterator[tuple[str, str, str, str]]:
     for group, each in largest:
-        yield (*each.cells(), printable(group or ""))
+        yield (*each.cells(), _NONE if group is None else printable(group))
     yield (*total.cells(), "total")

@@ -44,6 +44,19 @@ _REMEDIES: dict[type[EventStoreError], str] = {
 }
 """In the place of `EventStoreError.remedy`."""
 
+_REMEDY_OF_SYSTEM = "check the path and who may use what is there"
+_REMEDIES_OF_SYSTEM = {
+    errno.EEXIST: "nothing is written over: give a new path, or remove what is there",
+    errno.ENOENT: "check the path",
+    errno.EISDIR: "give the path of a file",
+    errno.ENOTDIR: "check the path: something on it is no directory",
+    errno.ENAMETOOLONG: "give a shorter path",
+    errno.ELOOP: "links lead in a circle there, or one is not followed: give the path itself",
+    errno.EACCES: "run this as a user who may use it",
+    errno.EPERM: "run this as a user who may use it",
+    errno.EROFS: "use a path that can be written to",
+}
+
 
 class Failure(NamedTuple):
     """How the program ends.
@@ -87,11 +100,12 @@ def explain(error: Exception) -> Failure | None:
 def _of_system(error: OSError) -> str:
     """Return the text of an error of the system, with what can be done."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        where = error.filename or "what was to be written"
+        where = error.filename or "the output"
         return f"{where}: {error.strerror}; free some space and try again"
     if error.filename is None:
         return f"{error.strerror or error}"
-    return f"{error.filename}: {error.strerror}; check the path and who may use what is there"
+    remedy = _REMEDIES_OF_SYSTEM.get(error.errno or 0, _REMEDY_OF_SYSTEM)
+    return f"{error.filename}: {error.strerror}; {remedy}"
 
 
 def _for_operators(error: EventStoreError) -> str:

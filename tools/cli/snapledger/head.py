@@ -30,5 +30,5 @@ def command(store: str, key_file: str, size: int | None) -> None:
         try:
             head = opened.event_store.tree_head(size)
         except ValueError as error:
-            raise click.ClickException(f"{store}: {error}") from error
+            raise click.ClickException(f"{store}: {error}; leave --size out for all") from error
     output.write_text(head_text(head, key))

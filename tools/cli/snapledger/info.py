@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from projections.snapshots import Kind, NotFoundError
+from projections.snapshots.events import COMMITTED
 from snapledger import output
 from snapledger.arguments import at_option, json_option, store_argument
 from snapledger.diff import entry_line
@@ -17,12 +18,12 @@ from snapledger.text import format_size, format_time, printable, quoted
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from projections.snapshots import Info, MetaStore, Usage
+    from projections.snapshots import HistoryEntry, Info, MetaStore, Usage
     from snapledger.arguments import Moment
 
 _HELP = f"""Show the snapshot that has KEY as its key or name.
 
-Of one that was removed, the error says when, by whom and why.
+Of one that was removed, or committed under a name since, the error says when, by whom and why.
 
 JSON: revision, snapshot {{{SNAPSHOT_FIELDS}}}.
 """
@@ -53,10 +54,28 @@ def command(store: str, key: str, moment: Moment | None, as_json: bool) -> None:
 
 def _absence(store: MetaStore, key: str, revision: int) -> str:
     """Return why there is no snapshot of that name at a revision."""
-    entry = store.who_removed(key, at=revision)
-    if entry is None:
+    removed = store.who_removed(key, at=revision)
+    committed = _committed(store, key, revision)
+    if committed is not None and (removed is None or removed.id == committed.id):
+        name = printable(committed.event.data["name"])
+        text = f"the snapshot with key {key!r} was committed as {name}: {entry_line(committed)}"
+        return text if removed is None else f"{text}; and removed: {entry_line(removed)}"
+    if removed is None:
         return f"no snapshot has the key or name {key!r}"
-    return f"no snapshot has the key or name {key!r} any more: {entry_line(entry)}"
+    return f"no snapshot has the key or name {key!r} any more: {entry_line(removed)}"
+
+
+def _committed(store: MetaStore, key: str, revision: int) -> HistoryEntry | None:
+    """Return the last commit of a key under a name, as far as that is kept."""
+    entries = store.history(key, to_revision=revision, reverse=True)
+    return next(
+        (
+            entry
+            for entry in entries
+            if entry.event.type == COMMITTED and entry.event.data.get("key") == key
+        ),
+        None,
+    )
 
 
 def _fields(snapshot_id: str, info: Info, usage: Usage) -> Iterator[tuple[str, str]]:

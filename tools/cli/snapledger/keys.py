@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import click
 
@@ -11,6 +12,7 @@ from eventstore.proofs import SigningKey, VerifierKey
 
 _KEY_BYTES_MAX = 4096
 _LOCK = "LOCK"
+_STDIN = "-"
 _IN_STORES = ("wal", "durable", "MAKING")
 
 
@@ -45,6 +47,10 @@ def read_key(path: str) -> SigningKey:
     try:
         text = read_text(path, _KEY_BYTES_MAX)
         return SigningKey.parse(text.decode("utf-8", "replace").removesuffix("\n"))
+    except FileNotFoundError:
+        raise click.ClickException(
+            f"{path}: there is no key; `snapledger key new` makes one"
+        ) from None
     except ProofError as error:
         raise click.ClickException(f"{path}: {error}; `snapledger key new` makes one") from None
 
@@ -54,12 +60,13 @@ def verifier_key(context: click.Context, parameter: click.Parameter, text: str) 
     try:
         return VerifierKey.parse(text)
     except ProofError as error:
-        raise click.BadParameter(str(error), ctx=context, param=parameter) from error
+        message = f"{error}, as `snapledger key new` has printed it, and `key show` does"
+        raise click.BadParameter(message, ctx=context, param=parameter) from error
 
 
 def read_text(path: str, bytes_max: int) -> bytes:
-    """Return the content of a file that is no longer than any of its kind."""
-    with open(path, "rb") as file:
+    """Return the content of a file that is no longer than any of its kind; "-" is stdin."""
+    with sys.stdin.buffer if path == _STDIN else open(path, "rb") as file:
         text = file.read(bytes_max + 1)
     if len(text) > bytes_max:
         raise ProofError(f"{path}: longer than any text that is expected here")

@@ -58,5 +58,6 @@ def command(file: str, path: str, as_json: bool) -> None:
             ("store id", report.store_id.hex()),
             ("revision", str(report.revision)),
             ("digest", report.digest.hex()),
+            ("history", "that of the dumped store, which is to be retired"),
         ]
     )

@@ -11,7 +11,7 @@ import click
 from snapledger import output
 from snapledger.arguments import COUNT, REVISION, json_option, range_of, store_argument
 from snapledger.batches import write_batch
-from snapledger.reading import open_for_reading
+from snapledger.reading import mention_before_history, open_for_reading, require_reached
 from snapledger.records import batch_record
 from snapledger.selecting import (
     Selection,
@@ -26,7 +26,6 @@ from snapledger.selecting import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from eventstore import EventStore
     from projections.snapshots import MetaStore
     from snapledger.arguments import Moment, Range
     from snapledger.selecting import Change
@@ -107,16 +106,25 @@ def command(
         with opened.transaction() as now:
             highest = now.revision
         limits = [last, until and last_revision(events, until)]
+        if until is not None:
+            mention_before_history(opened, until, limits[1] or 0)
         if between is not None:
-            after, to = _revisions_of(between, events, highest)
+            after, to = _revisions_of(between, opened, highest)
             lowest = max(lowest, after + 1)
             limits.append(to)
         end = min([highest, *(limit for limit in limits if limit is not None)])
+        asked_from = max(first or 0, (since and since.revision) or 0)
+        if asked_from > highest:
+            _mention_future(opened, asked_from, highest, goes_on=follow)
         found = _limited(chosen, opened, lowest, end, limit, reverse=reverse, newest=is_newest)
         since_ns = (since and since.time_ns) or 0
+        written = 0
         for change in found:
             if change[0].time_ns >= since_ns:
                 write_change(change, as_json=as_json)
+                written += 1
+        if not written:
+            chosen.mention_unknown()
         if follow:
             for change in chosen.changes(opened.watch(max(lowest, highest + 1))):
                 write_change(change, as_json=as_json)
@@ -147,20 +155,34 @@ def _told_apart(asked: tuple[str, ...], key_option: str | None) -> tuple[str | N
     return keys[0] if keys else None, ranges[0] if ranges else None
 
 
-def _revisions_of(between: Range, store: EventStore, highest: int) -> tuple[int, int]:
+def _revisions_of(between: Range, store: MetaStore, highest: int) -> tuple[int, int]:
     """Return the revision after which, and the one up to which.
 
     Raises:
         ClickException: it goes backwards, or beyond what is there.
     """
-    after = 0 if between.after is None else last_revision(store, between.after)
-    until = highest if between.until is None else last_revision(store, between.until)
-    if not after <= until <= highest:
+    after, until = (
+        no_end
+        if moment is None
+        else require_reached(store, last_revision(store.event_store, moment), highest)
+        for moment, no_end in ((between.after, 0), (between.until, highest))
+    )
+    if after > until:
         raise click.ClickException(
-            f"{store.path}: a range goes from a revision to a later one, not from {after} to "
-            f"{until}: the store is at {highest}"
+            f"{store.path}: a range goes from a revision to a later one, not from {after} back to "
+            f"{until}; give them the other way round"
         )
+    if between.until is not None:
+        mention_before_history(store, between.until, until)
     return after, until
+
+
+def _mention_future(store: MetaStore, first: int, highest: int, *, goes_on: bool) -> None:
+    """Mention that what is asked for is yet to come, as a mistyped revision is."""
+    waiting = "; waiting for it" if goes_on else ""
+    output.note(
+        f"{store.path}: there is no revision {first} yet: the store is at {highest}{waiting}"
+    )
 
 
 def _require_sense(first: int | None, last: int | None, ends: bool) -> None:

@@ -8,9 +8,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from projections.snapshots import Kind
-from projections.snapshots.filters import parse_filter, resolve_field
 from snapledger import output
-from snapledger.arguments import at_option, json_option, limit_option, store_argument
+from snapledger.arguments import (
+    at_option,
+    filters_argument,
+    json_option,
+    limit_option,
+    store_argument,
+)
+from snapledger.filtering import mention_useless
 from snapledger.reading import rows, snapshots_at
 from snapledger.records import SNAPSHOT_FIELDS, snapshot_record
 from snapledger.text import format_time, printable, quoted
@@ -50,7 +56,9 @@ _ORDERS: dict[str, Callable[[Row], Any]] = {
 _HELP = f"""List the snapshots that match any FILTER, or all, in byte order of their names.
 
 Filters are containerd's: 'name==KEY', 'parent==NAME', 'kind==active', 'labels.a==1',
-'name~=REGEXP'; a comma between two in one FILTER means both. Quote them for the shell.
+'name~=/REGEXP/'; a comma between two in one FILTER means both. Quote them for the shell. The
+key of a label that has more than letters, digits, _ and dots stands in double quotes, as in
+'labels."containerd.io/gc.root"', and so does a value with a comma or a space.
 
 The size is in bytes, "-" until the snapshot is committed.
 
@@ -79,7 +87,7 @@ def parsed_columns(
 
 @click.command("ls", help=_HELP, epilog=_EXAMPLE)
 @store_argument
-@click.argument("filters", metavar="[FILTER]...", nargs=-1)
+@filters_argument
 @at_option
 @click.option(
     "--sort", "order", type=click.Choice(list(_ORDERS)), help="By this; equal ones by their names."
@@ -108,10 +116,7 @@ def command(
     """List snapshots."""
     with snapshots_at(store, moment) as transaction:
         found: Iterable[Row] = rows(transaction, *filters)
-        for field in _unknown_fields(filters):
-            output.note(
-                f"no snapshot has a field {field!r}: there are name, parent, kind and labels.KEY"
-            )
+        mention_useless(filters)
         if order is not None or reverse:
             # What is equal stays in the order of names, whichever way round.
             found = sorted(found, key=_ORDERS[order or "name"], reverse=reverse)
@@ -122,11 +127,6 @@ def command(
         else:
             titles = [each if each.startswith(_OF_A_LABEL) else each.upper() for each in columns]
             output.write_table([printable(each) for each in titles], _cells(found, columns))
-
-
-def _unknown_fields(filters: tuple[str, ...]) -> Iterator[str]:
-    paths = (selector.field for text in filters for selector in parse_filter(text).selectors)
-    return (".".join(path) for path in dict.fromkeys(paths) if resolve_field(path) is None)
 
 
 def _cells(found: Iterable[Row], columns: tuple[str, ...]) -> Iterator[tuple[str, ...]]:

@@ -72,6 +72,9 @@ VERBS = {
     "restore": Verb("snapledger.restore", "Make a store of a backup, as of any revision of it."),
     "dump": Verb("snapledger.dump", "Write everything as lines of JSON."),
     "load": Verb("snapledger.load", "Make a store of a dump."),
+    "intents": Verb(
+        "snapledger.intents", "Show work outside the store that is not known to be done."
+    ),
     "stats": Verb("snapledger.stats", "Show sizes and counts."),
     "report": Verb("snapledger.report", "Write a page to look at, with tree, charts and search."),
     "key": Verb("snapledger.key", "Make a key that signs heads and proofs."),
@@ -92,14 +95,18 @@ class InterruptedByUserError(Exception):
 
 
 class WarningLines(logging.Handler):
-    """Shows what the library logs as one line on stderr."""
+    """Shows what the library logs as one line on stderr, each once."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._shown: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write the line."""
-        _complain(record.getMessage())
-
-
-_WARNINGS = WarningLines(logging.WARNING)
+        message = record.getMessage()
+        if message not in self._shown:
+            self._shown.add(message)
+            _complain(message)
 
 
 class Verbs(click.Group):
@@ -130,7 +137,8 @@ class Verbs(click.Group):
         A broken pipe is kept from click, which would say that it failed; and an interrupt, for
         which it would write an empty line.
         """
-        logging.getLogger().addHandler(_WARNINGS)
+        warnings = WarningLines()
+        logging.getLogger().addHandler(warnings)
         try:
             return super().invoke(ctx)
         except BrokenPipeError as error:
@@ -138,7 +146,7 @@ class Verbs(click.Group):
         except KeyboardInterrupt as error:
             raise InterruptedByUserError from error
         finally:
-            logging.getLogger().removeHandler(_WARNINGS)
+            logging.getLogger().removeHandler(warnings)
 
 
 @click.group(
@@ -156,9 +164,10 @@ def verbs() -> None:
     STORE is the directory of a store. All verbs but those that make a store, and compact, only
     read it, and all but repair work while a driver has the store open.
 
-    Each verb has --json, for one JSON document on stdout (log: one line a batch), but head and
-    prove, whose output is a signed text, and dump, whose output is JSON. Errors are one
-    line on stderr either way. Arguments that begin with "-" go after "--".
+    Each verb has --json, for one JSON document on stdout; log, watch and diff stream one a line,
+    for each batch or snapshot. Only head and prove, whose output is a signed text, and dump, whose
+    output is lines of JSON, have none. Errors and notes are one line on stderr either way.
+    Arguments that begin with "-" go after "--".
 
     Text that comes from a store is shown with everything escaped that a terminal could act on:
     control characters, line breaks, changes of the writing direction, the backslash itself. With

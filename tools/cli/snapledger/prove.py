@@ -50,5 +50,7 @@ def command(
                 proof = opened.event_store.consistency_proof(old_size, size)
                 text = consistency_text(proof, key)
         except ValueError as error:
-            raise click.ClickException(f"{store}: {error}") from error
+            raise click.ClickException(
+                f"{store}: {error}; `snapledger log -n 1` shows the newest revision"
+            ) from error
     output.write_text(text)

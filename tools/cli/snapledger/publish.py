@@ -13,6 +13,8 @@ from snapledger import output
 from snapledger.arguments import checked_path, json_option, key_option, store_argument
 from snapledger.keys import read_key, read_text, require_outside_stores
 from snapledger.reading import open_for_reading
+from snapledger.text import printable
+from snapledger.wording import counted
 
 if TYPE_CHECKING:
     from eventstore import EventStore
@@ -42,6 +44,8 @@ def command(store: str, directory: str, key_file: str, as_json: bool) -> None:
     """
     key = read_key(key_file)
     require_outside_stores(directory)
+    if os.path.lexists(directory) and not os.path.isdir(directory):
+        raise click.ClickException(f"{directory}: no directory; give a new path, or that of one")
     os.makedirs(directory, exist_ok=True)
     with open_for_reading(store) as opened:
         old = _published(directory, key)
@@ -58,7 +62,8 @@ def command(store: str, directory: str, key_file: str, as_json: bool) -> None:
         )
     else:
         output.write_line(
-            f"{size} batches are published, {size - before} of them new: {written} files written"
+            f"{printable(directory)}: {counted(size, 'batch', 'batches')} published, "
+            f"{size - before} of them new; {counted(written, 'file')} written"
         )
 
 

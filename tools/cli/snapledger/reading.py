@@ -14,10 +14,12 @@ from eventstore.files.local import local_file_system
 from eventstore.recovery.scan import read_durable_bound
 from projections.snapshots import MetaStore
 from snapledger import output
+from snapledger.text import format_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from eventstore import Batch
     from projections.snapshots import Info, SnapshotTransaction, Usage
     from snapledger.arguments import Moment
 
@@ -94,6 +96,39 @@ def begin(store: MetaStore, moment: Moment | None) -> SnapshotTransaction:
     if moment is None:
         return store.transaction()
     try:
-        return store.at(moment.revision, time=moment.time_ns)
+        transaction = store.at(moment.revision, time=moment.time_ns)
     except ValueError as error:
         raise click.ClickException(f"{store.path}: {error}; `snapledger log` lists them") from error
+    mention_before_history(store, moment, transaction.revision)
+    return transaction
+
+
+def mention_before_history(store: MetaStore, moment: Moment, revision: int) -> None:
+    """Mention that a time comes before all that was ever committed, if its revision is 0."""
+    if moment.time_ns is None or revision > 0:
+        return
+    first = next(store.event_store.batches(1, 1), None)
+    begin = "and nothing has been yet" if first is None else f"the first batch is of {_time(first)}"
+    try:
+        time = format_time(moment.time_ns)
+    except (ValueError, OverflowError):
+        time = "that time"  # which no calendar of Python's has
+    output.note(f"{store.path}: nothing had been committed at {time}; {begin}")
+
+
+def require_reached(store: MetaStore, revision: int, newest: int) -> int:
+    """Return a revision that is there.
+
+    Raises:
+        ClickException: it is yet to come.
+    """
+    if revision > newest:
+        raise click.ClickException(
+            f"{store.path}: there is no revision {revision} yet: the store is at {newest}; "
+            "`snapledger log` lists what is there"
+        )
+    return revision
+
+
+def _time(batch: Batch) -> str:
+    return format_time(batch.time_ns)

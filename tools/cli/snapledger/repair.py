@@ -74,7 +74,7 @@ def command(
     if as_json:
         output.write_json(_record(report))
     else:
-        _write(report, new_store)
+        _write(report, store, new_store)
     if not report.is_complete:
         context.exit(DAMAGED)
 
@@ -103,7 +103,7 @@ def _record(report: RepairReport) -> dict[str, Any]:
     }
 
 
-def _write(report: RepairReport, new_store: str) -> None:
+def _write(report: RepairReport, store: str, new_store: str) -> None:
     for path, offset_bytes, size_bytes, reason in report.damage[:_TEXT_ITEMS_MAX]:
         place = f"{counted(size_bytes, 'byte')} at byte {offset_bytes}"
         output.write_line(one_line(f"damaged: {path}: {place}: {reason}"))
@@ -133,6 +133,7 @@ def _write(report: RepairReport, new_store: str) -> None:
             ("batches", f"from revision {report.first_revision}" if has_batches else "none"),
             ("state", f"from the checkpoint at {start}" if start else "from the batches"),
             ("lost", _lost_summary(report)),
+            ("history", f"that of {printable(store)}, which is to be retired"),
         ]
     )
 

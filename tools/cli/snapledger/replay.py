@@ -11,7 +11,12 @@ from projections.snapshots import SnapshotsProjection
 from snapledger import output
 from snapledger.arguments import json_option, parsed_moment, store_argument
 from snapledger.failures import DAMAGED
-from snapledger.reading import begin, open_for_reading
+from snapledger.reading import (
+    begin,
+    mention_before_history,
+    open_for_reading,
+    require_reached,
+)
 from snapledger.selecting import last_revision
 from snapledger.times import FORMS
 from snapledger.wording import counted
@@ -91,11 +96,8 @@ def _revision(store: MetaStore, moment: Moment | None) -> int:
         newest = now.revision
     if moment is None:
         return newest
-    wanted = last_revision(store.event_store, moment)
-    if wanted > newest:
-        raise click.ClickException(
-            f"{store.path}: revision {wanted} is not there: the store is at {newest}"
-        )
+    wanted = require_reached(store, last_revision(store.event_store, moment), newest)
+    mention_before_history(store, moment, wanted)
     return wanted
 
 

@@ -64,6 +64,8 @@ def command(source: str, path: str, moment: Moment | None, as_new: bool, as_json
             as_new=as_new,
             on_batch=show_count,
         )
+    if report.restored_revision == 0 and report.backup_revision:
+        output.note(f"{path}: nothing had been committed at that moment, so the new store is empty")
     if as_json:
         output.write_json(_record(report))
         return

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from eventstore import CompactedError
-from projections.snapshots import NotFoundError
+from projections.snapshots import NotFoundError, events, intents, requests
 from projections.snapshots.events import id_in, id_key
+from snapledger import output
 from snapledger.arguments import parsed_moment
 from snapledger.times import FORMS
 
@@ -21,6 +22,13 @@ if TYPE_CHECKING:
 
     Change = tuple[Batch, tuple[Event, ...]]
     """A batch, and those of its events that are to be shown."""
+
+_DOMAIN = "snapshot"
+_TYPES = (
+    *(*events.FIELDS, *intents.FIELDS, *requests.FIELDS),
+    *("batch.fields", "eventstore.dropped", "eventstore.restored"),
+)
+"""Of the events that this release may find in a store, but for those of a driver's own."""
 
 since_option: Callable[..., Any] = click.option(
     "--since",
@@ -38,7 +46,8 @@ type_option: Callable[..., Any] = click.option(
     "--type",
     "event_type",
     metavar="TYPE",
-    help="Only batches with an event of this type; 'removed' is snapshot.removed.",
+    help="Only batches with an event of this type, such as removed (snapshot.removed), "
+    "intent.begun or request.done.",
 )
 
 
@@ -46,7 +55,7 @@ def full_type(event_type: str | None) -> str | None:
     """Return the type of an event whose domain may be left out."""
     if event_type is None or "." in event_type:
         return event_type
-    return f"snapshot.{event_type}"
+    return f"{_DOMAIN}.{event_type}"
 
 
 class Selection(NamedTuple):
@@ -82,6 +91,14 @@ class Selection(NamedTuple):
             if not ids:
                 raise NotFoundError(f"no snapshot has or had the key or name {key!r}")
         return cls(ids, actor, full_type(event_type))
+
+    def mention_unknown(self) -> None:
+        """Mention a type that this release knows of nobody, where nothing was found by it."""
+        if self.event_type is not None and self.event_type not in _TYPES:
+            output.note(
+                f"no event of type {self.event_type!r} is known here: there are "
+                f"{', '.join(_TYPES)}; a driver may have others of its own"
+            )
 
     def search(
         self, store: MetaStore, first: int, last: int | None, *, reverse: bool

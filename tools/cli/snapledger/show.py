@@ -7,7 +7,7 @@ import click
 from snapledger import output
 from snapledger.arguments import REVISION, json_option, store_argument
 from snapledger.batches import write_batch
-from snapledger.reading import open_for_reading
+from snapledger.reading import open_for_reading, require_reached
 from snapledger.records import batch_record
 
 _EXAMPLE = """\b
@@ -27,11 +27,9 @@ def command(store: str, revision: int, as_json: bool) -> None:
     JSON: revision, time, time_ns, actor, reason, request_id, digest, events [type, version, data].
     """
     with open_for_reading(store) as opened:
-        batch = next(opened.event_store.batches(revision, revision), None)
-        if batch is None:
-            raise click.ClickException(
-                f"{store}: there is no revision {revision} yet; `snapledger log` lists them"
-            )
+        with opened.transaction() as now:
+            require_reached(opened, revision, now.revision)
+        [batch] = opened.event_store.batches(revision, revision)
         if as_json:
             output.write_json(batch_record(batch, batch.events))
         else:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from projections.snapshots import Kind
+from projections.snapshots.intents import INTENTS
 from snapledger import output
 from snapledger.arguments import json_option, store_argument
 from snapledger.reading import open_for_reading
-from snapledger.text import format_size, printable
+from snapledger.text import format_size, format_time, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -35,8 +36,10 @@ def command(store: str, as_json: bool) -> None:
     Segments are preallocated, so they take their full size from the start.
 
     JSON: path, store_id, revision, oldest_revision, digest, snapshots {committed, active, view},
-    rows {of each table}, segment_count, segment_bytes, archive_count, archive_bytes,
-    checkpoint_count, checkpoint_bytes, checkpoint_revision (0 without a checkpoint).
+    intents (how many are open), oldest_intent_ns (when the oldest of them was begun, in nanoseconds
+    since the epoch; null without one), rows {of each table}, segment_count, segment_bytes,
+    archive_count, archive_bytes, checkpoint_count, checkpoint_bytes, checkpoint_revision (0 without
+    a checkpoint).
     """
     with open_for_reading(store) as opened:
         record = _record(opened)
@@ -49,6 +52,7 @@ def command(store: str, as_json: bool) -> None:
 def _record(store: MetaStore) -> dict[str, Any]:
     with store.transaction() as transaction:
         kinds = Counter(info.kind for info in transaction.walk_info())
+        begun = [intent.time_ns for _, intent in transaction.items(INTENTS.name)]
     stats = store.stats()
     return {
         **{
@@ -56,6 +60,8 @@ def _record(store: MetaStore) -> dict[str, Any]:
             for name in ("path", "store_id", "revision", "oldest_revision", "digest")
         },
         "snapshots": {kind.value: kinds[kind] for kind in reversed(Kind)},
+        "intents": len(begun),
+        "oldest_intent_ns": min(begun, default=None),
         "rows": dict(stats["rows"]),
         **{f"{kind}_{unit}": stats[f"{kind}_{unit}"] for kind in _FILES for unit in _UNITS},
         "checkpoint_revision": stats["checkpoint_revision"],
@@ -68,8 +74,15 @@ def _fields(record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "revision", f"{record['revision']}, kept from {record['oldest_revision']} on"
     yield "digest", record["digest"]
     yield "snapshots", ", ".join(f"{n} {kind}" for kind, n in record["snapshots"].items())
+    yield "intents", _intents_text(record["intents"], record["oldest_intent_ns"])
     for kind, title in zip(_FILES, ("segments", "archive", "checkpoints"), strict=True):
         size = format_size(record[f"{kind}_bytes"])
         yield title, f"{record[f'{kind}_count']}, {size}"
     if record["checkpoint_revision"]:
         yield "newest", f"checkpoint of revision {record['checkpoint_revision']}"
+
+
+def _intents_text(count: int, oldest_ns: int | None) -> str:
+    if oldest_ns is None:
+        return "none open"
+    return f"{count} open, the oldest since {format_time(oldest_ns)}"

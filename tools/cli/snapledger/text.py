@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from fractions import Fraction
 
 from snapledger.wording import counted
 
 _NS_PER_SECOND = 1_000_000_000
 _UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+_SIZE = re.compile(r"(\d{1,19}(?:\.\d{1,9})?) ?(?:([KMGTPE])(iB|B)?|B)?", re.ASCII | re.IGNORECASE)
 _NEEDS_QUOTES = re.compile(r'[\s"=]|^$')
 _RFC3339 = re.compile(
     r"(?P<seconds>\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d)(?:\.(?P<fraction>\d{1,9}))?"
@@ -73,6 +75,26 @@ def format_size(size_bytes: int) -> str:
         value, unit = value / 1024, larger
     exact = counted(size_bytes, "byte")
     return f"{exact} ({value:.1f} {unit})" if unit else exact
+
+
+def parse_size(text: str) -> int:
+    """Return the number of bytes that a text such as 500, 64K, 1.5G, 1GiB or 1GB says.
+
+    K, M and so on are powers of 1024, KB and MB of 1000, as in GNU's tools.
+
+    Raises:
+        ValueError: it is none.
+    """
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"{text!a} is no size such as 500, 64K, 1.5G, 1GiB or 1GB (1000 MB)")
+    number, unit, suffix = match.groups()
+    if unit is None:
+        factor = 1
+    else:
+        thousand = 1000 if (suffix or "").upper() == "B" else 1024
+        factor = thousand ** ("KMGTPE".index(unit.upper()) + 1)
+    return int(Fraction(number) * factor)
 
 
 def _escaped(character: str) -> str:

@@ -33,7 +33,8 @@ Example: what is built directly on a layer, a week ago:
     "depth_max",
     type=COUNT,
     metavar="COUNT",
-    help="So many levels below KEY, or below the snapshots without a parent.",
+    help="So many levels below KEY, or below the snapshots without a parent; 0 shows these alone. "
+    "Of what is left out the number is shown.",
 )
 @at_option
 @json_option
@@ -54,16 +55,18 @@ def command(
             top = (snapshot_id, info, usage)
         nodes = depth_first(rows(transaction), top, depth_max)
         if as_json:
-            records = (_record(depth, *row) for depth, row in nodes)
+            records = (_record(depth, *row) for depth, row, _ in nodes)
             output.write_json_list({"revision": transaction.revision}, "snapshots", records)
         else:
-            output.write_tree((depth, _label(*row)) for depth, row in nodes)
+            output.write_tree((depth, _label(*row, left_out)) for depth, row, left_out in nodes)
 
 
 def depth_first(
     found: Iterable[Row], top: Row | None = None, depth_max: int | None = None
-) -> Iterator[tuple[int, Row]]:
-    """Yield the rows, which come in key order, in the order of their tree, with their depth.
+) -> Iterator[tuple[int, Row, int]]:
+    """Yield the rows, which come in key order, in the order of their tree.
+
+    With each come its depth, and how many that are directly below it are left out.
 
     Args:
         found: all rows of a store.
@@ -77,9 +80,12 @@ def depth_first(
     waiting = [(0, row) for row in reversed(first)]
     while waiting:
         depth, row = waiting.pop()
-        yield depth, row
+        below = children.get(row[1].name, ())
         if depth_max is None or depth < depth_max:
-            waiting += [(depth + 1, child) for child in reversed(children.get(row[1].name, ()))]
+            yield depth, row, 0
+            waiting += [(depth + 1, child) for child in reversed(below)]
+        else:
+            yield depth, row, len(below)
 
 
 def _record(depth: int, snapshot_id: str, info: Info, usage: Usage) -> dict[str, Any]:
@@ -93,7 +99,8 @@ def _record(depth: int, snapshot_id: str, info: Info, usage: Usage) -> dict[str,
     }
 
 
-def _label(snapshot_id: str, info: Info, usage: Usage) -> str:
+def _label(snapshot_id: str, info: Info, usage: Usage, left_out: int) -> str:
     kind = "" if info.kind is Kind.COMMITTED else f"{info.kind}, "
     size = f", {counted(usage.size, 'byte')}" if info.kind is Kind.COMMITTED else ""
-    return f"{printable(info.name)}  ({kind}id {snapshot_id}{size})"
+    more = f"  … {left_out} more below" if left_out else ""
+    return f"{printable(info.name)}  ({kind}id {snapshot_id}{size}){more}"

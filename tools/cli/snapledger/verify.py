@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from eventstore.proofs import TreeHead, VerifierKey
 
 _TEXT_BYTES_MAX = 64 * 1024
+_MEANINGS = {
+    "head": "yes: signed by that key, as it is",
+    "inclusion": "yes: the batch of that revision is in the signed tree",
+    "consistency": "yes: the signed tree continues the older head, which is in it unaltered",
+}
 _INCLUSION = b"c2sp.org/tlog-proof@"
 _CONSISTENCY = b"old "
 
@@ -64,7 +69,7 @@ Example: what a node has sent:
 def command(
     file: str, key: VerifierKey, old_file: str | None, receipt: Receipt | None, as_json: bool
 ) -> None:
-    """Check the head, the inclusion proof or the consistency proof in FILE.
+    """Check the head, the inclusion proof or the consistency proof in FILE; "-" is stdin.
 
     No store is needed, and nothing but FILE, the key and, for a consistency proof, the older head
     is believed. What does not hold, in any byte, ends with exit code 4.
@@ -74,6 +79,10 @@ def command(
     """
     text = read_text(file, _TEXT_BYTES_MAX)
     context = click.get_current_context()
+    if old_file is not None and not text.startswith(_CONSISTENCY):
+        raise click.UsageError(f"{file} is no consistency proof: it takes no --old", context)
+    if receipt is not None and not text.startswith(_INCLUSION):
+        raise click.UsageError(f"{file} is no inclusion proof: it takes no --receipt", context)
     try:
         if text.startswith(_INCLUSION):
             record = _inclusion(text, key, receipt)
@@ -89,14 +98,19 @@ def command(
     if as_json:
         output.write_json(record)
     else:
-        output.write_fields((name.replace("_", " "), str(value)) for name, value in record.items())
+        fields = [(name.replace("_", " "), str(value)) for name, value in record.items()]
+        output.write_fields([*fields, ("holds", _MEANINGS[record["kind"]])])
 
 
 def _inclusion(text: bytes, key: VerifierKey, receipt: Receipt | None) -> dict[str, Any]:
-    proof = open_inclusion(text, key, None if receipt is None else receipt.digest)
+    proof = open_inclusion(text, key)
     if receipt is not None and receipt.revision != proof.revision:
         raise ProofError(
             f"the proof is of revision {proof.revision}, the receipt of {receipt.revision}"
+        )
+    if receipt is not None and receipt.digest != proof.digest:
+        raise ProofError(
+            f"the batch of revision {proof.revision} has another digest than the receipt"
         )
     return {
         **_of_head("inclusion", key, proof.head),

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
+from snapledger import output
 from snapledger.arguments import REVISION, json_option, store_argument
 from snapledger.log import write_change
 from snapledger.reading import open_for_reading
 from snapledger.selecting import Selection, actor_option, type_option
+
+if TYPE_CHECKING:
+    from projections.snapshots import MetaStore
 
 _EXAMPLE = """\b
 Example: tell of each removal:
@@ -44,5 +50,19 @@ def command(
     """
     with open_for_reading(store) as opened:
         chosen = Selection.of(opened, key, actor, event_type)
+        chosen.mention_unknown()
+        if first is not None:
+            _mention_gap(opened, first)
         for change in chosen.changes(opened.watch(first)):
             write_change(change, as_json=as_json)
+
+
+def _mention_gap(store: MetaStore, first: int) -> None:
+    """Mention that batches before the first one asked for are yet to come too."""
+    with store.transaction() as now:
+        newest = now.revision
+    if first > newest + 1:
+        output.note(
+            f"{store.path}: the store is at revision {newest}: waiting for {first}; what is "
+            "committed before that is not shown"
+        )
