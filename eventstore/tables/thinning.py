@@ -13,8 +13,8 @@ with the old link he meets the maps once more, which changes nothing, and behind
 is complete. Readers at a version that was skipped hold it, and its own link is as it was.
 
 It is done in small slices at the begin of write transactions, the more the longer the chain, and
-may be stopped anywhere. Nothing is done where no reader is older than an interval, and to the newest
-versions, which a reader holds that is merely slow.
+may be stopped anywhere. Nothing is done where no reader is older than an interval, nor to the
+newest versions, which a reader may hold that is merely slow.
 """
 
 from __future__ import annotations
