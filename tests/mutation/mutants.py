@@ -901,14 +901,14 @@ MUTANTS = (
     Mutant(
         "what an index gives is not confirmed by the row",
         "eventstore/tables/table.py",
-        "            if self._indexes.has_entry(index, key, decoded, entry):\n",
-        "            if True:\n",
+        "if self._indexes is not None and self._indexes.has_entry(index, key, value, entry):\n",
+        "if True:\n",
     ),
     Mutant(
         "a question of the writer shows what was changed since it was asked",
         "eventstore/tables/table.py",
-        "self.confirmed(index, entry, key, first_olds.get(key, value))",
-        "self.confirmed(index, entry, key, value)",
+        "self.confirmed(index, entry, [(key, first_olds.get(key, value))])",
+        "self.confirmed(index, entry, [(key, value)])",
     ),
     Mutant(
         "a rebuilt table keeps the indexes of the rows that it had",
