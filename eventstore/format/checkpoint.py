@@ -44,6 +44,7 @@ if _CHUNK_HEADER.size != CHUNK_HEADER_BYTES:  # pragma: no cover
 _FOOTER_MAGIC = b"EVSTCKF\0"
 _FOOTER = struct.Struct("<8sIIQ32s")
 _ROW_COUNT = struct.Struct("<Q")
+_TWO_ENDS = struct.Struct("<II")
 _UINT32_ARRAY_CODE = "I"
 
 
@@ -276,10 +277,12 @@ def ends_count(ends: bytes) -> int:
     return len(ends) // UINT32.size
 
 
-def end_of_value(ends: bytes, index: int) -> int:
-    """Return where one of a chunk's values ends."""
-    start = UINT32.size * index
-    return int.from_bytes(ends[start : start + UINT32.size], "little")
+def value_place(ends: bytes, index: int) -> tuple[int, int]:
+    """Return where one of a chunk's values starts and ends."""
+    if index:
+        start, end = _TWO_ENDS.unpack_from(ends, UINT32.size * (index - 1))
+        return start, end
+    return 0, UINT32.unpack_from(ends)[0]
 
 
 def _in_file_order(numbers: array[int]) -> array[int]:

@@ -69,8 +69,12 @@ def encode_event(event: Event) -> bytes:
         packed = _packed_strictly([event.type, event.version, event.data])
         # After packing, which ends at data that holds itself. What the strict packer lets through
         # and this refuses is packed as bytes or as an extension type: so in three of four events,
-        # which are short and hold none of the bytes that these start with, there is none of it.
-        if len(packed) > NESTING_LEVELS_MAX or packed.translate(None, _NO_BINARY):
+        # which hold none of the bytes that these start with, there is none of it. Nor is what has
+        # few bytes that start a list or a dict nested deep.
+        if packed.translate(None, _NO_BINARY) or (
+            len(packed) > NESTING_LEVELS_MAX
+            and len(packed.translate(None, _NO_CONTAINERS)) > NESTING_LEVELS_MAX
+        ):
             _require_plain(event.data, list)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise InvalidEventError(

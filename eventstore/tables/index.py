@@ -336,13 +336,14 @@ class Indexes:
         """Yield for each row the hashes of its entries, each once."""
         rest = iter(rows)
         while part := list(islice(rest, _SLICE_ROWS)):
-            values = dict(source.decoded_rows(row for row in part if row[1] is not ABSENT))
-            for key, _ in part:
-                if key in values:
-                    entries = self.entries(index, key, values[key])
-                    yield {hash(entry) & _HASH_MASK for entry in entries}
-                else:
+            there = [row for row in part if row[1] is not ABSENT]
+            decoded = iter(source.decoded_rows(there))
+            for _, kept in part:
+                if kept is ABSENT:
                     yield ()
+                else:
+                    entries = self.entries(index, *next(decoded))
+                    yield {hash(entry) & _HASH_MASK for entry in entries}
 
     def _failure(self, index: str, key: Any, error: Exception) -> ProjectionError:
         return ProjectionError(

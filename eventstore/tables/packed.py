@@ -14,11 +14,11 @@ late are kept, up to a bound: these rows never change, so that what is kept is r
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from itertools import accumulate, pairwise
+from itertools import accumulate, islice, pairwise
 from typing import TYPE_CHECKING, Any
 
 from eventstore.errors import CorruptionError
-from eventstore.format.checkpoint import are_ends, end_of_value, ends_count, unpack_ends
+from eventstore.format.checkpoint import are_ends, ends_count, unpack_ends, value_place
 from eventstore.format.codec import DecodeError, pack, require_keys, unpack_keys, unpack_row
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ _FOUND_MAX = 2048
 """What was found of late is kept, of twice as many keys at the most."""
 _UNPACKED_CHUNKS_MAX = 32
 """Chunks whose unpacked keys are kept."""
+_FEW_ROWS = 4
+"""Fewer rows than this part of a chunk are taken one by one; to take all costs a quarter a row."""
 
 
 class Absent:
@@ -134,8 +136,9 @@ class PackedChunk:
         size = self._key_bytes
         if not size:
             return self.unpacked_keys()[place]
-        start = len(self._packed_keys) - size * (self.row_count - place)
-        return unpack_row(self._packed_keys[start : start + size])
+        # The texts are ASCII (`_common_length`), each behind a header of the same length.
+        end = len(self._packed_keys) - size * (self.row_count - place - 1)
+        return self._packed_keys[end - len(self.first_key) : end].decode("ascii")
 
     def find(self, packed_key: bytes) -> int | None:
         """Return the place of a key by its bytes, -1 if it has none; None where that is unknown."""
@@ -158,8 +161,8 @@ class PackedChunk:
 
     def value(self, index: int) -> bytes:
         """Return the packed value of a row."""
-        start = end_of_value(self._ends, index - 1) if index else 0
-        return self._values[start : end_of_value(self._ends, index)]
+        start, end = value_place(self._ends, index)
+        return self._values[start:end]
 
     def values(self) -> list[bytes]:
         """Return the packed values of all rows."""
@@ -235,13 +238,14 @@ class PackedRows:
         A key of another type than these is not among them, as in a dictionary.
         """
         value = self._found.get(key)
+        if value is not None:
+            return value
+        value = self._found_before.get(key)
         if value is None:
-            value = self._found_before.get(key)
-            if value is None:
-                value = self._search(key)
-            if len(self._found) >= _FOUND_MAX:
-                self._found_before, self._found = self._found, {}
-            self._found[key] = value
+            value = self._search(key)
+        if len(self._found) >= _FOUND_MAX:
+            self._found_before, self._found = self._found, {}
+        self._found[key] = value
         return value
 
     def _search(self, key: Any) -> bytes | Absent:
@@ -314,10 +318,11 @@ class PackedRows:
             low = 0 if start is None else find(keys, start)
             high = len(keys) if stop is None else bisect_left(keys, stop)
             high = min(high, low + limit - len(rows))
-            if high - low == len(keys):
-                rows.extend(zip(keys, chunk.values(), strict=True))
-            else:
+            if high - low < len(keys) // _FEW_ROWS:
                 rows.extend((keys[index], chunk.value(index)) for index in range(low, high))
+            else:
+                found = zip(keys, chunk.values(), strict=True)
+                rows.extend(islice(found, low, high))
             if len(rows) >= limit or high < len(keys):
                 break
         return rows

@@ -21,6 +21,8 @@ def merged(
     Returns:
         the rows; the last key looked at; whether there may be more after it.
     """
+    if not changed:
+        return list(packed), packed[-1][0] if packed else start, len(packed) == limit
     full = [rows[-1][0] for rows in (changed, packed) if len(rows) == limit]
     merged: dict[Any, Any] = dict(packed)
     merged.update(changed)

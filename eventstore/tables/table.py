@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from eventstore.tables.journal import Change, Journal
     from eventstore.tables.packed import PackedRows
 
+_CONFIRMED_AT_ONCE = 16
+"""So many rows that an index gives are decoded before the first of them is yielded."""
+
 
 class Table(Values):
     """An ordered map, changed by one writer at a time and read as it is now.
@@ -157,12 +160,14 @@ class Table(Values):
             raise ProjectionError(f"table {self.name!r} has no index {excerpt(index)}")
         return self._indexes.found(self, index, entry)
 
-    def confirmed(self, index: str, entry: Any, key: Any, value: Any) -> Iterator[tuple[Any, Any]]:
-        """Yield a row, decoded, if it has an entry in an index."""
-        if value is not ABSENT and self._indexes is not None:
-            decoded = self.decoded(key, value)
-            if self._indexes.has_entry(index, key, decoded, entry):
-                yield key, decoded
+    def confirmed(
+        self, index: str, entry: Any, rows: Iterable[tuple[Any, Any]]
+    ) -> Iterator[tuple[Any, Any]]:
+        """Yield of rows as they are kept those that have an entry in an index, decoded."""
+        there = (row for row in rows if row[1] is not ABSENT)
+        for key, value in self.decoded_rows(there, _CONFIRMED_AT_ONCE):
+            if self._indexes is not None and self._indexes.has_entry(index, key, value, entry):
+                yield key, value
 
     def check(self) -> None:
         """Check every invariant of the table; O(n), for tests and `verify`.
@@ -219,7 +224,7 @@ class Table(Values):
                 if table is self:
                     first_olds.setdefault(changed, old)
             place = len(changes)
-            yield from self.confirmed(index, entry, key, first_olds.get(key, value))
+            yield from self.confirmed(index, entry, [(key, first_olds.get(key, value))])
 
     def _require_key(self, key: Any) -> None:
         """Refuse a key that does not come back as it is, or is of another shape than the others.

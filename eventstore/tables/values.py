@@ -93,14 +93,16 @@ class Values(Rows):
             raise ProjectionError(f"{self._shown(key)}: TableSpec.decode must not return bytes")
         return decoded
 
-    def decoded_rows(self, rows: Iterable[tuple[Any, Any]]) -> Iterable[tuple[Any, Any]]:
+    def decoded_rows(
+        self, rows: Iterable[tuple[Any, Any]], at_once: int = _DECODED_AT_ONCE
+    ) -> Iterable[tuple[Any, Any]]:
         """Return rows whose values may be packed, decoded but not kept so: for scans.
 
         At once, which takes half of the time; but where one can't be decoded, one after the other,
         so that those before it come out.
         """
         rest = iter(rows)
-        parts = iter(lambda: list(islice(rest, _DECODED_AT_ONCE)), [])
+        parts = iter(lambda: list(islice(rest, at_once)), [])
         return chain.from_iterable(map(self._decoded_part, parts))
 
     def _decoded_part(self, rows: list[tuple[Any, Any]]) -> Iterable[tuple[Any, Any]]:

@@ -84,8 +84,8 @@ class View:
     def _confirmed(
         self, table: Table, index: str, entry: Any, found: Iterator[tuple[Any, Any]]
     ) -> Iterator[tuple[Any, Any]]:
-        for key, value in found:
-            yield from table.confirmed(index, entry, key, self._as_of(table, key, value))
+        rows = ((key, self._as_of(table, key, value)) for key, value in found)
+        return table.confirmed(index, entry, rows)
 
     def _changed_keys(self, table: Table) -> list[Any]:
         """Return the keys of a table that were changed since this version, in order."""

@@ -280,7 +280,9 @@ def _encode_row(row: Row) -> tuple[Any, ...]:
     snapshot_id, (_, parent, kind, labels, created_ns, updated_ns), (inodes, size) = row
     # The attribute behind `value`, which takes a third of the time of all the rest.
     text = kind._value_
-    return int(snapshot_id), parent, text, {**labels}, created_ns, updated_ns, inodes, size
+    # Of a read-only view, as all labels of rows are, a copy takes a quarter of the time of `{**…}`.
+    plain: dict[str, str] = labels.copy()  # type: ignore[attr-defined]
+    return int(snapshot_id), parent, text, plain, created_ns, updated_ns, inodes, size
 
 
 def _decode_row(name: str, plain: tuple[Any, ...]) -> Row:

@@ -82,7 +82,9 @@ class SnapshotWriteTransaction(WriteTransaction, SnapshotTransaction):
             parent_ids = (row[0], *self._ancestor_ids(row[1].parent))
         self._require_free(key)
         check_key(key, "key")
-        kept, kind = checked_labels(labels), Kind(kind)
+        kept = checked_labels(labels)
+        if type(kind) is not Kind:  # a text that equals one
+            kind = Kind(kind)
         reserved = None if intent is None else intent.id
         if intent is not None:
             self.fulfil(intent)  # first: so that no snapshot can have the id of an open intent

@@ -124,6 +124,11 @@ def checked_usage(usage: Usage) -> Usage:
     Raises:
         InvalidArgumentError: it is no `Usage`; or a part is no int, negative, or over 63 bits.
     """
+    if type(usage) is Usage:
+        # Almost always, in a quarter of the time that the rest takes.
+        inodes, size = usage
+        if type(inodes) is type(size) is int and 0 <= inodes <= _INT64_MAX >= size >= 0:
+            return usage
     if not isinstance(usage, tuple) or len(usage) != len(Usage._fields):
         raise InvalidArgumentError(f"the usage must be Usage(inodes, size), not {shown(usage)}")
     for name, value in zip(Usage._fields, usage, strict=True):

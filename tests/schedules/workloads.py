@@ -160,7 +160,7 @@ def idling(run: Run) -> None:
 
     Intervals of one version and slices of one key make the merges frequent.
     """
-    with mock.patch.multiple(thinning, _INTERVAL_VERSIONS=1, _SLICE_KEYS=1):
+    with mock.patch.multiple(thinning, _INTERVAL_VERSIONS=1, _YOUNG_VERSIONS=0, _SLICE_KEYS=1):
         store = prepared(run)
         main = run.client(store, "main")
         held = [main.hold()]
@@ -393,7 +393,7 @@ def look_beside_look(run: Run) -> None:
 
 def merge_beside_look(run: Run) -> None:
     """A thread looks into an old read transaction while a writer merges the versions behind it."""
-    with mock.patch.multiple(thinning, _INTERVAL_VERSIONS=1, _SLICE_KEYS=1):
+    with mock.patch.multiple(thinning, _INTERVAL_VERSIONS=1, _YOUNG_VERSIONS=0, _SLICE_KEYS=1):
         store = started(run)
         main, looking, writing = (run.client(store, name) for name in ("main", "one", "other"))
         held = main.hold()
