@@ -104,7 +104,9 @@ def decode_record(record: Record) -> Batch:
         CorruptionError: the payload is no batch, although its checksum and digest hold.
     """
     metadata, events = _decoded(record)
-    return Batch(record.revision, record.time_ns, metadata, events, record.digest)
+    return Batch(
+        record.revision, record.time_ns, metadata, events, record.digest, record.is_redacted
+    )
 
 
 def _decoded(record: Record) -> tuple[Metadata, tuple[Event, ...]]:

@@ -99,6 +99,10 @@ class SnapshotsProjection(Projection):
             return intents.keys_in(event)
         return events.keys_in(event)
 
+    def erasable(self, event: Event, path: tuple[str, ...]) -> bool:
+        """Say that the value of a label may be erased: nothing refers to it."""
+        return event.type in events.OF_ONE_SNAPSHOT and len(path) == 2 and path[0] == "labels"
+
     def check(self, tables: Mapping[str, ReadableTable]) -> None:
         """Check parents, numbers of children and ids; O(n).
 

@@ -556,8 +556,8 @@ MUTANTS = (
     Mutant(
         "no checksum of record headers",
         "eventstore/format/segment.py",
-        "    if crc32(block[: -UINT32.size], seed) != crc or zero or not payload_bytes:\n",
-        "    if zero or not payload_bytes:\n",
+        "crc32(block[: -UINT32.size], seed) != crc or kind",
+        "kind",
     ),
     Mutant(
         "record checksums are not bound to the store",
@@ -2532,5 +2532,72 @@ MUTANTS = (
         "eventstore/copies/dumping.py",
         "                if math.isnan(value):\n",
         "                if False:\n",
+    ),
+    # Erasure
+    Mutant(
+        "an erasure is committed before it is noted that it may be unfinished",
+        "eventstore/erasing.py",
+        "    note_erasing(log.file_system, absolute(store.path), log.durable_revision)\n",
+        "",
+    ),
+    Mutant(
+        "the note of an erasure is not synced by its directory",
+        "eventstore/maintenance/redaction.py",
+        'b"%d\\n" % revision)\n    file_system.sync_directory(path)\n',
+        'b"%d\\n" % revision)\n',
+    ),
+    Mutant(
+        "an open finishes no erasure",
+        "eventstore/backend/opening.py",
+        "        finish_erasure(guarded, path)\n",
+        "",
+    ),
+    Mutant(
+        "checkpoints from before an erasure stay",
+        "eventstore/maintenance/redaction.py",
+        "        file_system.remove(file.path)\n",
+        "        _ = file\n",
+    ),
+    Mutant(
+        "indexes from before an erasure stay",
+        "eventstore/maintenance/redaction.py",
+        "[index_name(each) for each in holding]",
+        "[]",
+    ),
+    Mutant(
+        "torn tails from before an erasure stay",
+        "eventstore/maintenance/redaction.py",
+        "_remove(file_system, torn, file_system.list_directory(torn))",
+        "_ = torn",
+    ),
+    Mutant(
+        "damaged checkpoints from before an erasure stay",
+        "eventstore/maintenance/redaction.py",
+        "if name.endswith(DAMAGED_SUFFIX)]",
+        "if not name]",
+    ),
+    Mutant(
+        "whatever claims to be redacted is taken for it by a verification",
+        "eventstore/integrity/redacted.py",
+        "            yield damage\n",
+        "            yield from ()\n",
+    ),
+    Mutant(
+        "records of any segment may be redacted",
+        "eventstore/format/segment.py",
+        "or kind > may_redact or",
+        "or kind > 1 or",
+    ),
+    Mutant(
+        "anything of an event may be erased",
+        "eventstore/erasing.py",
+        "        if text_holder(event.data, field[1:]) and not any(",
+        "        if False and not any(",
+    ),
+    Mutant(
+        "what can't be folded without is erased",
+        "eventstore/erasing.py",
+        "    _require_foldable(store, projections, payloads)\n",
+        "",
     ),
 )

@@ -72,6 +72,7 @@ VERBS = {
     "restore": Verb("snapledger.restore", "Make a store of a backup, as of any revision of it."),
     "dump": Verb("snapledger.dump", "Write everything as lines of JSON."),
     "load": Verb("snapledger.load", "Make a store of a dump."),
+    "erase": Verb("snapledger.erase", "Make texts unreadable that must be forgotten."),
     "stats": Verb("snapledger.stats", "Show sizes and counts."),
     "report": Verb("snapledger.report", "Write a page to look at, with tree, charts and search."),
     "key": Verb("snapledger.key", "Make a key that signs heads and proofs."),
@@ -153,8 +154,8 @@ class Verbs(click.Group):
 def verbs() -> None:
     """Look at snapshot metadata stores, and look after them.
 
-    STORE is the directory of a store. All verbs but those that make a store, and compact, only
-    read it, and all but repair work while a driver has the store open.
+    STORE is the directory of a store. All verbs but those that make a store, compact and
+    erase only read it, and all but repair and erase work while a driver has the store open.
 
     Each verb has --json, for one JSON document on stdout (log: one line a batch), but head and
     prove, whose output is a signed text, and dump, whose output is JSON. Errors are one

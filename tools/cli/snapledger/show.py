@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import click
 
 from snapledger import output
@@ -9,6 +11,12 @@ from snapledger.arguments import REVISION, json_option, store_argument
 from snapledger.batches import write_batch
 from snapledger.reading import open_for_reading
 from snapledger.records import batch_record
+from snapledger.text import format_time, quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from eventstore import Batch, EventStore
 
 _EXAMPLE = """\b
 Example: a batch for a script:
@@ -24,7 +32,11 @@ def command(store: str, revision: int, as_json: bool) -> None:
 
     Its digest is the leaf that `prove` proves: the text of a receipt is store id, revision, digest.
 
-    JSON: revision, time, time_ns, actor, reason, request_id, digest, events [type, version, data].
+    Of a batch of which parts were erased it says which, when, by whom and why.
+
+    JSON: revision, time, time_ns, actor, reason, request_id, digest, events [type, version, data];
+    where parts were erased, redacted (true) and erased [revision, time, time_ns, actor, reason,
+    fields].
     """
     with open_for_reading(store) as opened:
         batch = next(opened.event_store.batches(revision, revision), None)
@@ -32,8 +44,34 @@ def command(store: str, revision: int, as_json: bool) -> None:
             raise click.ClickException(
                 f"{store}: there is no revision {revision} yet; `snapledger log` lists them"
             )
+        erased = list(_erased(opened.event_store, batch))
         if as_json:
-            output.write_json(batch_record(batch, batch.events))
-        else:
-            write_batch(batch, batch.events)
-            output.write_line(f"  digest {batch.digest.hex()}")
+            record = batch_record(batch, batch.events)
+            output.write_json({**record, "erased": erased} if batch.is_redacted else record)
+            return
+        write_batch(batch, batch.events)
+        output.write_line(f"  digest {batch.digest.hex()}")
+        for one in erased:
+            names = " ".join(quoted(".".join(field)) for field in one["fields"])
+            output.write_line(
+                f"  erased {names} by revision {one['revision']}  {one['time']}  "
+                f"actor={quoted(one['actor'])}  reason={quoted(one['reason'])}"
+            )
+
+
+def _erased(store: EventStore, batch: Batch) -> Iterator[dict[str, Any]]:
+    """Yield what was erased of a batch, when, and by whose order."""
+    if not batch.is_redacted:
+        return
+    for later in store.batches(batch.revision + 1, type="eventstore.erased"):
+        for event in later.events:
+            for one in event.data["batches"]:
+                if one["revision"] == batch.revision:
+                    yield {
+                        "revision": later.revision,
+                        "time": format_time(later.time_ns),
+                        "time_ns": later.time_ns,
+                        "actor": later.metadata.actor or "",
+                        "reason": later.metadata.reason or "",
+                        "fields": one["fields"],
+                    }
