@@ -1,6 +1,6 @@
 """Erasure: texts that must be forgotten are made unreadable, and every proof still holds.
 
-What becomes of the files is `eventstore.maintenance.redaction`. Here it is decided whether that may
+What becomes of the files is `eventstore.maintenance.erasing`. Here it is decided whether that may
 be: the state is a fold of the log, so the redacted log must fold, to a state that nobody needs the
 erased texts for.
 """
@@ -20,15 +20,15 @@ from eventstore.files.paths import absolute
 from eventstore.format.codec import checked_metadata
 from eventstore.handle import history
 from eventstore.handle.engine_transaction import EngineTransaction
-from eventstore.maintenance.redaction import (
+from eventstore.log.redaction import (
     DATA,
     Redaction,
-    note_erasing,
-    obstacle,
+    is_path,
     payload_hash,
     redacted,
     text_holder,
 )
+from eventstore.maintenance.erasing import note_erasing, obstacle
 from eventstore.options import checked_options
 from eventstore.recovery.replay import decode_record, replay_record
 from eventstore.store import EventStore
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from eventstore.files.interface import FileSystem
     from eventstore.handle.receipt import Receipt
     from eventstore.log.reader import Record
-    from eventstore.maintenance.redaction import Path
+    from eventstore.log.redaction import Path
     from eventstore.options import StoreOptions
     from eventstore.projection import Projection
 
@@ -135,11 +135,11 @@ def _planned(
         for one in wanted:
             if one not in found:
                 raise ErasureError(
-                    f"{store.path}: revision {revision} has no text at {_shown(one)}"
+                    f"{store.path}: revision {revision} has no text at {_shown(one)}, or it was "
+                    "erased already"
                 )
-        left = record._replace(payload=payload)
         payloads[revision] = payload
-        redactions.append(Redaction(revision, record.digest, payload_hash(left), wanted))
+        redactions.append(Redaction(revision, record.digest, payload_hash(payload), wanted))
     if not redactions:
         raise ErasureError(f"{store.path}: nothing to erase is named")
     problem = obstacle(_log_in_files(store).file_system, absolute(store.path), payloads)
@@ -152,10 +152,10 @@ def _planned(
 def _require_erasable(
     path: str, record: Record, field: Path, projections: Sequence[Projection]
 ) -> None:
-    if field[:1] in {(name,) for name in Metadata._fields} and len(field) == 1:
-        return
-    if field[:1] != (DATA,) or len(field) < 2:
+    if not is_path(field):
         raise ErasureError(f"{path}: {_shown(field)} is neither metadata nor of an event's data")
+    if field[0] != DATA:
+        return
     for event in decode_record(record).events:
         if text_holder(event.data, field[1:]) and not any(
             each.erasable(upcast(event, each.upcasters), field[1:]) for each in projections
@@ -197,7 +197,7 @@ def _require_all_tables(store: EventStore, first: int, last: int) -> None:
 
 
 def _shown(field: Path) -> str:
-    return ".".join(field)
+    return ".".join(map(str, field))
 
 
 def _log_in_files(store: EventStore) -> FileLog:

@@ -18,7 +18,7 @@ from eventstore.directory.contents import (
     require_store,
 )
 from eventstore.directory.hold import hold_fit
-from eventstore.maintenance.redaction import finish_erasure
+from eventstore.maintenance.erasing import finish_erasure
 from eventstore.recovery.decide import decide
 from eventstore.recovery.execute import execute
 from eventstore.recovery.loading import load

@@ -37,7 +37,7 @@ from eventstore.log.reader import (
 from eventstore.log.search import highest_durable_claim
 from eventstore.log.segments import SegmentSource, list_sources, opened_source
 from eventstore.log.stretches import SegmentStretches
-from eventstore.maintenance.redaction import is_erasing
+from eventstore.maintenance.erasing import is_erasing
 from eventstore.past.checking import IndexCheck
 from eventstore.recovery.carrying import carried_over
 from eventstore.recovery.decide import (

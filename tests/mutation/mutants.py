@@ -2542,7 +2542,7 @@ MUTANTS = (
     ),
     Mutant(
         "the note of an erasure is not synced by its directory",
-        "eventstore/maintenance/redaction.py",
+        "eventstore/maintenance/erasing.py",
         'b"%d\\n" % revision)\n    file_system.sync_directory(path)\n',
         'b"%d\\n" % revision)\n',
     ),
@@ -2554,25 +2554,25 @@ MUTANTS = (
     ),
     Mutant(
         "checkpoints from before an erasure stay",
-        "eventstore/maintenance/redaction.py",
+        "eventstore/maintenance/erasing.py",
         "        file_system.remove(file.path)\n",
         "        _ = file\n",
     ),
     Mutant(
         "indexes from before an erasure stay",
-        "eventstore/maintenance/redaction.py",
+        "eventstore/maintenance/erasing.py",
         "[index_name(each) for each in holding]",
         "[]",
     ),
     Mutant(
         "torn tails from before an erasure stay",
-        "eventstore/maintenance/redaction.py",
+        "eventstore/maintenance/erasing.py",
         "_remove(file_system, torn, file_system.list_directory(torn))",
         "_ = torn",
     ),
     Mutant(
         "damaged checkpoints from before an erasure stay",
-        "eventstore/maintenance/redaction.py",
+        "eventstore/maintenance/erasing.py",
         "if name.endswith(DAMAGED_SUFFIX)]",
         "if not name]",
     ),
