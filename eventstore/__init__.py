@@ -91,7 +91,7 @@ if TYPE_CHECKING:
     from eventstore.copies.backing_up import BackupReport, verify_backup
     from eventstore.copies.loading import LoadReport, load_store
     from eventstore.copies.restoring import RestoreReport, restore_store
-    from eventstore.erasing import Erasure, erase
+    from eventstore.erasing import Erasure, FoundText, erase
     from eventstore.integrity.detached import DetachedBatches
     from eventstore.integrity.repair import (
         LostRevisions,
@@ -113,7 +113,7 @@ else:
         *("preview_repair", "repair_store", "verify_store"),
     )
 
-    _ERASING = ("Erasure", "erase")
+    _ERASING = ("Erasure", "FoundText", "erase")
 
     def __getattr__(name: str) -> object:
         """Return a public name whose module is imported when it is asked for."""
@@ -158,6 +158,7 @@ __all__ = [
     "FileSystem",
     "ForeignOwnerError",
     "FormatVersionError",
+    "FoundText",
     "InvalidEventError",
     "LoadReport",
     "LostRevisions",

@@ -143,6 +143,19 @@ def text_holder(data: Any, path: Path) -> tuple[Any, Any] | None:
     return data, key
 
 
+def texts_in(data: Any, text: str) -> Iterator[Path]:
+    """Yield where a text stands by itself in an event's data; a place in a list is its number."""
+    level: list[tuple[Path, Any]] = [((), data)]
+    while level:
+        path, value = level.pop()
+        if isinstance(value, dict):
+            level += [((*path, str(key)), inner) for key, inner in value.items()]
+        elif isinstance(value, list):
+            level += [((*path, str(place)), inner) for place, inner in enumerate(value)]
+        elif value == text:
+            yield path
+
+
 def _masked(value: str | bytes) -> str | bytes:
     if isinstance(value, bytes):
         return _MARK * len(value)
