@@ -14,7 +14,6 @@ from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from eventstore.arguments import checked_text
-from eventstore.directory.contents import full_disk_is_told
 from eventstore.errors import (
     ActorRequiredError,
     EventStoreError,
@@ -404,29 +403,29 @@ class EventStore(PastReads, Copying):
         self._closing.require_open()
         upkeep = self._own_upkeep()
         transaction = self.begin_write(ErasingTransaction, Metadata(actor, reason), timeout)
-        transaction.begin()
-        # The writer lock first: whoever has it may wait for the upkeep.
-        with self._closing.told(), upkeep.turn():
+        with self._closing.told():
             try:
-                log = transaction.plan(self.path, self._projections, fields)
-                receipt = transaction.commit()
+                # The writer lock first: whoever has it may wait for the upkeep.
+                transaction.begin()
+                with upkeep.turn():
+                    receipt = transaction.erase(self.path, self._projections, fields)
+                    upkeep.begin_anew(transaction.finish)
             finally:
                 transaction.rollback()
-            if receipt is None:
-                raise AssertionError("a batch with an event has a receipt")
-            with full_disk_is_told(self.path, "free some, and open the store again, to go on"):
-                log.finish_erasure()
-            upkeep.begin_anew()
         return Erasure(receipt, transaction.revisions)
 
     def find_text(self, text: str) -> Iterator[FoundText]:
-        """Yield where a text stands by itself in the batches that are kept, oldest first. O(log).
+        """Yield where a text stands in the batches that are kept, oldest first. O(log).
+
+        That is: in metadata and in the data of events, by itself or in a longer text.
 
         Raises:
             CorruptionError: a batch is damaged.
+            ValueError: it is empty.
             TypeError: it is no text.
         """
-        checked_text(text, "text")
+        if not checked_text(text, "text"):
+            raise ValueError("an empty text stands everywhere")
         self._closing.require_open()
         shown = self._shown_revision()
         with self._closing.told():

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from eventstore.backend.reading import DISK_USAGE, StoreFiles
 from eventstore.checkpoints.writer import write_checkpoint
+from eventstore.directory.contents import full_disk_is_told
 from eventstore.errors import (
     ErasureError,
     StorageFullError,
@@ -27,7 +28,7 @@ from eventstore.log.preparer import Preparer
 from eventstore.log.spares import SpareKeeper
 from eventstore.log.writer import LogWriter, Segment, Ticket
 from eventstore.maintenance.compaction import compact
-from eventstore.maintenance.erasing import finish_erasure, note_erasing, obstacle
+from eventstore.maintenance.erasing import finish_erasure, is_erasing, note_erasing, obstacle
 from eventstore.past.indexes import BATCHES_BEHIND_MAX
 from eventstore.past.past import Past
 from eventstore.proofs.store_tree import StoreTree
@@ -241,16 +242,22 @@ class FileLog:
         problem = obstacle(self._file_system, self._path, payloads)
         if problem is not None:
             raise ErasureError(f"{self._path}: {problem}")
+        # One that an error has cut short: its note must not be written over.
+        self.finish_erasure()
         self._writer.seal()
         note_erasing(self._file_system, self._path, self.head.revision)
 
     def finish_erasure(self) -> None:
-        """Take out what durable erasures name, beside running transactions.
+        """Take out what durable erasures name, beside running transactions; else do nothing.
 
         Raises:
             CorruptionError: a segment is damaged; the next open goes on, as after any other error.
+            StorageFullError: there is no space to write a segment anew.
         """
-        finish_erasure(self._file_system, self._path)
+        if not is_erasing(self._file_system, self._path):
+            return
+        with full_disk_is_told(self._path, "free some, and open the store again, which goes on"):
+            finish_erasure(self._file_system, self._path)
         # What was opened, and what is known of the segments, is of files that are gone.
         self._past = Past(self._file_system, self._path, self.store_id, self._projections)
         self._indexed_revision = 0

@@ -11,6 +11,7 @@ the state that the next open would fold, and readers that began before go on wit
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, NamedTuple
 
 from eventstore.arguments import excerpt
@@ -56,16 +57,18 @@ class Erasure(NamedTuple):
 
 
 class FoundText(NamedTuple):
-    """Where a text stands in the history.
+    """Where a text stands in the history, by itself or in a longer one.
 
     Attributes:
         revision: of the batch.
-        field: where in it, as `erase` takes it.
-        is_erasable: whether it may be erased there.
+        field: where in it, as `erase` takes it; a place in a list as its number.
+        text: all that stands there.
+        is_erasable: whether that can be erased.
     """
 
     revision: int
     field: tuple[str, ...]
+    text: str
     is_erasable: bool
 
 
@@ -78,30 +81,48 @@ class ErasingTransaction(EngineTransaction):
 
     __slots__ = ("revisions",)
 
-    def plan(
+    def erase(
         self,
         path: str,
         projections: Sequence[Projection],
         fields: Mapping[int, Iterable[Sequence[str]]],
-    ) -> FileLog:
-        """Make the erasure part of the batch, and note in the log that it may be unfinished.
+    ) -> Receipt:
+        """Commit what is erased; `finish` carries it out.
 
         Raises:
-            ErasureError: it can't be; nothing was noted.
+            ErasureError: it can't be; nothing was committed.
             CompactedError: a batch is no longer kept.
         """
-        log = self._log
-        if not isinstance(log, FileLog):
-            raise ErasureError(f"{path}: only a log in files can be erased in")
+        log = self._log_in_files(path)
         log.wait_until_durable(self.revision)
         plan = _Plan(path, log, projections, self.revision)
         redactions = plan.redactions(fields)
         left = plan.left_state()
-        log.begin_erasure(plan.payloads)
-        self.note(Event(ERASED, {"batches": [one.plain() for one in redactions]}))
-        self._state.become(left)
         self.revisions = tuple(one.revision for one in redactions)
-        return log
+        log.begin_erasure(plan.payloads)
+        try:
+            self.note(Event(ERASED, {"batches": [one.plain() for one in redactions]}))
+            self._state.become(left)
+            receipt = self.commit()
+        except BaseException:
+            if log.failure is None:
+                # The note alone would be taken for an erasure that is under way.
+                with contextlib.suppress(OSError):
+                    log.finish_erasure()
+            raise
+        if receipt is None:
+            raise AssertionError("a batch with an event has a receipt")
+        return receipt
+
+    def finish(self) -> None:
+        """Take out of the files what was erased."""
+        log = self._log_in_files("")
+        log.finish_erasure()
+
+    def _log_in_files(self, path: str) -> FileLog:
+        if not isinstance(self._log, FileLog):
+            raise ErasureError(f"{path}: only a log in files can be erased in")
+        return self._log
 
 
 class _Plan:
@@ -212,24 +233,25 @@ def may_go(event: Event, path: Path, projections: Sequence[Projection]) -> bool:
 def found_texts(
     records: Iterable[Record], projections: Sequence[Projection], text: str
 ) -> Iterator[FoundText]:
-    """Yield where a text stands by itself, in metadata and in the data of events."""
+    """Yield where a text stands, in metadata and in the data of events."""
     packed = text.encode()
     for record in records:
         if packed not in record.payload:
             continue
         batch = decode_record(record)
-        for name, value in zip(batch.metadata._fields, batch.metadata, strict=True):
-            if value == text:
-                yield FoundText(record.revision, (name,), is_erasable=True)
-        places: dict[Path, bool] = {}
+        found: dict[tuple[Path, str], bool] = {}
+        for name, value in batch.metadata._asdict().items():
+            if value is not None and text in value:
+                found[(name,), value] = True
         for event in batch.events:
-            for keys in texts_in(event.data, text):
+            for keys, value, is_value in texts_in(event.data, text):
                 path = (DATA, *keys)
-                holds = text_holder(event.data, keys) is not None
-                is_erasable = holds and may_go(event, path, projections)
-                places[path] = places.get(path, True) and is_erasable
-        for path, is_erasable in places.items():
-            yield FoundText(record.revision, path, is_erasable)
+                may = is_value and text_holder(event.data, keys) is not None
+                may = may and may_go(event, path, projections)
+                # What goes from one event of a batch goes from all that have such a field.
+                found[path, value] = found.get((path, value), True) and may
+        for (path, value), may in found.items():
+            yield FoundText(record.revision, path, value, may)
 
 
 def _shown(path: Path) -> str:

@@ -119,9 +119,15 @@ class Upkeep:
             self._closing.require_open()
             yield
 
-    def begin_anew(self) -> None:
-        """Write a checkpoint although there are none: an erasure has removed them."""
+    def begin_anew(self, remove: Callable[[], object]) -> None:
+        """Let all checkpoints go of which something was erased, and write one of what is left.
+
+        Args:
+            remove: removes them; what is carried for the next one is forgotten before, so that it
+                comes back in none, whatever this raises.
+        """
         self._checkpointer.begin_anew()
+        remove()
         self.save_rebuilt()
 
     def save_rebuilt(self) -> None:

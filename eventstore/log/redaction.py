@@ -143,17 +143,28 @@ def text_holder(data: Any, path: Path) -> tuple[Any, Any] | None:
     return data, key
 
 
-def texts_in(data: Any, text: str) -> Iterator[Path]:
-    """Yield where a text stands by itself in an event's data; a place in a list is its number."""
+def texts_in(data: Any, text: str) -> Iterator[tuple[Path, str, bool]]:
+    """Yield where a text stands in an event's data, by itself or in a longer one.
+
+    Yields:
+        the keys that lead there, a place in a list as its number; the whole text that is there;
+        and whether it is a value, not a key.
+    """
     level: list[tuple[Path, Any]] = [((), data)]
     while level:
         path, value = level.pop()
         if isinstance(value, dict):
-            level += [((*path, str(key)), inner) for key, inner in value.items()]
+            for key, inner in value.items():
+                place = (*path, str(key))
+                if text in str(key):
+                    yield place, str(key), False
+                level.append((place, inner))
         elif isinstance(value, list):
             level += [((*path, str(place)), inner) for place, inner in enumerate(value)]
-        elif value == text:
-            yield path
+        elif isinstance(value, str | bytes):
+            found = value if isinstance(value, str) else value.decode(errors="replace")
+            if text in found:
+                yield path, found, True
 
 
 def _masked(value: str | bytes) -> str | bytes:

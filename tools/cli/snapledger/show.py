@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from eventstore.engine_events import ERASED
+from eventstore.log.redaction import redactions_in
 from snapledger import output
 from snapledger.arguments import REVISION, json_option, store_argument
 from snapledger.batches import write_batch
@@ -16,7 +18,7 @@ from snapledger.text import format_time, quoted
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from eventstore import Batch, EventStore
+    from eventstore import Batch, Event, EventStore
 
 _EXAMPLE = """\b
 Example: a batch for a script:
@@ -63,15 +65,26 @@ def _erased(store: EventStore, batch: Batch) -> Iterator[dict[str, Any]]:
     """Yield what was erased of a batch, when, and by whose order."""
     if not batch.is_redacted:
         return
-    for later in store.batches(batch.revision + 1, type="eventstore.erased"):
+    for later in store.batches(batch.revision + 1, type=ERASED):
         for event in later.events:
-            for one in event.data["batches"]:
-                if one["revision"] == batch.revision:
+            for one in redactions_in([event]):
+                if one.revision == batch.revision:
                     yield {
                         "revision": later.revision,
-                        "time": format_time(later.time_ns),
-                        "time_ns": later.time_ns,
-                        "actor": later.metadata.actor or "",
-                        "reason": later.metadata.reason or "",
-                        "fields": one["fields"],
+                        **_ordered_by(later, event),
+                        "fields": [list(path) for path in one.paths],
                     }
+
+
+def _ordered_by(later: Batch, event: Event) -> dict[str, Any]:
+    """Return when an erasure was, by whose order and why; a restore states it again."""
+    said = event.data.get("restated")
+    if not isinstance(said, dict):
+        said = {"time_ns": later.time_ns, **later.metadata._asdict()}
+    time_ns = said.get("time_ns")
+    return {
+        "time": format_time(time_ns) if isinstance(time_ns, int) else "",
+        "time_ns": time_ns,
+        "actor": str(said.get("actor") or ""),
+        "reason": str(said.get("reason") or ""),
+    }
