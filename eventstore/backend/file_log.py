@@ -231,7 +231,8 @@ class FileLog:
         """Note that the next batch may be an erasure, which a crash may leave unfinished.
 
         What is there so far gets no further batch in the same segments, so that these can be
-        replaced. The caller holds the store's writer lock, and everything is durable.
+        replaced. The caller holds the store's writer lock, everything is durable, and no erasure is
+        unfinished.
 
         Args:
             payloads: what would be left of batches, each by its revision.
@@ -242,8 +243,6 @@ class FileLog:
         problem = obstacle(self._file_system, self._path, payloads)
         if problem is not None:
             raise ErasureError(f"{self._path}: {problem}")
-        # One that an error has cut short: its note must not be written over.
-        self.finish_erasure()
         self._writer.seal()
         note_erasing(self._file_system, self._path, self.head.revision)
 

@@ -121,12 +121,12 @@ class FollowerLog:
         with self._lock:
             if self._is_closed:
                 return self.state
-            if self._is_outdated and not is_erasing(self._file_system, self._path):
-                self._begin_again()
             if bound > self.state.durable.revision:
                 self._catch_up(bound)
             elif 0 < bound < self.state.durable.revision:
                 self._require_same_history()
+            if self._is_outdated and not is_erasing(self._file_system, self._path):
+                self._begin_again()
         return self.state
 
     def read(self, first_revision: int, last_revision: int) -> Iterator[Record]:

@@ -95,6 +95,9 @@ class ErasingTransaction(EngineTransaction):
         """
         log = self._log_in_files(path)
         log.wait_until_durable(self.revision)
+        # One that an error has cut short: its note must not be written over, nor what it left be
+        # folded again.
+        log.finish_erasure()
         plan = _Plan(path, log, projections, self.revision)
         redactions = plan.redactions(fields)
         left = plan.left_state()

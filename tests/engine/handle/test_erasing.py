@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import errno
-import gzip
 import json
 import tarfile
 import zlib
@@ -14,6 +13,7 @@ from typing import Any
 
 import pytest
 from support.engine import archived, overwrite, records, segments
+from support.erasing import FIELDS, OWNER, PROJECTIONS, SECRET, SMALL, everything, fill
 
 from eventstore import (
     CorruptionError,
@@ -22,7 +22,6 @@ from eventstore import (
     EventStoreError,
     Receipt,
     Retention,
-    StoreOptions,
     Verdict,
     erase,
     repair_store,
@@ -33,52 +32,9 @@ from eventstore.format.segment import frame_redacted, pack_segment_header
 from eventstore.log.reader import SegmentScanner, read_segment_header, start_of
 from eventstore.log.segments import MemoryFile
 from eventstore.testing import STORE_PATH, FailCall, Failure, SimulatedFileSystem, crash_images
-from projections.snapshots import Kind, MetaStore, SnapshotsProjection
+from projections.snapshots import Kind, MetaStore
 
 DATA = Path(__file__).parents[2] / "data" / "erasure"
-SECRET = "Jane Q. Public"
-SMALL = StoreOptions(segment_bytes=4096, background=False)
-OWNER = ("data", "labels", "owner")
-PROJECTIONS = [SnapshotsProjection()]
-
-
-def fill(path: Path, retention: Retention | None = None) -> list[Any]:
-    """Make a store with the secret in archive, log and active segment; return the receipts."""
-    receipts = []
-    options = SMALL
-    if retention is not None:
-        options = StoreOptions(segment_bytes=4096, background=False, retention=retention)
-    with MetaStore.open(path, options=options) as store:
-        for number in range(60):
-            actor = SECRET if number == 7 else "puller"
-            with store.transaction(writable=True, actor=actor, reason=f"pull {number}") as tx:
-                owner = SECRET if number % 20 == 5 else "nobody"
-                labels = {"owner": owner, "note": "n" * 150}
-                tx.create_snapshot(Kind.ACTIVE, f"key-{number}", labels=labels)
-            receipts.append(tx.receipt)
-            if number in (15, 30, 45):
-                store.compact()
-    return receipts
-
-
-FIELDS: dict[int, list[tuple[str, ...]]] = {6: [OWNER], 26: [OWNER], 46: [OWNER], 8: [("actor",)]}
-
-
-def everything(path: Path) -> bytes:
-    """Return all bytes of a store, unpacked where they are packed."""
-    found = []
-    for file in path.rglob("*"):
-        if file.is_file():
-            content = file.read_bytes()
-            found.append(gzip.decompress(content) if file.name.endswith(".gz") else content)
-            for place in range(len(content)):
-                if content[place : place + 1] == b"\x78":
-                    unpacker = zlib.decompressobj()
-                    try:
-                        found.append(unpacker.decompress(content[place:]))
-                    except zlib.error:
-                        continue
-    return b"\n".join(found)
 
 
 def test_what_is_erased_is_in_no_file_and_no_view_and_proofs_hold(tmp_path: Path) -> None:

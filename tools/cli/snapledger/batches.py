@@ -25,9 +25,7 @@ def write_batch(batch: Batch, events: Iterable[Event]) -> None:
     ]
     output.write_line("  ".join(parts))
     if batch.is_redacted:
-        output.write_line(
-            "  parts of it were erased: `show` says what, when and by whom"
-        )
+        output.write_line("  parts of it were erased: `show` says what, when and by whom")
     for event in events:
         output.write_line(f"  {printable(event.type)}{_data_text(event)}")
 
