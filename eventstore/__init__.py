@@ -7,6 +7,7 @@ nothing of any domain: a user writes a `Projection` and opens an `EventStore` wi
 The map of the engine, from the top. What stands in a line may import what stands in it or below:
 
     testing/ metrics tracing                      the verification kit, and what monitors use
+    erasing                                       forgetting
     store                                         what a handle is and does
     handle/                                       its parts: transactions, their lock, the past
     copies/                                       backup and restore, dump and load
@@ -35,6 +36,7 @@ from eventstore.errors import (
     CorruptionError,
     DamagedBackupError,
     DumpError,
+    ErasureError,
     EventStoreError,
     ForeignOwnerError,
     FormatVersionError,
@@ -89,6 +91,7 @@ if TYPE_CHECKING:
     from eventstore.copies.backing_up import BackupReport, verify_backup
     from eventstore.copies.loading import LoadReport, load_store
     from eventstore.copies.restoring import RestoreReport, restore_store
+    from eventstore.erasing import Erasure, FoundText, erase
     from eventstore.integrity.detached import DetachedBatches
     from eventstore.integrity.repair import (
         LostRevisions,
@@ -99,8 +102,8 @@ if TYPE_CHECKING:
     )
     from eventstore.integrity.verify import verify_store
 else:
-    # Who opens a store does not wait for what verifies, repairs and copies one: a tenth of the
-    # import.
+    # Who opens a store does not wait for what verifies, repairs and copies one, or erases in it: a
+    # tenth of the import.
     _COPIES = (
         *("BackupReport", "LoadReport", "RestoreReport"),
         *("load_store", "restore_store", "verify_backup"),
@@ -110,12 +113,18 @@ else:
         *("preview_repair", "repair_store", "verify_store"),
     )
 
+    _ERASING = ("Erasure", "FoundText", "erase")
+
     def __getattr__(name: str) -> object:
         """Return a public name whose module is imported when it is asked for."""
         if name in _COPIES:
             from eventstore.copies import backing_up, loading, restoring  # noqa: PLC0415
 
             modules = (backing_up, loading, restoring)
+        elif name in _ERASING:
+            from eventstore import erasing  # noqa: PLC0415
+
+            modules = (erasing,)
         elif name in _INTEGRITY:
             from eventstore.integrity import repair, verify  # noqa: PLC0415
 
@@ -141,12 +150,15 @@ __all__ = [
     "DamagedBackupError",
     "DetachedBatches",
     "DumpError",
+    "Erasure",
+    "ErasureError",
     "Event",
     "EventStore",
     "EventStoreError",
     "FileSystem",
     "ForeignOwnerError",
     "FormatVersionError",
+    "FoundText",
     "InvalidEventError",
     "LoadReport",
     "LostRevisions",
@@ -191,6 +203,7 @@ __all__ = [
     "WriteTransaction",
     "WriterBusyError",
     "acting_as",
+    "erase",
     "load_store",
     "preview_repair",
     "repair_store",

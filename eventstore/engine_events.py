@@ -18,6 +18,8 @@ ENGINE_PREFIX = "eventstore."
 """What the types of the engine's events begin with."""
 DROPPED = "eventstore.dropped"
 """Retention drops batches; committed before the first of their files is removed."""
+ERASED = "eventstore.erased"
+"""Texts of earlier batches were erased; committed before the first of them is."""
 ENGINE = "eventstore"
 """The actor where nobody has asked for it."""
 

@@ -47,6 +47,10 @@ class CorruptionError(EventStoreError):
         self.reason = reason
 
 
+class ErasureError(EventStoreError):
+    """Something can't be erased; nothing was."""
+
+
 class FormatVersionError(EventStoreError):
     """A file's format version is newer than this release; the store is unchanged, but for LOCK."""
 

@@ -60,6 +60,8 @@ class Batch(NamedTuple):
         metadata: who and why.
         events: in the order in which they were emitted.
         digest: chain digest.
+        is_redacted: whether parts of it were erased (`eventstore.erasing`): the digest is that of
+            the whole.
     """
 
     revision: int
@@ -67,6 +69,7 @@ class Batch(NamedTuple):
     metadata: Metadata
     events: tuple[Event, ...]
     digest: bytes
+    is_redacted: bool = False
 
     @property
     def time(self) -> datetime:

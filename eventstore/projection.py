@@ -236,6 +236,19 @@ class Projection(ABC):
         _ = event
         return ()
 
+    def erasable(self, event: Event, path: tuple[str, ...]) -> bool:
+        """Say whether a text in an event's data may be erased (`eventstore.erase`).
+
+        It is then asterisks, as many as the text has bytes, for `apply` and for whoever reads the
+        history. So it must be none that another event refers to, such as a name, an id or a kind.
+
+        Args:
+            event: whose data has a text there.
+            path: the keys that lead to it.
+        """
+        _ = event, path
+        return False
+
     def check(self, tables: ReadableTables) -> None:
         """Check every invariant of the tables; O(n).
 

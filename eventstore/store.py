@@ -14,6 +14,7 @@ import weakref
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
+from eventstore.arguments import checked_text
 from eventstore.errors import (
     ActorRequiredError,
     EventStoreError,
@@ -29,6 +30,7 @@ from eventstore.handle.acting import ACTING, fields_event, merged
 from eventstore.handle.copying import Copying
 from eventstore.handle.dropping import let_go_when_dropped
 from eventstore.handle.engine_transaction import EngineTransaction
+from eventstore.handle.erasing import ErasingTransaction, Erasure, found_texts
 from eventstore.handle.opening import made, opened
 from eventstore.handle.past_reads import PastReads
 from eventstore.handle.read_transaction import ReadTransaction
@@ -41,13 +43,14 @@ from eventstore.maintenance.requests import RequestDesk
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from types import TracebackType
     from typing import Self, Unpack
 
     from eventstore.engine_events import Dropping
     from eventstore.event import TransactionArguments
     from eventstore.files.interface import FileSystem
+    from eventstore.handle.erasing import FoundText
     from eventstore.handle.opening import Opened
     from eventstore.log.interface import Log
     from eventstore.options import Retention, StoreOptions
@@ -369,6 +372,70 @@ class EventStore(PastReads, Copying):
         metadata = dropping.metadata(retention)
         with self.begin_write(EngineTransaction, metadata, _SAY_SECONDS) as transaction:
             transaction.note(dropping.event(retention))
+
+    def erase(
+        self,
+        fields: Mapping[int, Iterable[Sequence[str]]],
+        *,
+        actor: str,
+        reason: str,
+        timeout: float | None = None,
+    ) -> Erasure:
+        """Make texts in batches unreadable, in log, archive and checkpoints; proofs still hold.
+
+        An event `eventstore.erased` says what was erased, when and by whose order; it is as durable
+        as any. Once this returns, the bytes are in no file of the store. After an error or a crash
+        the erasure has not begun, or the next open finishes it. Writers wait while the state is
+        folded anew, O(batches since the first one named); readers don't, and those that began
+        before go on with what they had.
+
+        Args:
+            fields: for each revision what goes: `("actor",)`, `("reason",)`, `("request_id",)`, or,
+                of an event's data, such as `("data", "labels", "owner")`, what
+                `Projection.erasable` allows.
+            actor: by whose order.
+            reason: why.
+            timeout: seconds to wait for the writer lock; None for ever.
+
+        Raises:
+            ErasureError: a text is not there, or is needed; or the state can't be made anew, since
+                the batches before were dropped and no checkpoint is old enough.
+            CompactedError: a batch is no longer kept.
+            StorageFullError: there is no space to write a segment anew: free some, and open the
+                store again, which goes on.
+            Exception: as of `transaction`.
+        """
+        self._closing.require_open()
+        upkeep = self._own_upkeep()
+        transaction = self.begin_write(ErasingTransaction, Metadata(actor, reason), timeout)
+        with self._closing.told():
+            try:
+                # The writer lock first: whoever has it may wait for the upkeep.
+                transaction.begin()
+                with upkeep.turn():
+                    receipt = transaction.erase(self.path, self._projections, fields)
+                    upkeep.begin_anew(transaction.finish)
+            finally:
+                transaction.rollback()
+        return Erasure(receipt, transaction.revisions)
+
+    def find_text(self, text: str) -> Iterator[FoundText]:
+        """Yield where a text stands in the batches that are kept, oldest first. O(log).
+
+        That is: in metadata and in the data of events, by itself or in a longer text.
+
+        Raises:
+            CorruptionError: a batch is damaged.
+            ValueError: it is empty.
+            TypeError: it is no text.
+        """
+        if not checked_text(text, "text"):
+            raise ValueError("an empty text stands everywhere")
+        self._closing.require_open()
+        shown = self._shown_revision()
+        with self._closing.told():
+            records = self._log.read(self._log.oldest_revision(), shown)
+        return self._closing.told_amid(found_texts(records, self._projections, text))
 
     def check(self) -> None:
         """Check every invariant of all tables and projections in memory, as the writer has them.

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from eventstore.backend.reading import DISK_USAGE, StoreFiles
 from eventstore.checkpoints.writer import write_checkpoint
+from eventstore.directory.contents import full_disk_is_told
 from eventstore.errors import (
+    ErasureError,
     StorageFullError,
     StoreClosedError,
     StoreFailedError,
@@ -26,12 +28,13 @@ from eventstore.log.preparer import Preparer
 from eventstore.log.spares import SpareKeeper
 from eventstore.log.writer import LogWriter, Segment, Ticket
 from eventstore.maintenance.compaction import compact
+from eventstore.maintenance.erasing import finish_erasure, is_erasing, note_erasing, obstacle
 from eventstore.past.indexes import BATCHES_BEHIND_MAX
 from eventstore.past.past import Past
 from eventstore.proofs.store_tree import StoreTree
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from eventstore.checkpoints.checkpoint import Checkpoint, CheckpointContent
     from eventstore.engine_events import Dropping
@@ -68,6 +71,7 @@ class FileLog:
         self._ends_hold = ends_hold
         self._files = StoreFiles(file_system, path, self.store_id)
         self._tree = StoreTree.of_files(file_system, path, self.store_id)
+        self._projections = projections
         self._past = Past(file_system, path, self.store_id, projections)
         self._indexed_revision = 0
         self._durable_block = file_system.share(
@@ -222,6 +226,40 @@ class FileLog:
         )
         self.index(pause)
         return report[0]
+
+    def begin_erasure(self, payloads: Mapping[int, bytes]) -> None:
+        """Note that the next batch may be an erasure, which a crash may leave unfinished.
+
+        What is there so far gets no further batch in the same segments, so that these can be
+        replaced. The caller holds the store's writer lock, everything is durable, and no erasure is
+        unfinished.
+
+        Args:
+            payloads: what would be left of batches, each by its revision.
+
+        Raises:
+            ErasureError: that can't stand in its segment; nothing was noted.
+        """
+        problem = obstacle(self._file_system, self._path, payloads)
+        if problem is not None:
+            raise ErasureError(f"{self._path}: {problem}")
+        self._writer.seal()
+        note_erasing(self._file_system, self._path, self.head.revision)
+
+    def finish_erasure(self) -> None:
+        """Take out what durable erasures name, beside running transactions; else do nothing.
+
+        Raises:
+            CorruptionError: a segment is damaged; the next open goes on, as after any other error.
+            StorageFullError: there is no space to write a segment anew.
+        """
+        if not is_erasing(self._file_system, self._path):
+            return
+        with full_disk_is_told(self._path, "free some, and open the store again, which goes on"):
+            finish_erasure(self._file_system, self._path)
+        # What was opened, and what is known of the segments, is of files that are gone.
+        self._past = Past(self._file_system, self._path, self.store_id, self._projections)
+        self._indexed_revision = 0
 
     @property
     def is_index_behind(self) -> bool:

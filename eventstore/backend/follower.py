@@ -3,7 +3,8 @@
 A follower never repairs and never writes. It shows batches up to the revision in the `durable`
 file, which the writer updates after each sync, so nothing that a crash could take back. When the
 writer compacts, the cursor finds the segment in the archive; when retention has dropped what the
-follower has not read yet, it starts again from the newest checkpoint. A log that shrank or
+follower has not read yet, it starts again from the newest checkpoint. So it does once an erasure
+that it has read of is carried out: what it holds in memory is from before. A log that shrank or
 forked since the last look is refused.
 """
 
@@ -35,11 +36,13 @@ from eventstore.format.names import DURABLE_NAME
 from eventstore.locks import refuse_reentry
 from eventstore.log.cursor import RecordCursor
 from eventstore.log.interface import Head
+from eventstore.log.redaction import may_erase
+from eventstore.maintenance.erasing import is_erasing
 from eventstore.past.past import Past
 from eventstore.recovery.carrying import carried_over
 from eventstore.recovery.decide import decide
 from eventstore.recovery.replay import decode_record, replay_record, stale_projections, start_state
-from eventstore.recovery.scan import scan_store
+from eventstore.recovery.scan import read_durable_bound, scan_store
 from eventstore.reports import RecoveryReport, Verdict
 
 if TYPE_CHECKING:
@@ -86,6 +89,8 @@ class FollowerLog:
         self._lock = threading.RLock()
         self._durable = _DurableFile(file_system, join(path, DURABLE_NAME))
         self._is_closed = False
+        # Whether the state may hold what an erasure is taking out of the files.
+        self._is_outdated = False
         self.state, self.store_id, self.recovery = self._load()
         self._files = StoreFiles(file_system, path, self.store_id)
         self._past = Past(file_system, path, self.store_id, projections)
@@ -110,7 +115,7 @@ class FollowerLog:
             NotAStoreError: the store was removed.
         """
         bound = self._bound()
-        if bound == self.state.durable.revision:
+        if bound == self.state.durable.revision and not self._is_outdated:
             return self.state
         refuse_reentry(self._lock)
         with self._lock:
@@ -118,8 +123,10 @@ class FollowerLog:
                 return self.state
             if bound > self.state.durable.revision:
                 self._catch_up(bound)
-            elif bound:
+            elif 0 < bound < self.state.durable.revision:
                 self._require_same_history()
+            if self._is_outdated and not is_erasing(self._file_system, self._path):
+                self._begin_again()
         return self.state
 
     def read(self, first_revision: int, last_revision: int) -> Iterator[Record]:
@@ -194,6 +201,9 @@ class FollowerLog:
         raise AssertionError("unreachable")
 
     def _load_once(self) -> tuple[State, bytes, RecoveryReport]:
+        # Asked in this order: what was erased up to there has gone, or the note of it is there.
+        known_revision = read_durable_bound(self._file_system, self._path, None)
+        self._is_outdated = is_erasing(self._file_system, self._path)
         scan = scan_store(self._file_system, self._path, beside_writer=True)
         checkpoint = carried_over(self._projections, scan.checkpoint)
         if stale_projections(self._projections, checkpoint):
@@ -205,6 +215,8 @@ class FollowerLog:
         for record in scan:
             if record.revision <= scan.durable_revision:
                 replay_record(state, record)
+                if record.revision > known_revision:
+                    self._note_erasure(record)
             else:
                 decode_record(record)  # what the writer is about to acknowledge must be a batch
         scanned = scan.result()
@@ -245,18 +257,33 @@ class FollowerLog:
         try:
             for record in self._cursor.read(bound):
                 replay_record(self.state, record)
+                self._note_erasure(record)
         except CompactedError:
-            self._cursor.close()
-            state, store_id, recovery = self._load()
-            if store_id != self.store_id:
-                raise _replaced(self._path) from None
-            self.state, self.recovery = state, recovery
-            self._cursor = self._new_cursor()
+            self._begin_again()
         except BaseException:
             # The cursor is past a batch that the state does not hold.
             self._cursor.close()
             self._cursor = self._new_cursor()
             raise
+
+    def _note_erasure(self, record: Record) -> None:
+        """Take note that what was read before is about to go, or has gone, from the files."""
+        if may_erase(record.payload):
+            self._is_outdated = True
+
+    def _begin_again(self) -> None:
+        """Start again from the newest checkpoint, and forget what was read of the files."""
+        self._cursor.close()
+        try:
+            state, store_id, recovery = self._load()
+        except BaseException:
+            self._is_outdated = True
+            raise
+        if store_id != self.store_id:
+            raise _replaced(self._path) from None
+        self.state, self.recovery = state, recovery
+        self._past = Past(self._file_system, self._path, self.store_id, self._projections)
+        self._cursor = self._new_cursor()
 
     def _require_same_history(self) -> None:
         """Check that the last batch seen is still there, although `durable` is behind it.

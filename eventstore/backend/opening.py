@@ -18,6 +18,7 @@ from eventstore.directory.contents import (
     require_store,
 )
 from eventstore.directory.hold import hold_fit
+from eventstore.maintenance.erasing import finish_erasure
 from eventstore.recovery.decide import decide
 from eventstore.recovery.execute import execute
 from eventstore.recovery.loading import load
@@ -66,6 +67,7 @@ def hold_file_log(
     try:
         require_made(guarded, path, is_held=True)
         require_files(guarded, path)
+        finish_erasure(guarded, path)
     except BaseException:
         guarded.release()
         raise

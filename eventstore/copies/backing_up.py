@@ -14,6 +14,9 @@ one that was cut short goes on from there. A file that no manifest names is of a
 cut short; the next one removes it, where it has a lock.
 
 A backup never grows from another history: its newest digest must be that of the store.
+
+What the store has erased since goes from the older files too (`forgetting`), by the manifest that
+first names the erasure.
 """
 
 from __future__ import annotations
@@ -30,7 +33,9 @@ from eventstore.copies.backups import (
     read_manifest,
     read_stored,
     require_files,
+    write_stored,
 )
+from eventstore.copies.forgetting import Erasures, without_erased
 from eventstore.copies.framing import batch_of, digest_after, framed_segments
 from eventstore.copies.places import place_of, require_apart
 from eventstore.errors import BackupError, DamagedBackupError, EventStoreError
@@ -48,6 +53,7 @@ from eventstore.format.manifest import (
     state_file,
 )
 from eventstore.format.segment import genesis_digest
+from eventstore.integrity.redacted import RedactedCheck
 
 if TYPE_CHECKING:
     import os
@@ -178,8 +184,11 @@ def verify_files(place: BackupPlace, manifest: Manifest, on_batch: Callable[[int
     Raises:
         DamagedBackupError: one is not what it should be.
     """
-    for _ in batches_of(place, manifest, manifest.revision, on_batch):
-        pass
+    redacted = RedactedCheck()
+    for batch in batches_of(place, manifest, manifest.revision, on_batch):
+        redacted.take_in(batch)
+    for unnamed in redacted.unnamed():
+        raise DamagedBackupError(unnamed.path, unnamed.offset_bytes, unnamed.reason)
     if manifest.state is not None:
         read_stored(place, manifest.state)
     if manifest.leaves is not None and not leaves_hold(
@@ -213,24 +222,26 @@ def _require_same_history(source: Source, place: BackupPlace, manifest: Manifest
             f"keeps batches from {oldest} on only: what was between was dropped; begin a new "
             "backup at another place, and keep this one"
         )
-    if not _continues(log, manifest, oldest):
+    if not _continues(source, manifest, oldest):
         raise BackupError(
             f"{place.name}: the batches after revision {manifest.revision} of {source.name} do not "
             f"continue those of the backup: their histories have parted; {another}"
         )
 
 
-def _continues(log: LogReader, manifest: Manifest, oldest: int) -> bool:
+def _continues(source: Source, manifest: Manifest, oldest: int) -> bool:
     """Say whether a log has the newest batch of a backup, or one that continues it."""
-    place = end_place(manifest)
+    log, place = source.log, end_place(manifest)
     if oldest <= place.revision:
         return all(each.digest == place.digest for each in log.read(place.revision, place.revision))
     # The newest batch of the backup was dropped from the store; there may be no later one yet.
-    following = log.read(oldest, min(oldest, log.durable_revision))
-    return all(
-        each.digest == digest_after(batch_of(each), log.store_id, place.digest)
-        for each in following
-    )
+    for following in log.read(oldest, min(oldest, log.durable_revision)):
+        if following.is_redacted:  # which does not tell what it continues
+            digests = _dropped_digests(source, place.revision)
+            return digests is None or digests[-DIGEST_BYTES:] == place.digest
+        after = digest_after(batch_of(following), log.store_id, place.digest)
+        return following.digest == after
+    return True
 
 
 def _begun(source: Source, place: BackupPlace) -> Manifest:
@@ -245,13 +256,11 @@ def _begun(source: Source, place: BackupPlace) -> Manifest:
     if digests is None:
         # Nothing tells the digest that the oldest batch continues, so it can be in no chain.
         first = checkpoint.revision + 1
-    packed = packed_base(checkpoint)
-    state = state_file(packed, checkpoint.revision)
-    _write(place, state, packed)
+    state = _write_state(place, checkpoint)
     if digests is None:
         return Manifest(log.store_id, first, start_digest, state=state)
     leaves = leaves_file(digests, first - 1)
-    _write(place, leaves, digests)
+    write_stored(place, leaves, digests)
     return Manifest(log.store_id, first, start_digest, state=state, leaves=leaves)
 
 
@@ -285,12 +294,19 @@ def _grown(
     source: Source, place: BackupPlace, manifest: Manifest, on_batch: Callable[[int], object]
 ) -> Manifest:
     """Copy what is missing, and name it in the manifest bit by bit."""
-    start = end_place(manifest)
-    batches = _records(source, start.revision + 1, on_batch)
+    start, erasures = end_place(manifest), Erasures()
+    batches = _records(source, start.revision + 1, on_batch, erasures)
     segments = framed_segments(batches, manifest.store_id, start, PART_BYTES)
     for segment in segments:
-        manifest = _with_segment(place, manifest, segment)
-        place.replace(MANIFEST_NAME, pack_manifest(manifest))
+        grown = _with_segment(place, manifest, segment)
+        wanted = erasures.due(segment.end.revision)
+        if wanted:
+            grown = without_erased(place, grown, wanted)
+            grown = _with_later_state(source, place, grown, min(wanted))
+        place.replace(MANIFEST_NAME, pack_manifest(grown))
+        for file in set(manifest.files).difference(grown.files):
+            place.remove(file.name)
+        manifest = grown
     if not manifest.batches:
         place.replace(MANIFEST_NAME, pack_manifest(manifest))
     if read_manifest(place) != manifest:
@@ -300,10 +316,11 @@ def _grown(
 
 
 def _records(
-    source: Source, first: int, on_batch: Callable[[int], object]
+    source: Source, first: int, on_batch: Callable[[int], object], erasures: Erasures
 ) -> Iterator[PackedBatch]:
     for record in source.log.read(first, source.last_revision):
         on_batch(record.revision)
+        erasures.take_in(record)
         yield batch_of(record)
 
 
@@ -318,14 +335,25 @@ def _with_segment(place: BackupPlace, manifest: Manifest, segment: Segment) -> M
         time_ns=end.time_ns,
         end_bytes=end.end_bytes,
     )
-    _write(place, entry.file, packed)
+    write_stored(place, entry.file, packed)
     return manifest._replace(batches=(*manifest.batches, entry))
 
 
-def _write(place: BackupPlace, file: StoredFile, data: bytes) -> None:
-    """Write a file, and read it back: only then is it in the backup."""
-    place.write(file.name, data)
-    read_stored(place, file)
+def _with_later_state(
+    source: Source, place: BackupPlace, manifest: Manifest, erased_revision: int
+) -> Manifest:
+    """Replace a state that holds what was erased; the store has none that does."""
+    if manifest.state is None or manifest.state.revision < erased_revision:
+        return manifest
+    checkpoint = _oldest_checkpoint(source, manifest.first_revision - 1)
+    return manifest._replace(state=_write_state(place, checkpoint))
+
+
+def _write_state(place: BackupPlace, checkpoint: Checkpoint) -> StoredFile:
+    packed = packed_base(checkpoint)
+    state = state_file(packed, checkpoint.revision)
+    write_stored(place, state, packed)
+    return state
 
 
 def _remove_unnamed(place: BackupPlace, manifest: Manifest | None) -> None:

@@ -112,6 +112,12 @@ def read_stored(place: BackupPlace, file: StoredFile) -> bytes:
     return data
 
 
+def write_stored(place: BackupPlace, file: StoredFile, data: bytes) -> None:
+    """Write a file, and read it back: only then is it in the backup."""
+    place.write(file.name, data)
+    read_stored(place, file)
+
+
 def start_place(manifest: Manifest) -> ChainPosition:
     """Return where the batches of a backup begin."""
     return ChainPosition(manifest.first_revision - 1, manifest.start_digest, 0, 0)

@@ -4,7 +4,8 @@ The first line says which store it is and how far it goes; each other line is a 
 revisions, the digest and what the digest rests on are in it, so that a store which is loaded has
 the same chain, and every receipt, head and proof of the old one holds in it. Where JSON can't give
 back the very bytes of a batch (a NaN with a payload, bytes that another program has packed), the
-line holds these bytes instead.
+line holds these bytes instead. A line of a batch of which parts were erased says that it is
+`redacted`: what is left stands there, and the digest that the batch had when it was whole.
 """
 
 from __future__ import annotations
@@ -56,6 +57,8 @@ def _fields(record: Record) -> dict[str, Any]:
         "durable_revision": record.durable_revision,
         "digest": record.digest.hex(),
     }
+    if record.is_redacted:
+        fields["redacted"] = True
     batch = decode_record(record)
     if not _says_all(batch, record.payload):
         return {**fields, "payload": base64.b64encode(record.payload).decode("ascii")}

@@ -3,6 +3,8 @@
 Payload, revision, time and the durable revision of a record stay, so its digest does; what changes
 is the segment around it, and with that the mark and the place. Whoever gives a record gives the
 digest that it had: a record that does not continue the chain is found here, whatever it came from.
+Of a redacted one only its successor can tell; what vouches for it is checked by whoever reads all
+(`eventstore.integrity.redacted`).
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from eventstore.format.segment import (
     Framing,
     SegmentHeader,
     frame_record,
+    frame_redacted,
     pack_segment_header,
     record_seed,
 )
@@ -39,6 +42,7 @@ class PackedBatch(NamedTuple):
         digest: that it has.
         path: of where it was read, for messages.
         offset_bytes: where in that.
+        is_redacted: whether some of the payload was erased: then the digest is not of this one.
     """
 
     payload: bytes
@@ -48,6 +52,7 @@ class PackedBatch(NamedTuple):
     digest: bytes
     path: str = ""
     offset_bytes: int = 0
+    is_redacted: bool = False
 
 
 class ChainPosition(NamedTuple):
@@ -108,7 +113,12 @@ def framed_segments(
 
 
 def digest_after(batch: PackedBatch, store_id: bytes, previous_digest: bytes) -> bytes:
-    """Return the digest that a batch has if it continues another one; its own is not looked at."""
+    """Return the digest that a batch has if it continues another one; its own is not looked at.
+
+    Of a redacted one that can't be told: it is the digest which it states.
+    """
+    if batch.is_redacted:
+        return batch.digest
     _, digest = frame_record(
         batch.payload,
         revision=batch.revision,
@@ -130,12 +140,13 @@ def batch_of(record: Record) -> PackedBatch:
         record.digest,
         record.path,
         record.offset_bytes,
+        record.is_redacted,
     )
 
 
 class _OpenSegment:
     def __init__(self, store_id: bytes, place: ChainPosition, first: PackedBatch) -> None:
-        header = SegmentHeader(
+        self._header = header = SegmentHeader(
             store_id=store_id,
             first_revision=place.revision + 1,
             predecessor_digest=place.digest,
@@ -147,7 +158,8 @@ class _OpenSegment:
         self._first_revision = header.first_revision
         self._batch_bytes_max = header.batch_bytes_max
         self._framing = header.framing
-        self._parts = [pack_segment_header(header)]
+        self._has_redacted = False
+        self._frames: list[bytes] = []
         self._end = place._replace(end_bytes=SEGMENT_HEADER_BYTES)
 
     def takes(self, payload: bytes, segment_bytes: int) -> bool:
@@ -168,23 +180,40 @@ class _OpenSegment:
                 batch.offset_bytes,
                 f"revision {batch.revision} is not the batch after revision {end.revision}",
             )
-        frame, digest = frame_record(
-            batch.payload,
-            revision=batch.revision,
-            time_ns=batch.time_ns,
-            durable_revision=batch.durable_revision,
-            previous_digest=end.digest,
-            framing=self._framing,
-        )
+        frame, digest = self._framed(batch, end.digest)
         if digest != batch.digest or batch.durable_revision >= batch.revision:
             raise CorruptionError(
                 batch.path,
                 batch.offset_bytes,
                 f"revision {batch.revision} does not continue the digest chain",
             )
-        self._parts.append(frame)
+        self._frames.append(frame)
         self._end = ChainPosition(batch.revision, digest, batch.time_ns, end.end_bytes + len(frame))
         return self._end
 
     def finished(self) -> Segment:
-        return Segment(b"".join(self._parts), self._first_revision, self._end)
+        header = self._header._replace(may_redact=self._has_redacted)
+        data = b"".join((pack_segment_header(header), *self._frames))
+        return Segment(data, self._first_revision, self._end)
+
+    def _framed(self, batch: PackedBatch, previous_digest: bytes) -> tuple[bytes, bytes]:
+        """Return the record of a batch, and the digest that it has there."""
+        if not batch.is_redacted:
+            return frame_record(
+                batch.payload,
+                revision=batch.revision,
+                time_ns=batch.time_ns,
+                durable_revision=batch.durable_revision,
+                previous_digest=previous_digest,
+                framing=self._framing,
+            )
+        self._has_redacted = True
+        frame = frame_redacted(
+            batch.payload,
+            revision=batch.revision,
+            time_ns=batch.time_ns,
+            durable_revision=batch.durable_revision,
+            digest=batch.digest,
+            framing=self._framing._replace(may_redact=True),
+        )
+        return frame, batch.digest

@@ -2,7 +2,9 @@
 
 Each line must be the next batch: of the next revision, not older than the one before, and with the
 digest that follows from what it says and from all lines before. So what was changed, left out, put
-in or put elsewhere is found at its line. The file is read once, forwards.
+in or put elsewhere is found at its line. Of a batch that was redacted the digest says no more than
+that the batches after it follow: a later line must hold the erasure that names what is left of it,
+or nothing is loaded. The file is read once, forwards.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from eventstore.format.codec import (
 )
 from eventstore.format.jsonlines import LineError, parse_line
 from eventstore.format.segment import genesis_digest
+from eventstore.integrity.redacted import RedactedCheck
 from eventstore.options import checked_options
 from eventstore.projection import checked_projections
 
@@ -43,6 +46,8 @@ _HEADER_FIELDS = {"format", "version", "store_id", "first_revision", "revision"}
 _PLACE_FIELDS = {"revision", "time_ns", "durable_revision", "digest"}
 _BATCH_FIELDS = _PLACE_FIELDS | {"actor", "reason", "request_id", "events"}
 _PACKED_FIELDS = _PLACE_FIELDS | {"payload"}
+_REDACTED_FIELD = {"redacted"}
+"""Of a line whose batch was redacted; it is true."""
 _EVENT_FIELDS = {"type", "version", "data"}
 _STORE_ID = re.compile(r"[0-9a-f]{32}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -123,6 +128,7 @@ class DumpReader:
         self._number = 0
         self._last_revision = 0
         self._store_id = b""
+        self._redacted = RedactedCheck()
 
     def begin(self, on_batch: Callable[[int], object]) -> tuple[Beginning, Iterator[PackedBatch]]:
         """Read the first line, and return what the store is made of."""
@@ -160,16 +166,22 @@ class DumpReader:
                 )
             batch = self._batch(fields, revision, digest, time_ns)
             digest, time_ns = batch.digest, batch.time_ns
+            self._redacted.take_in(batch)
             on_batch(revision)
             yield batch
+        for unnamed in self._redacted.unnamed():
+            raise self._error(unnamed.reason)
         if self._fields(self._line_bytes_max) is not None:
             raise self._error(f"more after revision {self._last_revision}, which is the last one")
 
     def _batch(
         self, fields: dict[str, Any], revision: int, previous_digest: bytes, previous_ns: int
     ) -> PackedBatch:
-        is_packed = "payload" in fields
-        self._require_fields(fields, _PACKED_FIELDS if is_packed else _BATCH_FIELDS)
+        is_packed, is_redacted = "payload" in fields, "redacted" in fields
+        names = _PACKED_FIELDS if is_packed else _BATCH_FIELDS
+        self._require_fields(fields, names | _REDACTED_FIELD if is_redacted else names)
+        if is_redacted and fields["redacted"] is not True:
+            raise self._error("'redacted' is not true")
         found = self._whole(fields, "revision", 1)
         if found != revision:
             raise self._error(f"revision {found}, where {revision} must stand")
@@ -181,7 +193,9 @@ class DumpReader:
             raise self._error("the batch claims to have been durable before it was written")
         digest = bytes.fromhex(self._matching(_DIGEST, fields, "digest"))
         payload = self._packed(fields) if is_packed else self._encoded(fields)
-        batch = PackedBatch(payload, revision, time_ns, durable_revision, digest)
+        batch = PackedBatch(
+            payload, revision, time_ns, durable_revision, digest, is_redacted=is_redacted
+        )
         if digest_after(batch, self._store_id, previous_digest) != digest:
             raise self._error(
                 "the digest is not that of the batch: this line, or one before it, was changed"

@@ -247,8 +247,9 @@ class DirectoryPlace:
         self._files.sync_directory(self.name)
 
     def remove(self, name: str) -> None:
-        """Remove a file."""
+        """Remove a file, durably: it may hold what was erased."""
         self._files.remove(join(self.name, name))
+        self._files.sync_directory(self.name)
 
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:

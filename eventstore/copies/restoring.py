@@ -9,6 +9,10 @@ random `fork_id` in it. From there on no digest of the two can be equal: a recei
 original for anything later fails in the restored store, and the other way round; what was given out
 for anything up to there holds in both. The history says that it was restored, from what, to where.
 
+Where a later batch has erased something of those that are restored, that batch is left out, and
+what vouches for the redacted ones with it. So the batch in which the store parts states each such
+erasure again, with when and by whose order it was.
+
 A restore of the whole backup in place of a store that is lost writes no such batch: it is that
 store, as it was.
 """
@@ -33,17 +37,20 @@ from eventstore.copies.backups import (
 from eventstore.copies.framing import PackedBatch, digest_after
 from eventstore.copies.places import place_of, require_apart
 from eventstore.copies.remaking import Beginning, NewPlace, make_store
+from eventstore.engine_events import ERASED
 from eventstore.errors import BackupError, DamagedBackupError
 from eventstore.event import Event, Metadata
 from eventstore.files.local import local_file_system
 from eventstore.files.paths import absolute, join
 from eventstore.format.codec import encode_batch, encode_event
+from eventstore.log.redaction import may_erase, redactions_in
 from eventstore.options import checked_options
 from eventstore.projection import checked_projections
+from eventstore.recovery.replay import decode_record
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from datetime import datetime
 
     from eventstore.copies.places import BackupPlace
@@ -192,18 +199,47 @@ def _batches(
     on_batch: Callable[[int], object],
 ) -> Iterator[PackedBatch]:
     digest, time_ns, revision = manifest.start_digest, 0, manifest.first_revision - 1
+    redacted: set[int] = set()
     for batch in batches_of(place, manifest, last, on_batch):
         if batch.revision <= last:  # what comes after it in its file is read, and checked, too
             yield batch
             digest, time_ns, revision = batch.digest, batch.time_ns, batch.revision
+            if batch.is_redacted:
+                redacted.add(revision)
     if fork_id is not None:
-        yield _parting(manifest, revision, digest, time_ns, fork_id)
+        is_cut = redacted and last < manifest.revision
+        again = list(_erased_later(place, manifest, last, redacted)) if is_cut else []
+        yield _parting(manifest, revision, digest, time_ns, fork_id, again)
+
+
+def _erased_later(
+    place: BackupPlace, manifest: Manifest, last: int, redacted: set[int]
+) -> Iterator[Event]:
+    """Yield the erasures in the batches that are left out, as far as they are of what is not."""
+    for batch in batches_of(place, manifest, manifest.revision):
+        if batch.revision <= last or not may_erase(batch.payload):
+            continue
+        said = decode_record(batch)
+        names = [one.plain() for one in redactions_in(said.events) if one.revision in redacted]
+        if names:
+            restated = {
+                "revision": said.revision,
+                "time_ns": said.time_ns,
+                "actor": said.metadata.actor,
+                "reason": said.metadata.reason,
+            }
+            yield Event(ERASED, {"batches": names, "restated": restated})
 
 
 def _parting(
-    manifest: Manifest, revision: int, digest: bytes, time_ns: int, fork_id: bytes
+    manifest: Manifest,
+    revision: int,
+    digest: bytes,
+    time_ns: int,
+    fork_id: bytes,
+    erasures: Sequence[Event],
 ) -> PackedBatch:
-    """Return the first batch of the new store's own."""
+    """Return the first batch of the new store's own, with what else it has to say."""
     data = {
         "revision": revision,
         "digest": digest.hex(),
@@ -212,7 +248,8 @@ def _parting(
         "fork_id": fork_id.hex(),
     }
     reason = f"restored to revision {revision} of a backup at revision {manifest.revision}"
-    payload = encode_batch(Metadata(_ACTOR, reason), [encode_event(Event(RESTORED_TYPE, data))])
+    events = [Event(RESTORED_TYPE, data), *erasures]
+    payload = encode_batch(Metadata(_ACTOR, reason), [encode_event(each) for each in events])
     time_ns = max(clock.time_ns(), time_ns)
     batch = PackedBatch(payload, revision + 1, time_ns, revision, digest=b"")
     return batch._replace(digest=digest_after(batch, manifest.store_id, digest))

@@ -24,6 +24,7 @@ from eventstore.format.names import (
     CHECKPOINTS_NAME,
     DIRECTORY_NAMES,
     DURABLE_NAME,
+    ERASING_NAME,
     LOCK_NAME,
     MAKING_NAME,
     REQUEST_NAME,
@@ -47,6 +48,7 @@ _ROOT_NAMES = frozenset(
         REQUEST_NAME,
         ANSWER_NAME,
         ANSWER_NAME + TEMPORARY_SUFFIX,
+        ERASING_NAME,
         *DIRECTORY_NAMES,
     )
 )

@@ -18,8 +18,10 @@ DURABLE_NAME = "durable"
 MAKING_NAME = "MAKING"
 REQUEST_NAME = "compact.request"
 ANSWER_NAME = "compact.answer"
+ERASING_NAME = "ERASING"
 TEMPORARY_SUFFIX = ".tmp"
 _DETACHED_SUFFIX = ".detached.jsonl"
+DAMAGED_SUFFIX = ".damaged"
 DIRECTORY_NAMES = (WAL_NAME, CHECKPOINTS_NAME, ARCHIVE_NAME, INDEX_NAME, TORN_NAME, TREE_NAME)
 
 _SEGMENT_NAME = re.compile(r"([0-9]{20})\.log")
@@ -69,7 +71,7 @@ def spare_name(number: int) -> str:
 
 def damaged_name(name: str) -> str:
     """Return the name under which a file is set aside that can't be used."""
-    return name + ".damaged"
+    return name + DAMAGED_SUFFIX
 
 
 def torn_name(revision: int, offset_bytes: int, taken: int = 0) -> str:

@@ -18,8 +18,12 @@ from eventstore.options import BATCH_BYTES_LIMIT
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-SEGMENT_VERSION = 2
-"""Of segments as they are written; it and every older one is read."""
+SEGMENT_VERSION = 3
+"""Of segments that may hold redacted records; it and every older one is read."""
+WRITTEN_VERSION = 2
+"""Of segments as they are written at first: no record of them is redacted."""
+_REDACTED = 1
+"""What the last field of a redacted record's header holds, and any other's does not."""
 
 STORE_ID_BYTES = 16
 _SEGMENT_MAGIC = b"EVSTWAL\0"
@@ -58,6 +62,7 @@ class SegmentHeader(NamedTuple):
         batch_bytes_max: the cap on payloads that writer and reader of this segment keep.
         created_ns: when the segment came into use.
         mark: what every record starts with and no payload holds; empty in a segment of version 1.
+        may_redact: whether records of the segment may be redacted.
     """
 
     store_id: bytes
@@ -67,11 +72,12 @@ class SegmentHeader(NamedTuple):
     batch_bytes_max: int
     created_ns: int
     mark: bytes = b""
+    may_redact: bool = False
 
     @property
     def framing(self) -> Framing:
         """How the records of the segment are framed."""
-        return Framing(record_seed(self.store_id), self.mark)
+        return Framing(record_seed(self.store_id), self.mark, self.may_redact)
 
 
 class Framing(NamedTuple):
@@ -80,10 +86,12 @@ class Framing(NamedTuple):
     Attributes:
         seed: of their checksums.
         mark: that each starts with; empty in a segment of version 1.
+        may_redact: whether they may be redacted.
     """
 
     seed: int
     mark: bytes
+    may_redact: bool = False
 
     @property
     def header_bytes(self) -> int:
@@ -106,6 +114,7 @@ class RecordHeader(NamedTuple):
         time_ns: nanoseconds since the epoch, never less than the record before.
         durable_revision: the highest revision known to be durable when this was framed.
         digest: chain digest of the batch.
+        is_redacted: whether the payload was another when the digest was made.
     """
 
     payload_bytes: int
@@ -114,6 +123,7 @@ class RecordHeader(NamedTuple):
     time_ns: int
     durable_revision: int
     digest: bytes
+    is_redacted: bool = False
 
 
 def record_seed(store_id: bytes) -> int:
@@ -130,7 +140,7 @@ def pack_segment_header(header: SegmentHeader) -> bytes:
     """Return the first `SEGMENT_HEADER_BYTES` of a segment."""
     fields = _SEGMENT_HEADER.pack(
         _SEGMENT_MAGIC,
-        SEGMENT_VERSION if header.mark else 1,
+        SEGMENT_VERSION if header.may_redact else WRITTEN_VERSION if header.mark else 1,
         header.batch_bytes_max,
         header.store_id,
         header.first_revision,
@@ -162,7 +172,14 @@ def unpack_segment_header(block: bytes) -> SegmentHeader:
     elif 0 in mark:
         raise MalformedError(88, "the mark in the segment header holds a zero")
     return SegmentHeader(
-        store_id, first_revision, digest, predecessor_bytes, batch_bytes_max, created_ns, mark
+        store_id,
+        first_revision,
+        digest,
+        predecessor_bytes,
+        batch_bytes_max,
+        created_ns,
+        mark,
+        version > WRITTEN_VERSION,
     )
 
 
@@ -193,7 +210,7 @@ def frame_record(
     Returns:
         the record, padded, and the batch's chain digest, which does not depend on the mark.
     """
-    seed, mark = framing
+    seed, mark, _ = framing
     digested = _RECORD_DIGESTED.pack(
         len(payload), crc32(payload, seed), revision, time_ns, durable_revision
     )
@@ -204,20 +221,44 @@ def frame_record(
     return b"".join((unsealed, header_crc, payload, padding)), digest
 
 
+def frame_redacted(
+    payload: bytes,
+    *,
+    revision: int,
+    time_ns: int,
+    durable_revision: int,
+    digest: bytes,
+    framing: Framing,
+) -> bytes:
+    """Frame what is left of a batch under the digest that it had when it was whole."""
+    seed, mark, may_redact = framing
+    if not may_redact:
+        raise ValueError("records of this segment can't be redacted")
+    digested = _RECORD_DIGESTED.pack(
+        len(payload), crc32(payload, seed), revision, time_ns, durable_revision
+    )
+    unsealed = b"".join((mark, digested, digest, UINT32.pack(_REDACTED)))
+    header_crc = UINT32.pack(crc32(unsealed, seed))
+    padding = bytes(-len(payload) % RECORD_ALIGNMENT_BYTES)
+    return b"".join((unsealed, header_crc, payload, padding))
+
+
 def unpack_record_header(block: bytes, framing: Framing) -> RecordHeader | None:
     """Return the record header in `framing.header_bytes` bytes, or None if it is not valid.
 
     No length is believed, and nothing allocated, before this has said that the header is whole.
     """
-    seed, mark = framing
+    seed, mark, may_redact = framing
     if not block.startswith(mark):
         return None
-    payload_bytes, payload_crc, revision, time_ns, durable_revision, digest, zero, crc = (
+    payload_bytes, payload_crc, revision, time_ns, durable_revision, digest, kind, crc = (
         _RECORD_HEADER.unpack_from(block, len(mark))
     )
-    if crc32(block[: -UINT32.size], seed) != crc or zero or not payload_bytes:
+    if crc32(block[: -UINT32.size], seed) != crc or kind > may_redact or not payload_bytes:
         return None
-    return RecordHeader(payload_bytes, payload_crc, revision, time_ns, durable_revision, digest)
+    return RecordHeader(
+        payload_bytes, payload_crc, revision, time_ns, durable_revision, digest, kind == _REDACTED
+    )
 
 
 def peek_payload_bytes(window: bytes, offset_bytes: int) -> int:
@@ -239,7 +280,13 @@ def parts_hold(header: RecordHeader, parts: Iterable[bytes], seed: int) -> bool:
 
 
 def record_digest(header: RecordHeader, payload: bytes | memoryview, previous: bytes) -> bytes:
-    """Return the digest that a record must state, given the one before it."""
+    """Return the digest that a record must state, given the one before it.
+
+    What a redacted one states is of a payload that is gone: only an erasure in the log vouches for
+    it, which a verification looks for.
+    """
+    if header.is_redacted:
+        return header.digest
     digested = _RECORD_DIGESTED.pack(
         header.payload_bytes,
         header.payload_crc,

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from eventstore.arguments import checked_flag
+from eventstore.errors import BackupError
 from eventstore.handle.proofs import Proofs
+from eventstore.maintenance.erasing import is_erasing
 
 if TYPE_CHECKING:
     import os
@@ -41,7 +43,7 @@ class Copying(Proofs):
 
         Raises:
             BackupError: something else is there, or a backup of another history; or batches that
-                it lacks are no longer kept.
+                it lacks are no longer kept; or an erasure is under way in another process.
             DamagedBackupError: a file of it is missing, cut short or changed.
             StoreLockedError: another backup is being written there.
             CorruptionError: a batch of the store is damaged.
@@ -54,6 +56,7 @@ class Copying(Proofs):
         checked_flag(verify, "verify")
         self._closing.require_open()
         source = Source(self.path, self._log, self._tree, self._shown_revision())
+        self._require_no_erasing()
         with self._closing.told():
             place = place_of(target, self._process())
             return back_up(source, place, verify=verify, on_batch=on_batch)
@@ -64,11 +67,24 @@ class Copying(Proofs):
         Raises:
             CompactedError: batches were dropped meanwhile.
             CorruptionError: a batch is damaged.
+            BackupError: an erasure is under way in another process.
         """
         from eventstore.copies.dumping import dumped_lines  # noqa: PLC0415
 
         self._closing.require_open()
         shown = self._shown_revision()
+        self._require_no_erasing()
         with self._closing.told():
             lines = dumped_lines(self._log, shown)
         return self._read_amid(lines)
+
+    def _require_no_erasing(self) -> None:
+        """Refuse to copy what another process is about to erase, although it is said already.
+
+        Asked once it is known up to where is copied: an erasure that begins later is not in that.
+        """
+        if self._file_system is not None and is_erasing(self._file_system, self.path):
+            raise BackupError(
+                f"{self.path}: an erasure is under way, or was cut short: wait for its end, or "
+                "open the store for writing, which finishes it"
+            )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from eventstore.checkpoints.reader import no_pause
@@ -17,7 +18,7 @@ from eventstore.locks import refuse_reentry
 from eventstore.maintenance.background import Maintenance
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from eventstore.counters import Tally
     from eventstore.engine_events import Dropping
@@ -111,8 +112,27 @@ class Upkeep:
                 self._closing.require_open()
                 return self._write_and_compact()
 
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Keep checkpoints and compactions away for the length of a with statement."""
+        refuse_reentry(self._turn)
+        with self._turn:
+            self._closing.require_open()
+            yield
+
+    def begin_anew(self, remove: Callable[[], object]) -> None:
+        """Let all checkpoints go of which something was erased, and write one of what is left.
+
+        Args:
+            remove: removes them; what is carried for the next one is forgotten before, so that it
+                comes back in none, whatever this raises.
+        """
+        self._checkpointer.begin_anew()
+        remove()
+        self.save_rebuilt()
+
     def save_rebuilt(self) -> None:
-        """Write down what the open has rebuilt, so that the next one need not do it again."""
+        """Write down what was folded anew, so that the next open need not do it again."""
         try:
             with self._turn:
                 self._checkpointer.write(no_pause)

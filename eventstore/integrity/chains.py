@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from eventstore.errors import CorruptionError
-from eventstore.format.segment import Framing, frame_record
+from eventstore.format.segment import Framing, frame_record, frame_redacted
 from eventstore.log.reader import Position, Record, SegmentScanner
 from eventstore.log.search import read_record
 from eventstore.log.segments import open_readable_part
@@ -85,7 +85,8 @@ def enter(
     if start.digest == UNKNOWN:
         [record] = records_of(file_system, Piece(stretch, start))
         _, stated = frame_again(record, digest, stretch.header.framing)
-        return start._replace(digest=digest) if stated == record.digest else None
+        is_next = stated == record.digest and not record.is_redacted
+        return start._replace(digest=digest) if is_next else None
     file, _ = open_readable_part(file_system, stretch.source)
     try:
         scanner = SegmentScanner(file, stretch.header, start)
@@ -100,8 +101,19 @@ def enter(
 def frame_again(record: Record, previous_digest: bytes, framing: Framing) -> tuple[bytes, bytes]:
     """Return the bytes of a record and its digest, given the digest that it is to continue.
 
-    Where that is the digest which it did continue, the digest is the one that it had at first.
+    Where that is the digest which it did continue, the digest is the one that it had at first. A
+    redacted record can't tell: it keeps the one that it states.
     """
+    if record.is_redacted:
+        frame = frame_redacted(
+            record.payload,
+            revision=record.revision,
+            time_ns=record.time_ns,
+            durable_revision=record.durable_revision,
+            digest=record.digest,
+            framing=framing._replace(may_redact=True),
+        )
+        return frame, record.digest
     return frame_record(
         record.payload,
         revision=record.revision,

@@ -170,6 +170,7 @@ def _copy_segments(
                         batch_bytes_max=last.header.batch_bytes_max,
                         created_ns=last.header.created_ns or last.end.time_ns,
                         mark=draw_mark(record.payload),
+                        may_redact=last.header.may_redact,
                     )
                     segment = _Segment(target, wal_path, header)
                 segment.add(record, previous)

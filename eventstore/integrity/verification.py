@@ -22,6 +22,7 @@ from eventstore.files.paths import join
 from eventstore.format.names import DURABLE_NAME
 from eventstore.integrity.comparison import Comparison
 from eventstore.integrity.leaves import LeafCheck
+from eventstore.integrity.redacted import RedactedCheck
 from eventstore.log.reader import (
     Record,
     ScanEnd,
@@ -32,6 +33,7 @@ from eventstore.log.reader import (
 from eventstore.log.search import highest_durable_claim
 from eventstore.log.segments import SegmentSource, list_sources, opened_source
 from eventstore.log.stretches import SegmentStretches
+from eventstore.maintenance.erasing import is_erasing
 from eventstore.past.checking import IndexCheck
 from eventstore.recovery.carrying import carried_over
 from eventstore.recovery.decide import (
@@ -93,6 +95,7 @@ class Verification:
         """Revisions of checkpoints whose digest is not that of the log."""
         self.sources: list[SegmentSource] = []
         self.leaves: LeafCheck | None = None
+        self.redacted = RedactedCheck()
 
     @property
     def _base_revision(self) -> int:
@@ -125,6 +128,12 @@ class Verification:
             )
             if number >= first_opened:
                 self.opening_damage = self.opening_damage or damage
+        self._add_all(self.redacted.unnamed())
+        if is_erasing(self.file_system, self.path):
+            self.remarks.append(
+                f"{self.path}: an erasure is unfinished: texts that it names may still be there; "
+                "the next open for writing finishes it"
+            )
         if self.asks_projections:
             self._add_all(self.comparison.projections_own(self.path))
         found = Found(
@@ -369,6 +378,8 @@ class Verification:
             if index is not None:
                 index.add(record, scanner.position)
             self.batch_count += 1
+            if not self.quick:
+                self.redacted.take_in(record)
             self.revision = max(self.revision, record.revision)
             damage = damage or self._replay(record)
             differing = self._compare_digest(

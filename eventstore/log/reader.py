@@ -69,6 +69,7 @@ class Record(NamedTuple):
         payload: the batch, packed.
         path: of the segment.
         end_bytes: where the next record starts.
+        is_redacted: whether some of the payload was erased: then the digest is not of this one.
     """
 
     offset_bytes: int
@@ -79,6 +80,7 @@ class Record(NamedTuple):
     payload: bytes
     path: str
     end_bytes: int
+    is_redacted: bool = False
 
 
 class ScanEnd(NamedTuple):
@@ -181,7 +183,7 @@ class SegmentScanner:
             return self._ended_at_zeros()
         if isinstance(header, str):
             return self._ended(header)
-        payload_bytes, _, revision, time_ns, durable_revision, digest = header
+        payload_bytes, _, revision, time_ns, durable_revision, digest, is_redacted = header
         if payload_bytes > _LARGE_BYTES and not large_payload_holds(
             self._file, header, offset, framing
         ):
@@ -194,7 +196,9 @@ class SegmentScanner:
         if problem:
             return self._ended(problem)
         path = self._path
-        return Record(offset, revision, time_ns, durable_revision, digest, payload, path, end)
+        return Record(
+            offset, revision, time_ns, durable_revision, digest, payload, path, end, is_redacted
+        )
 
     def _ended_at_zeros(self) -> ScanEnd:
         if self._window.is_zero_from(self._next_bytes):

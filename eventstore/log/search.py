@@ -125,7 +125,7 @@ def find_mark(file: File, store_id: bytes) -> tuple[bytes, bool]:
     It is sure where the first record's header holds. Else it is the one that most headers on the
     grid have, each of which states it by itself; a payload may hold such headers too.
     """
-    framing = Framing(record_seed(store_id), b"")
+    framing = Framing(record_seed(store_id), b"", may_redact=True)
     size = min(file.size_bytes(), SEGMENT_BYTES_LIMIT)
     votes: Counter[bytes] = Counter()
     for start in range(SEGMENT_HEADER_BYTES, size, _SLICE_BYTES):
@@ -210,6 +210,7 @@ def _whole(file: File, framing: Framing, offset_bytes: int, header: RecordHeader
         payload,
         file.path,
         start + padded_bytes(header.payload_bytes),
+        header.is_redacted,
     )
 
 

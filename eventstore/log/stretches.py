@@ -141,7 +141,7 @@ class SegmentStretches:
         """Return a header to read the segment with, and whether its mark is sure."""
         cap = min(self._file.size_bytes(), BATCH_BYTES_LIMIT)
         mark, is_sure = find_mark(self._file, store_id)
-        return SegmentHeader(store_id, 1, UNKNOWN, 0, cap, 0, mark), is_sure
+        return SegmentHeader(store_id, 1, UNKNOWN, 0, cap, 0, mark, bool(mark)), is_sure
 
     def _close_run(self, header: SegmentHeader, start: Position, end: Position) -> None:
         if start.digest != UNKNOWN:

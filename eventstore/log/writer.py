@@ -208,6 +208,7 @@ class LogWriter:
         # Changed by append, under the store's writer lock.
         self.end = End(segment, end.offset_bytes, Head(end.revision, end.digest, end.time_ns))
         self.appended_bytes = 0
+        self._sealed: Segment | None = None
 
         # The queue is shared between append and the leaders, under its own short lock.
         self._queue_lock = threading.RLock()
@@ -266,6 +267,14 @@ class LogWriter:
         self.appended_bytes += len(frame)
         group, leads = self._join_group(frame, following, offset_bytes)
         return Ticket(group, leads, revision, digest, time_ns)
+
+    def seal(self) -> None:
+        """Add nothing more to the active segment, if it holds a batch: the next one begins another.
+
+        The caller holds the store's writer lock.
+        """
+        if self.end.offset_bytes > SEGMENT_HEADER_BYTES:
+            self._sealed = self.end.segment
 
     def make_durable(self, ticket: Ticket) -> None:
         """Return once the batch is on stable storage.
@@ -366,13 +375,14 @@ class LogWriter:
         A roll first makes the spares that are missing, except for a batch that frees space: that
         may spend the last one (`SpareKeeper.take`). A payload that holds the segment's mark goes
         into a segment with another one. A segment of format version 1 has no mark, so nothing is
-        added to it.
+        added to it, nor to one that is sealed.
         """
         segment, offset_bytes, _ = self.end
         framing = segment.framing
         mark = framing.mark
         left = segment.size_bytes - offset_bytes - framing.record_bytes(len(payload))
-        if left < 0 or cap > segment.batch_bytes_max or not mark or mark in payload:
+        is_closed = not mark or segment is self._sealed
+        if left < 0 or cap > segment.batch_bytes_max or is_closed or mark in payload:
             self._roll(payload, frees_space=frees_space)
             return
         reserve = segment.size_bytes // _RESERVE_FRACTION

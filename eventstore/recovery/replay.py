@@ -6,7 +6,7 @@ where the records come from and in what they do about errors.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from eventstore.arguments import excerpt
 from eventstore.errors import CorruptionError, ProjectionError
@@ -26,6 +26,38 @@ if TYPE_CHECKING:
 
 _EXHAUSTED = (MemoryError, RecursionError)
 """What the interpreter raises where it has no room left, whatever code is running then."""
+
+
+class PackedRecord(Protocol):
+    """A batch as it is kept, in a log or in a copy; `eventstore.log.reader.Record` says what of."""
+
+    @property
+    def revision(self) -> int:
+        """Of the batch."""
+
+    @property
+    def time_ns(self) -> int:
+        """Of the batch."""
+
+    @property
+    def digest(self) -> bytes:
+        """Chain digest of the batch."""
+
+    @property
+    def payload(self) -> bytes:
+        """The batch, packed."""
+
+    @property
+    def path(self) -> str:
+        """Where it was read."""
+
+    @property
+    def offset_bytes(self) -> int:
+        """Where in that."""
+
+    @property
+    def is_redacted(self) -> bool:
+        """Whether parts of it were erased."""
 
 
 def start_state(projections: Sequence[Projection], checkpoint: Checkpoint | None) -> State:
@@ -97,17 +129,19 @@ def _exhausted(error: Exception, place: str) -> Exception:
     )
 
 
-def decode_record(record: Record) -> Batch:
+def decode_record(record: PackedRecord) -> Batch:
     """Return the batch in a verified record.
 
     Raises:
         CorruptionError: the payload is no batch, although its checksum and digest hold.
     """
     metadata, events = _decoded(record)
-    return Batch(record.revision, record.time_ns, metadata, events, record.digest)
+    return Batch(
+        record.revision, record.time_ns, metadata, events, record.digest, record.is_redacted
+    )
 
 
-def _decoded(record: Record) -> tuple[Metadata, tuple[Event, ...]]:
+def _decoded(record: PackedRecord) -> tuple[Metadata, tuple[Event, ...]]:
     try:
         return decode_batch(record.payload)
     except DecodeError as error:

@@ -119,6 +119,16 @@ class State:
         finally:
             journal.open_changes = None
 
+    def become(self, other: State) -> None:
+        """Make every row what another state has, as a change since `begin`; O(n)."""
+        journal = self.journal
+        journal.open_changes = journal.changes
+        try:
+            for name, table in self.tables.items():
+                table.become(other.tables[name])
+        finally:
+            journal.open_changes = None
+
     def has_undone(self, error: BaseException) -> bool:
         """Say whether all of the last event was undone before `apply` raised an error."""
         undone, self._undone = self._undone, None

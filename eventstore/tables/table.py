@@ -17,6 +17,7 @@ memory, and a replay sees the same.
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sortedcontainers import SortedDict
@@ -134,6 +135,18 @@ class Table(Values):
             self._require_key(key)
         self._journal.record(self, key, old)
         self._discard(key)
+
+    def become(self, other: Table) -> None:
+        """Change every row that another table of the same specification has otherwise. O(n)."""
+        for key, old in chain.from_iterable(self.slices()):
+            if other.raw(key) is ABSENT:
+                self._journal.record(self, key, old)
+                self._discard(key)
+        for key, value in chain.from_iterable(other.slices()):
+            old = self.raw(key)
+            if old is ABSENT or self.packed(key, old) != other.packed(key, value):
+                self._journal.record(self, key, old)
+                self._write(key, value)
 
     def by_index(self, index: str, entry: Any) -> Iterator[tuple[Any, Any]]:
         """Yield (key, value) of all rows that have an entry in an index, in key order.

@@ -54,6 +54,7 @@ class HistoryEntry(NamedTuple):
         changes: what it changed, by the name of the field: `name`, `kind`, `parent`, `labels` and
             `usage`. A field whose value before is no longer kept is left out, and of a removal all
             but name and labels.
+        is_redacted: whether parts of the batch were erased, which then are asterisks.
     """
 
     revision: int
@@ -63,6 +64,7 @@ class HistoryEntry(NamedTuple):
     event: Event
     time_ns: int
     changes: Mapping[str, Change]
+    is_redacted: bool = False
 
 
 class SnapshotDiff(NamedTuple):
@@ -237,6 +239,7 @@ def _entry(step: Step, before: Fields | None) -> HistoryEntry:
         event,
         batch.time_ns,
         changes,
+        batch.is_redacted,
     )
 
 

@@ -15,7 +15,7 @@ from projections.snapshots.transaction import SnapshotReadTransaction, SnapshotW
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from datetime import datetime
     from types import TracebackType
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
         BackupReport,
         Batch,
         CompactionReport,
+        Erasure,
         FileSystem,
+        FoundText,
         LoadReport,
         Projection,
         Receipt,
@@ -268,6 +270,24 @@ class MetaStore(Driving, Past):
     def compact(self) -> CompactionReport:
         """Write a checkpoint and archive what it supersedes; see `EventStore.compact`."""
         return self._store.compact()
+
+    def erase(
+        self,
+        fields: Mapping[int, Iterable[Sequence[str]]],
+        *,
+        actor: str,
+        reason: str,
+        timeout: float | None = None,
+    ) -> Erasure:
+        """Make label values, actors, reasons and request ids unreadable; see `EventStore.erase`.
+
+        The value of a label is `("data", "labels", KEY)`.
+        """
+        return self._store.erase(fields, actor=actor, reason=reason, timeout=timeout)
+
+    def find_text(self, text: str) -> Iterator[FoundText]:
+        """Yield where a text stands in the history; see `EventStore.find_text`."""
+        return self._store.find_text(text)
 
     def backup(
         self,

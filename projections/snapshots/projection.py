@@ -51,6 +51,9 @@ _REFUSALS = (KeyError, TypeError, ValueError, AttributeError)
 """What folding data raises that has not the fields, or not the types, of its event."""
 
 
+_INTENT_METADATA = (("actor",), ("reason",), ("request_id",))
+
+
 class SnapshotsProjection(Projection):
     """Folds snapshot events into the tables above."""
 
@@ -98,6 +101,15 @@ class SnapshotsProjection(Projection):
         if event.type in intents.FIELDS:
             return intents.keys_in(event)
         return events.keys_in(event)
+
+    def erasable(self, event: Event, path: tuple[str, ...]) -> bool:
+        """Say that the value of a label may be erased: nothing refers to it.
+
+        So may the metadata that an intent holds a copy of.
+        """
+        if event.type == intents.BEGUN:
+            return path in _INTENT_METADATA
+        return event.type in events.OF_ONE_SNAPSHOT and len(path) == 2 and path[0] == "labels"
 
     def check(self, tables: Mapping[str, ReadableTable]) -> None:
         """Check parents, numbers of children and ids; O(n).

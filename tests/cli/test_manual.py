@@ -119,6 +119,7 @@ def make_foreign(path: Path) -> None:
 def library(tmp_path: Path, hold: Callable[[Path], Holder]) -> Path:
     """Return the directory that stands for /var/lib, with the stores of the pages."""
     tell(tmp_path / "driver/metadata")
+    tell(tmp_path / "erasing/metadata")
     make_damaged(tmp_path / "damaged/metadata")
     make_torn(tmp_path / "torn/metadata")
     make_newer(tmp_path / "newer/metadata")

@@ -24,7 +24,7 @@ from support.damage import (
 )
 
 from eventstore import Event, Receipt, Verdict, repair_store
-from eventstore.format.segment import SEGMENT_VERSION, pack_segment_header, unpack_segment_header
+from eventstore.format.segment import WRITTEN_VERSION, pack_segment_header, unpack_segment_header
 from eventstore.testing.simulated import SimulatedFileSystem
 
 GOLDEN = json.loads(
@@ -65,7 +65,7 @@ def test_the_next_batch_goes_into_a_segment_of_the_present_version(files: Files)
     added = after.keys() - segments(files).keys()
     assert added == {f"wal/{REVISION + 1:020d}.log"}
     assert {path: after[path] for path in segments(files)} == segments(files)
-    assert [after[path][8] for path in added] == [SEGMENT_VERSION]
+    assert [after[path][8] for path in added] == [WRITTEN_VERSION]
     with open_on(file_system) as store:
         assert items_of(store) == (REVISION + 1, {**ITEMS, "new": "written later"})
         assert store.verify().is_sound

@@ -556,8 +556,8 @@ MUTANTS = (
     Mutant(
         "no checksum of record headers",
         "eventstore/format/segment.py",
-        "    if crc32(block[: -UINT32.size], seed) != crc or zero or not payload_bytes:\n",
-        "    if zero or not payload_bytes:\n",
+        "crc32(block[: -UINT32.size], seed) != crc or kind",
+        "kind",
     ),
     Mutant(
         "record checksums are not bound to the store",
@@ -568,13 +568,13 @@ MUTANTS = (
     Mutant(
         "a payload may hold the mark of its segment",
         "eventstore/log/writer.py",
-        "not mark or mark in payload:",
-        "not mark:",
+        "is_closed or mark in payload:",
+        "is_closed:",
     ),
     Mutant(
         "batches are added to a segment without a mark",
         "eventstore/log/writer.py",
-        "not mark or mark in payload:",
+        "is_closed or mark in payload:",
         "(mark and mark in payload):",
     ),
     Mutant(
@@ -2318,15 +2318,16 @@ MUTANTS = (
     # Backup, restore, dump, load
     Mutant(
         "what a backup has written is not read back",
-        "eventstore/copies/backing_up.py",
+        "eventstore/copies/backups.py",
         "    place.write(file.name, data)\n    read_stored(place, file)\n",
         "    place.write(file.name, data)\n",
     ),
     Mutant(
         "no sync of the names of a backup",
         "eventstore/copies/places.py",
+        "        self._files.rename(temporary, path)\n"
         "        self._files.sync_directory(self.name)\n",
-        "",
+        "        self._files.rename(temporary, path)\n",
     ),
     Mutant(
         "a file of a backup is written in its place",
@@ -2736,5 +2737,193 @@ MUTANTS = (
         "eventstore/maintenance/requests.py",
         "                if self._is_answer_blocked():\n",
         "                if False:\n",
+    ),
+    # Erasure
+    Mutant(
+        "an erasure is committed before it is noted that it may be unfinished",
+        "eventstore/backend/file_log.py",
+        "        note_erasing(self._file_system, self._path, self.head.revision)\n",
+        "",
+    ),
+    Mutant(
+        "the segment that the writer has open is replaced",
+        "eventstore/backend/file_log.py",
+        "        self._writer.seal()\n",
+        "",
+    ),
+    Mutant(
+        "the note of an unfinished erasure is written over",
+        "eventstore/handle/erasing.py",
+        "        log.finish_erasure()\n        plan =",
+        "        plan =",
+    ),
+    Mutant(
+        "a handle reads on what it had open before an erasure",
+        "eventstore/backend/file_log.py",
+        "        self._past = Past(self._file_system,",
+        "        _ = Past(self._file_system,",
+    ),
+    Mutant(
+        "the note of an erasure is not synced by its directory",
+        "eventstore/maintenance/erasing.py",
+        'b"%d\\n" % revision)\n    file_system.sync_directory(path)\n',
+        'b"%d\\n" % revision)\n',
+    ),
+    Mutant(
+        "an open finishes no erasure",
+        "eventstore/backend/opening.py",
+        "        finish_erasure(guarded, path)\n",
+        "",
+    ),
+    Mutant(
+        "checkpoints from before an erasure stay",
+        "eventstore/maintenance/erasing.py",
+        "        file_system.remove(file.path)\n",
+        "        _ = file\n",
+    ),
+    Mutant(
+        "indexes from before an erasure stay",
+        "eventstore/maintenance/erasing.py",
+        "[index_name(each) for each in holding]",
+        "[]",
+    ),
+    Mutant(
+        "torn tails from before an erasure stay",
+        "eventstore/maintenance/erasing.py",
+        "_remove(file_system, torn, file_system.list_directory(torn))",
+        "_ = torn",
+    ),
+    Mutant(
+        "damaged checkpoints from before an erasure stay",
+        "eventstore/maintenance/erasing.py",
+        "if name.endswith(DAMAGED_SUFFIX)]",
+        "if not name]",
+    ),
+    Mutant(
+        "tables keep what was erased until they are folded anew",
+        "eventstore/handle/erasing.py",
+        "            self._state.become(left)\n",
+        "            _ = left\n",
+    ),
+    Mutant(
+        "a checkpoint continues one that an erasure has removed",
+        "eventstore/handle/upkeep.py",
+        "        self._checkpointer.begin_anew()\n        remove()\n",
+        "        remove()\n",
+    ),
+    Mutant(
+        "what was carried for projections that are left out survives an erasure",
+        "eventstore/maintenance/checkpointing.py",
+        "        self._carried = []\n        self._left_out = LeftOut(-1, ())\n",
+        "",
+    ),
+    Mutant(
+        "the note of an erasure that was refused stays",
+        "eventstore/handle/erasing.py",
+        "suppress(OSError):\n                    log.finish_erasure()\n",
+        "suppress(OSError):\n                    pass\n",
+    ),
+    Mutant(
+        "whatever claims to be redacted is taken for it by a verification",
+        "eventstore/integrity/redacted.py",
+        "            yield each.damage\n",
+        "            yield from ()\n",
+    ),
+    Mutant(
+        "what is redacted itself vouches for others unasked",
+        "eventstore/integrity/redacted.py",
+        "        if not record.is_redacted:\n            self._vouch(names)\n            return\n",
+        "        self._vouch(names)\n        if not record.is_redacted:\n            return\n",
+    ),
+    Mutant(
+        "an erasure vouches for anything in its batch",
+        "eventstore/integrity/redacted.py",
+        "(found.digest, found.payload_hash) == one[1:3]:",
+        "found.digest == one[1]:",
+    ),
+    Mutant(
+        "records of any segment may be redacted",
+        "eventstore/format/segment.py",
+        "or kind > may_redact or",
+        "or kind > 1 or",
+    ),
+    Mutant(
+        "anything of an event may be erased",
+        "eventstore/handle/erasing.py",
+        "            if text_holder(event.data, path[1:]) and not may_go(",
+        "            if False and not may_go(",
+    ),
+    Mutant(
+        "what can't be folded without is erased",
+        "eventstore/handle/erasing.py",
+        "            replay_record(state, record._replace(payload=payload))\n",
+        "            replay_record(state, record)\n",
+    ),
+    Mutant(
+        "another batch is redacted in the place of the one that an erasure names",
+        "eventstore/log/redaction.py",
+        "        if payload_hash(payload) != each.payload_hash or record.digest != each.digest:\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        "a backup keeps what was erased since",
+        "eventstore/copies/backing_up.py",
+        "            grown = without_erased(place, grown, wanted)\n",
+        "",
+    ),
+    Mutant(
+        "a backup keeps a state that holds what was erased since",
+        "eventstore/copies/backing_up.py",
+        "            grown = _with_later_state(source, place, grown, min(wanted))\n",
+        "",
+    ),
+    Mutant(
+        "a backup keeps the files that were replaced",
+        "eventstore/copies/backing_up.py",
+        "            place.remove(file.name)\n        manifest = grown\n",
+        "            _ = file\n        manifest = grown\n",
+    ),
+    Mutant(
+        "that a file of a backup was removed is not synced",
+        "eventstore/copies/places.py",
+        "        self._files.remove(join(self.name, name))\n"
+        "        self._files.sync_directory(self.name)\n",
+        "        self._files.remove(join(self.name, name))\n",
+    ),
+    Mutant(
+        "a backup erases before its manifest names the erasure",
+        "eventstore/copies/forgetting.py",
+        "            if by_revision <= revision:\n",
+        "            if True:\n",
+    ),
+    Mutant(
+        "a copy is made while an erasure is under way",
+        "eventstore/handle/copying.py",
+        "is not None and is_erasing(self._file_system, self.path):",
+        "is None:",
+    ),
+    Mutant(
+        "a verified backup may hold anything that claims to be redacted",
+        "eventstore/copies/backing_up.py",
+        "    for unnamed in redacted.unnamed():\n",
+        "    for unnamed in ():\n",
+    ),
+    Mutant(
+        "a restore to before an erasure does not state it again",
+        "eventstore/copies/restoring.py",
+        "if is_cut else []",
+        "if False else []",
+    ),
+    Mutant(
+        "a line may claim to be redacted",
+        "eventstore/copies/loading.py",
+        "        for unnamed in self._redacted.unnamed():\n",
+        "        for unnamed in ():\n",
+    ),
+    Mutant(
+        "a follower goes on with what was erased",
+        "eventstore/backend/follower.py",
+        "            self._is_outdated = True\n\n    def _begin_again",
+        "            pass\n\n    def _begin_again",
     ),
 )

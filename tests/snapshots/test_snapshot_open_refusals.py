@@ -21,7 +21,11 @@ from eventstore import (
 )
 from eventstore.format.blocks import seal_block
 from eventstore.format.checkpoint import CHECKPOINT_VERSION
-from eventstore.format.segment import SEGMENT_HEADER_BYTES, SEGMENT_VERSION
+from eventstore.format.segment import (
+    SEGMENT_HEADER_BYTES,
+    SEGMENT_VERSION,
+    WRITTEN_VERSION,
+)
 from projections.snapshots import MetaStore
 
 if TYPE_CHECKING:
@@ -99,11 +103,14 @@ def test_reading_where_there_is_no_store_makes_none(tmp_path: Path, made: bool) 
 
 @pytest.mark.parametrize("read_only", [False, True])
 @pytest.mark.parametrize(
-    ("part", "version"),
-    [("wal", SEGMENT_VERSION), ("checkpoints", CHECKPOINT_VERSION)],
+    ("part", "written", "version"),
+    [
+        ("wal", WRITTEN_VERSION, SEGMENT_VERSION),
+        ("checkpoints", CHECKPOINT_VERSION, CHECKPOINT_VERSION),
+    ],
 )
 def test_newer_format_is_refused_untouched(
-    open_store: OpenStore, tmp_path: Path, part: str, version: int, read_only: bool
+    open_store: OpenStore, tmp_path: Path, part: str, written: int, version: int, read_only: bool
 ) -> None:
     with open_store() as store:
         with store.transaction(writable=True) as tx:
@@ -112,7 +119,7 @@ def test_newer_format_is_refused_untouched(
     [file] = [path for path in (tmp_path / "store" / part).iterdir() if "spare" not in path.name]
     data = file.read_bytes()
     # Magic, version, and in a checkpoint the length of the header.
-    assert int.from_bytes(data[8:12], "little") == version
+    assert int.from_bytes(data[8:12], "little") == written
     size = SEGMENT_HEADER_BYTES if part == "wal" else int.from_bytes(data[12:16], "little")
     newer = seal_block(data[:8] + bytes([version + 1]) + data[9 : size - 4], size)
     file.write_bytes(newer + data[size:])

@@ -297,7 +297,7 @@ def newer(block: bytes) -> bytes:
 
 def test_newer_version_is_told_from_damage() -> None:
     with pytest.raises(NewerVersionError):
-        unpack_segment_header(newer(pack_segment_header(HEADER)))
+        unpack_segment_header(newer(pack_segment_header(HEADER._replace(may_redact=True))))
     checkpoint = CheckpointHeader(STORE_ID, 9, 5, b"\x22" * 32, b"table names")
     with pytest.raises(NewerVersionError):
         unpack_checkpoint_header(newer(pack_checkpoint_header(checkpoint)))

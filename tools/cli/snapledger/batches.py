@@ -30,6 +30,8 @@ def write_batch(batch: Batch, events: Iterable[Event]) -> None:
         if value is not None
     ]
     output.write_line("  ".join(parts))
+    if batch.is_redacted:
+        output.write_line("  parts of it were erased: `show` says what, when and by whom")
     for event in events:
         output.write_line(f"  {printable(event.type)}{_event_text(batch, event)}")
 

@@ -75,6 +75,7 @@ VERBS = {
     "intents": Verb(
         "snapledger.intents", "Show work outside the store that is not known to be done."
     ),
+    "erase": Verb("snapledger.erase", "Make texts unreadable that must be forgotten."),
     "stats": Verb("snapledger.stats", "Show sizes and counts."),
     "report": Verb("snapledger.report", "Write a page to look at, with tree, charts and search."),
     "key": Verb("snapledger.key", "Make a key that signs heads and proofs."),
@@ -161,8 +162,8 @@ class Verbs(click.Group):
 def verbs() -> None:
     """Look at snapshot metadata stores, and look after them.
 
-    STORE is the directory of a store. All verbs but those that make a store, and compact, only
-    read it, and all but repair work while a driver has the store open.
+    STORE is the directory of a store. All verbs but those that make a store, compact and
+    erase only read it, and all but repair and erase work while a driver has the store open.
 
     Each verb has --json, for one JSON document on stdout; log, watch and diff stream one a line,
     for each batch or snapshot. Only head and prove, whose output is a signed text, and dump, whose

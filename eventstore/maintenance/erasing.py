@@ -1,0 +1,171 @@
+"""Taking what an erasure names out of the files of a store.
+
+An erasure is an event of the engine's own (`eventstore.engine_events`) that names batches, and in
+them texts. What becomes of a record is `eventstore.log.redaction`.
+
+Before the event is committed, the file `ERASING` is written, and it is removed at the very end. An
+open that finds it first finishes what may have been begun: every step may be done twice.
+
+1. Each segment that holds such a batch, in the log and in the archive, is written anew beside,
+   synced, and renamed into its place.
+2. Checkpoints of the first such batch or later are removed, newest first: whoever opens the store
+   folds the redacted log into new ones.
+3. So are the indexes of those segments, which hold hashes of actors, and what recoveries have set
+   aside: damaged checkpoints and torn tails, which nobody can look into.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from eventstore.checkpoints.loader import list_checkpoints
+from eventstore.files.content import read_file, write_file
+from eventstore.files.paths import join, parent
+from eventstore.format.names import (
+    CHECKPOINTS_NAME,
+    DAMAGED_SUFFIX,
+    ERASING_NAME,
+    INDEX_NAME,
+    TEMPORARY_SUFFIX,
+    TORN_NAME,
+    index_name,
+)
+from eventstore.log.reader import SegmentScanner, read_segment_header, start_of
+from eventstore.log.redaction import may_erase, redacted_segment, redactions_in
+from eventstore.log.segments import (
+    compress,
+    list_archived,
+    list_segments,
+    opened_source,
+)
+from eventstore.recovery.replay import decode_record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from eventstore.files.interface import FileSystem
+    from eventstore.log.redaction import Redaction
+    from eventstore.log.segments import SegmentSource
+
+_REVISION_BYTES_MAX = 20
+
+
+def obstacle(file_system: FileSystem, path: str, payloads: Mapping[int, bytes]) -> str | None:
+    """Say why what is left of some batches can't stand in their segments, if that is so."""
+    sources = [*list_archived(file_system, path), *list_segments(file_system, path)]
+    for revision, payload in payloads.items():
+        before = [source for source in sources if source.first_revision <= revision]
+        with opened_source(file_system, max(before)) as file:
+            mark = read_segment_header(file).mark
+        if not mark:
+            return (
+                f"revision {revision} is in a segment of format version 1, which has no redacted "
+                "records: a repair makes a store of the present one"
+            )
+        if mark in payload:
+            return f"revision {revision} would hold the mark of its segment"
+    return None
+
+
+def note_erasing(file_system: FileSystem, path: str, revision: int) -> None:
+    """Make it known that what is committed after a revision may be an erasure to be finished."""
+    write_file(file_system, join(path, ERASING_NAME), b"%d\n" % revision)
+    file_system.sync_directory(path)
+
+
+def is_erasing(file_system: FileSystem, path: str) -> bool:
+    """Say whether an erasure may be unfinished."""
+    return file_system.exists(join(path, ERASING_NAME))
+
+
+def finish_erasure(file_system: FileSystem, path: str) -> None:
+    """Take out what unfinished erasures name, as the holder of the lock; else do nothing.
+
+    Raises:
+        CorruptionError: a segment that must be written anew is damaged; the rest of it stays as it
+            was, and so does the note that the erasure is unfinished.
+        OSError: the medium fails, or is full.
+    """
+    if not is_erasing(file_system, path):
+        return
+    note = read_file(file_system, join(path, ERASING_NAME), _REVISION_BYTES_MAX).strip()
+    since = int(note) if note.isdigit() else 0  # a crash may have torn it: all may be unfinished
+    sources = [*list_archived(file_system, path), *list_segments(file_system, path)]
+    wanted: dict[int, list[Redaction]] = defaultdict(list)
+    for one in _unfinished(file_system, sources, since):
+        wanted[one.revision].append(one)
+    if wanted:
+        _redact_all(file_system, path, sources, wanted)
+    file_system.remove(join(path, ERASING_NAME))
+    file_system.sync_directory(path)
+
+
+def _unfinished(
+    file_system: FileSystem, sources: Sequence[SegmentSource], since: int
+) -> Iterator[Redaction]:
+    """Yield what was erased after a revision, in order."""
+    ordered = sorted(sources)
+    later = [each for each in ordered if each.first_revision > since]
+    before = [each for each in ordered if each.first_revision <= since]
+    for source in [*before[-1:], *later]:
+        with opened_source(file_system, source) as file:
+            header = read_segment_header(file)
+            for record in SegmentScanner(file, header, start_of(header)):
+                if record.revision > since and may_erase(record.payload):
+                    yield from redactions_in(decode_record(record).events)
+
+
+def _redact_all(
+    file_system: FileSystem,
+    path: str,
+    sources: Sequence[SegmentSource],
+    wanted: Mapping[int, Sequence[Redaction]],
+) -> None:
+    first = min(wanted)
+    firsts = sorted({source.first_revision for source in sources})
+    holding = {max(each for each in firsts if each <= revision) for revision in wanted}
+    for source in sources:
+        if source.first_revision in holding:
+            _redact(file_system, source, wanted)
+    directory = join(path, CHECKPOINTS_NAME)
+    gone = [file for file in list_checkpoints(file_system, path) if file.revision >= first]
+    for file in sorted(gone, key=lambda file: file.revision, reverse=True):
+        file_system.remove(file.path)
+        # Before that which it continues goes: a delta alone would be damage.
+        file_system.sync_directory(directory)
+    _remove(
+        file_system,
+        directory,
+        [name for name in file_system.list_directory(directory) if name.endswith(DAMAGED_SUFFIX)],
+    )
+    _remove(file_system, join(path, INDEX_NAME), [index_name(each) for each in holding])
+    torn = join(path, TORN_NAME)
+    if file_system.is_directory(torn):
+        _remove(file_system, torn, file_system.list_directory(torn))
+
+
+def _remove(file_system: FileSystem, directory: str, names: Iterable[str]) -> None:
+    """Remove what is there of some files."""
+    for name in names:
+        if file_system.exists(join(directory, name)):
+            file_system.remove(join(directory, name))
+    if file_system.exists(directory):
+        file_system.sync_directory(directory)
+
+
+def _redact(
+    file_system: FileSystem, source: SegmentSource, wanted: Mapping[int, Sequence[Redaction]]
+) -> None:
+    """Write a segment anew without what goes, in its place."""
+    with opened_source(file_system, source) as file:
+        whole = file.read(0, file.size_bytes())
+    content = redacted_segment(source.path, whole, wanted)
+    if content is None:
+        return
+    temporary = source.path + TEMPORARY_SUFFIX
+    if file_system.exists(temporary):
+        file_system.remove(temporary)
+    write_file(file_system, temporary, compress(content) if source.is_archived else content)
+    file_system.rename(temporary, source.path)
+    file_system.sync_directory(parent(source.path))
