@@ -82,6 +82,10 @@ class SimulatedStrategy:
         self._file_system.make_directory(f"{directory}/work")
         return [directory, f"{directory}/fs", f"{directory}/work"]
 
+    def is_plain(self, kind: Kind, parent_id: str | None, labels: Mapping[str, str]) -> bool:
+        _ = parent_id, labels
+        return kind is Kind.ACTIVE
+
     def mounts(self, snapshot: Snapshot) -> tuple[Mount, ...]:
         _ = snapshot
         return ()
@@ -102,7 +106,9 @@ def started(store: NotedStore, options: Options) -> Snapshotter:
     settled = settle(metastore, directories, strategy)
     assert settled.missing == ()
     assert settled.unknown == ()
-    return Snapshotter(metastore, directories, strategy, options)
+    snapshotter = Snapshotter(metastore, directories, strategy, options)
+    snapshotter.spares.fill()
+    return snapshotter
 
 
 def check_disk(snapshotter: Snapshotter, *, has_leftovers: bool = False) -> None:
@@ -111,7 +117,7 @@ def check_disk(snapshotter: Snapshotter, *, has_leftovers: bool = False) -> None
     assert isinstance(directories, SimulatedDirectories)
     with snapshotter.store.transaction() as now:
         live = set(now.id_map())
-    names = set(directories.names())
+    names = set(directories.names()) - set(snapshotter.spares.names())
     assert names >= live if has_leftovers else names == live
     for each in live:
         assert directories._file_system.list_directory(f"{ROOT}/{each}") == ["fs", "work"]
@@ -158,6 +164,7 @@ class Calls:
         for call in self._calls:
             after = model.after(call)
             assert make(snapshotter, call) == (after is not None), call
+            snapshotter.spares.fill()
             model = after or model
             self._compare(snapshotter.store, model)
             check_disk(snapshotter, has_leftovers=self._options.remove_asynchronously)
@@ -208,11 +215,15 @@ STORY: list[Call] = [
 ]
 
 
-@pytest.mark.parametrize("is_later", [False, True], ids=["removal at once", "removal later"])
+@pytest.mark.parametrize(
+    "options",
+    [Options(), Options(remove_asynchronously=True), Options(spares=2)],
+    ids=["removal at once", "removal later", "spares"],
+)
 def test_a_crash_anywhere_leaves_each_snapshot_its_directory(
-    is_later: bool, deep: bool, record_proof: Callable[..., None]
+    options: Options, deep: bool, record_proof: Callable[..., None]
 ) -> None:
-    calls = Calls(STORY, Options(remove_asynchronously=is_later))
+    calls = Calls(STORY, options)
     report = explore(
         calls.run,
         [SnapshotsProjection()],
@@ -239,12 +250,20 @@ _CALLS = st.one_of(
 )
 
 
-@given(calls=st.lists(_CALLS, min_size=3, max_size=12), is_later=st.booleans())
+@given(
+    calls=st.lists(_CALLS, min_size=3, max_size=12),
+    options=st.builds(
+        Options,
+        remove_asynchronously=st.booleans(),
+        sync_contents=st.just(False),
+        spares=st.integers(min_value=0, max_value=2),
+    ),
+)
 @settings(max_examples=settings().max_examples // 6, suppress_health_check=list(HealthCheck))
 def test_any_calls_crashed_somewhere_leave_each_snapshot_its_directory(
-    calls: list[Call], is_later: bool
+    calls: list[Call], options: Options
 ) -> None:
-    made = Calls(calls, Options(remove_asynchronously=is_later))
+    made = Calls(calls, options)
     explore(
         made.run,
         [SnapshotsProjection()],
@@ -253,9 +272,10 @@ def test_any_calls_crashed_somewhere_leave_each_snapshot_its_directory(
     ).require_sound()
 
 
-def test_an_unsynced_directory_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("spares", [0, 1])
+def test_an_unsynced_directory_is_found_out(monkeypatch: pytest.MonkeyPatch, spares: int) -> None:
     monkeypatch.setattr(SimulatedDirectories, "sync_stage", lambda *_: None)
-    calls = Calls(STORY[:2], Options())
+    calls = Calls(STORY[:2], Options(spares=spares))
     report = explore(
         calls.run,
         [SnapshotsProjection()],
