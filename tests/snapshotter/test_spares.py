@@ -85,7 +85,7 @@ def test_a_disk_without_room_for_them_leaves_none_behind_and_prepares_say_why(
 
         def full(directory: str, *_: object) -> list[str]:
             made.append(directory)
-            if len(made) == 3:
+            if len(made) % 3 == 0:
                 raise OSError(28, "No space left on device")
             return [directory]
 
@@ -95,6 +95,5 @@ def test_a_disk_without_room_for_them_leaves_none_behind_and_prepares_say_why(
             snapshotter.spares.fill()
         assert os.listdir(place / "root/snapshots") == []
         with snapshotter.spares.kept():
-            made.clear()
             wait_for(lambda: "no directories can be made ahead" in caplog.text)
     assert os.listdir(place / "root/snapshots") == []
