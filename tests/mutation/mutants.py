@@ -2159,30 +2159,6 @@ MUTANTS = (
         "",
     ),
     Mutant(
-        "an answer is sent to who has given up",
-        "tools/cli/snapledger/snapshotter/rpc/connection.py",
-        "                if not self._windows.is_open(stream):\n",
-        "                if False:\n",
-    ),
-    Mutant(
-        "a quick answer waits for room in the thread that makes it",
-        "tools/cli/snapledger/snapshotter/rpc/connection.py",
-        "            self._submit(lambda: self._answer(request, method))\n",
-        "            self._answer(request, method)\n",
-    ),
-    Mutant(
-        "a block that was seen is never decoded anew",
-        "tools/cli/snapledger/snapshotter/rpc/hpack.py",
-        "        self._cached.clear()\n",
-        "",
-    ),
-    Mutant(
-        "a few bytes of headers may stand for any number",
-        "tools/cli/snapledger/snapshotter/rpc/hpack.py",
-        "            if size > LIST_BYTES_MAX:\n",
-        "            if False:\n",
-    ),
-    Mutant(
         "directories that are made ahead are not synced",
         "tools/cli/snapledger/snapshotter/spares.py",
         "                self._directories.sync_stage(filled)\n",

@@ -256,8 +256,6 @@ class Connection:
             wanted = min(len(data) - position, frames.FRAME_BYTES_MAX)
             room = self._windows.take(stream, wanted, seconds=0)
             if room == 0:
-                if not self._windows.is_open(stream):
-                    raise _GoneError
                 self._send(pending)
                 pending = b""
                 room = self._windows.take(stream, wanted)

@@ -49,10 +49,6 @@ class Windows:
         """Return how many streams are open."""
         return len(self._streams)
 
-    def is_open(self, stream: int) -> bool:
-        """Return whether somebody waits for an answer."""
-        return stream in self._streams
-
     def take_all(self, stream: int, wanted: int) -> bool:
         """Take room for all of the wanted bytes, or for none; don't wait."""
         with self._changed:
