@@ -12,7 +12,6 @@ from containerd.daemons import NAME
 from containerd.images import Layer, chain_id, write_images
 
 from projections.snapshots import Kind, MetaStore
-from snapledger.snapshotter.directories import STAGE_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,9 +44,8 @@ def names(node: Node) -> set[str]:
 
 
 def directories(node: Node) -> set[str]:
-    """Return what has a directory, but what is made ahead."""
-    found = (path.name for path in (node.driver.root / "snapshots").iterdir())
-    return {name for name in found if not name.startswith(STAGE_PREFIX)}
+    """Return the ids that have a directory."""
+    return {path.name for path in (node.driver.root / "snapshots").iterdir()}
 
 
 def remove_all(node: Node) -> None:

@@ -2159,18 +2159,6 @@ MUTANTS = (
         "",
     ),
     Mutant(
-        "directories that are made ahead are not synced",
-        "tools/cli/snapledger/snapshotter/spares.py",
-        "                self._directories.sync_stage(filled)\n",
-        "                pass\n",
-    ),
-    Mutant(
-        "a directory that is made ahead has the wrong owner",
-        "tools/cli/snapledger/snapshotter/strategy.py",
-        "return self._owner(parent_id, labels) == self._ours and kind is Kind.ACTIVE\n",
-        "return kind is Kind.ACTIVE\n",
-    ),
-    Mutant(
         "a stage is a leftover while it is worked on",
         "tools/cli/snapledger/snapshotter/metadata.py",
         "            if is_leftover and not self._directories.is_kept(name):\n",
@@ -2179,8 +2167,8 @@ MUTANTS = (
     Mutant(
         "a commit of unknown fate loses its directory",
         "tools/cli/snapledger/snapshotter/metadata.py",
-        "        except (*_CHANGED_NOTHING, _ParentReplacedError):\n",
-        "        except BaseException:\n",
+        "            except (*_CHANGED_NOTHING, _ParentReplacedError):\n",
+        "            except BaseException:\n",
     ),
     Mutant(
         "a start does not look for lost renames",

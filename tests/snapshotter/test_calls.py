@@ -234,10 +234,10 @@ def test_cleanup_leaves_what_is_foreign_or_in_flight(served: Served) -> None:
     snapshots = served.root / "snapshots"
     (snapshots / "new-0123").mkdir()
     (snapshots / "notes").mkdir()
-    stage = served.snapshotter._directories.begin_stage()
-    served.client.cleanup()
-    assert served.directories() == {"notes", stage}
-    served.snapshotter._directories.discard(stage)
+    with served.snapshotter._directories.stage() as stage:
+        served.client.cleanup()
+        assert served.directories() == {"notes", stage}
+        served.snapshotter._directories.discard(stage)
 
 
 def test_errors_have_containerds_codes(served: Served) -> None:

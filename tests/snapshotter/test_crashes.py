@@ -87,10 +87,6 @@ class SimulatedStrategy:
         self._file_system.make_directory(f"{directory}/work")
         return [directory, f"{directory}/fs", f"{directory}/work"]
 
-    def is_plain(self, kind: Kind, parent_id: str | None, labels: Mapping[str, str]) -> bool:
-        _ = parent_id, labels
-        return kind is Kind.ACTIVE
-
     def mounts(self, snapshot: Snapshot) -> tuple[Mount, ...]:
         _ = snapshot
         return ()
@@ -111,9 +107,7 @@ def started(store: NotedStore, options: Options) -> Snapshotter:
     settled = settle(metastore, directories, strategy)
     assert settled.missing == ()
     assert settled.unknown == ()
-    snapshotter = Snapshotter(metastore, directories, strategy, options)
-    snapshotter.spares.fill()
-    return snapshotter
+    return Snapshotter(metastore, directories, strategy, options)
 
 
 def check_disk(snapshotter: Snapshotter, *, has_leftovers: bool = False) -> None:
@@ -122,7 +116,7 @@ def check_disk(snapshotter: Snapshotter, *, has_leftovers: bool = False) -> None
     assert isinstance(directories, SimulatedDirectories)
     with snapshotter.store.transaction() as now:
         live = set(now.id_map())
-    names = set(directories.names()) - set(snapshotter.spares.names())
+    names = set(directories.names())
     assert names >= live if has_leftovers else names == live
     for each in live:
         assert directories._file_system.list_directory(f"{ROOT}/{each}") == ["fs", "work"]
@@ -169,7 +163,6 @@ class Calls:
         for call in self._calls:
             after = model.after(call)
             assert make(snapshotter, call) == (after is not None), call
-            snapshotter.spares.fill()
             model = after or model
             self._compare(snapshotter.store, model)
             check_disk(snapshotter, has_leftovers=self._options.remove_asynchronously)
@@ -220,15 +213,11 @@ STORY: list[Call] = [
 ]
 
 
-@pytest.mark.parametrize(
-    "options",
-    [Options(), Options(remove_asynchronously=True), Options(spares=2)],
-    ids=["removal at once", "removal later", "spares"],
-)
+@pytest.mark.parametrize("is_later", [False, True], ids=["removal at once", "removal later"])
 def test_a_crash_anywhere_leaves_each_snapshot_its_directory(
-    options: Options, deep: bool, record_proof: Callable[..., None]
+    is_later: bool, deep: bool, record_proof: Callable[..., None]
 ) -> None:
-    calls = Calls(STORY, options)
+    calls = Calls(STORY, Options(remove_asynchronously=is_later))
     report = explore(
         calls.run,
         [SnapshotsProjection()],
@@ -255,20 +244,12 @@ _CALLS = st.one_of(
 )
 
 
-@given(
-    calls=st.lists(_CALLS, min_size=3, max_size=12),
-    options=st.builds(
-        Options,
-        remove_asynchronously=st.booleans(),
-        sync_contents=st.just(False),
-        spares=st.integers(min_value=0, max_value=2),
-    ),
-)
+@given(calls=st.lists(_CALLS, min_size=3, max_size=12), is_later=st.booleans())
 @settings(max_examples=settings().max_examples // 6, suppress_health_check=list(HealthCheck))
 def test_any_calls_crashed_somewhere_leave_each_snapshot_its_directory(
-    calls: list[Call], options: Options
+    calls: list[Call], is_later: bool
 ) -> None:
-    made = Calls(calls, options)
+    made = Calls(calls, Options(remove_asynchronously=is_later))
     explore(
         made.run,
         [SnapshotsProjection()],
@@ -277,10 +258,9 @@ def test_any_calls_crashed_somewhere_leave_each_snapshot_its_directory(
     ).require_sound()
 
 
-@pytest.mark.parametrize("spares", [0, 1])
-def test_an_unsynced_directory_is_found_out(monkeypatch: pytest.MonkeyPatch, spares: int) -> None:
+def test_an_unsynced_directory_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SimulatedDirectories, "sync_stage", lambda *_: None)
-    calls = Calls(STORY[:2], Options(spares=spares))
+    calls = Calls(STORY[:2], Options())
     report = explore(
         calls.run,
         [SnapshotsProjection()],

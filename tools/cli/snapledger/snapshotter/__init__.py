@@ -5,7 +5,6 @@ copies from its parts:
 
 - `strategy`: what a snapshot's directory holds, and how it is mounted: overlay, native;
 - `directories`: staging, syncing, renaming and removing them; what is on disk;
-- `spares`: stages that are made ahead;
 - `metadata`: the ten operations, each with its order of directory and metadata;
 - `repeated`: calls that come again, after their answer was lost;
 - `settling`: what a start makes of what a crash left;

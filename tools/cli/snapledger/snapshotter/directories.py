@@ -17,12 +17,13 @@ import errno
 import os
 import secrets
 import shutil
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from projections.snapshots import Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 STAGE_PREFIX = "new-"
 REMOVED_PREFIX = "rm-"
@@ -46,19 +47,17 @@ class Directories:
         self._sync(os.path.dirname(path))
         self._is_ordered = self._keeps_order()
 
-    def begin_stage(self) -> str:
-        """Make an empty stage and return its name; nobody takes it for a leftover until its end.
+    @contextmanager
+    def stage(self) -> Iterator[str]:
+        """Make an empty stage and give its name; nobody takes it for a leftover until the end.
 
-        Its end is `settle`, or `discard`.
+        Where the block ends by an error, its stage stays in flight until `discard`.
         """
         name = STAGE_PREFIX + secrets.token_hex(_STAGE_BYTES)
         self._in_flight.add(name)
-        try:
-            self._make(self.of(name))
-        except OSError:
-            self._in_flight.discard(name)
-            raise
-        return name
+        self._make(self.of(name))
+        yield name
+        self._in_flight.discard(name)
 
     def sync_stage(self, filled: list[str]) -> None:
         """Make a stage durable in which these directories were made, in this order."""
@@ -69,7 +68,6 @@ class Directories:
     def settle(self, stage: str, snapshot_id: str) -> None:
         """Give a stage the name of its snapshot."""
         self._rename(self.of(stage), self.of(snapshot_id))
-        self._in_flight.discard(stage)
 
     def discard(self, stage: str) -> None:
         """Remove a stage that no batch has recorded."""

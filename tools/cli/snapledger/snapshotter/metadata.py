@@ -23,7 +23,6 @@ from snapledger.snapshotter import audit
 from snapledger.snapshotter.directories import REMOVED_PREFIX, STAGE_PREFIX, usage
 from snapledger.snapshotter.labels import check_size
 from snapledger.snapshotter.repeated import is_repeated_commit
-from snapledger.snapshotter.spares import Spares
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,12 +45,10 @@ class Options(NamedTuple):
         remove_asynchronously: Remove leaves the directory to Cleanup, which containerd calls after
             each garbage collection.
         sync_contents: Commit makes the file system durable before the snapshot is committed.
-        spares: so many directories are made ahead.
     """
 
     remove_asynchronously: bool = False
     sync_contents: bool = False
-    spares: int = 0
 
 
 class _ParentReplacedError(Exception):
@@ -59,12 +56,7 @@ class _ParentReplacedError(Exception):
 
 
 class Snapshotter:
-    """Snapshots, in a metastore and in directories; for any number of threads.
-
-    Attributes:
-        store: the metadata.
-        spares: directories that are made ahead, once somebody fills them up.
-    """
+    """Snapshots, in a metastore and in directories; for any number of threads."""
 
     def __init__(
         self,
@@ -75,7 +67,6 @@ class Snapshotter:
     ) -> None:
         """Serve a store and directories that `settling.settle` has seen to."""
         self.store = store
-        self.spares = Spares(directories, strategy, options.spares)
         self._directories = directories
         self._strategy = strategy
         self._options = options
@@ -115,34 +106,25 @@ class Snapshotter:
     ) -> tuple[Mount, ...]:
         verb = "prepare" if kind is Kind.ACTIVE else "view"
         reason = audit.of_creation(verb, key, parent, labels)
-        stage = self._stage(kind, parent_id, labels)
-        try:
-            with self.store.transaction(
-                writable=True, actor=audit.origin(key).actor, reason=reason, request_id=stage
-            ) as transaction:
-                snapshot = transaction.create_snapshot(kind, key, parent, labels)
-                if snapshot.parent_ids[:1] != ((parent_id,) if parent_id else ()):
-                    raise _ParentReplacedError
-        except (*_CHANGED_NOTHING, _ParentReplacedError):
-            self._directories.discard(stage)
-            raise
-        self._directories.settle(stage, snapshot.id)
+        with self._directories.stage() as stage:
+            try:
+                filled = self._strategy.fill(self._directories.of(stage), kind, parent_id, labels)
+                self._directories.sync_stage(filled)
+            except BaseException:
+                self._directories.discard(stage)
+                raise
+            try:
+                with self.store.transaction(
+                    writable=True, actor=audit.origin(key).actor, reason=reason, request_id=stage
+                ) as transaction:
+                    snapshot = transaction.create_snapshot(kind, key, parent, labels)
+                    if snapshot.parent_ids[:1] != ((parent_id,) if parent_id else ()):
+                        raise _ParentReplacedError
+            except (*_CHANGED_NOTHING, _ParentReplacedError):
+                self._directories.discard(stage)
+                raise
+            self._directories.settle(stage, snapshot.id)
         return self._strategy.mounts(snapshot)
-
-    def _stage(self, kind: Kind, parent_id: str | None, labels: Mapping[str, str]) -> str:
-        """Return a stage that is filled and durable."""
-        if self._strategy.is_plain(kind, parent_id, labels):
-            spare = self.spares.take()
-            if spare is not None:
-                return spare
-        stage = self._directories.begin_stage()
-        try:
-            filled = self._strategy.fill(self._directories.of(stage), kind, parent_id, labels)
-            self._directories.sync_stage(filled)
-        except BaseException:
-            self._directories.discard(stage)
-            raise
-        return stage
 
     def mounts(self, key: str) -> tuple[Mount, ...]:
         """Return the mounts of an active snapshot or a view."""

@@ -16,7 +16,6 @@ from snapledger.snapshotter.metadata import Options
 from snapledger.snapshotter.place import PlaceError
 from snapledger.snapshotter.renaming import rename_snapshotter
 from snapledger.snapshotter.serving import THREADS, Server, bound, opened
-from snapledger.snapshotter.spares import COUNT
 from snapledger.snapshotter.strategy import STRATEGIES
 from snapledger.snapshotter.takeover import give_back, take_over
 from snapledger.snapshotter.telling import MetricsServer, log_to_stderr, notify, store_lines
@@ -57,13 +56,6 @@ def group() -> None:
 )
 @click.option("--threads", type=click.IntRange(1, 256), default=THREADS, show_default=True)
 @click.option(
-    "--spares",
-    type=click.IntRange(0, 4096),
-    default=COUNT,
-    show_default=True,
-    help="How many directories are made ahead.",
-)
-@click.option(
     "--metrics-port", type=click.IntRange(0, 65535), help="Answer Prometheus there, on 127.0.0.1."
 )
 @click.option(
@@ -79,7 +71,6 @@ def serve(
     async_remove: bool,
     sync_contents: bool,
     threads: int,
-    spares: int,
     metrics_port: int | None,
     log_level: str,
 ) -> None:
@@ -88,7 +79,7 @@ def serve(
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
-    options = Options(async_remove, sync_contents, spares)
+    options = Options(async_remove, sync_contents)
     with bound(socket, threads=threads) as server:
         with opened(root, strategy, options) as (snapshotter, _), server.serving(snapshotter):
             metrics = _metrics(metrics_port, server, snapshotter.store)

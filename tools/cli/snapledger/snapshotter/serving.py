@@ -22,8 +22,8 @@ from snapledger.snapshotter.telling import Counts
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-THREADS = 8
-"""More calls than that wait; each thread costs hand-overs of the interpreter lock."""
+THREADS = 16
+"""More clients than that wait for one another; each costs hand-overs of the interpreter lock."""
 
 _SOCKET_UMASK = 0o177
 _DRAIN_SECONDS = 10.0
@@ -53,9 +53,7 @@ def opened(path: str, strategy: str, options: Options) -> Iterator[Opened]:
             directories = Directories(f"{root}/{SNAPSHOTS}")
             chosen = STRATEGIES[strategy](directories.path)
             settled = settle(store, directories, chosen)
-            snapshotter = Snapshotter(store, directories, chosen, options)
-            with snapshotter.spares.kept():
-                yield Opened(snapshotter, settled)
+            yield Opened(Snapshotter(store, directories, chosen, options), settled)
 
 
 class Server:

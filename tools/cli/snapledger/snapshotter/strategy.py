@@ -56,12 +56,6 @@ class Strategy(Protocol):
             OSError: it can't be made.
         """
 
-    def is_plain(self, kind: Kind, parent_id: str | None, labels: Mapping[str, str]) -> bool:
-        """Return whether `fill` makes of this what it makes of a bare active snapshot.
-
-        That has neither parent nor labels. Raises what `fill` would.
-        """
-
     def mounts(self, snapshot: Snapshot) -> tuple[Mount, ...]:
         """Return what makes the snapshot's tree."""
 
@@ -84,7 +78,6 @@ class Overlay:
             *(["index=off"] if os.path.exists(_INDEX_PARAMETER) else []),
             *(["userxattr"] if needs_userxattr() else []),
         ]
-        self._ours = os.geteuid(), os.getegid()
 
     def fill(
         self, directory: str, kind: Kind, parent_id: str | None, labels: Mapping[str, str]
@@ -92,24 +85,15 @@ class Overlay:
         """Make `fs`, owned as the labels say or else as the parent's, and `work` to write in."""
         upper, work = f"{directory}/fs", f"{directory}/work"
         _make(upper, _TREE_MODE)
-        owner = self._owner(parent_id, labels)
-        if owner != self._ours:
+        owner = mapped_root(labels)
+        if owner is None and parent_id is not None:
+            owner = _owner(self._upper(parent_id))
+        if owner is not None and owner != (os.geteuid(), os.getegid()):
             os.chown(upper, *owner, follow_symlinks=False)
         if kind is not Kind.ACTIVE:
             return [directory, upper]
         _make(work, _WORK_MODE)
         return [directory, upper, work]
-
-    def is_plain(self, kind: Kind, parent_id: str | None, labels: Mapping[str, str]) -> bool:
-        """Return whether it can be written to, and is our own user's."""
-        return self._owner(parent_id, labels) == self._ours and kind is Kind.ACTIVE
-
-    def _owner(self, parent_id: str | None, labels: Mapping[str, str]) -> tuple[int, int]:
-        """Return user and group of the upper directory: by the labels, else as of the parent's."""
-        mapped = mapped_root(labels)
-        if mapped is not None:
-            return mapped
-        return self._ours if parent_id is None else _owner(self._upper(parent_id))
 
     def mounts(self, snapshot: Snapshot) -> tuple[Mount, ...]:
         """Return a bind mount where one directory is all, else an overlay, nearest parent first."""
@@ -163,11 +147,6 @@ class Native:
                     raise NotFoundError(f"the directory of parent {parent_id} has gone")
                 raise OSError(f"copying {source} failed: {done.stderr.strip()[:500]}")
         return [directory]
-
-    def is_plain(self, kind: Kind, parent_id: str | None, labels: Mapping[str, str]) -> bool:
-        """Return whether nothing is copied."""
-        _ = labels
-        return kind is not Kind.ACTIVE or parent_id is None
 
     def mounts(self, snapshot: Snapshot) -> tuple[Mount, ...]:
         """Return a bind mount of the snapshot's tree; of the parent's for a view of one."""
