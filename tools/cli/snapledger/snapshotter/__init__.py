@@ -9,8 +9,7 @@ copies from its parts:
 - `repeated`: calls that come again, after their answer was lost;
 - `settling`: what a start makes of what a crash left;
 - `audit`: who asks, as far as containerd says;
-- `service`: messages to calls and back, and which error is which code; `proto` has the messages;
-- `rpc`: the gRPC server, which knows nothing of snapshots;
+- `service`: gRPC, and which error is which code; `proto` has the messages;
 - `place`: one driver a root and a socket;
 - `serving`: all of it put together; `telling`: logs, counts, and the service manager;
 - `takeover`: a root of containerd's overlay snapshotter becomes ours, and back; `renaming` gives a

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-_EXTRA = "google"
+_EXTRA = ("grpc", "google")
 
 
 def main() -> None:
@@ -12,9 +12,9 @@ def main() -> None:
     try:
         from snapledger.snapshotter.program import main as run  # noqa: PLC0415 - see above
     except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] != _EXTRA:
+        if (error.name or "").split(".")[0] not in _EXTRA:
             raise
-        sys.exit("snapledger-snapshotter: it needs protobuf: pip install 'snapledger[snapshotter]'")
+        sys.exit("snapledger-snapshotter: it needs gRPC: pip install 'snapledger[snapshotter]'")
     run()
 
 

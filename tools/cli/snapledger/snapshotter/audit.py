@@ -1,8 +1,8 @@
 """Who asks, as far as containerd says: the actor and the reason of each batch.
 
 containerd calls a proxy with keys `NAMESPACE/NUMBER/KEY`, and with those labels only that begin
-with `containerd.io/snapshot`. 1.6 names no namespace elsewhere, and who is connected is containerd
-itself, so there is no user and no process to be named. What a user removes arrives later, when
+with `containerd.io/snapshot`. 1.6 names no namespace elsewhere, and gRPC gives no credentials of
+the peer, so there is no user and no process to be named. What a user removes arrives later, when
 containerd collects garbage.
 """
 

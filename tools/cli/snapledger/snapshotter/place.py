@@ -1,9 +1,8 @@
 """One driver a root and a socket.
 
-A socket that a killed driver has left is in the way of the next one, and whoever removes what is in
-the way may remove a living server's, which then goes on where nobody reaches it. So a root and a
-socket each have a lock file, held while the driver runs and never removed, and a socket that
-somebody answers on is left alone even without one.
+gRPC takes over the path of a living server silently, and the old server, when it stops, unlinks the
+new one's. So a root and a socket each have a lock file, held while the driver runs and never
+removed, and a socket that somebody answers on is left alone even without one.
 """
 
 from __future__ import annotations

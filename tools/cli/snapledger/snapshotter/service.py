@@ -1,14 +1,14 @@
-"""The service: messages to calls and back, and which error is which code."""
+"""The gRPC service: messages to calls and back, and which error is which code."""
 
 from __future__ import annotations
 
 import errno
 import logging
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
+import grpc
 from google.protobuf.empty_pb2 import Empty
-from google.protobuf.message import DecodeError
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from eventstore import (
@@ -26,8 +26,6 @@ from projections.snapshots import (
     NotFoundError,
 )
 from snapledger.snapshotter.proto import mount_pb2, snapshots_pb2
-from snapledger.snapshotter.rpc.connection import Method
-from snapledger.snapshotter.rpc.status import Code, RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -54,32 +52,30 @@ _KINDS = {
     Kind.ACTIVE: snapshots_pb2.ACTIVE,
     Kind.COMMITTED: snapshots_pb2.COMMITTED,
 }
-_CODES: tuple[tuple[type[Exception], Code], ...] = (
-    (DecodeError, Code.INTERNAL),
-    (InvalidArgumentError, Code.INVALID_ARGUMENT),
-    (NotFoundError, Code.NOT_FOUND),
-    (AlreadyExistsError, Code.ALREADY_EXISTS),
-    (FailedPreconditionError, Code.FAILED_PRECONDITION),
-    (StorageFullError, Code.RESOURCE_EXHAUSTED),
-    (BatchTooLargeError, Code.INVALID_ARGUMENT),
-    (StoreFailedError, Code.UNAVAILABLE),
-    (StoreClosedError, Code.UNAVAILABLE),
-    (WriterBusyError, Code.UNAVAILABLE),
+_CODES: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
+    (InvalidArgumentError, grpc.StatusCode.INVALID_ARGUMENT),
+    (NotFoundError, grpc.StatusCode.NOT_FOUND),
+    (AlreadyExistsError, grpc.StatusCode.ALREADY_EXISTS),
+    (FailedPreconditionError, grpc.StatusCode.FAILED_PRECONDITION),
+    (StorageFullError, grpc.StatusCode.RESOURCE_EXHAUSTED),
+    (BatchTooLargeError, grpc.StatusCode.INVALID_ARGUMENT),
+    (StoreFailedError, grpc.StatusCode.UNAVAILABLE),
+    (StoreClosedError, grpc.StatusCode.UNAVAILABLE),
+    (WriterBusyError, grpc.StatusCode.UNAVAILABLE),
 )
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
-_QUICK = frozenset({"Stat", "Mounts"})
-"""They look things up in memory, and wait for nobody."""
+_Response = TypeVar("_Response")
 
 
-def code_of(error: Exception) -> Code:
+def code_of(error: Exception) -> grpc.StatusCode:
     """Return the code that an error of a call is answered with."""
     for error_type, code in _CODES:
         if isinstance(error, error_type):
             return code
     if isinstance(error, OSError) and error.errno in _FULL:
-        return Code.RESOURCE_EXHAUSTED
-    return Code.UNKNOWN
+        return grpc.StatusCode.RESOURCE_EXHAUSTED
+    return grpc.StatusCode.UNKNOWN
 
 
 class Service:
@@ -99,8 +95,8 @@ class Service:
         self._counts = counts
         self._on_failure = on_failure
 
-    def methods(self) -> dict[bytes, Method]:
-        """Return what an `rpc.server.RpcServer` is given."""
+    def handler(self) -> grpc.GenericRpcHandler:
+        """Return what a gRPC server is given."""
         unary: dict[str, tuple[Callable[[Any], Message], type[Message]]] = {
             "Prepare": (self._prepare, snapshots_pb2.PrepareSnapshotRequest),
             "View": (self._view, snapshots_pb2.ViewSnapshotRequest),
@@ -112,44 +108,55 @@ class Service:
             "Usage": (self._usage, snapshots_pb2.UsageRequest),
             "Cleanup": (self._cleanup, snapshots_pb2.CleanupRequest),
         }
-        methods = {
-            _path(name): Method(self._answered(name, call, request), is_quick=name in _QUICK)
+        handlers = {
+            name: grpc.unary_unary_rpc_method_handler(
+                self._answered(name, call),
+                request_deserializer=request.FromString,
+                response_serializer=_serialized,
+            )
             for name, (call, request) in unary.items()
         }
-        methods[_path("List")] = Method(self._list)
-        return methods
+        handlers["List"] = grpc.unary_stream_rpc_method_handler(
+            self._list,
+            request_deserializer=snapshots_pb2.ListSnapshotsRequest.FromString,
+            response_serializer=_serialized,
+        )
+        return grpc.method_handlers_generic_handler(SERVICE, handlers)
 
     def _answered(
-        self, name: str, call: Callable[[Any], Message], request_type: type[Message]
-    ) -> Callable[[bytes], tuple[bytes]]:
+        self, name: str, call: Callable[[Any], _Response]
+    ) -> Callable[[Any, grpc.ServicerContext], _Response]:
         """Return a call that is counted, and whose errors become codes."""
-        parse = request_type.FromString
 
-        def answer(data: bytes) -> tuple[bytes]:
+        def answer(request: Any, context: grpc.ServicerContext) -> _Response:
             began = time.perf_counter()
-            request = None
             try:
-                request = parse(data)
                 response = call(request)
             except Exception as error:
-                raise self._refused(name, request, error, time.perf_counter() - began) from None
+                self._refuse(name, request, error, time.perf_counter() - began, context)
             self._counts.add(name, "OK", time.perf_counter() - began)
-            return (response.SerializeToString(),)
+            return response
 
         return answer
 
-    def _refused(self, name: str, request: Any, error: Exception, seconds: float) -> RefusedError:
-        """Count and log a call that an error has ended, and return what it is answered with."""
+    def _refuse(
+        self,
+        name: str,
+        request: Any,
+        error: Exception,
+        seconds: float,
+        context: grpc.ServicerContext,
+    ) -> NoReturn:
         code = code_of(error)
         self._counts.add(name, code.name, seconds)
         details = {"call": name, "key": _key(request), "code": code.name, "error": str(error)}
-        if code is Code.UNKNOWN:
+        if code is grpc.StatusCode.UNKNOWN:
             _log.error("a call failed", extra=details, exc_info=error)
         else:
             _log.info("a call was refused", extra=details)
         if isinstance(error, StoreFailedError):
             self._on_failure()
-        return RefusedError(code, str(error) or type(error).__name__)
+        context.abort(code, str(error) or type(error).__name__)
 
     def _prepare(self, request: Any) -> snapshots_pb2.PrepareSnapshotResponse:
         return snapshots_pb2.PrepareSnapshotResponse(mounts=self._create(Kind.ACTIVE, request))
@@ -190,29 +197,29 @@ class Service:
         self._snapshotter.cleanup()
         return _EMPTY
 
-    def _list(self, data: bytes) -> Iterator[bytes]:
+    def _list(
+        self, request: Any, context: grpc.ServicerContext
+    ) -> Iterator[snapshots_pb2.ListSnapshotsResponse]:
         """Answer in blocks; all are read at once, so that no client keeps a transaction open."""
         began = time.perf_counter()
-        request = None
         try:
-            request = snapshots_pb2.ListSnapshotsRequest.FromString(data)
             infos = self._snapshotter.list(tuple(request.filters))
         except Exception as error:
-            raise self._refused("List", request, error, time.perf_counter() - began) from None
+            self._refuse("List", request, error, time.perf_counter() - began, context)
         for block in _blocks(infos):
-            yield snapshots_pb2.ListSnapshotsResponse(info=block).SerializeToString()
+            yield snapshots_pb2.ListSnapshotsResponse(info=block)
         self._counts.add("List", "OK", time.perf_counter() - began)
 
 
 _EMPTY = Empty()
 
 
-def _path(name: str) -> bytes:
-    return f"/{SERVICE}/{name}".encode()
+def _serialized(message: Any) -> bytes:
+    return message.SerializeToString()  # type: ignore[no-any-return]
 
 
 def _key(request: Any) -> str:
-    """Return what a request is about, if it can be read."""
+    """Return what a request is about."""
     info = getattr(request, "info", None)
     return str(getattr(request, "key", "") or getattr(info, "name", ""))
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
+
+import grpc
 
 from projections.snapshots import MetaStore
 from snapledger.snapshotter.directories import Directories
 from snapledger.snapshotter.metadata import Options, Snapshotter
 from snapledger.snapshotter.place import LOCK, checked_root, checked_socket, clear_socket, held
-from snapledger.snapshotter.rpc.server import RpcServer
 from snapledger.snapshotter.service import Service
 from snapledger.snapshotter.settling import Settled, settle
 from snapledger.snapshotter.strategy import STRATEGIES
@@ -67,9 +69,11 @@ class Server:
         """
         self.counts = Counts()
         self.failed = threading.Event()
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="call")
+        self._server = grpc.server(self._executor)
         umask = os.umask(_SOCKET_UMASK)
         try:
-            self._server = RpcServer(address, threads)
+            self._server.add_insecure_port(f"unix:{address}")
         finally:
             os.umask(umask)
 
@@ -77,7 +81,8 @@ class Server:
     def serving(self, snapshotter: Snapshotter) -> Iterator[None]:
         """Answer calls; at the end take no more, and wait for those that are under way."""
         service = Service(snapshotter, self.counts, self.failed.set)
-        self._server.start(service.methods())
+        self._server.add_generic_rpc_handlers((service.handler(),))
+        self._server.start()
         try:
             yield
         finally:
@@ -85,7 +90,8 @@ class Server:
 
     def stop(self) -> None:
         """Let go of the socket; does nothing the second time."""
-        self._server.stop(_DRAIN_SECONDS)
+        self._server.stop(_DRAIN_SECONDS).wait()
+        self._executor.shutdown()
 
 
 @contextmanager
