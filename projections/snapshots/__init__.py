@@ -24,25 +24,32 @@ from projections.snapshots.projection import SnapshotsProjection
 from projections.snapshots.reconcile import Reconciliation, Removal
 from projections.snapshots.requests import Request, RequestWindow
 from projections.snapshots.transaction import SnapshotReadTransaction, SnapshotWriteTransaction
+from projections.snapshots.work import Conclusion, Handler
 
 if TYPE_CHECKING:
+    from projections.snapshots.asynchronous import AsyncMetaStore
     from projections.snapshots.filters import parse_filters, quote_filter
 else:
 
     def __getattr__(name: str) -> object:
-        """Return a public name of `filters`, which is imported when it is asked for."""
-        if name not in ("parse_filters", "quote_filter"):
+        """Return a public name whose module is imported when it is asked for: it costs time."""
+        if name == "AsyncMetaStore":
+            from projections.snapshots import asynchronous as module  # noqa: PLC0415
+        elif name in ("parse_filters", "quote_filter"):
+            from projections.snapshots import filters as module  # noqa: PLC0415
+        else:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from projections.snapshots import filters  # noqa: PLC0415
-
-        value = globals()[name] = getattr(filters, name)
+        value = globals()[name] = getattr(module, name)
         return value
 
 
 __all__ = [
     "AlreadyExistsError",
+    "AsyncMetaStore",
     "Change",
+    "Conclusion",
     "FailedPreconditionError",
+    "Handler",
     "HistoryEntry",
     "Info",
     "Intent",

@@ -17,39 +17,51 @@ Don't wait for another task inside the block of a write transaction: nobody else
 from __future__ import annotations
 
 import asyncio
-import contextvars
-import threading
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from itertools import islice
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
-from eventstore import StoreClosedError, WriterBusyError
+from eventstore import WriterBusyError
+from projections.snapshots.asynchronous_driving import AsyncDriving
+from projections.snapshots.asynchronous_past import AsyncPast
 from projections.snapshots.metastore import MetaStore
+from projections.snapshots.waiting import Beginning, TurnOfTask, started, to_its_end
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    import os
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
     from typing import Self, Unpack
 
-    from eventstore import TransactionArguments, Watch
-    from projections.snapshots.history import HistoryEntry
-    from projections.snapshots.intents import Intent
-    from projections.snapshots.requests import Request
+    from eventstore import (
+        BackupReport,
+        Batch,
+        CompactionReport,
+        EventStore,
+        FileSystem,
+        Projection,
+        Receipt,
+        RecoveryReport,
+        StoreOptions,
+        TransactionArguments,
+        VerifyReport,
+        Watch,
+    )
+    from projections.snapshots.requests import RequestWindow
     from projections.snapshots.transaction import (
         SnapshotReadTransaction,
         SnapshotWriteTransaction,
     )
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
-_HISTORY_BLOCK = 64
+    from projections.snapshots.work import Handler
 
 
-class AsyncMetaStore:
+class AsyncMetaStore(AsyncDriving, AsyncPast):
     """A `MetaStore` for the tasks of one event loop.
+
+    It has what `MetaStore` has, but what makes stores (`create`, `restore`, `load`), which is no
+    work for a loop, and the current transaction (`transaction_context`), of which two tasks of one
+    context would have the same.
 
     Attributes:
         store: the store, for what doesn't wait. What waits belongs into `call`.
@@ -62,27 +74,51 @@ class AsyncMetaStore:
             store: that `close` closes.
             threads: that commits, and other calls, may keep waiting at once, for each of the two.
         """
-        self.store = store
+        super().__init__(store, threads)
         self._turns = asyncio.Lock()
         # Whose write transaction is open: that task would wait for itself.
         self._writer: asyncio.Task[Any] | None = None
         # Apart, since a call may wait for a turn that only a commit can end.
         self._commits = ThreadPoolExecutor(threads, "snapledger-commit")
-        self._calls = ThreadPoolExecutor(threads, "snapledger-call")
-        self._is_closed = False
 
     @classmethod
-    async def open(cls, *arguments: Any, **keywords: Any) -> Self:
-        """Open a store off the event loop; the arguments are those of `MetaStore.open`.
+    async def open(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        read_only: bool = False,
+        create: bool = True,
+        lock_timeout: float | None = None,
+        options: StoreOptions | None = None,
+        on_rebuild: Callable[[int, int], object] | None = None,
+        file_system: FileSystem | None = None,
+        projections: Iterable[Projection] = (),
+        handlers: Mapping[str, Handler] | None = None,
+        request_window: RequestWindow | None = None,
+    ) -> Self:
+        """Open a store off the event loop; arguments and errors are those of `MetaStore.open`.
 
-        Cancelled meanwhile, it closes what it opened.
+        Handlers are plain functions, called in another thread. Cancelled meanwhile, it closes what
+        it opened.
         """
-        opening = _started(MetaStore.open, *arguments, **keywords)
+        opening = started(
+            MetaStore.open,
+            path,
+            read_only=read_only,
+            create=create,
+            lock_timeout=lock_timeout,
+            options=options,
+            on_rebuild=on_rebuild,
+            file_system=file_system,
+            projections=projections,
+            handlers=handlers,
+            request_window=request_window,
+        )
         try:
-            return cls(await _to_its_end(opening))
+            return cls(await to_its_end(opening))
         except asyncio.CancelledError:
             if opening.exception() is None:
-                await _to_its_end(_started(opening.result().close))
+                await to_its_end(started(opening.result().close))
             raise
 
     @overload
@@ -94,15 +130,23 @@ class AsyncMetaStore:
         self, writable: Literal[True], **arguments: Unpack[TransactionArguments]
     ) -> AbstractAsyncContextManager[SnapshotWriteTransaction]: ...
     def transaction(
-        self, writable: bool = False, **arguments: Unpack[TransactionArguments]
+        self,
+        writable: bool = False,
+        *,
+        actor: str | None = None,
+        reason: str | None = None,
+        request_id: str | None = None,
+        timeout: float | None = None,
     ) -> AbstractAsyncContextManager[Any]:
         """Return an asynchronous context manager that gives a transaction of `MetaStore`.
 
         Arguments and errors are those of `MetaStore.transaction`; the timeout counts all waiting.
         """
-        if writable:
-            return self._writing(arguments)
-        return self._reading()
+        if not writable:
+            return self._reading()
+        return self._writing(
+            {"actor": actor, "reason": reason, "request_id": request_id, "timeout": timeout}
+        )
 
     @asynccontextmanager
     async def _reading(self) -> AsyncIterator[SnapshotReadTransaction]:
@@ -121,7 +165,7 @@ class AsyncMetaStore:
         loop = asyncio.get_running_loop()
         deadline = None if timeout is None else loop.time() + timeout
         await self._take_turn(timeout)
-        turn = _TurnOfTask(loop, self._turns)
+        turn = TurnOfTask(loop, self._turns)
         try:
             tx = await self._begun(arguments, None if deadline is None else deadline - loop.time())
         except BaseException:
@@ -167,82 +211,79 @@ class AsyncMetaStore:
         waiting: TransactionArguments = {**arguments, "timeout": timeout}
         tx = self.store.transaction(writable=True, **waiting)
         # A thread of its own, since a thread that begins a transaction counts as its owner.
-        return await _Beginning(tx).begun()
+        return await Beginning(tx).begun()
 
     async def _ended(
-        self, tx: SnapshotWriteTransaction, turn: _TurnOfTask, error: BaseException | None
+        self, tx: SnapshotWriteTransaction, turn: TurnOfTask, error: BaseException | None
     ) -> None:
         """Commit, or roll back after an error, off the event loop."""
         traceback = None if error is None else error.__traceback__
         error_type = None if error is None else type(error)
         try:
-            await _to_its_end(self._commits.submit(tx.__exit__, error_type, error, traceback))
+            await to_its_end(self._commits.submit(tx.__exit__, error_type, error, traceback))
         finally:
             turn.end()
 
-    @asynccontextmanager
-    async def intent(self, *arguments: Any, **keywords: Any) -> AsyncIterator[Intent]:
-        """Begin an intent; the arguments are those of `MetaStore.intent`."""
-        entered = self.store.intent(*arguments, **keywords)
-        beginning = self._submitted(entered.__enter__)
-        try:
-            intent = await _to_its_end(beginning)
-        except asyncio.CancelledError as error:
-            if beginning.exception() is None:
-                await _to_its_end(self._submitted(entered.__exit__, type(error), error, None))
-            raise
-        try:
-            yield intent
-        except BaseException as error:
-            ending = self._submitted(entered.__exit__, type(error), error, error.__traceback__)
-            if not await _to_its_end(ending):
-                raise
-        else:
-            await _to_its_end(self._submitted(entered.__exit__, None, None, None))
+    @property
+    def path(self) -> str:
+        """The directory of the store."""
+        return self.store.path
 
-    async def once(
-        self,
-        request_id: str,
-        content: Any,
-        work: Callable[[SnapshotWriteTransaction], Any],
-        **arguments: Any,
-    ) -> Request:
-        """Carry a request out, unless that was done before; see `MetaStore.once`.
+    @property
+    def recovery(self) -> RecoveryReport:
+        """What opening found and did."""
+        return self.store.recovery
 
-        The work is called in another thread.
-        """
-        return await self.call(self.store.once, request_id, content, work, **arguments)
-
-    async def call(self, function: Callable[P, T], *arguments: P.args, **keywords: P.kwargs) -> T:
-        """Call a function off the event loop, in the context of this task, to its end.
-
-        `await front.call(front.store.compact)`. A cancellation is raised when it has returned.
-        """
-        return await _to_its_end(self._submitted(function, *arguments, **keywords))
+    @property
+    def event_store(self) -> EventStore:
+        """The generic half, whose calls wait: see `call`."""
+        return self.store.event_store
 
     def watch(self, from_revision: int | None = None, *, timeout: float | None = None) -> Watch:
         """Return a watch, which is an asynchronous iterator; see `EventStore.watch`."""
         return self.store.watch(from_revision, timeout=timeout)
 
-    async def history(
+    async def check_receipt(self, receipt: Receipt) -> Batch:
+        """Return the batch that a receipt was given for; see `EventStore.check_receipt`."""
+        return await self.call(self.store.check_receipt, receipt)
+
+    async def checkpoint(self) -> int:
+        """Write a checkpoint; see `EventStore.checkpoint`."""
+        return await self.call(self.store.checkpoint)
+
+    async def compact(self) -> CompactionReport:
+        """Write a checkpoint and archive what it supersedes; see `EventStore.compact`."""
+        return await self.call(self.store.compact)
+
+    async def backup(
         self,
-        key: str,
+        target: str | os.PathLike[str],
         *,
-        from_revision: int | None = None,
-        to_revision: int | None = None,
-        reverse: bool = False,
-    ) -> AsyncIterator[HistoryEntry]:
-        """Yield every change of the snapshots that ever had a key; see `MetaStore.history`."""
-        entries = await self.call(
-            self.store.history,
-            key,
-            from_revision=from_revision,
-            to_revision=to_revision,
-            reverse=reverse,
-        )
-        while block := await self.call(_next_block, entries):
-            for entry in block:
-                yield entry
+        verify: bool = False,
+        on_batch: Callable[[int], object] = lambda revision: None,
+    ) -> BackupReport:
+        """Bring a backup up to date, or begin one; `on_batch` is called in another thread.
+
+        See `EventStore.backup`.
+        """
+        return await self.call(self.store.backup, target, verify=verify, on_batch=on_batch)
+
+    async def dump(self) -> AsyncIterator[bytes]:
+        """Yield everything as lines of JSON; see `EventStore.dump`."""
+        async for line in self._in_blocks(await self.call(self.store.dump)):
+            yield line
+
+    async def verify(self) -> VerifyReport:
+        """Read and verify every byte of the store; see `eventstore.verify_store`."""
+        return await self.call(self.store.verify)
+
+    async def check(self) -> None:
+        """Check every invariant of the tables in memory; see `EventStore.check`."""
+        await self.call(self.store.check)
+
+    def stats(self) -> Mapping[str, Any]:
+        """Return sizes, counts and the state of background work."""
+        return self.store.stats()
 
     async def close(self) -> None:
         """Wait for the commits that are under way and close the store; once is enough."""
@@ -263,108 +304,3 @@ class AsyncMetaStore:
         traceback: TracebackType | None,
     ) -> None:
         await self.close()
-
-    def _submitted(
-        self, function: Callable[P, T], *arguments: P.args, **keywords: P.kwargs
-    ) -> Future[T]:
-        if self._is_closed:
-            raise StoreClosedError(f"{self.store.path}: the store was closed: open it again")
-        context = contextvars.copy_context()
-        return self._calls.submit(lambda: context.run(function, *arguments, **keywords))
-
-
-class _TurnOfTask:
-    """The turn that a task has among the tasks of its loop; it ends once."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, turns: asyncio.Lock) -> None:
-        self._loop = loop
-        self._turns = turns
-        self._is_over = False
-
-    def end(self) -> None:
-        """End it; called in the loop."""
-        if not self._is_over:
-            self._is_over = True
-            self._turns.release()
-
-    def end_from_thread(self) -> None:
-        """Have the loop end it; if the loop is closed, nobody waits."""
-        try:
-            self._loop.call_soon_threadsafe(self.end)
-        except RuntimeError:
-            return
-
-
-class _Beginning:
-    """A thread that waits until a transaction begins, for a task that may give up meanwhile."""
-
-    def __init__(self, tx: SnapshotWriteTransaction) -> None:
-        self._tx = tx
-        self._deciding = threading.Lock()
-        self._is_given_up = False
-        self._has_begun = False
-        self._future: Future[None] = Future()
-
-    async def begun(self) -> SnapshotWriteTransaction:
-        threading.Thread(target=self._wait, name="snapledger-begin", daemon=True).start()
-        try:
-            await asyncio.shield(asyncio.wrap_future(self._future))
-        except asyncio.CancelledError:
-            with self._deciding:
-                self._is_given_up = True
-                has_begun = self._has_begun
-            if has_begun:
-                await asyncio.to_thread(self._tx.rollback)
-            raise
-        return self._tx
-
-    def _wait(self) -> None:
-        try:
-            self._tx.begin()
-        except BaseException as error:
-            self._future.set_exception(error)
-            return
-        with self._deciding:
-            self._has_begun = True
-            is_given_up = self._is_given_up
-        if is_given_up:
-            self._tx.rollback()
-        self._future.set_result(None)
-
-
-def _started(function: Callable[P, T], *arguments: P.args, **keywords: P.kwargs) -> Future[T]:
-    """Call a function in a thread of its own."""
-    future: Future[T] = Future()
-
-    def call() -> None:
-        try:
-            future.set_result(function(*arguments, **keywords))
-        except BaseException as error:
-            future.set_exception(error)
-
-    threading.Thread(target=call, name="snapledger-open", daemon=True).start()
-    return future
-
-
-async def _to_its_end(future: Future[T]) -> T:
-    """Await what a thread does; a cancellation is raised when it has ended, whatever it gave."""
-    waited = asyncio.wrap_future(future)
-    cancelled: asyncio.CancelledError | None = None
-    while not waited.done():
-        try:
-            await asyncio.shield(waited)
-        except asyncio.CancelledError as error:
-            if waited.done() and waited.cancelled():
-                raise
-            cancelled = error
-        except BaseException:
-            break
-    if cancelled is not None:
-        if not waited.cancelled():
-            waited.exception()  # is not raised: somebody who gave up is told that he did
-        raise cancelled
-    return waited.result()
-
-
-def _next_block(entries: Any) -> list[Any]:
-    return list(islice(entries, _HISTORY_BLOCK))

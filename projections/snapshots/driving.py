@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from eventstore import Metadata
 from projections.snapshots import requests
+from projections.snapshots.callers import called, refuse_async
 from projections.snapshots.errors import FailedPreconditionError
 from projections.snapshots.history import commit_of
 from projections.snapshots.intents import UNDONE
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from projections.snapshots.projection import Row
     from projections.snapshots.reconcile import Reconciliation
     from projections.snapshots.work import Handler
+
+_WORK = "the work of a request"
 
 
 class Driving:
@@ -161,7 +164,9 @@ class Driving:
         more by the next one, which must find nothing left to do.
 
         Raises:
-            Exception: what a handler raises. Those handled before have ended, the others are open.
+            TypeError: a handler gave something to be awaited.
+            Exception: what a handler raises, with a note that says of which intent. Those handled
+                before have ended, the others are open.
         """
         return self._work.settle()
 
@@ -178,8 +183,11 @@ class Driving:
         """Carry a request out in a transaction, unless that was done before.
 
         A request id that was committed within the window of the store (`open`), before a restart or
-        a compaction too, gives the first receipt and result again, and nothing is changed. A
-        request whose work raises is not recorded: it can be made again. Of calls at the same time
+        a compaction too, gives the first receipt and result again, and nothing is changed. The
+        result tells what was done then, not what is now: the snapshot may have been removed since,
+        by another request, and is not made anew. A caller who needs it looks it up.
+
+        A request whose work raises is not recorded: it can be made again. Of calls at the same time
         one does the work.
 
         Args:
@@ -195,10 +203,12 @@ class Driving:
         Raises:
             FailedPreconditionError: the id was committed with other content.
             InvalidArgumentError: id, content or result can't be.
+            TypeError: the work is an async function.
             EventStoreError: as `EventStore.transaction` and `WriteTransaction.commit` do.
             Exception: what the work raises; the transaction is rolled back.
         """
         checked, digest = requests.checked_id(request_id), requests.digest_of(content)
+        refuse_async(work, _WORK)
         with self._reading() as now:
             if requests.is_repeat(now, checked, digest):
                 return self._required_request(checked)
@@ -207,7 +217,9 @@ class Driving:
             # Another call may have done it since the look.
             was_done = requests.is_repeat(tx, checked, digest)
             if not was_done:
-                data = requests.record(tx, checked, digest, work(tx), self._request_window).data
+                data = requests.record(
+                    tx, checked, digest, called(_WORK, work, tx), self._request_window
+                ).data
         if was_done:
             return self._required_request(checked)
         return Request(
@@ -298,7 +310,10 @@ class Driving:
                 id; names that are no ids are in flight or unknown. Or what lists them, as
                 `lambda: os.listdir(directory)` does, which is called after a first look at the
                 store: of a list that was made before, snapshots that were made since are missing.
-            actor: of the batch that is written where an id must be kept from being given.
+            actor: of the batch that is written where an id must be kept from being given; None for
+                who acts (`acting_as`), or else "snapledger": this batch, and those that end
+                intents which nobody named has begun, are the only ones that need no actor in a
+                store that requires one.
             dry_run: write nothing.
 
         Raises:

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from eventstore import CompactedError, Metadata
 from projections.snapshots import events, intents
+from projections.snapshots.automatic import begin_automatic
 from projections.snapshots.errors import InvalidArgumentError
 from projections.snapshots.intents import INTENTS
 from projections.snapshots.model import utc
 from projections.snapshots.projection import COUNTERS, LAST_ID, SNAPSHOTS
-from projections.snapshots.transaction import SnapshotReadTransaction, SnapshotWriteTransaction
+from projections.snapshots.transaction import SnapshotReadTransaction
 from projections.snapshots.validation import shown
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from projections.snapshots.intents import Intent
     from projections.snapshots.operations import SnapshotTransaction
 
-_ACTOR = "snapledger"
 _KEYS_PER_SEARCH = 1000
 _AHEAD_MAX = 1_000_000
 """An id this far beyond the counter is none that a transaction was given."""
@@ -62,7 +62,10 @@ class Reconciliation(NamedTuple):
     """What the names on a disk are to the store.
 
     Attributes:
-        revision: of the state that they were compared with.
+        revision: of the newest batch that was durable when they were compared, after the listing.
+            So a snapshot of a later batch is in none of these, even if its directory was listed,
+            and `at(revision)` shows the snapshots that `live` and `missing` tell of. The batch that
+            keeps an unknown id from being given, if one was written, comes after it.
         live: ids of snapshots, which are on the disk.
         in_flight: names on the disk that belong to an open intent, by its id or a text in its
             data; or that are being staged, with None for the intent that is yet to come. They are
@@ -126,16 +129,16 @@ def _sorted_and_kept(
     dry_run: bool,
 ) -> Sorting:
     """Sort names, and keep the strays among them from being given to a new snapshot."""
-    metadata = Metadata(actor or _ACTOR, "reconciling names on the disk")
+    metadata = Metadata(actor, "reconciling names on the disk")
     if store.is_writable:
-        with store.begin_write(SnapshotWriteTransaction, metadata):
+        with begin_automatic(store, metadata):
             pass  # whoever was just making one of them has ended now, and readers see it
     while True:
         with store.begin_read(SnapshotReadTransaction) as now:
             sorting = _sorted_out(now, named, moving)
         if sorting.ahead is None or dry_run or not store.is_writable:
             return sorting
-        with store.begin_write(SnapshotWriteTransaction, metadata) as tx:
+        with begin_automatic(store, metadata) as tx:
             if tx.get(COUNTERS, LAST_ID, 0) == sorting.last_id:
                 tx.emit(events.ids_reserved(sorting.ahead))
                 return sorting

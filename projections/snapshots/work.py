@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 from eventstore import EventStoreError, Metadata
 from projections.snapshots import events, intents
+from projections.snapshots.automatic import begin_automatic
+from projections.snapshots.callers import called, refuse_async
 from projections.snapshots.errors import FailedPreconditionError, InvalidArgumentError
 from projections.snapshots.intents import INTENTS, LAST_INTENT, Intent
 from projections.snapshots.projection import COUNTERS, LAST_ID
@@ -39,7 +41,6 @@ Conclusion = Callable[[SnapshotWriteTransaction], object]
 Handler = Callable[[Intent], Conclusion | None]
 """Finishes or undoes what an intent was for; what it returns can change snapshots with its end."""
 
-_ACTOR = "snapledger"
 _STAGE_BYTES = 16
 _ENDS_PER_BATCH = 256
 
@@ -60,6 +61,7 @@ class Work:
                 raise InvalidArgumentError(
                     f"the handler of {shown(kind)} must be a function, not {shown(handler)}"
                 )
+            refuse_async(handler, f"the handler of {shown(kind)}")
         self.handlers = dict(handlers)
         self._store = store
         # Held while intents are claimed.
@@ -164,7 +166,7 @@ class Work:
         settled: list[Intent] = []
         try:
             for intent in claimed:
-                conclusion = self.handlers[intent.kind](intent)
+                conclusion = self._handled(intent)
                 if conclusion is None:
                     handled.append(intent)
                 else:
@@ -220,10 +222,22 @@ class Work:
         with self._begin_for(intent) as tx:
             # After a failed sync nobody knows, and this raises: then nothing may be undone.
             is_open = tx.get(INTENTS.name, intent.number) == intent
-        handler = self.handlers.get(intent.kind)
-        if is_open and handler is not None:
-            conclusion = handler(intent)
+        if is_open and intent.kind in self.handlers:
+            conclusion = self._handled(intent)
             self._conclude((intent,), conclusion, intents.UNDONE)
+
+    def _handled(self, intent: Intent) -> Conclusion | None:
+        """Call the handler; what it raises says for which intent it did."""
+        try:
+            what = f"the handler of {shown(intent.kind)}"
+            return called(what, self.handlers[intent.kind], intent)
+        except Exception as error:
+            error.add_note(
+                f"{self._store.path}: this was raised by {what}, for intent {intent.number} about "
+                f"{shown(intent.key)}, begun {intent.time:%Y-%m-%d %H:%M:%S} UTC by "
+                f"{intent.actor or 'nobody named'}: the intent stays open"
+            )
+            raise
 
     def _conclude(
         self,
@@ -235,7 +249,7 @@ class Work:
             for intent in ended:
                 tx.end_intent(intent, outcome)
             if conclusion is not None:
-                conclusion(tx)
+                called(f"what the handler of {shown(ended[0].kind)} has given", conclusion, tx)
 
     def _end_finished(self, tx: SnapshotWriteTransaction) -> None:
         """End what was finished; it is forgotten once a batch before this one has said so."""
@@ -250,5 +264,5 @@ class Work:
     def _begin_for(self, intent: Intent, timeout: float | None = None) -> SnapshotWriteTransaction:
         """Return a transaction that ends an intent, on behalf of who began it."""
         reason = f"end of intent {intent.number}, {intent.kind} of {intent.key}"
-        metadata = Metadata(intent.actor or _ACTOR, reason, intent.request_id)
-        return self._store.begin_write(SnapshotWriteTransaction, metadata, timeout)
+        metadata = Metadata(intent.actor, reason, intent.request_id)
+        return begin_automatic(self._store, metadata, timeout)

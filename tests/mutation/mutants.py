@@ -2264,8 +2264,8 @@ MUTANTS = (
     Mutant(
         "reconcile does not wait for the running transaction",
         "projections/snapshots/reconcile.py",
-        "    if store.is_writable:\n        with store.begin_write(",
-        "    if False:\n        with store.begin_write(",
+        "    if store.is_writable:\n        with begin_automatic(",
+        "    if False:\n        with begin_automatic(",
     ),
     Mutant(
         "what is made while the disk is listed is missing",
@@ -2305,7 +2305,7 @@ MUTANTS = (
     ),
     Mutant(
         "a task that gave up keeps the writer lock",
-        "projections/snapshots/asynchronous.py",
+        "projections/snapshots/waiting.py",
         "        if is_given_up:\n            self._tx.rollback()\n",
         "",
     ),

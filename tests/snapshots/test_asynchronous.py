@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import threading
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ import pytest
 from support.snapshots import OPTIONS
 
 from eventstore import StoreClosedError, WriterBusyError, acting_as
-from projections.snapshots import AlreadyExistsError, Kind, MetaStore, NotFoundError
+from projections.snapshots import AlreadyExistsError, Kind, MetaStore, NotFoundError, Usage
 from projections.snapshots.asynchronous import AsyncMetaStore
 
 if TYPE_CHECKING:
@@ -293,7 +294,7 @@ def test_a_follower_is_read_off_the_loop(tmp_path: Path) -> None:
 def test_an_open_that_fails_raises_and_a_call_gives_what_it_returns(tmp_path: Path) -> None:
     async def work(front: AsyncMetaStore) -> None:
         with pytest.raises(TypeError):
-            await AsyncMetaStore.open(tmp_path / "other", options=5)
+            await AsyncMetaStore.open(tmp_path / "other", options=5)  # type: ignore[arg-type]
         assert await front.call(front.store.checkpoint) == 0
         await create(front, "k")
         with pytest.raises(AlreadyExistsError):
@@ -358,5 +359,114 @@ def test_a_write_transaction_within_one_of_the_same_task_is_refused(tmp_path: Pa
         await other
         await create(front, "inner")
         assert {"outer", "after", "inner"} <= names(front)
+
+    run(tmp_path, work)
+
+
+NOT_ASYNCHRONOUS = {
+    "create": "a store is made with its first content before a loop runs",
+    "restore": "a store is made of a backup before a loop runs",
+    "load": "a store is made of a dump before a loop runs",
+    "transaction_context": "tasks of one context would share the current transaction",
+}
+"""What `MetaStore` has and its front has not, and why."""
+
+ASYNCHRONOUS_ONLY = {"call", "store"}
+
+
+def public_names(of: object) -> set[str]:
+    return {name for name in dir(of) if not name.startswith("_")}
+
+
+def test_the_front_has_all_that_the_store_has_but_what_is_named_here(tmp_path: Path) -> None:
+    async def work(front: AsyncMetaStore) -> None:
+        assert public_names(front) - ASYNCHRONOUS_ONLY == (
+            public_names(front.store) - NOT_ASYNCHRONOUS.keys()
+        )
+        assert public_names(front) >= ASYNCHRONOUS_ONLY
+
+    run(tmp_path, work)
+
+
+@pytest.mark.parametrize("name", sorted(public_names(MetaStore) - NOT_ASYNCHRONOUS.keys()))
+def test_the_front_takes_the_same_arguments(name: str) -> None:
+    ours, theirs = getattr(AsyncMetaStore, name), getattr(MetaStore, name)
+    if isinstance(theirs, property):
+        assert isinstance(ours, property)
+        return
+    given, expected = inspect.signature(ours).parameters, inspect.signature(theirs).parameters
+    assert given.keys() == expected.keys()
+    for parameter in given.values():
+        same = expected[parameter.name]
+        assert (parameter.kind, parameter.annotation) == (same.kind, same.annotation)
+        assert callable(parameter.default) or parameter.default == same.default
+
+
+def test_a_driver_stages_and_reconciles_in_a_loop(tmp_path: Path) -> None:
+    async def work(front: AsyncMetaStore) -> None:
+        with front.staging() as stage:
+            found = await front.reconcile([stage])
+            assert found.in_flight == {stage: None}
+            async with front.transaction(writable=True) as tx:
+                made = tx.create_snapshot(Kind.ACTIVE, "k")
+                staged = front.stage(tx, "place", "k", {"stage": stage}, id=made.id)
+        assert await front.intents() == (staged,)
+        assert await front.intents(left_only=True) == ()
+        front.finished(staged)
+        await front.abort(staged)
+        async with front.transaction(writable=True) as tx:
+            tx.commit_active("k", "layer", Usage(1, 4096))
+        commit = await front.find_commit("k", "layer")
+        assert commit is not None
+        done = await front.once("r-1", (), lambda tx: tx.remove("layer")[0])
+        assert await front.find_request("r-1") == done._replace(is_repeat=True)
+        assert await front.settle() == ()
+
+    run(tmp_path, work)
+
+
+def test_the_past_is_read_in_a_loop(tmp_path: Path) -> None:
+    async def work(front: AsyncMetaStore) -> None:
+        await create(front, "k")
+        async with front.transaction(writable=True, actor="gc") as tx:
+            tx.remove("k")
+        assert await front.ids_of("k") == {"1"}
+        removal = await front.who_removed("k")
+        assert removal is not None
+        assert removal.metadata.actor == "gc"
+        async with front.at(1) as past:
+            assert past.get_info("k")[0] == "1"
+        changed = [each.id async for each in front.diff(0, 1)]
+        assert sorted(changed) == ["1", "2"]
+        assert tx.receipt is not None
+        assert (await front.check_receipt(tx.receipt)).revision == 2
+
+    run(tmp_path, work)
+
+
+def test_a_store_is_kept_in_a_loop(tmp_path: Path) -> None:
+    async def work(front: AsyncMetaStore) -> None:
+        await create(front, "k")
+        assert await front.checkpoint() == 1
+        await front.compact()
+        await front.check()
+        assert (await front.verify()).problems == ()
+        report = await front.backup(tmp_path / "backup")
+        assert report.revision == 1
+        assert b"".join([line async for line in front.dump()]) == b"".join(front.store.dump())
+        assert front.stats()["revision"] == 1
+        assert (front.path, front.recovery) == (front.store.path, front.store.recovery)
+        assert front.event_store is front.store.event_store
+
+    run(tmp_path, work)
+
+
+def test_async_work_is_refused_in_a_loop_too(tmp_path: Path) -> None:
+    async def prepare(tx: object) -> None:
+        _ = tx
+
+    async def work(front: AsyncMetaStore) -> None:
+        with pytest.raises(TypeError, match="async function"):
+            await front.once("r-1", (), prepare)
 
     run(tmp_path, work)

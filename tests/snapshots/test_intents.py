@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.snapshots import OPTIONS, create_committed
 
-from eventstore import StoreClosedError, StoreFailedError, acting_as
+from eventstore import StoreClosedError, StoreFailedError, StoreOptions, acting_as
 from eventstore.testing import STORE_PATH, Call, Failure, SimulatedFileSystem
 from projections.snapshots import (
     FailedPreconditionError,
@@ -399,3 +399,63 @@ def test_a_handler_that_is_no_function_is_refused_at_the_open(open_store: OpenSt
         open_store(handlers=handlers)
     with open_store() as store:
         assert store.intents() == ()
+
+
+async def handle_asynchronously(intent: Intent) -> None:
+    _ = intent
+
+
+def test_an_async_handler_is_refused_at_open(open_store: OpenStore) -> None:
+    with pytest.raises(TypeError, match=r"handler of 'prepare' is an async function.*a thread"):
+        open_store(handlers={"prepare": handle_asynchronously})
+
+
+@pytest.mark.parametrize("is_conclusion", [False, True])
+def test_what_a_handler_gives_to_be_awaited_is_refused_and_the_intent_stays_open(
+    open_store: OpenStore, is_conclusion: bool
+) -> None:
+    with open_store() as store:
+        intent = leave_open(store)
+
+    async def wait(*_: object) -> None:
+        return None
+
+    def handler(intent: Intent) -> Any:
+        return wait if is_conclusion else wait(intent)
+
+    with pytest.raises(TypeError, match="handler of 'prepare'"):
+        open_store(handlers={"prepare": handler})
+    assert open_store().intents() == (intent,)
+
+
+def test_what_a_handler_raises_says_for_which_intent(open_store: OpenStore) -> None:
+    with open_store() as store:
+        leave_open(store, "first", actor="puller")
+
+    def fail(intent: Intent) -> None:
+        raise OSError(errno.EIO, "the disk is gone")
+
+    with pytest.raises(OSError, match="the disk is gone") as caught:
+        open_store(handlers={"prepare": fail})
+    [note] = caught.value.__notes__
+    assert "the handler of 'prepare', for intent 1 about 'first', begun 20" in note
+    assert "UTC by puller: the intent stays open" in note
+    assert store.path in note
+    store = open_store()
+    store._work.handlers["prepare"] = fail
+    with pytest.raises(OSError, match="the disk") as caught, store.intent("prepare", "second"):
+        pass
+    assert "intent 2 about 'second'" in caught.value.__notes__[0]
+    assert "nobody named" in caught.value.__notes__[0]
+
+
+def test_a_store_that_requires_an_actor_settles_what_was_begun_without_one(
+    open_store: OpenStore,
+) -> None:
+    with open_store() as store:
+        leave_open(store, "nobody's")
+        leave_open(store, "puller's", actor="puller")
+    options = StoreOptions(require_actor=True, background=False)
+    store = open_store(options=options, handlers={"prepare": Handled(lambda tx: None)})
+    ends = [batch.metadata.actor for batch in store.event_store.batches(3)]
+    assert ends == ["snapledger", "puller"]

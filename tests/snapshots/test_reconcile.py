@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.snapshots import OPTIONS, create_committed
 
-from eventstore import Retention, StoreOptions
+from eventstore import Retention, StoreOptions, acting_as
 from projections.snapshots import (
     InvalidArgumentError,
     Kind,
@@ -210,3 +210,33 @@ def test_many_names_are_sorted_in_little_time(tmp_path: Path) -> None:
         assert time.process_time() - started < 0.5
         assert len(found.live) == count
     assert SnapshotsProjection.version == 3
+
+
+@pytest.mark.parametrize(
+    ("given", "stated", "expected"),
+    [
+        (None, None, "snapledger"),
+        (None, "driver", "driver"),
+        ("starter", "driver", "starter"),
+    ],
+)
+def test_an_id_is_kept_in_the_name_of_whoever_acts_also_where_an_actor_is_required(
+    open_store: OpenStore, given: str | None, stated: str | None, expected: str
+) -> None:
+    store = open_store(options=StoreOptions(require_actor=True, background=False))
+    with acting_as(actor=stated):
+        found = store.reconcile(["5"], actor=given)
+    assert found.unknown == ("5",)
+    [batch] = store.event_store.batches()
+    assert batch.metadata.actor == expected
+
+
+def test_the_revision_is_that_of_the_state_before_an_id_is_kept(store: MetaStore) -> None:
+    filled(store)
+    before = store.stats()["revision"]
+    found = store.reconcile(["1", "40"])
+    assert found.revision == before
+    assert store.stats()["revision"] == before + 1
+    with store.at(found.revision) as past:
+        assert found.live | found.missing.keys() == past.id_map().keys() - {"5"}
+    assert store.reconcile(["1", "40"]).revision == before + 1

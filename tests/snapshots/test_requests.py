@@ -279,3 +279,43 @@ def test_content_that_holds_itself_or_is_too_deep_is_refused(store: MetaStore) -
         with pytest.raises(InvalidArgumentError, match="nested too deep"):
             store.once("id", content, lambda tx: None)
     assert store.find_request("id") is None
+
+
+def test_an_answer_is_repeated_though_the_snapshot_has_been_removed_since(
+    store: MetaStore,
+) -> None:
+    first = create(store, "r-1")
+    with store.transaction(writable=True) as tx:
+        tx.remove("k")
+    again = create(store, "r-1")
+    assert again == first._replace(is_repeat=True)
+    with store.transaction() as now, pytest.raises(NotFoundError):
+        now.get_info("k")
+    assert create(store, "r-2").result == "2"
+
+
+class Asynchronous:
+    """Work that is called as a function and is none."""
+
+    async def __call__(self, tx: SnapshotWriteTransaction) -> None:
+        tx.create_snapshot(Kind.ACTIVE, "k")
+
+
+async def prepare_asynchronously(tx: SnapshotWriteTransaction) -> None:
+    await Asynchronous()(tx)
+
+
+def give_a_coroutine(tx: SnapshotWriteTransaction) -> Any:
+    return prepare_asynchronously(tx)
+
+
+@pytest.mark.parametrize(
+    "work",
+    [prepare_asynchronously, Asynchronous(), give_a_coroutine],
+    ids=["function", "object", "coroutine"],
+)
+def test_async_work_is_refused_and_nothing_recorded(store: MetaStore, work: Any) -> None:
+    with pytest.raises(TypeError, match="work of a request is an async function"):
+        store.once("r-1", (), work)
+    assert store.find_request("r-1") is None
+    assert store.stats()["revision"] == 0

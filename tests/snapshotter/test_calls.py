@@ -179,6 +179,13 @@ def test_a_snapshot_has_a_mebibyte_of_labels_at_most(served: Served) -> None:
     assert {info.name: dict(info.labels) for [info] in client.list()} == {"a": full, "base": full}
 
 
+def test_a_request_may_be_as_long_as_containerd_sends_one(served: Served) -> None:
+    labels = {f"{number:06}": "x" * 4_090 for number in range(3 * 1024)}
+    code, text = refused(lambda: served.client.prepare("a", "", labels))
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    assert "12582912 bytes: at most 1048576" in text
+
+
 def test_longer_labels_of_an_import_can_be_changed_but_not_grow(served: Served) -> None:
     labels = {f"{number:06}": "x" * 4_090 for number in range(300)}
     with served.snapshotter.store.transaction(writable=True) as transaction:

@@ -3,6 +3,11 @@
 Store and directories are on one medium, so a power cut leaves of both what it may leave: names that
 were not synced are there or not, in any combination. After each recovery a start settles, and then
 each snapshot has its whole directory, and no directory is anything else.
+
+It is made of what a `Domain` of the kit is made of: commands, a model, what is observed. A `Domain`
+itself has several commands in one transaction, and rolls some back; a driver's call is a
+transaction of its own, with work on the disk around it. So this calls `explore`, which that is
+built on.
 """
 
 from __future__ import annotations

@@ -96,7 +96,9 @@ def held(path: str, what: str) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise PlaceError(f"{what}: another snapledger-snapshotter serves it") from None
+            raise PlaceError(
+                f"{what}: another snapledger-snapshotter serves it: stop that one first"
+            ) from None
         yield
     finally:
         os.close(descriptor)

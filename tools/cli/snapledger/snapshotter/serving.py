@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 THREADS = 16
 """More clients than that wait for one another; each costs hand-overs of the interpreter lock."""
 
+_REQUEST_BYTES_MAX = 16 * 1024 * 1024
+"""As much as containerd sends (its `defaults.DefaultMaxSendMsgSize`); gRPC's own is 4 MiB."""
 _SOCKET_UMASK = 0o177
 _DRAIN_SECONDS = 10.0
 _log = logging.getLogger(__name__)
@@ -70,7 +72,8 @@ class Server:
         self.counts = Counts()
         self.failed = threading.Event()
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="call")
-        self._server = grpc.server(self._executor)
+        limits = [("grpc.max_receive_message_length", _REQUEST_BYTES_MAX)]
+        self._server = grpc.server(self._executor, options=limits)
         umask = os.umask(_SOCKET_UMASK)
         try:
             self._server.add_insecure_port(f"unix:{address}")
