@@ -25,6 +25,7 @@ from eventstore.errors import (
     text_of,
 )
 from eventstore.event import Metadata
+from eventstore.files.local import is_of_this_machine
 from eventstore.format.codec import checked_metadata
 from eventstore.handle.acting import ACTING, fields_event, merged
 from eventstore.handle.copying import Copying
@@ -344,12 +345,18 @@ class EventStore(PastReads, Copying):
         self._closing.require_open()
         return self._own_upkeep().checkpoint()
 
-    def compact(self) -> CompactionReport:
+    def compact(
+        self, *, on_progress: Callable[[str, int, int], object] = lambda what, done, total: None
+    ) -> CompactionReport:
         """Write a checkpoint, then archive or drop what checkpoints supersede, by retention.
 
         What is dropped is said in the log before, by an event `eventstore.dropped` with the first
         and last revision, the bytes and the rule. While a write transaction stays open that takes
         longer than a second, and inside of one, nothing is dropped.
+
+        Args:
+            on_progress: called now and then with what is being done, "row" of the checkpoint and
+                then "segment", how many of these are done, and about how many there are.
 
         Raises:
             CorruptionError: a segment to be archived is damaged.
@@ -358,7 +365,7 @@ class EventStore(PastReads, Copying):
             Exception: what background maintenance has met since the last call.
         """
         self._closing.require_open()
-        return self._own_upkeep().compact()
+        return self._own_upkeep().compact(on_progress)
 
     def _say_dropped(self, dropping: Dropping, retention: Retention) -> None:
         """Commit that batches are about to be dropped.
@@ -558,6 +565,8 @@ class EventStore(PastReads, Copying):
             self._log.abandon_after_fork()
 
     def _let_go_when_dropped(self) -> None:
+        if self._file_system is not None and not is_of_this_machine(self._file_system):
+            return
         if self._upkeep is not None:
             let_go, has_threads = self._upkeep.let_go, self._upkeep.has_threads
         else:

@@ -206,7 +206,10 @@ class FileLog:
         self._with_spare_space(write)
 
     def compact(
-        self, pause: Callable[[], object], say_dropped: Callable[[Dropping], bool]
+        self,
+        pause: Callable[[], object],
+        say_dropped: Callable[[Dropping], bool],
+        on_segment: Callable[[int, int], object],
     ) -> CompactionReport:
         """Archive or drop what checkpoints supersede, and index what is left."""
         report: list[CompactionReport] = []
@@ -221,6 +224,7 @@ class FileLog:
                     durable_revision=self.durable_revision,
                     say_dropped=say_dropped,
                     pause=pause,
+                    on_segment=on_segment,
                 )
             )
         )

@@ -23,6 +23,11 @@ class ForwardingFileSystem:
         self._behind = file_system
 
     @property
+    def behind(self) -> FileSystem:
+        """The other one."""
+        return self._behind
+
+    @property
     def _target(self) -> FileSystem:
         """Where the next call goes; it may raise."""
         return self._behind

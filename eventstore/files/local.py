@@ -28,6 +28,7 @@ from eventstore.files.descriptors import (
     status,
 )
 from eventstore.files.failures import limits_are_told
+from eventstore.files.forwarding import ForwardingFileSystem
 from eventstore.files.handles import LocalFile, LocalFileLock, LocalSharedBlock
 from eventstore.files.interface import GuardedPath
 from eventstore.files.line import place_in_line
@@ -56,6 +57,17 @@ def local_file_system() -> FileSystem:
     """
     require_known_platform()
     return LocalFileSystem()
+
+
+def is_of_this_machine(file_system: FileSystem) -> bool:
+    """Say whether what is opened on a file system holds something of this machine.
+
+    What stands in front of the machine's own does (`forwarding`); a simulated one, such as that of
+    `eventstore.testing`, goes with the objects that it is made of.
+    """
+    while isinstance(file_system, ForwardingFileSystem):
+        file_system = file_system.behind
+    return isinstance(file_system, LocalFileSystem)
 
 
 class LocalFileSystem:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from eventstore.checkpoints.reader import no_pause
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from eventstore.maintenance.requests import RequestDesk
     from eventstore.options import Retention, StoreOptions
     from eventstore.reports import CompactionReport
+
+    Progress = Callable[[str, int, int], object]
+    """What is counted, how many are done, and how many there are."""
 
 _logger = logging.getLogger("eventstore")
 
@@ -103,14 +107,14 @@ class Upkeep:
                 self._closing.require_open()
                 return self._checkpointer.write(self._background.pause)
 
-    def compact(self) -> CompactionReport:
+    def compact(self, on_progress: Progress = lambda what, done, total: None) -> CompactionReport:
         """Write a checkpoint, then archive or drop; see `EventStore.compact`."""
         refuse_reentry(self._turn)
         with self._closing.told():
             self._background.raise_error()
             with self._turn:
                 self._closing.require_open()
-                return self._write_and_compact()
+                return self._write_and_compact(on_progress)
 
     @contextmanager
     def turn(self) -> Iterator[None]:
@@ -205,9 +209,12 @@ class Upkeep:
             else:
                 self._log.index(self._background.pause)
 
-    def _write_and_compact(self) -> CompactionReport:
-        self._checkpointer.write(self._background.pause)
-        return self._log.compact(self._background.pause, self._say_dropped)
+    def _write_and_compact(
+        self, on_progress: Progress = lambda what, done, total: None
+    ) -> CompactionReport:
+        pause = self._background.pause
+        self._checkpointer.write(pause, partial(on_progress, "row"))
+        return self._log.compact(pause, self._say_dropped, partial(on_progress, "segment"))
 
     def _say_dropped(self, dropping: Dropping) -> bool:
         """Have it committed that batches are about to be dropped; return whether that is done."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from eventstore.checkpoints.checkpoint import Checkpoint
+    from eventstore.event import Batch
     from eventstore.log.reader import Record
     from eventstore.projection import Projection
     from eventstore.tables.state import State
@@ -70,8 +71,12 @@ class Comparison:
                 self._start = checkpoint.revision
                 return
 
-    def fold(self, record: Record) -> None:
+    def fold(self, record: Record, batch: Batch | None) -> None:
         """Fold a batch into the state, or only read it.
+
+        Args:
+            record: that holds it.
+            batch: itself; None where there is none in the record.
 
         Raises:
             CorruptionError: the payload of the record is damaged.
@@ -79,9 +84,10 @@ class Comparison:
         """
         state = self._state
         if state is None or record.revision <= state.durable.revision:
-            decode_record(record)
+            if batch is None:
+                decode_record(record)
         else:
-            replay_record(state, record)
+            replay_record(state, record, batch)
 
     def end(self) -> int | None:
         """End the fold, and return the revision that it has come to; None if it had ended."""

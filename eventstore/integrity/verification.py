@@ -46,12 +46,14 @@ from eventstore.recovery.decide import (
     misnamed,
     sealed_damage,
 )
+from eventstore.recovery.replay import decode_record
 from eventstore.recovery.scan import read_durable_bound, read_durable_store_id, settled_end
 from eventstore.reports import PROBLEMS_MAX, Damage, Verdict, VerifyReport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from eventstore.event import Batch
     from eventstore.files.interface import File, FileSystem
     from eventstore.format.segment import SegmentHeader
     from eventstore.projection import Projection
@@ -375,13 +377,14 @@ class Verification:
         index = None if self.quick else self._index_of(header)
         scanner = SegmentScanner(file, header, start_of(header))
         for record in scanner:
+            batch = _batch_in(record)
             if index is not None:
-                index.add(record, scanner.position)
+                index.add(record, scanner.position, batch)
             self.batch_count += 1
             if not self.quick:
                 self.redacted.take_in(record)
             self.revision = max(self.revision, record.revision)
-            damage = damage or self._replay(record)
+            damage = damage or self._replay(record, batch)
             differing = self._compare_digest(
                 source, record.offset_bytes, record.revision, record.digest
             )
@@ -420,14 +423,14 @@ class Verification:
             if gap.offset_bytes > tail.end.position.offset_bytes:
                 self._add(Damage(tail.source.path, gap.offset_bytes, 0, gap.reason))
 
-    def _replay(self, record: Record) -> Damage | None:
+    def _replay(self, record: Record, batch: Batch | None) -> Damage | None:
         """Fold a batch, for the comparison, or only read it.
 
         Returns:
             what is wrong with its payload, if an open would read that.
         """
         try:
-            self.comparison.fold(record)
+            self.comparison.fold(record, batch)
         except CorruptionError as error:
             self._end_replay()
             problem = self._add_error(error)
@@ -509,3 +512,11 @@ class Verification:
 def _first_revision(sources: list[SegmentSource]) -> int:
     """Return the first revision of the oldest segment, by its name; 0 if there is none."""
     return sources[0].first_revision if sources else 0
+
+
+def _batch_in(record: Record) -> Batch | None:
+    """Return the batch in a record; None if there is none, which whoever folds it is told."""
+    try:
+        return decode_record(record)
+    except CorruptionError:
+        return None

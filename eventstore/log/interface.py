@@ -162,7 +162,10 @@ class Log(LogReader, Protocol):
         """Fail, and raise, if what is committed would not be found; called once a second."""
 
     def compact(
-        self, pause: Callable[[], object], say_dropped: Callable[[Dropping], bool]
+        self,
+        pause: Callable[[], object],
+        say_dropped: Callable[[Dropping], bool],
+        on_segment: Callable[[int, int], object],
     ) -> CompactionReport:
         """Archive or drop what checkpoints supersede.
 
@@ -170,6 +173,7 @@ class Log(LogReader, Protocol):
             pause: called now and then, so that others get the processor.
             say_dropped: commits that batches are about to be dropped, and returns whether that is
                 done; else they stay.
+            on_segment: called with how many segments are done, and how many there are to do.
         """
 
     @property

@@ -52,6 +52,7 @@ takes no longer than what it spares the next open."""
 _SECONDS_PER_BYTE = 1.2e-7
 _SECONDS_PER_ROW = 7e-6
 """Of a base, sync included: 1,000,000 rows in 6 to 10 s."""
+_ROWS_BETWEEN_TELLS = 1000
 _MEASURED_BYTES_MIN = 1024 * 1024
 
 
@@ -151,8 +152,16 @@ class Checkpointer:
         self._carried = []
         self._left_out = LeftOut(-1, ())
 
-    def write(self, pause: Callable[[], object]) -> int:
+    def write(
+        self,
+        pause: Callable[[], object],
+        on_row: Callable[[int, int], object] = lambda done, total: None,
+    ) -> int:
         """Write a checkpoint of the durable state as a long read, and return its revision.
+
+        Args:
+            pause: called now and then, so that others get the processor.
+            on_row: called now and then with how many rows are read, and about how many there are.
 
         Raises:
             ProjectionError: it would lose the tables of a projection that was not given.
@@ -170,7 +179,7 @@ class Checkpointer:
         if continued is not None and changed is not None:
             rows = partial(self._changed_rows, view, changed)
         else:
-            continued, rows = None, partial(self._all_rows, view)
+            continued, rows = None, partial(self._told_rows, view, _Told(on_row, self._row_count()))
         tables: list[tuple[TableName, Rows]] = [
             (name, partial(rows, name.table)) for name in self._table_names()
         ]
@@ -262,6 +271,11 @@ class Checkpointer:
         for key, value in view.raw_items(table):
             yield key, table.packed(key, value)
 
+    def _told_rows(self, view: View, told: _Told, name: str) -> Iterator[tuple[Any, bytes]]:
+        for row in self._all_rows(view, name):
+            told.count()
+            yield row
+
     def _changed_rows(
         self, view: View, changed: dict[str, list[Any]], name: str
     ) -> Iterator[tuple[Any, bytes]]:
@@ -269,6 +283,21 @@ class Checkpointer:
         for key in changed.get(name, ()):
             value = view.raw(table, key)
             yield key, b"" if value is ABSENT else table.packed(key, value)
+
+
+class _Told:
+    """Counts rows, and tells the count now and then."""
+
+    def __init__(self, on_row: Callable[[int, int], object], total: int) -> None:
+        self._on_row = on_row
+        self._total = total
+        self._done = 0
+
+    def count(self) -> None:
+        """Count one more."""
+        self._done += 1
+        if self._done % _ROWS_BETWEEN_TELLS == 0:
+            self._on_row(self._done, self._total)
 
 
 def _ordered(standing: Standing | None) -> dict[str, list[Any]] | None:

@@ -160,6 +160,7 @@ def compact(
     durable_revision: int,
     say_dropped: Callable[[Dropping], bool],
     pause: Callable[[], object] = lambda: None,
+    on_segment: Callable[[int, int], object] = lambda done, total: None,
 ) -> CompactionReport:
     """Archive or drop what is superseded.
 
@@ -175,6 +176,8 @@ def compact(
         say_dropped: commits that batches are about to be dropped, and returns whether that is done;
             else they stay.
         pause: called now and then, so that others get the processor.
+        on_segment: called with how many superseded segments are archived or dropped, and how many
+            there are.
 
     Raises:
         CorruptionError: a segment to be archived is damaged, or of another store; it and all later
@@ -183,7 +186,7 @@ def compact(
     """
     compaction = _Compaction(file_system, path, store_id, retention, say_dropped, pause)
     compaction.save_tree(tree, durable_revision)
-    return compaction.run()
+    return compaction.run(on_segment)
 
 
 class _Compaction:
@@ -221,7 +224,7 @@ class _Compaction:
             # Of a sealed segment the archiving tells too. What no drop needs must not stop here.
             _logger.warning("%s: nothing is dropped, for the tree's sake: %s", self._path, error)
 
-    def run(self) -> CompactionReport:
+    def run(self, on_segment: Callable[[int, int], object]) -> CompactionReport:
         before_bytes = self._store_bytes()
         self._fold()
         checkpoints = list_checkpoints(self._file_system, self._path)
@@ -248,6 +251,7 @@ class _Compaction:
                 dropped += 1
             self._file_system.remove(source.path)
             self._file_system.sync_directory(self._wal_path)
+            on_segment(archived + dropped, len(going.segments))
         if archived:
             dropped += self._drop_archived()
         return CompactionReport(

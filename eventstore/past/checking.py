@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from eventstore.errors import CorruptionError
 from eventstore.files.content import read_file
 from eventstore.files.failures import is_unreadable
 from eventstore.files.paths import join
@@ -20,6 +19,7 @@ from eventstore.reports import Damage
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from eventstore.event import Batch
     from eventstore.files.interface import FileSystem
     from eventstore.format.segment import SegmentHeader
     from eventstore.log.reader import Record
@@ -69,14 +69,14 @@ class IndexCheck:
             self._packed, self._last_revision = packed, index.last_revision
             self._made = GrowingIndex(terms, header, start_of(header))
 
-    def add(self, record: Record, position: Position) -> None:
-        """Take in the next record of the segment."""
+    def add(self, record: Record, position: Position, batch: Batch | None) -> None:
+        """Take in the next record of the segment, and the batch in it if there is one."""
         if self._made is None or record.revision > self._last_revision:
             return
-        try:
-            self._made.add(record, position)
-        except CorruptionError:  # no batch, which the verification says
+        if batch is None:  # which the verification says
             self._made = None
+        else:
+            self._made.add(record, position, batch)
 
     def damage(self) -> Damage | None:
         """Return what is wrong with the index, if something is."""

@@ -19,6 +19,7 @@ from eventstore.past.packed import Anchor, number_of
 from eventstore.recovery.replay import decode_record
 
 if TYPE_CHECKING:
+    from eventstore.event import Batch
     from eventstore.format.segment import SegmentHeader
     from eventstore.log.reader import Position, Record
     from eventstore.past.packed import PackedIndex
@@ -76,14 +77,19 @@ class GrowingIndex:
         base = self._header.first_revision - 1 if self.base is None else self.base.last_revision
         return self.position.revision - base
 
-    def add(self, record: Record, position: Position) -> None:
+    def add(self, record: Record, position: Position, batch: Batch | None = None) -> None:
         """Take in the next record.
+
+        Args:
+            record: the next one.
+            position: behind it.
+            batch: that is in it, where that is known.
 
         Raises:
             CorruptionError: it is no batch.
             ProjectionError: a projection can't say what it is about.
         """
-        batch = decode_record(record)
+        batch = batch or decode_record(record)
         keys, traits = self._terms.keys(batch), self._terms.traits(batch)
         if (record.revision - self._header.first_revision) % RECORDS_PER_ANCHOR == 0:
             self._anchors.append(Anchor(record.revision, record.offset_bytes, record.time_ns))

@@ -85,8 +85,13 @@ def stale_projections(
     ]
 
 
-def replay_record(state: State, record: Record) -> None:
+def replay_record(state: State, record: Record, batch: Batch | None = None) -> None:
     """Fold a batch into the state as its next version.
+
+    Args:
+        state: to be folded into.
+        record: that holds the batch.
+        batch: itself, where it was decoded already.
 
     Raises:
         CorruptionError: the payload is no batch.
@@ -94,7 +99,7 @@ def replay_record(state: State, record: Record) -> None:
         MemoryError: the interpreter ran out of memory; that says nothing about batch or projection.
         RecursionError: it ran out of stack; that says as little.
     """
-    _, events = _decoded(record)
+    events = _decoded(record)[1] if batch is None else batch.events
     applied = 0
     state.begin(is_replaying=True)
     try:

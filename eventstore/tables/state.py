@@ -209,14 +209,14 @@ class State:
             projection.check(cast("ReadableTables", tables))
 
     def broken_projections(self) -> Iterator[tuple[str, Exception]]:
-        """Yield the name of each projection with a wrong index or whose `check` raises; O(n).
+        """Yield the name of each projection whose key functions or `check` raise; O(n).
 
         Each with what was raised.
         """
         for projection, tables in self._projections:
             try:
                 for spec in projection.tables:
-                    self.tables[spec.name].check_indexes()
+                    self.tables[spec.name].check_index_functions()
                 projection.check(cast("ReadableTables", tables))
             except Exception as error:  # a user's code, which may raise any: it is told of
                 yield projection.name, error

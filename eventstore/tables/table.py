@@ -183,23 +183,23 @@ class Table(Values):
                 yield key, value
 
     def check(self) -> None:
-        """Check every invariant of the table; O(n), for tests and `verify`.
+        """Check every invariant of the table; O(n), for tests.
 
         Raises:
             AssertionError: one does not hold.
         """
         super().check()
-        self.check_indexes()
-
-    def check_indexes(self) -> None:
-        """Check that each index finds what its key function says of the rows; O(n).
-
-        Raises:
-            AssertionError: it does not.
-            ProjectionError: a key function fails.
-        """
         if self._indexes is not None:
             self._indexes.check(self)
+
+    def check_index_functions(self) -> None:
+        """Check that the key function of each index tells the entries of every row; O(n).
+
+        Raises:
+            ProjectionError: one does not.
+        """
+        if self._indexes is not None:
+            self._indexes.check_functions(self)
 
     def _items_since(
         self, changes: list[Change], place: int, start: Any, stop: Any

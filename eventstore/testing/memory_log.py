@@ -182,10 +182,13 @@ class MemoryLog:
         """Do nothing: memory does not go."""
 
     def compact(
-        self, pause: Callable[[], object], say_dropped: Callable[[Dropping], bool]
+        self,
+        pause: Callable[[], object],
+        say_dropped: Callable[[Dropping], bool],
+        on_segment: Callable[[int, int], object],
     ) -> CompactionReport:
         """Drop all checkpoints that are superseded; batches are kept."""
-        _ = pause, say_dropped
+        _ = pause, say_dropped, on_segment
         files = list_checkpoints(self._files, _PATH)
         kept = must_keep(files).files
         removed = [file for file in files if file not in kept]

@@ -150,11 +150,14 @@ class NotedLog:
         self._log.look()
 
     def compact(
-        self, pause: Callable[[], object], say_dropped: Callable[[Dropping], bool]
+        self,
+        pause: Callable[[], object],
+        say_dropped: Callable[[Dropping], bool],
+        on_segment: Callable[[int, int], object],
     ) -> CompactionReport:
         """Archive or drop what checkpoints supersede."""
         _ = pause
-        return self._log.compact(_no_pause, say_dropped)
+        return self._log.compact(_no_pause, say_dropped, on_segment)
 
     @property
     def is_index_behind(self) -> bool:

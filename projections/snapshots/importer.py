@@ -28,6 +28,8 @@ from projections.snapshots.metastore import MetaStore
 from projections.snapshots.validation import check_key
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from eventstore import Receipt
 
 _BATCH_BYTES_LIMIT = 1024 * 1024 * 1024
@@ -57,6 +59,7 @@ def import_containerd(
     *,
     actor: str = "import",
     options: StoreOptions | None = None,
+    on_snapshot: Callable[[int, int], object] = lambda done, total: None,
 ) -> ImportReport:
     """Make a store at a path from a containerd snapshotter's database.
 
@@ -65,6 +68,7 @@ def import_containerd(
         store: where the store is made: nothing, or an empty directory, must be there.
         actor: for the metadata of the batch.
         options: of the new store; the batch cap is raised as far as the import needs.
+        on_snapshot: called with how many snapshots are taken over, and how many there are.
 
     Raises:
         InvalidArgumentError: the file is damaged, larger than 1 GiB, or not a snapshotter's
@@ -86,7 +90,7 @@ def import_containerd(
     sha256 = hashlib.sha256(data).hexdigest()
     reason = f"import of containerd database {os.path.abspath(database)} (SHA-256 {sha256})"
     try:
-        receipt = _write(store, content, actor, reason, _with_room(options, len(data)))
+        receipt = _write(store, content, actor, reason, _with_room(options, len(data)), on_snapshot)
     except StoreExistsError as error:
         raise AlreadyExistsError(str(error)) from error
     return ImportReport(len(content.snapshots), content.last_id, sha256, receipt)
@@ -137,13 +141,15 @@ def _write(
     actor: str,
     reason: str,
     options: StoreOptions,
+    on_snapshot: Callable[[int, int], object],
 ) -> Receipt:
     with MetaStore.create(path, purpose=reason, options=options) as store:
         with store.transaction(writable=True, actor=actor, reason=reason) as transaction:
-            for snapshot in content.snapshots:
+            for done, snapshot in enumerate(content.snapshots, 1):
                 transaction.emit(
                     events.imported(id_number=snapshot.id, info=snapshot.info, usage=snapshot.usage)
                 )
+                on_snapshot(done, len(content.snapshots))
             transaction.emit(events.id_counter_imported(content.last_id))
         if transaction.receipt is None:
             raise RuntimeError("a batch with events was committed without a receipt")

@@ -267,9 +267,11 @@ class MetaStore(Driving, Past):
         """Write a checkpoint; see `EventStore.checkpoint`."""
         return self._store.checkpoint()
 
-    def compact(self) -> CompactionReport:
+    def compact(
+        self, *, on_progress: Callable[[str, int, int], object] = lambda what, done, total: None
+    ) -> CompactionReport:
         """Write a checkpoint and archive what it supersedes; see `EventStore.compact`."""
-        return self._store.compact()
+        return self._store.compact(on_progress=on_progress)
 
     def erase(
         self,

@@ -332,6 +332,26 @@ def test_long_work_without_an_end_shows_its_count() -> None:
     assert "counting 1" in progress_of(0, 0.12).replace("\x1b[0m", "")
 
 
+WORK_IN_TWO_PARTS = """
+import time
+from snapledger import output
+
+with output.progress("reading") as show_count:
+    time.sleep(1.2)
+    for count in range(1, 8):
+        show_count(count, 7, "writing")
+        time.sleep(0.12)
+print("through")
+"""
+
+
+def test_long_work_shows_what_it_does_now_and_its_total_once_that_is_known() -> None:
+    written = written_on_terminal([sys.executable, "-c", WORK_IN_TWO_PARTS], 100, {})
+    assert "reading" in written
+    assert re.search(r"writing.*[1-7]/7.*0:00:0", written)
+    assert written.rstrip().endswith("through")
+
+
 def test_short_work_shows_nothing() -> None:
     assert progress_of(13_000, 0.0) == "through\n"
     assert progress_of(13_000, 0.0, NO_COLOR="1") == "through\n"

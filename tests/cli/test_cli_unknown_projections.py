@@ -48,7 +48,7 @@ def test_a_repair_says_what_it_has_kept_without_comparing_it(
     result = call("repair", shared, "--output", tmp_path / "new")
     assert result.code == 0
     assert 'not compared with the log: the tables of "my own" in the checkpoints' in result.out
-    assert result.out.endswith("lost       nothing that was found; see above\n")
+    assert "\nlost       nothing that was found; see above\n" in result.out
     report = json.loads(call("repair", shared, "--output", tmp_path / "other", "--json").out)
     assert (report["is_complete"], report["unknown_projections"]) == (True, ["my own"])
 

@@ -255,6 +255,23 @@ def test_a_projection_checks_what_the_replay_has_made_and_can_change_none_of_it(
     assert ProjectionError.__name__ in problem.reason
 
 
+class IndexedShelf(Shelf):
+    """A shelf with an index whose key function can't tell the entries of any row."""
+
+    tables = (
+        TableSpec("things", indexes={"by": lambda key, value: value["missing"]}),
+        TableSpec("touches"),
+    )
+
+
+def test_a_verification_asks_the_key_functions_of_indexes() -> None:
+    image = build_image()
+    report = verify_store(PATH, [IndexedShelf()], file_system=file_system_of(image.files))
+    [problem] = report.problems
+    assert "projection 'shelf' finds its tables wrong" in problem.reason
+    assert "index 'by' of table 'things' can't tell the entries of key" in problem.reason
+
+
 class Measured(Projection):
     name, version, tables = "measured", 1, (TableSpec("values"),)
 

@@ -2926,4 +2926,22 @@ MUTANTS = (
         "            self._is_outdated = True\n\n    def _begin_again",
         "            pass\n\n    def _begin_again",
     ),
+    Mutant(
+        "a verification does not ask the key functions of indexes",
+        "eventstore/tables/state.py",
+        "                    self.tables[spec.name].check_index_functions()\n",
+        "                    _ = spec\n",
+    ),
+    Mutant(
+        "a handle on a simulated disk is let go of when it is dropped",
+        "eventstore/store.py",
+        "        if self._file_system is not None and not is_of_this_machine(self._file_system):\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        "a driver's answer does not tell its checkpoint",
+        "eventstore/handle/upkeep.py",
+        "        desk.answer(token, report, self._checkpointer.revision)\n",
+        "        desk.answer(token, report)\n",
+    ),
 )

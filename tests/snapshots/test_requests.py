@@ -206,20 +206,15 @@ def test_a_crash_at_any_call_leaves_the_request_done_once_or_not_at_all() -> Non
     while not is_whole:
         disk, answers = SimulatedFileSystem(keep_steps=False), list[Request]()
         disk.cut_power(after_calls=calls)
-        cut: list[MetaStore] = []
         with contextlib.suppress(OSError, EventStoreError):
             store = MetaStore.open(STORE_PATH, options=SMALL, file_system=disk)
-            cut.append(store)
             answers.append(create(store, "r-1"))
             store.checkpoint()
             answers.append(create(store, "r-2", "k2"))
             store.close()
             is_whole = True
         images = [SimulatedFileSystem(each.medium) for each in disk.images(6, Random(calls))]
-        killed = disk.after_kill()
-        for each in cut:
-            each.close()
-        for after in (killed, *images):
+        for after in (disk.after_kill(), *images):
             with MetaStore.open(STORE_PATH, options=SMALL, file_system=after) as store:
                 for answer in answers:
                     assert store.find_request(answer.id) == answer._replace(is_repeat=True)

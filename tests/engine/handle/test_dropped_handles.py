@@ -16,6 +16,7 @@ from support.ledger import Ledger, open_account
 
 from eventstore import EventStore, StoreLockedError, StoreOptions
 from eventstore.log.preparer import Preparer
+from eventstore.testing import SimulatedFileSystem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -165,6 +166,15 @@ def test_iterators_keep_the_handle_that_nobody_else_has(tmp_path: Path) -> None:
                 opened(path)
             assert len([*kept]) == (name == "dump")
             del kept
+
+
+@pytest.mark.usefixtures("no_cycles")
+@pytest.mark.filterwarnings("error")
+def test_handle_on_a_simulated_disk_is_dropped_without_a_word() -> None:
+    disk = SimulatedFileSystem()
+    store = EventStore.open("/store", [Ledger()], file_system=disk)
+    disk.cut_power()
+    del store
 
 
 @pytest.mark.usefixtures("no_cycles")

@@ -24,14 +24,17 @@ from snapledger.times import parse_duration
 from snapledger.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from eventstore import CompactionReport, RecoveryReport
     from eventstore.maintenance.preview import CompactionPreview, SegmentPreview
+    from snapledger.output import Shown
 
 _WAIT_SECONDS = 10.0
 _TURN_SECONDS = 0.5
 _ATTEMPTS = 5
+_LABELS = {"row": "writing the checkpoint, row", "segment": "archiving segment"}
+"""What is shown while it goes on, by what is counted."""
 _EXAMPLE = """\b
 Example: what would go if only a month were kept?
   snapledger compact STORE --keep-within 30d --dry-run"""
@@ -136,7 +139,7 @@ def command(
     options = StoreOptions(
         background=False, allow_foreign_owner=allow_foreign_owner, retention=retention
     )
-    with output.progress("compacting") as show_count:
+    with output.progress("opening the store, batch") as show_count:
         done = _compact_or_ask(store, options, wait_seconds, show_count)
     _write_report(done, as_json=as_json)
 
@@ -156,7 +159,7 @@ class _Done(NamedTuple):
 
 
 def _compact_or_ask(
-    store: str, options: StoreOptions, wait_seconds: float, show_count: Callable[[int], object]
+    store: str, options: StoreOptions, wait_seconds: float, show_count: Shown
 ) -> _Done:
     """Compact, or have that done by who has the store open.
 
@@ -187,15 +190,17 @@ def _compact_or_ask(
                 return _Done(*answered, is_asked=True)
 
 
-def _compact(store: str, options: StoreOptions, show_count: Callable[[int], object]) -> _Done:
+def _compact(store: str, options: StoreOptions, show_count: Shown) -> _Done:
     with MetaStore.open(
         store,
         create=False,
         options=options,
-        on_rebuild=lambda reached, last: show_count(reached),
+        on_rebuild=show_count,
     ) as opened:
         _mention_rebuilt(opened.recovery)
-        report = opened.compact()
+        report = opened.compact(
+            on_progress=lambda what, done, total: show_count(done, total, _LABELS[what])
+        )
         return _Done(report, opened.stats()["checkpoint_revision"], is_asked=False)
 
 

@@ -14,6 +14,7 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -23,9 +24,13 @@ from rich.text import Text
 from rich.tree import Tree
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
+
+    from snapledger.output import Shown
 
 _COUNTS_BETWEEN_UPDATES = 1_000
+_FEW = 10_000
+"""Of so few each is shown."""
 _QUIET_SECONDS = 1.0
 """What takes less shows no bar."""
 _GAP = 2
@@ -83,23 +88,32 @@ def draw_tree(nodes: Sequence[tuple[int, str]]) -> None:
     _print(root, _LABEL_COLUMNS_MIN + _COLUMNS_PER_DEPTH * deepest)
 
 
+def _columns(total: int | None) -> tuple[ProgressColumn, ...]:
+    """Return what is shown of a progress: with a total also how long it will take."""
+    label = TextColumn("{task.description}", markup=False)
+    if total:
+        return label, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    return label, TextColumn("{task.fields[count]}"), TimeElapsedColumn()
+
+
 @contextmanager
-def draw_progress(label: str, total: int | None) -> Iterator[Callable[[int], object]]:
+def draw_progress(label: str, total: int | None) -> Iterator[Shown]:
     """Show on stderr how far something is, and how long it will take; it leaves nothing behind.
 
     Nothing is shown in the first second.
     """
-    bar = Progress(
-        TextColumn("{task.description}", markup=False),
-        *((BarColumn(), MofNCompleteColumn()) if total else (TextColumn("{task.fields[count]}"),)),
-        *((TimeRemainingColumn(),) if total else (TimeElapsedColumn(),)),
-        console=Console(file=sys.stderr),
-        transient=True,
-    )
+    bar = Progress(*_columns(total), console=Console(file=sys.stderr), transient=True)
     task = bar.add_task(label, total=total, count="")
+    doing = label, total
 
-    def show_count(count: int) -> None:
-        if count % _COUNTS_BETWEEN_UPDATES == 0:
+    def show_count(count: int, total: int | None = None, label: str | None = None) -> None:
+        nonlocal doing
+        now = label or doing[0], total or doing[1]
+        if now != doing:
+            doing = now
+            bar.columns = _columns(now[1])
+            bar.reset(task, description=now[0], total=now[1], count="")
+        if count % _COUNTS_BETWEEN_UPDATES == 0 or (now[1] or _FEW) < _FEW:
             bar.update(task, completed=count, count=f"{count:,}")
 
     starting = threading.Timer(_QUIET_SECONDS, bar.start)

@@ -35,8 +35,8 @@ def command(database: str, store: str, actor: str, as_json: bool) -> None:
 
     JSON: snapshot_count, last_id, sha256 (of DB), receipt {store_id, revision, digest}.
     """
-    with output.progress("importing"):
-        report = import_containerd(database, store, actor=actor)
+    with output.progress("importing snapshot") as show_count:
+        report = import_containerd(database, store, actor=actor, on_snapshot=show_count)
     receipt = report.receipt
     snapshots = counted(report.snapshot_count, "snapshot")
     if as_json:

@@ -13,14 +13,14 @@ import os
 import sys
 from contextlib import contextmanager
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 import click
 
 from snapledger.text import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 DRAWN_ROWS_MAX = 2_000
 
@@ -106,8 +106,21 @@ def note(message: str) -> None:
     click.echo(f"note: {one_line(message)}", err=True)
 
 
+class Shown(Protocol):
+    """What `progress` gives."""
+
+    def __call__(self, count: int, total: int | None = None, label: str | None = None) -> object:
+        """Take the count that is reached, from 1 on.
+
+        Args:
+            count: that is reached.
+            total: the count at the end, where that is known only now.
+            label: what goes on now, where that is another thing than before.
+        """
+
+
 @contextmanager
-def progress(label: str, total: int | None = None) -> Iterator[Callable[[int], object]]:
+def progress(label: str, total: int | None = None) -> Iterator[Shown]:
     """Show on a terminal how far something is that takes more than a second.
 
     Args:
@@ -115,10 +128,10 @@ def progress(label: str, total: int | None = None) -> Iterator[Callable[[int], o
         total: the count at the end, which makes the remaining time known; None if that is not.
 
     Yields:
-        what takes the count that is reached, from 1 on.
+        what takes the count that is reached.
     """
     if not is_drawn(sys.stderr):
-        yield lambda count: None
+        yield lambda count, total=None, label=None: None
         return
     from snapledger.drawing import draw_progress  # noqa: PLC0415 - imports rich
 
