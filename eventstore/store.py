@@ -293,7 +293,7 @@ class EventStore(PastReads, Copying):
         """Make a write transaction of a domain's own type; see `transaction`."""
         if self._closing.reason is not None:
             raise StoreClosedError(self._closing.reason)
-        log = self._written()
+        log = self._writer or self._written()
         if log.failure is not None:
             self._require_sound(log)
         stated = ACTING.get()

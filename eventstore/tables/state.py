@@ -140,9 +140,11 @@ class State:
         What a transaction has left that nobody ended, or whose rollback was interrupted, is undone
         first.
         """
-        self.rollback()
-        self.journal.is_replaying = is_replaying
-        self._thinning.step(self.journal.newest, self.durable)
+        journal = self.journal
+        if journal.changes:
+            self.rollback()
+        journal.is_replaying = is_replaying
+        self._thinning.step(journal.newest, self.durable)
 
     def rows_added(self) -> int:
         """Return how many more rows there are since `begin`: negative if more were deleted."""

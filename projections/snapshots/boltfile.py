@@ -56,7 +56,8 @@ stopped, or under bbolt's file lock.
 from __future__ import annotations
 
 import struct
-from itertools import pairwise
+from itertools import islice, pairwise
+from operator import lt
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, final
 
 if TYPE_CHECKING:
@@ -287,11 +288,8 @@ class _Subtree(NamedTuple):
     bucket_depth: int
 
 
-class _LeafElement(NamedTuple):
-    key: bytes
-    flags: int
-    value_start: int
-    value_end: int
+_LeafElement: TypeAlias = tuple[bytes, int, int, int]
+"""A key, its flags, where its value starts and ends: no named tuple, of which each costs 0.3 µs."""
 
 
 @final
@@ -355,50 +353,49 @@ class _TreeReader:
             high = key
 
     def _read_leaf(self, node: _Node, subtree: _Subtree) -> None:
-        elements = list(self._leaf_elements(node))
-        _check_keys(node, [element.key for element in elements], subtree)
+        elements = self._leaf_elements(node)
+        _check_keys(node, [element[0] for element in elements], subtree)
+        data, entries = self._data, subtree.entries
         for element in elements:
-            if element.flags == PLAIN_ELEMENT:
-                value = self._data[element.value_start : element.value_end]
-                subtree.entries[element.key] = value
-            elif element.flags == BUCKET_ELEMENT:
-                bucket = self._open_bucket(node, element, subtree.bucket_depth + 1)
-                subtree.entries[element.key] = bucket
+            key, flags, value_start, value_end = element
+            if flags == PLAIN_ELEMENT:
+                entries[key] = data[value_start:value_end]
+            elif flags == BUCKET_ELEMENT:
+                entries[key] = self._open_bucket(node, element, subtree.bucket_depth + 1)
             else:
-                raise _violation(
-                    node, element.value_start, f"leaf element with unknown flags {element.flags:#x}"
-                )
+                raise _violation(node, value_start, f"leaf element with unknown flags {flags:#x}")
 
     def _open_bucket(self, node: _Node, element: _LeafElement, depth: int) -> Bucket:
         """Return a nested bucket: filled if it is inline, else to be filled by `read`."""
-        start = element.value_start
+        _, _, start, end = element
         if node.inline:
             raise _violation(node, start, "bucket inside an inline bucket")
         if depth > BUCKET_DEPTH_MAX:
             raise _violation(node, start, f"buckets nested more than {BUCKET_DEPTH_MAX} deep")
-        if element.value_end - start < BUCKET_HEADER.size:
+        if end - start < BUCKET_HEADER.size:
             raise _violation(node, start, "bucket with too short a header")
         root, sequence = BUCKET_HEADER.unpack_from(self._data, start)
         entries: _Entries = {}
         subtree = _Subtree(root, entries, b"", None, depth)
         if root == 0:
             self._read_inline(node, element, subtree)
-        elif element.value_end - start > BUCKET_HEADER.size:
+        elif end - start > BUCKET_HEADER.size:
             raise _violation(node, start, f"bucket with root page {root} and inline data")
         else:
             self._pending.append(subtree)
         return Bucket(sequence, entries)
 
     def _read_inline(self, outer: _Node, element: _LeafElement, subtree: _Subtree) -> None:
-        start = element.value_start + BUCKET_HEADER.size
-        if element.value_end - start < PAGE_HEADER.size:
+        _, _, bucket_start, end = element
+        start = bucket_start + BUCKET_HEADER.size
+        if end - start < PAGE_HEADER.size:
             raise _violation(outer, start, "inline bucket too short for a page header")
         page, flags, count, overflow = PAGE_HEADER.unpack_from(self._data, start)
         if (page, flags, overflow) != (0, LEAF, 0):
             raise _violation(
                 outer, start, f"inline page with id {page}, flags {flags:#x}, overflow {overflow}"
             )
-        node = _Node(outer.page, start, element.value_end, flags, count, inline=True)
+        node = _Node(outer.page, start, end, flags, count, inline=True)
         self._read_leaf(_check_room(node), subtree)
 
     def _branch_elements(self, node: _Node) -> Iterator[tuple[bytes, int]]:
@@ -411,25 +408,26 @@ class _TreeReader:
             data_end = key_end
             yield self._data[key_start:key_end], child
 
-    def _leaf_elements(self, node: _Node) -> Iterator[_LeafElement]:
-        data_end = node.table_end
+    def _leaf_elements(self, node: _Node) -> list[_LeafElement]:
+        data, node_end, data_end = self._data, node.end, node.table_end
+        elements = []
         for offset, (flags, position, key_size, value_size) in self._table(node, LEAF_ELEMENT):
             key_start = offset + position
             key_end = key_start + key_size
             value_end = key_end + value_size
-            if key_start != data_end or value_end > node.end:
+            if key_start != data_end or value_end > node_end:
                 raise _misplaced(node, offset, key_start, value_end, data_end)
             data_end = value_end
-            yield _LeafElement(self._data[key_start:key_end], flags, key_end, value_end)
-        if node.inline and data_end != node.end:
-            raise _violation(node, data_end, f"inline bucket goes on to {node.end}")
+            elements.append((data[key_start:key_end], flags, key_end, value_end))
+        if node.inline and data_end != node_end:
+            raise _violation(node, data_end, f"inline bucket goes on to {node_end}")
+        return elements
 
     def _table(self, node: _Node, layout: struct.Struct) -> Iterator[tuple[int, tuple[Any, ...]]]:
         """Give the elements of a node, each with its offset in the file."""
-        offsets = range(node.table_start, node.table_end, _ELEMENT_BYTES)
-        return zip(
-            offsets, layout.iter_unpack(self._data[node.table_start : node.table_end]), strict=True
-        )
+        start, end = node.table_start, node.table_end
+        elements = layout.iter_unpack(self._data[start:end])
+        return zip(range(start, end, _ELEMENT_BYTES), elements, strict=True)
 
 
 def _check_room(node: _Node) -> _Node:
@@ -458,13 +456,13 @@ def _check_keys(node: _Node, keys: list[bytes], subtree: _Subtree) -> None:
         return
     if not keys[0]:
         raise _violation(node, node.table_start, "empty key")
-    for index, (key, following) in enumerate(pairwise(keys)):
-        if key >= following:
-            raise _violation(
-                node,
-                node.table_start + (index + 1) * _ELEMENT_BYTES,
-                f"key {_shown(following)} is not greater than {_shown(key)} before it",
-            )
+    if not all(map(lt, keys, islice(keys, 1, None))):
+        index = next(place for place, (key, after) in enumerate(pairwise(keys)) if key >= after)
+        raise _violation(
+            node,
+            node.table_start + (index + 1) * _ELEMENT_BYTES,
+            f"key {_shown(keys[index + 1])} is not greater than {_shown(keys[index])} before it",
+        )
     if keys[0] < subtree.low or (subtree.high is not None and keys[-1] >= subtree.high):
         raise _violation(
             node, node.table_start, "keys outside the limits that the branch page above gives"

@@ -65,7 +65,8 @@ LABELS: Final = b"labels"
 
 _REQUIRED: Final = frozenset({ID, KIND, CREATED, UPDATED})
 _USAGE: Final = frozenset({INODES, SIZE})
-_OPTIONAL: Final = frozenset({PARENT, LABELS})
+_KNOWN: Final = _REQUIRED | {PARENT, LABELS}
+_KNOWN_COMMITTED: Final = _KNOWN | _USAGE
 
 _FIRST_TRANSACTION_ID: Final = 1  # of a new database; bbolt's `db.init` writes 0 and 1
 
@@ -164,14 +165,10 @@ def _read_snapshot(raw_name: bytes, value: bytes | Bucket) -> ContainerdSnapshot
     fields = _Fields(name, value)
     kind = fields.required(KIND, _decode_kind)
     fields.check_names(kind)
-    info = Info(
-        name=name,
-        parent=fields.optional(PARENT, bytes.decode, ""),
-        kind=kind,
-        labels=fields.labels(),
-        created_ns=fields.required(CREATED, _decode_time),
-        updated_ns=fields.required(UPDATED, _decode_time),
-    )
+    parent, labels = fields.optional(PARENT, bytes.decode, ""), fields.labels()
+    created_ns = fields.required(CREATED, _decode_time)
+    updated_ns = fields.required(UPDATED, _decode_time)
+    info = Info(name, parent, kind, labels, created_ns, updated_ns)
     usage = Usage()
     if kind is Kind.COMMITTED:
         usage = Usage(
@@ -216,9 +213,7 @@ class _Fields:
 
     def check_names(self, kind: Kind) -> None:
         """Refuse fields that a snapshot of that kind does not have, and those of a wrong type."""
-        known = _REQUIRED | _OPTIONAL
-        if kind is Kind.COMMITTED:
-            known |= _USAGE
+        known = _KNOWN_COMMITTED if kind is Kind.COMMITTED else _KNOWN
         for field, value in self._bucket:
             if field not in known:
                 raise self._error(field, f"unknown for a snapshot that is {kind}")
@@ -240,6 +235,8 @@ def _decode_kind(value: bytes) -> Kind:
 
 def _decode_uvarint(value: bytes) -> int:
     """Decode as Go's `binary.Uvarint`, but only what its `PutUvarint` gives for a number."""
+    if len(value) == 1 and value[0] < 0x80:
+        return value[0]
     number = 0
     for index, byte in enumerate(value[:_UVARINT_BYTES_MAX]):
         number |= (byte & 0x7F) << (7 * index)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, overload
 
-from eventstore import EventStore, Metadata, ProjectionError, load_store, restore_store
+from eventstore import EventStore, Metadata, ProjectionError
 from projections.snapshots.current import CurrentReadTransaction, CurrentWriteTransaction
 from projections.snapshots.driving import Driving
 from projections.snapshots.past import Past
@@ -166,6 +166,8 @@ class MetaStore(Driving, Past):
         on_batch: Callable[[int], object] = lambda revision: None,
     ) -> RestoreReport:
         """Make a metadata store of a backup; see `eventstore.restore_store`."""
+        from eventstore import restore_store  # noqa: PLC0415 - an open does without
+
         return restore_store(
             source,
             path,
@@ -187,6 +189,8 @@ class MetaStore(Driving, Past):
         on_batch: Callable[[int], object] = lambda revision: None,
     ) -> LoadReport:
         """Make a metadata store of a dump; see `eventstore.load_store`."""
+        from eventstore import load_store  # noqa: PLC0415 - an open does without
+
         return load_store(lines, path, [SnapshotsProjection()], options=options, on_batch=on_batch)
 
     @property

@@ -78,8 +78,10 @@ class SnapshotWriteTransaction(WriteTransaction, SnapshotTransaction):
             )
         parent_ids: tuple[str, ...] = ()
         if parent:
-            row = self._require_parent(parent, InvalidArgumentError)
-            parent_ids = (row[0], *self._ancestor_ids(row[1].parent))
+            parent_id, parent_info, _ = self._require_parent(parent, InvalidArgumentError)
+            parent_ids = (parent_id,)
+            if parent_info.parent:
+                parent_ids += self._ancestor_ids(parent_info.parent)
         self._require_free(key)
         check_key(key, "key")
         kept = checked_labels(labels)

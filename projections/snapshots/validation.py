@@ -52,7 +52,7 @@ def check_key(key: str, what: str) -> None:
         raise InvalidArgumentError(f"the {what} is empty: give one")
     if "\0" in key:
         raise InvalidArgumentError(f"the {what} {shown(key)} holds a NUL character")
-    size = _size_bytes(key, what)
+    size = len(key) if key.isascii() else _size_bytes(key, what)
     if size > KEY_BYTES_MAX:
         raise InvalidArgumentError(
             f"the {what} {shown(key)} takes {size} bytes: at most {KEY_BYTES_MAX} are allowed"
@@ -93,7 +93,8 @@ def checked_labels(labels: Mapping[str, str] | None) -> dict[str, str]:
             pair is too long.
     """
     kept: dict[str, str] = {}
-    for key, value in checked_mapping(labels).items():
+    given = labels if type(labels) is dict else checked_mapping(labels)
+    for key, value in given.items():
         if (
             (type(key) is type(value) is str and key and value)
             and (key.isascii() and value.isascii())

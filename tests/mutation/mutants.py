@@ -796,7 +796,7 @@ MUTANTS = (
     Mutant(
         "versions behind an idle reader are not merged",
         "eventstore/tables/state.py",
-        "        self._thinning.step(self.journal.newest, self.durable)\n",
+        "        self._thinning.step(journal.newest, self.durable)\n",
         "",
     ),
     Mutant(
@@ -1309,8 +1309,8 @@ MUTANTS = (
     Mutant(
         "what was left is not undone",
         "eventstore/tables/state.py",
-        "        self.rollback()\n        self.journal.is_replaying = is_replaying\n",
-        "        self.journal.changes = []\n        self.journal.is_replaying = is_replaying\n",
+        "            self.rollback()\n        journal.is_replaying = is_replaying\n",
+        "            journal.changes = []\n        journal.is_replaying = is_replaying\n",
     ),
     Mutant(
         "a negative timeout waits",
