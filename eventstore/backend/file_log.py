@@ -26,7 +26,7 @@ from eventstore.format.durable import DURABLE_BYTES, pack_durable
 from eventstore.format.names import CHECKPOINTS_NAME, DURABLE_NAME, WAL_NAME
 from eventstore.log.preparer import Preparer
 from eventstore.log.spares import SpareKeeper
-from eventstore.log.writer import LogWriter, Segment, Ticket
+from eventstore.log.writer import LogWriter, Salts, Segment, Ticket
 from eventstore.maintenance.compaction import compact
 from eventstore.maintenance.erasing import finish_erasure, is_erasing, note_erasing, obstacle
 from eventstore.past.indexes import BATCHES_BEHIND_MAX
@@ -94,6 +94,7 @@ class FileLog:
             self._spares,
             batch_bytes_max=options.batch_bytes_max,
             on_space_needed=self._preparer.request,
+            salts=Salts() if options.salted else None,
         )
         self._closed = self._has_let_go = False
         file_system.call_when_gone(self._fail_as_gone)

@@ -14,7 +14,7 @@ import base64
 import math
 from typing import TYPE_CHECKING, Any
 
-from eventstore.format.codec import encode_batch, encode_event
+from eventstore.format.codec import encode_batch, encode_event, salt_of, with_salt
 from eventstore.format.jsonlines import json_line, json_value
 from eventstore.recovery.replay import decode_record
 
@@ -66,6 +66,9 @@ def _fields(record: Record) -> dict[str, Any]:
         {"type": event.type, "version": event.version, "data": json_value(event.data)}
         for event in batch.events
     ]
+    salt = salt_of(record.payload)
+    if salt is not None:
+        fields["salt"] = salt.hex()
     return {**fields, **batch.metadata._asdict(), "events": events}
 
 
@@ -77,7 +80,8 @@ def _says_all(batch: Batch, payload: bytes) -> bool:
         packed = encode_batch(batch.metadata, [encode_event(event) for event in batch.events])
     except ValueError:
         return False
-    return packed == payload
+    salt = salt_of(payload)
+    return packed == payload if salt is None else with_salt(packed, salt) == payload
 
 
 def _has_nan(data: Any) -> bool:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from eventstore.errors import CorruptionError
+from eventstore.format.codec import salt_of
 from eventstore.format.segment import (
     SEGMENT_BYTES_LIMIT,
     SEGMENT_HEADER_BYTES,
@@ -158,7 +159,7 @@ class _OpenSegment:
         self._first_revision = header.first_revision
         self._batch_bytes_max = header.batch_bytes_max
         self._framing = header.framing
-        self._has_redacted = False
+        self._is_plain = True
         self._frames: list[bytes] = []
         self._end = place._replace(end_bytes=SEGMENT_HEADER_BYTES)
 
@@ -192,12 +193,14 @@ class _OpenSegment:
         return self._end
 
     def finished(self) -> Segment:
-        header = self._header._replace(may_redact=self._has_redacted)
+        header = self._header._replace(may_redact=not self._is_plain)
         data = b"".join((pack_segment_header(header), *self._frames))
         return Segment(data, self._first_revision, self._end)
 
     def _framed(self, batch: PackedBatch, previous_digest: bytes) -> tuple[bytes, bytes]:
         """Return the record of a batch, and the digest that it has there."""
+        if batch.is_redacted or salt_of(batch.payload) is not None:
+            self._is_plain = False
         if not batch.is_redacted:
             return frame_record(
                 batch.payload,
@@ -207,7 +210,6 @@ class _OpenSegment:
                 previous_digest=previous_digest,
                 framing=self._framing,
             )
-        self._has_redacted = True
         frame = frame_redacted(
             batch.payload,
             revision=batch.revision,

@@ -27,6 +27,7 @@ from eventstore.format.codec import (
     decode_batch,
     encode_batch,
     encode_event,
+    with_salt,
 )
 from eventstore.format.jsonlines import LineError, parse_line
 from eventstore.format.segment import genesis_digest
@@ -46,10 +47,11 @@ _HEADER_FIELDS = {"format", "version", "store_id", "first_revision", "revision"}
 _PLACE_FIELDS = {"revision", "time_ns", "durable_revision", "digest"}
 _BATCH_FIELDS = _PLACE_FIELDS | {"actor", "reason", "request_id", "events"}
 _PACKED_FIELDS = _PLACE_FIELDS | {"payload"}
-_REDACTED_FIELD = {"redacted"}
-"""Of a line whose batch was redacted; it is true."""
+_MORE_FIELDS = {"redacted", "salt"}
+"""Of a line whose batch was redacted, where it is true; and of one with a salt."""
 _EVENT_FIELDS = {"type", "version", "data"}
 _STORE_ID = re.compile(r"[0-9a-f]{32}")
+_SALT = re.compile(r"[0-9a-f]{32}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _NUMBER_MAX = 2**63 - 1
 _HEADER_BYTES_MAX = 4096
@@ -179,7 +181,7 @@ class DumpReader:
     ) -> PackedBatch:
         is_packed, is_redacted = "payload" in fields, "redacted" in fields
         names = _PACKED_FIELDS if is_packed else _BATCH_FIELDS
-        self._require_fields(fields, names | _REDACTED_FIELD if is_redacted else names)
+        self._require_fields(fields, names | (_MORE_FIELDS & fields.keys()))
         if is_redacted and fields["redacted"] is not True:
             raise self._error("'redacted' is not true")
         found = self._whole(fields, "revision", 1)
@@ -210,9 +212,12 @@ class DumpReader:
             metadata = checked_metadata(
                 Metadata(fields["actor"], fields["reason"], fields["request_id"])
             )
-            return encode_batch(metadata, [encode_event(self._event(each)) for each in events])
+            packed = encode_batch(metadata, [encode_event(self._event(each)) for each in events])
         except InvalidEventError as error:
             raise self._error(str(error)) from error
+        if "salt" not in fields:
+            return packed
+        return with_salt(packed, bytes.fromhex(self._matching(_SALT, fields, "salt")))
 
     def _event(self, fields: Any) -> Event:
         if type(fields) is not dict:

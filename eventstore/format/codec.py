@@ -53,6 +53,9 @@ _BATCH_LEVELS = 3
 _NO_METADATA = Metadata()
 _EMPTY_METADATA: bytes = msgpack.packb([None, None, None])
 _BATCH_PREFIX: bytes = msgpack.Packer().pack_array_header(2)
+_SALTED_PREFIX: bytes = msgpack.Packer().pack_array_header(3)
+SALT_BYTES = 16
+_SALT_PREFIX = msgpack.packb(bytes(SALT_BYTES))[:-SALT_BYTES]
 _EVENTS_OF_ONE: bytes = msgpack.Packer().pack_array_header(1)
 
 
@@ -123,6 +126,20 @@ def encode_batch(metadata: Metadata, events: list[bytes]) -> bytes:
         return b"".join((_BATCH_PREFIX, packed, _EVENTS_OF_ONE, events[0]))
     header: bytes = msgpack.Packer().pack_array_header(len(events))
     return b"".join((_BATCH_PREFIX, packed, header, *events))
+
+
+def with_salt(payload: bytes, salt: bytes) -> bytes:
+    """Return a batch that `encode_batch` has packed, with 16 random bytes as its last part.
+
+    They are in the digest of the batch, and go with whatever is erased of it: so nobody can try out
+    what that was (FORMAT.md, "Erasure").
+    """
+    return b"".join((_SALTED_PREFIX, payload[len(_BATCH_PREFIX) :], _SALT_PREFIX, salt))
+
+
+def salt_of(payload: bytes) -> bytes | None:
+    """Return the salt of a batch that `decode_batch` takes; None if it has none."""
+    return payload[-SALT_BYTES:] if payload.startswith(_SALTED_PREFIX) else None
 
 
 def _packed_strictly(value: Plain) -> bytes:
@@ -220,7 +237,7 @@ def decode_batch(payload: bytes | memoryview) -> tuple[Metadata, tuple[Event, ..
     """
     batch = unpack(payload)
     try:
-        metadata, packed_events = batch
+        metadata, packed_events, *salt = batch
         events = tuple(
             [Event(event_type, data, version) for event_type, version, data in packed_events]
         )
@@ -230,6 +247,8 @@ def decode_batch(payload: bytes | memoryview) -> tuple[Metadata, tuple[Event, ..
     for event_type, _, version in events:
         if type(event_type) is not str or type(version) is not int:
             raise DecodeError("the payload holds an event without a type or a version")
+    if salt and not (len(salt) == 1 and type(salt[0]) is bytes and len(salt[0]) == SALT_BYTES):
+        raise DecodeError("the payload holds more than events and a salt")
     _require_shallow(payload, batch)
     return decoded, events
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 SEGMENT_VERSION = 3
-"""Of segments that may hold redacted records; it and every older one is read."""
+"""Of segments that may hold redacted records, or salts; it and every older one is read."""
 WRITTEN_VERSION = 2
 """Of segments as they are written at first: no record of them is redacted."""
 _REDACTED = 1

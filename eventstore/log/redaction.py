@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from eventstore.engine_events import ERASED
 from eventstore.errors import CorruptionError
 from eventstore.event import Metadata
-from eventstore.format.codec import pack, unpack
+from eventstore.format.codec import SALT_BYTES, pack, unpack
 from eventstore.format.segment import SEGMENT_HEADER_BYTES, frame_redacted, pack_segment_header
 from eventstore.log.reader import SegmentScanner, read_segment_header, start_of
 from eventstore.log.segments import MemoryFile
@@ -109,10 +109,14 @@ def is_path(path: tuple[Any, ...]) -> bool:
 def redacted(payload: bytes, paths: Iterable[Path]) -> tuple[bytes, set[Path]]:
     """Return a batch's payload without some texts, as long as before, and where there was one.
 
+    A salt goes with them. What takes its place follows from what was there, which nobody knows any
+    more: so each copy of the batch gets the same, and a later erasure of more leaves nothing to try
+    that by either.
+
     Raises:
         ValueError: the batch was packed by another program, so that its places can't be kept.
     """
-    metadata, events = unpack(payload)
+    metadata, events, *salts = unpack(payload)
     found: set[Path] = set()
     for path in paths:
         if path[0] == DATA:
@@ -127,7 +131,9 @@ def redacted(payload: bytes, paths: Iterable[Path]) -> tuple[bytes, set[Path]]:
                 if masked != inside[key]:
                     inside[key] = masked
                     found.add(path)
-    left = pack([metadata, events])
+    if found and salts:
+        salts = [hashlib.sha256(payload).digest()[:SALT_BYTES]]
+    left = pack([metadata, events, *salts])
     if len(left) != len(payload):
         raise ValueError("the batch was not packed as this release packs one")
     return left, found

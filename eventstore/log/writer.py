@@ -38,6 +38,7 @@ from eventstore.counters import seconds, sizes
 from eventstore.errors import BatchTooLargeError, StoreFailedError, text_of
 from eventstore.files.failures import gone_error, is_full, is_gone
 from eventstore.files.paths import join
+from eventstore.format.codec import SALT_BYTES, with_salt
 from eventstore.format.durable import pack_durable
 from eventstore.format.names import segment_name
 from eventstore.format.segment import (
@@ -62,6 +63,8 @@ if TYPE_CHECKING:
 _LEADER_SECONDS = 1.0
 """So long a member of a group waits before it looks itself whether the group is being flushed."""
 
+_SALTS_AT_ONCE = 64
+
 _RESERVE_FRACTION = 4
 """The last quarter of a segment is kept for batches that free space, once the disk is full."""
 
@@ -76,6 +79,26 @@ def draw_mark(payload: bytes = b"") -> bytes:
         mark = secrets.token_bytes(MARK_BYTES).replace(b"\0", b"\1")
         if mark not in payload:
             return mark
+
+
+class Salts:
+    """Random bytes for batches, drawn many at a time: a call of the system for each costs more.
+
+    One thread at a time takes some.
+    """
+
+    def __init__(self, draw: Callable[[int], bytes] = secrets.token_bytes) -> None:
+        self._draw = draw
+        self._drawn = b""
+        self._next = 0
+
+    def take(self) -> bytes:
+        """Return a salt that was never given out."""
+        start = self._next
+        if start == len(self._drawn):
+            self._drawn, start = self._draw(_SALTS_AT_ONCE * SALT_BYTES), 0
+        self._next = start + SALT_BYTES
+        return self._drawn[start : start + SALT_BYTES]
 
 
 class Segment:
@@ -185,6 +208,7 @@ class LogWriter:
         *,
         batch_bytes_max: int,
         on_space_needed: Callable[[], object],
+        salts: Salts | None = None,
     ) -> None:
         """Go on writing after `end`, which must be on stable storage.
 
@@ -197,6 +221,7 @@ class LogWriter:
             spares: gives the next segment.
             batch_bytes_max: the cap for segments that are started from now on.
             on_space_needed: called when a spare should be prepared; must not block.
+            salts: for the batches; None if they get none.
         """
         self._file_system = file_system
         self._wal_path = wal_path
@@ -204,6 +229,7 @@ class LogWriter:
         self._spares = spares
         self._batch_bytes_max = batch_bytes_max
         self._on_space_needed = on_space_needed
+        self._salts = salts
 
         # Changed by append, under the store's writer lock.
         self.end = End(segment, end.offset_bytes, Head(end.revision, end.digest, end.time_ns))
@@ -242,6 +268,8 @@ class LogWriter:
         """
         if self.failure is not None:
             self._require_sound()
+        if self._salts is not None:
+            payload = with_salt(payload, self._salts.take())
         cap = min(self._batch_bytes_max, self.end.segment.batch_bytes_max)
         if len(payload) > cap:
             cap = self._cap_of_next_segment(len(payload))
@@ -375,13 +403,13 @@ class LogWriter:
         A roll first makes the spares that are missing, except for a batch that frees space: that
         may spend the last one (`SpareKeeper.take`). A payload that holds the segment's mark goes
         into a segment with another one. A segment of format version 1 has no mark, so nothing is
-        added to it, nor to one that is sealed.
+        added to it, nor to one that is sealed; and no batch with a salt to one of version 2.
         """
         segment, offset_bytes, _ = self.end
         framing = segment.framing
         mark = framing.mark
         left = segment.size_bytes - offset_bytes - framing.record_bytes(len(payload))
-        is_closed = not mark or segment is self._sealed
+        is_closed = not mark or segment is self._sealed or self._lacks_salts(segment)
         if left < 0 or cap > segment.batch_bytes_max or is_closed or mark in payload:
             self._roll(payload, frees_space=frees_space)
             return
@@ -392,6 +420,9 @@ class LogWriter:
         if left < reserve and not frees_space():
             # Normally the background has long prepared it; this tells a full disk from a slow one.
             self._spares.prepare()
+
+    def _lacks_salts(self, segment: Segment) -> bool:
+        return self._salts is not None and not segment.header.may_redact
 
     def _roll(self, payload: bytes, *, frees_space: Callable[[], bool]) -> None:
         size = RECORD_HEADER_BYTES + padded_bytes(len(payload))
@@ -411,6 +442,7 @@ class LogWriter:
             batch_bytes_max=self._batch_bytes_max,
             created_ns=max(time.time_ns(), head.time_ns),
             mark=draw_mark(payload),
+            may_redact=self._salts is not None,
         )
         segment = Segment(spare.file, header, spare.size_bytes, is_named=False)
         self.end = end._replace(segment=segment, offset_bytes=SEGMENT_HEADER_BYTES)

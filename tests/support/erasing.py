@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import gzip
 import zlib
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from eventstore import Retention, StoreOptions
+from eventstore import EventStore, Retention, StoreOptions
+from eventstore.testing import STORE_PATH, SimulatedFileSystem
 from projections.snapshots import Kind, MetaStore, SnapshotsProjection
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from eventstore import Receipt
 
 SECRET = "Jane Q. Public"
 SMALL = StoreOptions(segment_bytes=4096, background=False)
@@ -18,23 +24,45 @@ OWNER = ("data", "labels", "owner")
 PROJECTIONS = [SnapshotsProjection()]
 
 
-def fill(path: Path, retention: Retention | None = None) -> list[Any]:
+def fill(path: Path, retention: Retention | None = None) -> list[Receipt]:
     """Make a store with the secret in archive, log and active segment; return the receipts."""
-    receipts = []
-    options = SMALL
-    if retention is not None:
-        options = StoreOptions(segment_bytes=4096, background=False, retention=retention)
-    with MetaStore.open(path, options=options) as store:
+    content, receipts = _filled(retention or Retention())
+    for name, data in content.items():
+        target = path / name
+        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        target.write_bytes(data)
+    return list(receipts)
+
+
+@functools.cache
+def _filled(retention: Retention) -> tuple[dict[str, bytes], tuple[Receipt, ...]]:
+    """Make it once, on a disk in memory."""
+    disk, receipts = SimulatedFileSystem(), []
+    options = replace(SMALL, retention=retention)
+    with EventStore.open(STORE_PATH, PROJECTIONS, options=options, file_system=disk) as engine:
+        store = MetaStore(engine)
         for number in range(60):
             actor = SECRET if number == 7 else "puller"
             with store.transaction(writable=True, actor=actor, reason=f"pull {number}") as tx:
                 owner = SECRET if number % 20 == 5 else "nobody"
                 labels = {"owner": owner, "note": "n" * 150}
                 tx.create_snapshot(Kind.ACTIVE, f"key-{number}", labels=labels)
+            assert tx.receipt is not None
             receipts.append(tx.receipt)
             if number in (15, 30, 45):
                 store.compact()
-    return receipts
+    return _content(disk), tuple(receipts)
+
+
+def _content(disk: SimulatedFileSystem) -> dict[str, bytes]:
+    found = {}
+    for name in disk.list_directory(STORE_PATH):
+        path = f"{STORE_PATH}/{name}"
+        inner = [""] if disk.is_file(path) else [f"/{each}" for each in disk.list_directory(path)]
+        for each in inner:
+            with contextlib.closing(disk.open(path + each)) as file:
+                found[name + each] = file.read(0, file.size_bytes())
+    return found
 
 
 FIELDS: dict[int, list[tuple[str, ...]]] = {6: [OWNER], 26: [OWNER], 46: [OWNER], 8: [("actor",)]}

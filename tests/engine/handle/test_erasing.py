@@ -41,6 +41,7 @@ def test_what_is_erased_is_in_no_file_and_no_view_and_proofs_hold(tmp_path: Path
     path = tmp_path / "store"
     receipts = fill(path)
     assert archived(path)
+    (path / "torn").mkdir(mode=0o700, exist_ok=True)
     (path / "torn" / "00000000000000000042-6112.torn").write_text(SECRET)
     (path / "checkpoints" / "00000000000000000042.ckpt.damaged").write_text(SECRET)
     with MetaStore.open(path, options=SMALL) as store:
