@@ -10,11 +10,12 @@ Where there is no futex, waiting is looking again after a while.
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
+
+from eventstore.files.platform import machine
 
 if TYPE_CHECKING:
     import mmap
@@ -113,7 +114,7 @@ _known: list[_Calls | None] = []
 def _calls() -> _Calls | None:
     """Return the system call; None where it is not known."""
     if not _known:
-        number = _NUMBERS.get(os.uname().machine) if sys.platform == "linux" else None
+        number = _NUMBERS.get(machine()) if sys.platform == "linux" else None
         is_fit = number is not None and sys.maxsize > 2**32
         _known.append(_Calls(number) if is_fit and number is not None else None)
     return _known[0]

@@ -42,6 +42,11 @@ def run_in_forked_child(method: Callable[[], None]) -> None:
     _in_forked_child.setdefault(method.__self__, []).append(method.__func__)
 
 
+def machine() -> str:
+    """Return the name of the processor's kind; the module `platform` takes longer to import."""
+    return os.uname().machine
+
+
 def require_known_platform() -> None:
     """Raise `UnsupportedPlatformError` where no sync is known to reach stable storage."""
     if not (sys.platform.startswith("linux") or sys.platform == "darwin"):

@@ -29,7 +29,7 @@ from projections.snapshots.waiting import Beginning, TurnOfTask, started, to_its
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
     from typing import Self, Unpack
@@ -38,8 +38,10 @@ if TYPE_CHECKING:
         BackupReport,
         Batch,
         CompactionReport,
+        Erasure,
         EventStore,
         FileSystem,
+        FoundText,
         Projection,
         Receipt,
         RecoveryReport,
@@ -251,9 +253,32 @@ class AsyncMetaStore(AsyncDriving, AsyncPast):
         """Write a checkpoint; see `EventStore.checkpoint`."""
         return await self.call(self.store.checkpoint)
 
-    async def compact(self) -> CompactionReport:
-        """Write a checkpoint and archive what it supersedes; see `EventStore.compact`."""
-        return await self.call(self.store.compact)
+    async def compact(
+        self, *, on_progress: Callable[[str, int, int], object] = lambda what, done, total: None
+    ) -> CompactionReport:
+        """Write a checkpoint and archive what it supersedes; see `EventStore.compact`.
+
+        `on_progress` is called in another thread.
+        """
+        return await self.call(self.store.compact, on_progress=on_progress)
+
+    async def erase(
+        self,
+        fields: Mapping[int, Iterable[Sequence[str]]],
+        *,
+        actor: str,
+        reason: str,
+        timeout: float | None = None,
+    ) -> Erasure:
+        """Make label values, actors, reasons and request ids unreadable; see `MetaStore.erase`."""
+        return await self.call(
+            self.store.erase, fields, actor=actor, reason=reason, timeout=timeout
+        )
+
+    async def find_text(self, text: str) -> AsyncIterator[FoundText]:
+        """Yield where a text stands in the history; see `EventStore.find_text`."""
+        async for found in self._in_blocks(await self.call(self.store.find_text, text)):
+            yield found
 
     async def backup(
         self,

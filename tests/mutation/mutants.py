@@ -2695,7 +2695,7 @@ MUTANTS = (
     Mutant(
         "an open that is cancelled keeps the lock",
         "projections/snapshots/asynchronous.py",
-        "                await _to_its_end(_started(opening.result().close))\n",
+        "                await to_its_end(started(opening.result().close))\n",
         "                pass\n",
     ),
     Mutant(
