@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, overload
 
-from eventstore import EventStore, Metadata, ProjectionError, load_store, restore_store
+from eventstore import EventStore, Metadata, ProjectionError
 from projections.snapshots.driving import Driving
 from projections.snapshots.errors import NoTransactionError
 from projections.snapshots.history import diff, history, ids_that_had, removal
@@ -223,6 +223,8 @@ class MetaStore(Driving):
         on_batch: Callable[[int], object] = lambda revision: None,
     ) -> RestoreReport:
         """Make a metadata store of a backup; see `eventstore.restore_store`."""
+        from eventstore import restore_store  # noqa: PLC0415 - an open does without
+
         return restore_store(
             source,
             path,
@@ -244,6 +246,8 @@ class MetaStore(Driving):
         on_batch: Callable[[int], object] = lambda revision: None,
     ) -> LoadReport:
         """Make a metadata store of a dump; see `eventstore.load_store`."""
+        from eventstore import load_store  # noqa: PLC0415
+
         return load_store(lines, path, [SnapshotsProjection()], options=options, on_batch=on_batch)
 
     @property
