@@ -29,6 +29,7 @@ from eventstore.errors import (
     FormatVersionError,
     ReadOnlyStoreError,
 )
+from eventstore.files.failures import is_no_file, unreadable_is_damage
 from eventstore.files.paths import join
 from eventstore.format.blocks import NewerVersionError
 from eventstore.format.durable import DURABLE_BYTES, unpack_durable
@@ -202,7 +203,8 @@ class FollowerLog:
 
     def _load_once(self) -> tuple[State, bytes, RecoveryReport]:
         # Asked in this order: what was erased up to there has gone, or the note of it is there.
-        known_revision = read_durable_bound(self._file_system, self._path, None)
+        with unreadable_is_damage(join(self._path, DURABLE_NAME), is_no_file):
+            known_revision = read_durable_bound(self._file_system, self._path, None)
         self._is_outdated = is_erasing(self._file_system, self._path)
         scan = scan_store(self._file_system, self._path, beside_writer=True)
         checkpoint = carried_over(self._projections, scan.checkpoint)

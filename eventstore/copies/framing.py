@@ -101,13 +101,14 @@ def framed_segments(
         CorruptionError: a batch does not continue the chain.
     """
     open_segment: _OpenSegment | None = None
-    place = start
+    place, is_plain = start, True
     for batch in batches:
         if open_segment is not None and not open_segment.takes(batch.payload, segment_bytes):
             yield open_segment.finished()
-            open_segment = None
+            # As in a store: once one is of version 3, so are all that follow.
+            is_plain, open_segment = open_segment.is_plain, None
         if open_segment is None:
-            open_segment = _OpenSegment(store_id, place, batch)
+            open_segment = _OpenSegment(store_id, place, batch, is_plain=is_plain)
         place = open_segment.add(batch)
     if open_segment is not None:
         yield open_segment.finished()
@@ -146,7 +147,9 @@ def batch_of(record: Record) -> PackedBatch:
 
 
 class _OpenSegment:
-    def __init__(self, store_id: bytes, place: ChainPosition, first: PackedBatch) -> None:
+    def __init__(
+        self, store_id: bytes, place: ChainPosition, first: PackedBatch, *, is_plain: bool
+    ) -> None:
         self._header = header = SegmentHeader(
             store_id=store_id,
             first_revision=place.revision + 1,
@@ -159,7 +162,7 @@ class _OpenSegment:
         self._first_revision = header.first_revision
         self._batch_bytes_max = header.batch_bytes_max
         self._framing = header.framing
-        self._is_plain = True
+        self.is_plain = is_plain
         self._frames: list[bytes] = []
         self._end = place._replace(end_bytes=SEGMENT_HEADER_BYTES)
 
@@ -193,14 +196,14 @@ class _OpenSegment:
         return self._end
 
     def finished(self) -> Segment:
-        header = self._header._replace(may_redact=not self._is_plain)
+        header = self._header._replace(may_redact=not self.is_plain)
         data = b"".join((pack_segment_header(header), *self._frames))
         return Segment(data, self._first_revision, self._end)
 
     def _framed(self, batch: PackedBatch, previous_digest: bytes) -> tuple[bytes, bytes]:
         """Return the record of a batch, and the digest that it has there."""
         if batch.is_redacted or salt_of(batch.payload) is not None:
-            self._is_plain = False
+            self.is_plain = False
         if not batch.is_redacted:
             return frame_record(
                 batch.payload,

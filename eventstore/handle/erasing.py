@@ -183,8 +183,9 @@ class _Plan:
         return record
 
     def _redaction(self, record: Record, wanted: tuple[Path, ...]) -> Redaction:
+        events = decode_record(record).events
         for path in wanted:
-            self._require_erasable(record, path)
+            self._require_erasable(record.revision, events, path)
         try:
             payload, found = redacted(record.payload, wanted)
         except ValueError as error:
@@ -198,17 +199,17 @@ class _Plan:
         self.payloads[record.revision] = payload
         return Redaction(record.revision, record.digest, payload_hash(payload), wanted)
 
-    def _require_erasable(self, record: Record, path: Path) -> None:
+    def _require_erasable(self, revision: int, events: Sequence[Event], path: Path) -> None:
         if not is_path(path):
             raise ErasureError(
                 f"{self._path}: {_shown(path)} is neither metadata nor of an event's data"
             )
         if path[0] != DATA:
             return
-        for event in decode_record(record).events:
+        for event in events:
             if text_holder(event.data, path[1:]) and not may_go(event, path, self._projections):
                 raise ErasureError(
-                    f"{self._path}: revision {record.revision}: {_shown(path)} of the event "
+                    f"{self._path}: revision {revision}: {_shown(path)} of the event "
                     f"{excerpt(event.type)} can't be erased: no projection says that it does "
                     "without"
                 )

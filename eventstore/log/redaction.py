@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from eventstore.engine_events import ERASED
 from eventstore.errors import CorruptionError
 from eventstore.event import Metadata
-from eventstore.format.codec import SALT_BYTES, pack, unpack
+from eventstore.format.codec import SALT_BYTES, DecodeError, pack, unpack
 from eventstore.format.segment import SEGMENT_HEADER_BYTES, frame_redacted, pack_segment_header
 from eventstore.log.reader import SegmentScanner, read_segment_header, start_of
 from eventstore.log.segments import MemoryFile
@@ -117,13 +117,16 @@ def redacted(payload: bytes, paths: Iterable[Path]) -> tuple[bytes, set[Path]]:
         ValueError: the batch was packed by another program, so that its places can't be kept.
     """
     metadata, events, *salts = unpack(payload)
+    if {type(each) for each in (metadata, events, *events)} != {list}:
+        raise ValueError("the batch was packed by another program")
     found: set[Path] = set()
     for path in paths:
         if path[0] == DATA:
             holders = [text_holder(event[2], path[1:]) for event in events]
         else:
             place = Metadata._fields.index(path[0])
-            holders = [(metadata, place) if metadata[place] is not None else None]
+            is_text = place < len(metadata) and isinstance(metadata[place], str)
+            holders = [(metadata, place) if is_text else None]
         for holder in holders:
             if holder is not None:
                 inside, key = holder
@@ -227,7 +230,7 @@ def left_of(record: Record, redactions: Sequence[Redaction]) -> bytes:
     for each in redactions[done:]:
         try:
             payload, _ = redacted(payload, each.paths)
-        except (ValueError, TypeError, LookupError):
+        except (ValueError, DecodeError):
             payload = b""
         if payload_hash(payload) != each.payload_hash or record.digest != each.digest:
             reason = f"revision {record.revision} is not what its erasure is about"

@@ -297,12 +297,12 @@ class LogWriter:
         return Ticket(group, leads, revision, digest, time_ns)
 
     def seal(self) -> None:
-        """Add nothing more to the active segment, if it holds a batch: the next one begins another.
+        """Add nothing more to the active segment: the next batch begins another, of version 3.
 
-        The caller holds the store's writer lock.
+        So are all that follow: a release that does not know redacted records takes none of the
+        store. The caller holds the store's writer lock.
         """
-        if self.end.offset_bytes > SEGMENT_HEADER_BYTES:
-            self._sealed = self.end.segment
+        self._sealed = self.end.segment
 
     def make_durable(self, ticket: Ticket) -> None:
         """Return once the batch is on stable storage.
@@ -442,7 +442,7 @@ class LogWriter:
             batch_bytes_max=self._batch_bytes_max,
             created_ns=max(time.time_ns(), head.time_ns),
             mark=draw_mark(payload),
-            may_redact=self._salts is not None,
+            may_redact=self._salts is not None or old.may_redact or end.segment is self._sealed,
         )
         segment = Segment(spare.file, header, spare.size_bytes, is_named=False)
         self.end = end._replace(segment=segment, offset_bytes=SEGMENT_HEADER_BYTES)

@@ -21,7 +21,6 @@ from eventstore.checkpoints.checkpoint import CheckpointContent
 from eventstore.checkpoints.reader import TableName
 from eventstore.counters import seconds
 from eventstore.errors import CorruptionError, ProjectionError
-from eventstore.recovery.loading import LeftOut
 from eventstore.tables.packed import ABSENT
 from eventstore.tables.view import View
 
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from eventstore.log.interface import Log
     from eventstore.options import StoreOptions
     from eventstore.projection import Projection
-    from eventstore.recovery.loading import Loaded
+    from eventstore.recovery.loading import LeftOut, Loaded
     from eventstore.tables.state import State
     from eventstore.tables.version import Version
 
@@ -142,15 +141,12 @@ class Checkpointer:
             self._standing.changed.advance(self._state.shown(self._log), pause)
 
     def begin_anew(self) -> None:
-        """Forget all checkpoints so far, which an erasure has removed, and rows that are of them.
+        """Forget all checkpoints so far, which an erasure removes: the next one is a base.
 
-        The next one is a base. There is none as long as projections are left out: they must be
-        given, and folded again, since what was carried for them may hold what was erased.
+        What was left out and is carried along does not come back in it: it is too old for that.
         """
         self.revision = 0
         self._standing = None
-        self._carried = []
-        self._left_out = LeftOut(-1, ())
 
     def write(
         self,

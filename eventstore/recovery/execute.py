@@ -159,6 +159,7 @@ def _create_first_segment(file_system: FileSystem, path: str, options: StoreOpti
         batch_bytes_max=options.batch_bytes_max,
         created_ns=max(time.time_ns(), 0),  # as records have it
         mark=draw_mark(),
+        may_redact=options.salted,
     )
     directory = join(path, WAL_NAME)
     spare = preallocate(file_system, join(directory, spare_name(0)), options.segment_bytes)

@@ -51,6 +51,7 @@ from eventstore.log.reader import (
     read_segment_header,
     start_of,
 )
+from eventstore.log.redaction import is_path, redacted, redactions_in
 from eventstore.log.search import highest_durable_claim, read_record
 from eventstore.log.segments import MemoryFile, SegmentSource, open_places, open_source
 from eventstore.log.stretches import UNKNOWN, SegmentStretches
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
 STORE_ID = bytes(range(16))
 SEED = record_seed(STORE_ID)
 MARK = b"the mark"
+ERASED_PATHS = (("actor",), ("reason",), ("request_id",), ("data", "labels", "owner"))
 BASE = CheckpointFile(1, None, "base")
 DELTA = CheckpointFile(2, 1, "delta")
 INFO = Info("a/b", "p", Kind.ACTIVE, {"containerd.io/gc": "x", "empty": "y"}, 1, 2)
@@ -124,6 +126,25 @@ def batch(data: bytes) -> None:
         unpack_row(data)
 
 
+def erasure(data: bytes) -> None:
+    """A batch that may name an erasure, and of which texts are erased."""
+    try:
+        _, events = decode_batch(data)
+    except DecodeError:
+        return
+    for each in redactions_in(events):
+        if not all(is_path(path) for path in each.paths):
+            raise AssertionError(f"{each} names what is no place")
+    try:
+        left, _ = redacted(data, ERASED_PATHS)
+    except ValueError:
+        return
+    decode_batch(left)
+    again, found = redacted(left, ERASED_PATHS)
+    if len(left) != len(data) or found or again != left:
+        raise AssertionError("an erasure has moved what is behind it, or left some of it")
+
+
 def durable(data: bytes) -> None:
     """The `durable` file."""
     with contextlib.suppress(NewerVersionError):
@@ -173,12 +194,12 @@ def salvage(data: bytes, store_id: bytes) -> None:
 
 def sealed_segment(data: bytes) -> None:
     """Records with right checksums and digests, but whatever revision, time and length."""
-    for mark in (MARK, b""):
-        _sealed_segment(data, mark)
+    for mark, may_redact in ((MARK, False), (MARK, True), (b"", False)):
+        _sealed_segment(data, mark, may_redact=may_redact)
 
 
-def _sealed_segment(data: bytes, mark: bytes) -> None:
-    header = SegmentHeader(STORE_ID, 1, genesis_digest(STORE_ID), 0, 4096, 0, mark)
+def _sealed_segment(data: bytes, mark: bytes, *, may_redact: bool) -> None:
+    header = SegmentHeader(STORE_ID, 1, genesis_digest(STORE_ID), 0, 4096, 0, mark, may_redact)
     parts = [pack_segment_header(header)]
     digest = header.predecessor_digest
     while len(data) >= 32:
@@ -190,7 +211,8 @@ def _sealed_segment(data: bytes, mark: bytes) -> None:
         )
         digest = record_digest(fields, payload, digest)
         digested = struct.pack("<IIQQQ", *fields[:5])
-        unsealed = mark + digested + digest + bytes(4)
+        # Of a redacted record the digest is whatever it states: that of the bytes, as good as any.
+        unsealed = mark + digested + digest + struct.pack("<I", may_redact and length % 3)
         head = unsealed + struct.pack("<I", crc32(unsealed, SEED))
         parts.append((head + payload).ljust(header.framing.record_bytes(len(payload)), b"\0"))
         data = data[32 + len(payload) :]
@@ -361,6 +383,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     target.__name__: target
     for target in (
         batch,
+        erasure,
         durable,
         segment,
         sealed_segment,

@@ -2812,12 +2812,6 @@ MUTANTS = (
         "        remove()\n",
     ),
     Mutant(
-        "what was carried for projections that are left out survives an erasure",
-        "eventstore/maintenance/checkpointing.py",
-        "        self._carried = []\n        self._left_out = LeftOut(-1, ())\n",
-        "",
-    ),
-    Mutant(
         "the note of an erasure that was refused stays",
         "eventstore/handle/erasing.py",
         "suppress(OSError):\n                    log.finish_erasure()\n",
@@ -2864,6 +2858,36 @@ MUTANTS = (
         "eventstore/log/redaction.py",
         "        if payload_hash(payload) != each.payload_hash or record.digest != each.digest:\n",
         "        if False:\n",
+    ),
+    Mutant(
+        "an older release may go on with a store in which something was erased",
+        "eventstore/log/writer.py",
+        "self._salts is not None or old.may_redact or end.segment is self._sealed,",
+        "self._salts is not None,",
+    ),
+    Mutant(
+        "an older release may go on with a copy of such a store",
+        "eventstore/copies/framing.py",
+        "            is_plain, open_segment = open_segment.is_plain, None\n",
+        "            open_segment = None\n",
+    ),
+    Mutant(
+        "a salt stays where something was erased",
+        "eventstore/log/redaction.py",
+        "    if found and salts:\n",
+        "    if False:\n",
+    ),
+    Mutant(
+        "what takes the place of a salt can be made without it",
+        "eventstore/log/redaction.py",
+        "        salts = [hashlib.sha256(payload).digest()[:SALT_BYTES]]\n",
+        "        salts = [bytes(SALT_BYTES)]\n",
+    ),
+    Mutant(
+        "every batch has the same salt",
+        "eventstore/log/writer.py",
+        "        self._next = start + SALT_BYTES\n",
+        "",
     ),
     Mutant(
         "a backup keeps what was erased since",

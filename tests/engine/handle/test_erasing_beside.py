@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.engine import SMALL as SMALL_LEDGER
-from support.engine import HookedFileSystem, open_store
+from support.engine import HookedFileSystem, open_store, segments
 from support.erasing import FIELDS, OWNER, PROJECTIONS, SECRET, SMALL, everything, fill
 from support.ledger import ACCOUNTS, Ledger, Totals, deposit, open_account
 
@@ -28,9 +28,11 @@ from eventstore import (
     WriterBusyError,
     acting_as,
     erase,
+    restore_store,
     verify_store,
 )
 from eventstore.engine_events import ERASED
+from eventstore.format.segment import SEGMENT_VERSION
 from eventstore.testing.memory_log import MemoryLog
 from projections.snapshots import Kind, MetaStore
 
@@ -57,7 +59,8 @@ def test_open_handle_erases_and_goes_on_writing_and_nothing_comes_back(tmp_path:
     receipts = fill(path)
     with MetaStore.open(path, options=SMALL) as store:
         assert owner_of(store, 5) == SECRET
-        list(store.event_store.batches())  # what reads of the past keep open
+        # What a handle knows of segments by then: their indexes hold hashes of actors.
+        assert [each.revision for each in store.event_store.batches(actor=SECRET)] == [8]
         before = store.transaction()
         done = store.erase(FIELDS, actor="dpo", reason="request 12")
         assert done.revisions == (6, 8, 26, 46)
@@ -67,6 +70,8 @@ def test_open_handle_erases_and_goes_on_writing_and_nothing_comes_back(tmp_path:
         redacted = [batch for batch in store.event_store.batches() if batch.is_redacted]
         assert [batch.revision for batch in redacted] == [6, 8, 26, 46]
         assert redacted[1].metadata.actor == GONE
+        assert list(store.event_store.batches(actor=SECRET)) == []
+        assert [each.revision for each in store.event_store.batches(actor=GONE)] == [8]
         assert [entry.is_redacted for entry in store.history("key-5")] == [True]
         assert [each.labels["owner"] for each in _at(store, 30) if each.name == "key-25"] == [GONE]
         for number in range(60, 130):
@@ -362,3 +367,45 @@ def test_tables_of_projections_that_were_left_out_do_not_bring_it_back(tmp_path:
         store.check()
         store.checkpoint()
         assert store.verify().is_sound
+
+
+def test_segments_from_an_erasure_on_are_of_a_version_that_older_releases_refuse(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "store"
+    fill(path)
+    with MetaStore.open(path, options=SMALL) as store:
+        store.erase(FIELDS, actor="dpo", reason="r")
+        for number in range(60, 100):
+            commit(store, f"key-{number}", note="n" * 150)
+        store.compact()
+        store.backup(tmp_path / "copy")
+    restore_store(tmp_path / "copy", tmp_path / "new", PROJECTIONS, options=SMALL)
+    for made in (path, tmp_path / "new"):
+        newest = segments(made)[-1].read_bytes()
+        assert int.from_bytes(newest[8:12], "little") == SEGMENT_VERSION == 3
+
+
+def test_checkpoint_after_an_erasure_continues_none_that_it_has_removed(tmp_path: Path) -> None:
+    path = tmp_path / "store"
+    with MetaStore.open(path, options=SMALL) as store:
+        with store.transaction(writable=True) as tx:
+            for number in range(1100):  # enough for deltas
+                tx.create_snapshot(Kind.ACTIVE, f"key-{number}", labels={"owner": "x"})
+        for name in ("a", "b"):
+            revision = commit(store, name, owner=SECRET)
+            store.checkpoint()
+        done = store.erase({revision: [OWNER]}, actor="dpo", reason="r")
+        assert store.stats()["checkpoint_revision"] == done.receipt.revision
+        assert store.verify().is_sound
+
+
+def test_search_by_what_is_left_finds_it_on_the_same_handle_wherever_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "store"
+    fill(path)
+    with MetaStore.open(path, options=SMALL) as store:
+        engine = store.event_store
+        assert len(list(engine.batches(actor="puller"))) == 59  # now all indexes are at hand
+        store.erase({n: [("actor",)] for n in (12, 47, 58)}, actor="dpo", reason="r")
+        assert [each.revision for each in engine.batches(actor="******")] == [12, 47, 58]
+        assert len(list(engine.batches(actor="puller"))) == 56

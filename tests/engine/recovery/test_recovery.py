@@ -50,6 +50,7 @@ from eventstore.format.names import checkpoint_name, parse_checkpoint_name, segm
 from eventstore.format.segment import (
     RECORD_HEADER_BYTES,
     SEGMENT_HEADER_BYTES,
+    SEGMENT_VERSION,
     frame_record,
     unpack_segment_header,
 )
@@ -536,19 +537,19 @@ def test_lost_log_is_refused(rolled: Path, kept: str) -> None:
     refuses(rolled, CorruptionError)
 
 
-def newer(path: Path, size: int) -> None:
-    """Give a file's first block the next format version under a good checksum."""
+def newer(path: Path, size: int, known_version: int | None = None) -> None:
+    """Give a file's first block the version after the newest known, under a good checksum."""
     fields = bytearray(path.read_bytes()[: size - 4])
-    version = int.from_bytes(fields[8:12], "little")
+    version = known_version or int.from_bytes(fields[8:12], "little")
     fields[8:12] = (version + 1).to_bytes(4, "little")
     overwrite(path, 0, seal_block(bytes(fields), size))
 
 
 @pytest.mark.parametrize("number", [0, 1, -1])
 def test_newer_segment_is_refused_and_nothing_touched(rolled: Path, number: int) -> None:
-    newer(segments(rolled)[number], SEGMENT_HEADER_BYTES)
+    newer(segments(rolled)[number], SEGMENT_HEADER_BYTES, SEGMENT_VERSION)
     (rolled / "wal" / "spare-9.tmp").write_bytes(b"left over")
-    error = refuses(rolled, FormatVersionError, "format version 3 is newer than 2")
+    error = refuses(rolled, FormatVersionError, "format version 4 is newer than 3")
     assert isinstance(error, FormatVersionError)
     assert error.path == str(segments(rolled)[number])
 
