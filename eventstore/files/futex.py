@@ -10,7 +10,7 @@ Where there is no futex, waiting is looking again after a while.
 
 from __future__ import annotations
 
-import os
+import platform
 import sys
 import time
 from functools import partial
@@ -113,7 +113,7 @@ _known: list[_Calls | None] = []
 def _calls() -> _Calls | None:
     """Return the system call; None where it is not known."""
     if not _known:
-        number = _NUMBERS.get(os.uname().machine) if sys.platform == "linux" else None
+        number = _NUMBERS.get(platform.machine()) if sys.platform == "linux" else None
         is_fit = number is not None and sys.maxsize > 2**32
         _known.append(_Calls(number) if is_fit and number is not None else None)
     return _known[0]
