@@ -244,12 +244,14 @@ class FileLog:
 
         Raises:
             ErasureError: that can't stand in its segment; nothing was noted.
+            StorageFullError: there is no space for the note.
         """
         problem = obstacle(self._file_system, self._path, payloads)
         if problem is not None:
             raise ErasureError(f"{self._path}: {problem}")
-        self._writer.seal()
-        note_erasing(self._file_system, self._path, self.head.revision)
+        with full_disk_is_told(self._path, "free some, and erase again"):
+            self._writer.seal()
+            note_erasing(self._file_system, self._path, self.head.revision)
 
     def finish_erasure(self) -> None:
         """Take out what durable erasures name, beside running transactions; else do nothing.

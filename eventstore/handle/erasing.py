@@ -102,8 +102,8 @@ class ErasingTransaction(EngineTransaction):
         redactions = plan.redactions(fields)
         left = plan.left_state()
         self.revisions = tuple(one.revision for one in redactions)
-        log.begin_erasure(plan.payloads)
         try:
+            log.begin_erasure(plan.payloads)
             self.note(Event(ERASED, {"batches": [one.plain() for one in redactions]}))
             self._state.become(left)
             receipt = self.commit()

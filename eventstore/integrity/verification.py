@@ -134,7 +134,7 @@ class Verification:
         if is_erasing(self.file_system, self.path):
             self.remarks.append(
                 f"{self.path}: an erasure is unfinished: texts that it names may still be there; "
-                "the next open for writing finishes it"
+                "the next open for writing finishes it, if it was committed"
             )
         if self.asks_projections:
             self._add_all(self.comparison.projections_own(self.path))

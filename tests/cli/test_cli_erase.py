@@ -143,3 +143,24 @@ def test_restored_store_says_by_whose_order_it_was_erased(
     assert "erased actor by revision 4" in shown
     assert 'actor=dpo  reason="request 12"' in shown
     assert call("check", tmp_path / "new").code == 0
+
+
+@pytest.mark.parametrize("text", ["", "\udcff"], ids=["empty", "no UTF-8"])
+def test_a_text_that_can_stand_nowhere_is_a_wrong_command_line(
+    call: Call, store: Path, text: str
+) -> None:
+    result = call("erase", store, "--matching", text, *ORDER)
+    assert (result.code, result.out) == (2, "")
+    assert "needs a text in UTF-8" in result.err
+
+
+def test_what_else_a_batch_holds_of_an_erased_actor_is_listed(call: Call, tmp_path: Path) -> None:
+    path = tmp_path / "store"
+    with (
+        MetaStore.open(path, options=StoreOptions(background=False)) as opened,
+        opened.intent("make", "a", {}, actor=SECRET),
+    ):
+        pass
+    result = call("erase", path, "1", "--actor", *ORDER, "--json")
+    left = json.loads(result.out)["left"]
+    assert {"revision": 1, "field": ["data", "actor"]} in left

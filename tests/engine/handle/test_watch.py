@@ -15,10 +15,13 @@ import pytest
 from support.engine import add, open_store
 
 from eventstore import EventStoreError
+from eventstore.files.local import local_file_system
 
 if TYPE_CHECKING:
     from eventstore import EventStore
 
+BLOCK_BYTES = 40
+PATIENCE_SECONDS = 20.0
 COMMITTER = """
 import sys, time
 sys.path[:0] = [{tests!r}]
@@ -179,3 +182,24 @@ def test_an_error_of_a_watch_is_raised_and_the_next_call_tries_again(tmp_path: P
             next(watch)
         watch._shown_revision = shown
         assert next(watch).revision == 1
+
+
+def test_a_store_into_a_shared_block_wakes_who_waits_for_it(tmp_path: Path) -> None:
+    path = tmp_path / "block"
+    path.write_bytes(bytes(BLOCK_BYTES))
+    block = local_file_system().share(str(path), BLOCK_BYTES, writable=True)
+    known = block.load()
+    waits: list[float] = []
+
+    def wait() -> None:
+        start = time.monotonic()
+        block.wait(known, PATIENCE_SECONDS)
+        waits.append(time.monotonic() - start)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    time.sleep(0.2)  # it most likely waits by now; where not yet, it finds another word
+    block.store(b"\1" * BLOCK_BYTES)
+    thread.join()
+    block.close()
+    assert waits[0] < PATIENCE_SECONDS / 2

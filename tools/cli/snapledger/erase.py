@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from eventstore import StoreLockedError, StoreOptions, erase
+from eventstore import FoundText, StoreLockedError, StoreOptions, erase
+from eventstore.log.redaction import DATA, text_holder, texts_in
 from projections.snapshots import SnapshotsProjection
 from snapledger import output
 from snapledger.arguments import REVISION, SECONDS, json_option, store_argument
@@ -19,7 +20,7 @@ from snapledger.wording import counted
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
-    from eventstore import Erasure, FoundText
+    from eventstore import Erasure
 
     Fields = Mapping[int, Sequence[tuple[str, ...]]]
 
@@ -74,8 +75,9 @@ def command(
 
     They go from the log, the archive and the checkpoints. Digests, receipts and proofs still hold,
     and the log says what was erased, when, by whom and why. Names, keys, ids and parents can't be
-    erased. A value that other batches hold too stays there, unless --matching finds it; of what it
-    finds and leaves, in longer texts and where others refer to it, it says where that is.
+    erased. A value that other batches hold too stays there, unless --matching finds it. What is
+    left of a text in these batches, such as the actor in the data of an intent, and with --matching
+    anywhere, is listed.
 
     Needs the lock: exit code 11 where a driver has the store open. Stop that first, or have it call
     `MetaStore.erase`. A backup still holds the texts until it is brought up to date.
@@ -92,10 +94,11 @@ def command(
         raise click.UsageError("say in which batches: give their revisions")
     if not dry_run and not (by and why):
         raise click.UsageError("say who orders it, and why: --by and --why")
-    left: list[FoundText] = []
-    wanted: Fields = dict.fromkeys(revisions, fields)
     if matching is not None:
-        wanted, left = _found(store, matching, revisions)
+        wanted, left = _found(store, _searchable(matching), revisions)
+    else:
+        wanted = dict.fromkeys(revisions, fields)
+        left = list(_left_beside(store, wanted))
     done = None
     if wanted and not dry_run:
         _confirm(wanted, yes=yes)
@@ -112,6 +115,42 @@ def _fields(
     for name, is_wanted in (("actor", actor), ("reason", reason), ("request_id", request_id)):
         if is_wanted:
             yield (name,)
+
+
+def _searchable(text: str) -> str:
+    try:
+        if text and text.encode():
+            return text
+    except UnicodeEncodeError:
+        pass
+    raise click.UsageError("--matching needs a text in UTF-8, of a character at least")
+
+
+def _left_beside(store: str, wanted: Fields) -> Iterator[FoundText]:
+    """Yield where else, in the batches named, the texts stand that are to go."""
+    with open_for_reading(store) as opened:
+        for revision, fields in wanted.items():
+            batch = next(opened.event_store.batches(revision, revision), None)
+            if batch is None:
+                continue
+            metadata = batch.metadata._asdict()
+            texts = {metadata[field[0]] for field in fields if field[0] != DATA}
+            for event in batch.events:
+                texts |= {
+                    holder[0][holder[1]]
+                    for field in fields
+                    if field[0] == DATA and (holder := text_holder(event.data, field[1:]))
+                }
+            found = {
+                (DATA, *path): whole
+                for text in texts
+                if isinstance(text, str) and text
+                for event in batch.events
+                for path, whole, _ in texts_in(event.data, text)
+            }
+            for path, whole in found.items():
+                if path not in fields:
+                    yield FoundText(revision, path, whole, is_erasable=False)
 
 
 def _found(
