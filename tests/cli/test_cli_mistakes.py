@@ -73,6 +73,7 @@ def test_a_type_that_nobody_knows_is_mentioned_with_those_that_there_are(
     )
     assert call("log", told, "--type", "intent.begun") == (0, "", "")
     assert call("log", told, "--type", "eventstore.dropped") == (0, "", "")
+    assert call("log", told, "--type", "eventstore.erased") == (0, "", "")
 
 
 def test_a_filter_that_can_match_nothing_is_mentioned(call: Call, told: Path) -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _DOMAIN = "snapshot"
 _TYPES = (
     *(*events.FIELDS, *intents.FIELDS, *requests.FIELDS),
-    *("batch.fields", "eventstore.dropped", "eventstore.restored"),
+    *("batch.fields", "eventstore.dropped", "eventstore.erased", "eventstore.restored"),
 )
 """Of the events that this release may find in a store, but for those of a driver's own."""
 
