@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-USUAL = Depth(images=8, double_crashes=1, double_crashes_after_kill=3)
+USUAL = Depth(images=4, double_crashes=1, double_crashes_after_kill=2)
 
 
 @pytest.fixture(autouse=True)

@@ -47,7 +47,7 @@ WRITES = frozenset(("write", "store"))
 NEEDS_SPACE = WRITES.union(
     ("create", "truncate", "sync", "make_directory", "rename", "sync_directory", "lock")
 )
-AFTER_FAULT = Depth(images=3, double_crashes=1, double_crashes_after_kill=3, verify_every=8)
+AFTER_FAULT = Depth(images=2, double_crashes=1, double_crashes_after_kill=1, verify_every=8)
 AFTER_FAULT_DEEP = Depth(images=16, double_crashes=2, double_crashes_after_kill=12, verify_every=4)
 FAILURES = {
     "EIO": Failure(errno.EIO),
