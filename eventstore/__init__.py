@@ -8,8 +8,8 @@ The map of the engine, from the top. What stands in a line may import what stand
 
     testing/ metrics tracing                      the verification kit, and what monitors use
     erasing                                       forgetting
-    store                                         what a handle is and does
-    handle/                                       its parts: transactions, their lock, the past
+    store                                         the handle: how it comes to be, how it ends
+    handle/                                       what it does: transactions, their lock, the past
     copies/                                       backup and restore, dump and load
     integrity/                                    reading everything, and making anew
     backend/                                      who holds a log: its writer, or a follower

@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     from eventstore.engine_events import Dropping
     from eventstore.event import Event, Metadata
     from eventstore.files.interface import FileSystem
+    from eventstore.handle.transactions import R, W
     from eventstore.log.interface import Appended, Head, Log, Wanted
     from eventstore.log.reader import Record
     from eventstore.projection import Projection
     from eventstore.reports import CompactionReport, RecoveryReport
-    from eventstore.store import R, W
     from eventstore.testing.simulated import SimulatedFileSystem
 
 STORE_PATH = "/store"

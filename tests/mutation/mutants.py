@@ -188,7 +188,7 @@ MUTANTS = (
     ),
     Mutant(
         "readers begin where the last one who looked has begun",
-        "eventstore/store.py",
+        "eventstore/handle/transactions.py",
         "        if version.next is not None:\n            version = state.shown(self._log)\n",
         "",
     ),
@@ -2069,7 +2069,7 @@ MUTANTS = (
     ),
     Mutant(
         "a compaction waits for the writer lock as long as it takes",
-        "eventstore/store.py",
+        "eventstore/handle/maintaining.py",
         "metadata, _SAY_SECONDS) as transaction",
         "metadata) as transaction",
     ),
@@ -2299,7 +2299,7 @@ MUTANTS = (
     ),
     Mutant(
         "a store that requires an actor takes anonymous batches",
-        "eventstore/store.py",
+        "eventstore/handle/transactions.py",
         "        if self._options.require_actor and not metadata.actor:\n",
         "        if False:\n",
     ),
@@ -2531,9 +2531,9 @@ MUTANTS = (
     # Handles that are dropped
     Mutant(
         "the thread of a handle keeps it from being collected",
-        "eventstore/store.py",
-        "                weakref.WeakMethod(self._say_dropped),\n",
-        "                lambda: self._say_dropped,\n",
+        "eventstore/handle/maintaining.py",
+        "            weakref.WeakMethod(self._say_dropped),\n",
+        "            lambda: self._say_dropped,\n",
     ),
     Mutant(
         "a dropped handle keeps its store",
