@@ -55,6 +55,7 @@ class GuardedFileSystem(ForwardingFileSystem):
         super().__init__(file_system)
         self._lock = lock
         self._path = path
+        self._below = join(path, "")
         self.made_root = made_root
         self._on_gone: Callable[[OSError], object] = _do_nothing
 
@@ -101,7 +102,7 @@ class GuardedFileSystem(ForwardingFileSystem):
         return self._held(path)
 
     def _held(self, path: str) -> str:
-        if path == self._path or path.startswith(join(self._path, "")):
+        if path == self._path or path.startswith(self._below):
             return GuardedPath(path, self._path, self._lock)
         return path
 

@@ -15,6 +15,16 @@ import struct
 from typing import TYPE_CHECKING
 from zlib import crc32
 
+from fuzz.files import STORE_ID, BytesFileSystem, FilesFileSystem, FuzzedFile
+from fuzz.statements import (
+    key_text,
+    leaves,
+    proof,
+    receipt,
+    request,
+    sealed_leaves,
+    signed_proof,
+)
 from support.bolt_builder import repair_checksums
 
 from eventstore.checkpoints.chains import CheckpointFile
@@ -22,7 +32,6 @@ from eventstore.checkpoints.loader import CheckpointLoader
 from eventstore.checkpoints.reader import read_part
 from eventstore.copies.loading import DumpReader
 from eventstore.errors import CorruptionError, DumpError, FormatVersionError
-from eventstore.files.local import LocalFileSystem
 from eventstore.format.blocks import MalformedError, NewerVersionError
 from eventstore.format.checkpoint import (
     CheckpointFooter,
@@ -53,7 +62,7 @@ from eventstore.log.reader import (
 )
 from eventstore.log.redaction import is_path, redacted, redactions_in
 from eventstore.log.search import highest_durable_claim, read_record
-from eventstore.log.segments import MemoryFile, SegmentSource, open_places, open_source
+from eventstore.log.segments import SegmentSource, open_places, open_source
 from eventstore.log.stretches import UNKNOWN, SegmentStretches
 from eventstore.past.packed import PackedIndex
 from projections.snapshots import Info, InvalidArgumentError, Kind, parse_filters
@@ -63,45 +72,12 @@ from projections.snapshots.containerd_db import read_snapshots
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-STORE_ID = bytes(range(16))
 SEED = record_seed(STORE_ID)
 MARK = b"the mark"
 ERASED_PATHS = (("actor",), ("reason",), ("request_id",), ("data", "labels", "owner"))
 BASE = CheckpointFile(1, None, "base")
 DELTA = CheckpointFile(2, 1, "delta")
 INFO = Info("a/b", "p", Kind.ACTIVE, {"containerd.io/gc": "x", "empty": "y"}, 1, 2)
-
-
-class FuzzedFile(MemoryFile):
-    """A file that is there in memory, to be read and nothing else."""
-
-    def __init__(self, data: bytes) -> None:
-        super().__init__("fuzzed", data)
-
-    def sync(self) -> None:
-        raise AssertionError("a reader has synced")
-
-
-class FilesFileSystem(LocalFileSystem):
-    """Some files in memory."""
-
-    def __init__(self, files: dict[str, bytes]) -> None:
-        self._files = files
-
-    def open(self, path: str, *, writable: bool = False) -> FuzzedFile:
-        """Open a file."""
-        return FuzzedFile(self._files[path])
-
-
-class BytesFileSystem(LocalFileSystem):
-    """One file under every name."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-
-    def open(self, path: str, *, writable: bool = False) -> FuzzedFile:
-        """Open the file."""
-        return FuzzedFile(self._data)
 
 
 def _base() -> bytes:
@@ -400,5 +376,12 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
         bolt,
         sealed_bolt,
         filters,
+        leaves,
+        sealed_leaves,
+        proof,
+        signed_proof,
+        key_text,
+        receipt,
+        request,
     )
 }
