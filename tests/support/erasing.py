@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import gzip
+import re
 import zlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -75,11 +76,7 @@ def everything(path: Path) -> bytes:
         if file.is_file():
             content = file.read_bytes()
             found.append(gzip.decompress(content) if file.name.endswith(".gz") else content)
-            for place in range(len(content)):
-                if content[place : place + 1] == b"\x78":
-                    unpacker = zlib.decompressobj()
-                    try:
-                        found.append(unpacker.decompress(content[place:]))
-                    except zlib.error:
-                        continue
+            for start in re.finditer(b"\x78", content):  # of zlib's
+                with contextlib.suppress(zlib.error):
+                    found.append(zlib.decompressobj().decompress(content[start.start() :]))
     return b"\n".join(found)
