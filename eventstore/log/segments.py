@@ -244,12 +244,13 @@ def list_archived(file_system: FileSystem, store_path: str) -> list[SegmentSourc
 def list_sources(file_system: FileSystem, store_path: str) -> list[SegmentSource]:
     """Return every segment of archive and log, in order, each once.
 
-    A segment that is in both, because compaction was cut short, is read from the log.
+    A segment that is in both, because compaction was cut short or runs just now, is read from the
+    log.
     """
-    # Archive first: compaction moves segments the other way, so none is missed in between.
+    # The log first: a segment that compaction moves meanwhile is then in both, and never in none.
+    in_log = list_segments(file_system, store_path)
     sources = {source.first_revision: source for source in list_archived(file_system, store_path)}
-    for source in list_segments(file_system, store_path):
-        sources[source.first_revision] = source
+    sources.update((source.first_revision, source) for source in in_log)
     return [sources[first_revision] for first_revision in sorted(sources)]
 
 

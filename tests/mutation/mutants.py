@@ -68,6 +68,17 @@ MUTANTS = (
         "    os.fdatasync(descriptor)",
         "    pass",
     ),
+    # Order
+    Mutant(
+        "the archive is listed before the log",
+        "eventstore/log/segments.py",
+        "    in_log = list_segments(file_system, store_path)\n"
+        "    sources = {source.first_revision: source for source in "
+        "list_archived(file_system, store_path)}\n",
+        "    archived = list_archived(file_system, store_path)\n"
+        "    in_log = list_segments(file_system, store_path)\n"
+        "    sources = {source.first_revision: source for source in archived}\n",
+    ),
     # Syncs of directories
     Mutant(
         "no directory sync after a roll",

@@ -44,6 +44,7 @@ EXHAUSTED = {
     "commit beside watch": 2,
     "commit beside past": 1,
     "group beside past": 1,
+    "compaction beside past": 1,
     "look beside look": 1,
     "merge beside look": 1,
     "roll beside roll": 1,
@@ -53,7 +54,12 @@ EXHAUSTED = {
 RUNS_MAX = 500
 """In the usual check; plans that preempt earlier come first."""
 
-AT_LINES = {"commit beside read": 2000, "look beside look": 2000, "merge beside look": 500}
+AT_LINES = {
+    "commit beside read": 2000,
+    "look beside look": 2000,
+    "merge beside look": 500,
+    "compaction beside past": 400,
+}
 """Those of them whose lines the usual check preempts too, and how many runs it makes at most."""
 
 

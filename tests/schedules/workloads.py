@@ -376,6 +376,19 @@ def group_beside_past(run: Run) -> None:
     store.close()
 
 
+def compaction_beside_past(run: Run) -> None:
+    """A compaction that archives a segment, and a thread that asks for all that is in it."""
+    store = started(run)
+    for value in range(2):
+        run.client(store, "main").write([("set", "a", value)], note_bytes=2500)
+        store.checkpoint()
+    keeper, reader = run.client(store, "one"), run.client(store, "other")
+    run.start("other", lambda: [reader.batches(), reader.at(1)])
+    run.start("one", partial(keeper.upkeep, store.compact))
+    run.join()
+    store.close()
+
+
 def look_beside_look(run: Run) -> None:
     """Two threads look into one old read transaction, for the first time since others committed."""
     store = started(run)
@@ -439,6 +452,7 @@ SMALL: dict[str, Callable[[Run], None]] = {
     "commit beside watch": commit_beside_watch,
     "commit beside past": commit_beside_past,
     "group beside past": group_beside_past,
+    "compaction beside past": compaction_beside_past,
     "look beside look": look_beside_look,
     "merge beside look": merge_beside_look,
     "roll beside roll": roll_beside_roll,
