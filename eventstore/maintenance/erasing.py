@@ -10,8 +10,9 @@ open that finds it first finishes what may have been begun: every step may be do
    synced, and renamed into its place.
 2. Checkpoints of the first such batch or later are removed, newest first: whoever opens the store
    folds the redacted log into new ones.
-3. So are the indexes of those segments, which hold hashes of actors, and what recoveries have set
-   aside: damaged checkpoints and torn tails, which nobody can look into.
+3. So are the indexes of those segments, which hold hashes of actors, what recoveries have set
+   aside, damaged checkpoints and torn tails, which nobody can look into, and what an interrupted
+   checkpoint or compaction has left: a handle that goes on after an interrupt may erase.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from eventstore.checkpoints.loader import list_checkpoints
 from eventstore.files.content import read_file, write_file
 from eventstore.files.paths import join, parent
 from eventstore.format.names import (
+    ARCHIVE_NAME,
     CHECKPOINTS_NAME,
     DAMAGED_SUFFIX,
     ERASING_NAME,
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
     from eventstore.log.segments import SegmentSource
 
 _REVISION_BYTES_MAX = 20
+_LEFT_BEHIND = (DAMAGED_SUFFIX, TEMPORARY_SUFFIX)
 
 
 def obstacle(file_system: FileSystem, path: str, payloads: Mapping[int, bytes]) -> str | None:
@@ -134,11 +137,10 @@ def _redact_all(
         file_system.remove(file.path)
         # Before that which it continues goes: a delta alone would be damage.
         file_system.sync_directory(directory)
-    _remove(
-        file_system,
-        directory,
-        [name for name in file_system.list_directory(directory) if name.endswith(DAMAGED_SUFFIX)],
-    )
+    for each in (directory, join(path, ARCHIVE_NAME)):
+        if file_system.is_directory(each):
+            names = file_system.list_directory(each)
+            _remove(file_system, each, [name for name in names if name.endswith(_LEFT_BEHIND)])
     _remove(file_system, join(path, INDEX_NAME), [index_name(each) for each in holding])
     torn = join(path, TORN_NAME)
     if file_system.is_directory(torn):

@@ -2807,8 +2807,14 @@ MUTANTS = (
     Mutant(
         "damaged checkpoints from before an erasure stay",
         "eventstore/maintenance/erasing.py",
-        "if name.endswith(DAMAGED_SUFFIX)]",
-        "if not name]",
+        "_LEFT_BEHIND = (DAMAGED_SUFFIX, TEMPORARY_SUFFIX)",
+        "_LEFT_BEHIND = (TEMPORARY_SUFFIX,)",
+    ),
+    Mutant(
+        "what an interrupt has cut short stays when it must be forgotten",
+        "eventstore/maintenance/erasing.py",
+        "_LEFT_BEHIND = (DAMAGED_SUFFIX, TEMPORARY_SUFFIX)",
+        "_LEFT_BEHIND = (DAMAGED_SUFFIX,)",
     ),
     Mutant(
         "tables keep what was erased until they are folded anew",
