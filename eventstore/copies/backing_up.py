@@ -232,6 +232,8 @@ def _require_same_history(source: Source, place: BackupPlace, manifest: Manifest
 def _continues(source: Source, manifest: Manifest, oldest: int) -> bool:
     """Say whether a log has the newest batch of a backup, or one that continues it."""
     log, place = source.log, end_place(manifest)
+    if not place.revision:
+        return True  # it has none, and whatever this store has begins where it ends
     if oldest <= place.revision:
         return all(each.digest == place.digest for each in log.read(place.revision, place.revision))
     # The newest batch of the backup was dropped from the store; there may be no later one yet.
@@ -318,10 +320,21 @@ def _grown(
 def _records(
     source: Source, first: int, on_batch: Callable[[int], object], erasures: Erasures
 ) -> Iterator[PackedBatch]:
-    for record in source.log.read(first, source.last_revision):
-        on_batch(record.revision)
-        erasures.take_in(record)
-        yield batch_of(record)
+    """Yield what is missing up to the last revision, and on to where it is whole.
+
+    An erasure that is carried out meanwhile redacts batches before that revision, and what vouches
+    for them comes behind it.
+    """
+    redacted, last = RedactedCheck(), source.last_revision
+    while first <= last:
+        for record in source.log.read(first, last):
+            on_batch(record.revision)
+            erasures.take_in(record)
+            redacted.take_in(record)
+            yield batch_of(record)
+        first = last + 1
+        if any(redacted.unnamed()):
+            last = source.log.durable_revision
 
 
 def _with_segment(place: BackupPlace, manifest: Manifest, segment: Segment) -> Manifest:

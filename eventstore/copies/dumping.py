@@ -14,8 +14,10 @@ import base64
 import math
 from typing import TYPE_CHECKING, Any
 
+from eventstore.errors import BackupError
 from eventstore.format.codec import encode_batch, encode_event, salt_of, with_salt
 from eventstore.format.jsonlines import json_line, json_value
+from eventstore.integrity.redacted import RedactedCheck
 from eventstore.recovery.replay import decode_record
 
 if TYPE_CHECKING:
@@ -35,7 +37,10 @@ def dumped_lines(log: LogReader, last_revision: int) -> Iterator[bytes]:
     Raises:
         CompactedError: batches were dropped meanwhile.
         CorruptionError: a batch is damaged.
+        BackupError: an erasure was carried out meanwhile: what vouches for what it has left is
+            behind the last revision, and nothing loads these lines without it.
     """
+    redacted = RedactedCheck()
     first = log.oldest_revision()
     yield json_line(
         {
@@ -47,7 +52,13 @@ def dumped_lines(log: LogReader, last_revision: int) -> Iterator[bytes]:
         }
     )
     for record in log.read(first, last_revision):
+        redacted.take_in(record)
         yield json_line(_fields(record))
+    for unnamed in redacted.unnamed():
+        raise BackupError(
+            f"{unnamed.path}: an erasure was carried out while the store was dumped: dump again; "
+            "if that says so too, check the store"
+        )
 
 
 def _fields(record: Record) -> dict[str, Any]:

@@ -49,6 +49,7 @@ _ROOT_NAMES = frozenset(
         ANSWER_NAME,
         ANSWER_NAME + TEMPORARY_SUFFIX,
         ERASING_NAME,
+        ERASING_NAME + TEMPORARY_SUFFIX,
         *DIRECTORY_NAMES,
     )
 )

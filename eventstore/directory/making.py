@@ -30,6 +30,7 @@ from eventstore.format.names import (
     CHECKPOINTS_NAME,
     DIRECTORY_NAMES,
     DURABLE_NAME,
+    ERASING_NAME,
     INDEX_NAME,
     LOCK_NAME,
     MAKING_NAME,
@@ -65,6 +66,8 @@ _FILES_MADE: dict[str, Callable[[str], object]] = {
     TREE_NAME: parse_leaves_name,
 }
 """By directory, what tells the files that a making may have written; none is ever torn."""
+_ROOT_FILES_MADE = (DURABLE_NAME, ERASING_NAME)
+"""In the store's own directory."""
 
 
 class _Entry(NamedTuple):
@@ -93,9 +96,9 @@ class _Entry(NamedTuple):
         if not self.is_file:
             return False
         if self.name.endswith(TEMPORARY_SUFFIX):
-            return bool(self.directory) or self.name.startswith(DURABLE_NAME)
+            return bool(self.directory) or self.name.startswith(_ROOT_FILES_MADE)
         if not self.directory:
-            return self.name == DURABLE_NAME
+            return self.name in _ROOT_FILES_MADE
         return _FILES_MADE[self.directory](self.name) is not None
 
 

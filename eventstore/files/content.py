@@ -20,6 +20,13 @@ def write_file(file_system: FileSystem, path: str, data: bytes) -> None:
         file.close()
 
 
+def write_temporary(file_system: FileSystem, path: str, data: bytes) -> None:
+    """Do the same where an earlier attempt, that an interrupt has ended, may have left the file."""
+    if file_system.exists(path):
+        file_system.remove(path)
+    write_file(file_system, path, data)
+
+
 def read_file(file_system: FileSystem, path: str, size_bytes_max: int | None = None) -> bytes:
     """Return the content of a file, or no more than so many bytes from its start."""
     file = file_system.open(path)

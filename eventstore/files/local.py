@@ -234,8 +234,9 @@ class LocalFileSystem:
             self._check_still_named(path, descriptor)
             os.fchmod(descriptor, FILE_MODE)
             description = describe()
-            os.pwrite(descriptor, description, 0)
-            os.ftruncate(descriptor, len(description))
+            with limits_are_told(path):
+                os.pwrite(descriptor, description, 0)
+                os.ftruncate(descriptor, len(description))
         except BaseException:
             lock.release()
             raise

@@ -67,7 +67,7 @@ class Copying(Proofs):
         Raises:
             CompactedError: batches were dropped meanwhile.
             CorruptionError: a batch is damaged.
-            BackupError: an erasure is under way in another process.
+            BackupError: an erasure is under way in another process, or was carried out meanwhile.
         """
         from eventstore.copies.dumping import dumped_lines  # noqa: PLC0415
 

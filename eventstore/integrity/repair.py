@@ -34,7 +34,13 @@ from eventstore.files.content import read_file
 from eventstore.files.local import local_file_system
 from eventstore.files.paths import absolute, join, resolved
 from eventstore.format.durable import DURABLE_BYTES
-from eventstore.format.names import CHECKPOINTS_NAME, DIRECTORY_NAMES, DURABLE_NAME, checkpoint_name
+from eventstore.format.names import (
+    CHECKPOINTS_NAME,
+    DIRECTORY_NAMES,
+    DURABLE_NAME,
+    ERASING_NAME,
+    checkpoint_name,
+)
 from eventstore.integrity.chains import ChainBuilder
 from eventstore.integrity.detached import DetachedBatches, write_detached
 from eventstore.integrity.leaves import LeafCheck
@@ -42,6 +48,7 @@ from eventstore.integrity.readable import ReadableFileSystem
 from eventstore.integrity.rebuild import Choice, write_store
 from eventstore.integrity.salvage import Base, Findings, salvage
 from eventstore.integrity.verify import verify_files
+from eventstore.maintenance.erasing import carry_note, finish_erasure, is_erasing, unfinished
 from eventstore.options import checked_options
 from eventstore.projection import checked_projections
 from eventstore.reports import Damage
@@ -215,7 +222,7 @@ def repair_store(
             was written to meanwhile.
         ProjectionError: one of the projections is none, or they do not fit together.
         CorruptionError: nothing says which store it is, or a checkpoint that was kept does not
-            fit the log.
+            fit the log; or an erasure was cut short that the new store could not finish.
         FormatVersionError: a file has a newer format.
         ForeignOwnerError: the output is another user's directory.
         UnsupportedFileSystemError: the output is on a network file system.
@@ -241,6 +248,10 @@ def repair_store(
         write_store(
             reading, guarded, target, found.store_id, choice, _leaves(reading, source, found)
         )
+        if is_erasing(reading, source):
+            carry_note(reading, source, guarded, target)
+            _require_erasable(guarded, target, choice, source)
+            finish_erasure(guarded, target)
         left_out, verified = _require_sound(guarded, target, choice, known, source)
         found.damage += left_out
         detached = write_detached(reading, guarded, target, found.stretches, choice.chain)
@@ -250,6 +261,24 @@ def repair_store(
                 "then repair it again"
             )
     return _report(found, choice, detached, verified)
+
+
+def _require_erasable(file_system: FileSystem, path: str, choice: Choice, source: str) -> None:
+    """Check that the new store can forget what an erasure names that was cut short in the old one.
+
+    Raises:
+        CorruptionError: it can't, since it would begin with a checkpoint from after that.
+    """
+    base = choice.bases[0].revision
+    kept = [revision for revision in unfinished(file_system, path) if revision <= base]
+    if kept:
+        raise CorruptionError(
+            join(source, ERASING_NAME),
+            0,
+            f"an erasure in revision {min(kept)} was cut short, and of that only its effect is "
+            f"left, in the checkpoint of revision {base}: a new store would keep what must go; "
+            "remove this file to make it all the same",
+        )
 
 
 def _require_apart(source: str, target: str) -> None:

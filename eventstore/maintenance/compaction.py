@@ -35,7 +35,7 @@ from eventstore.checkpoints.loader import CheckpointLoader, list_checkpoints
 from eventstore.checkpoints.writer import fold_checkpoint
 from eventstore.engine_events import Dropping
 from eventstore.errors import CompactedError, CorruptionError, StorageFullError
-from eventstore.files.content import write_file
+from eventstore.files.content import write_temporary
 from eventstore.files.failures import is_full
 from eventstore.files.paths import join
 from eventstore.format.names import (
@@ -323,10 +323,8 @@ class _Compaction:
         data = self._verified_content(source, following)
         target = join(self._archive_path, archive_name(source.first_revision))
         temporary = target + TEMPORARY_SUFFIX
-        if self._file_system.exists(temporary):
-            self._file_system.remove(temporary)
         try:
-            write_file(self._file_system, temporary, compress(data))
+            write_temporary(self._file_system, temporary, compress(data))
         except OSError as error:
             with contextlib.suppress(OSError):
                 self._file_system.remove(temporary)

@@ -17,11 +17,12 @@ open that finds it first finishes what may have been begun: every step may be do
 
 from __future__ import annotations
 
+import sys
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from eventstore.checkpoints.loader import list_checkpoints
-from eventstore.files.content import read_file, write_file
+from eventstore.files.content import read_file, write_temporary
 from eventstore.files.paths import join, parent
 from eventstore.format.names import (
     ARCHIVE_NAME,
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
     from eventstore.log.redaction import Redaction
     from eventstore.log.segments import SegmentSource
 
-_REVISION_BYTES_MAX = 20
+_REVISION_BYTES_MAX = 21
 _LEFT_BEHIND = (DAMAGED_SUFFIX, TEMPORARY_SUFFIX)
 
 
@@ -73,8 +74,15 @@ def obstacle(file_system: FileSystem, path: str, payloads: Mapping[int, bytes]) 
 
 def note_erasing(file_system: FileSystem, path: str, revision: int) -> None:
     """Make it known that what is committed after a revision may be an erasure to be finished."""
-    write_file(file_system, join(path, ERASING_NAME), b"%d\n" % revision)
+    note = join(path, ERASING_NAME)
+    write_temporary(file_system, note + TEMPORARY_SUFFIX, b"%d\n" % revision)
+    file_system.rename(note + TEMPORARY_SUFFIX, note)
     file_system.sync_directory(path)
+
+
+def carry_note(source: FileSystem, source_path: str, target: FileSystem, path: str) -> None:
+    """Have a copy of a store know of the erasure that is unfinished in the store."""
+    note_erasing(target, path, _noted_revision(source, source_path))
 
 
 def is_erasing(file_system: FileSystem, path: str) -> bool:
@@ -92,23 +100,33 @@ def finish_erasure(file_system: FileSystem, path: str) -> None:
     """
     if not is_erasing(file_system, path):
         return
-    note = read_file(file_system, join(path, ERASING_NAME), _REVISION_BYTES_MAX).strip()
-    since = int(note) if note.isdigit() else 0  # a crash may have torn it: all may be unfinished
-    sources = [*list_archived(file_system, path), *list_segments(file_system, path)]
-    wanted: dict[int, list[Redaction]] = defaultdict(list)
-    for one in _unfinished(file_system, sources, since):
-        wanted[one.revision].append(one)
+    wanted = unfinished(file_system, path)
     if wanted:
-        _redact_all(file_system, path, sources, wanted)
+        _redact_all(file_system, path, wanted)
     file_system.remove(join(path, ERASING_NAME))
     file_system.sync_directory(path)
 
 
-def _unfinished(
-    file_system: FileSystem, sources: Sequence[SegmentSource], since: int
-) -> Iterator[Redaction]:
+def unfinished(file_system: FileSystem, path: str) -> Mapping[int, Sequence[Redaction]]:
+    """Return what the erasure names that is noted, of each revision: some of it may be done."""
+    wanted: dict[int, list[Redaction]] = defaultdict(list)
+    for one in _erased_since(file_system, path, _noted_revision(file_system, path)):
+        wanted[one.revision].append(one)
+    return wanted
+
+
+def _noted_revision(file_system: FileSystem, path: str) -> int:
+    """Return the revision behind which the erasure was committed that is noted."""
+    note = read_file(file_system, join(path, ERASING_NAME), _REVISION_BYTES_MAX)
+    if note.endswith(b"\n") and note[:-1].isdigit():
+        return int(note)
+    # Older releases could be killed before it was whole, and so before anything was committed.
+    return sys.maxsize
+
+
+def _erased_since(file_system: FileSystem, path: str, since: int) -> Iterator[Redaction]:
     """Yield what was erased after a revision, in order."""
-    ordered = sorted(sources)
+    ordered = sorted([*list_archived(file_system, path), *list_segments(file_system, path)])
     later = [each for each in ordered if each.first_revision > since]
     before = [each for each in ordered if each.first_revision <= since]
     for source in [*before[-1:], *later]:
@@ -120,12 +138,10 @@ def _unfinished(
 
 
 def _redact_all(
-    file_system: FileSystem,
-    path: str,
-    sources: Sequence[SegmentSource],
-    wanted: Mapping[int, Sequence[Redaction]],
+    file_system: FileSystem, path: str, wanted: Mapping[int, Sequence[Redaction]]
 ) -> None:
     first = min(wanted)
+    sources = [*list_archived(file_system, path), *list_segments(file_system, path)]
     firsts = sorted({source.first_revision for source in sources})
     holding = {max(each for each in firsts if each <= revision) for revision in wanted}
     for source in sources:
@@ -166,8 +182,7 @@ def _redact(
     if content is None:
         return
     temporary = source.path + TEMPORARY_SUFFIX
-    if file_system.exists(temporary):
-        file_system.remove(temporary)
-    write_file(file_system, temporary, compress(content) if source.is_archived else content)
+    packed = compress(content) if source.is_archived else content
+    write_temporary(file_system, temporary, packed)
     file_system.rename(temporary, source.path)
     file_system.sync_directory(parent(source.path))

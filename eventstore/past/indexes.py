@@ -17,7 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from eventstore.errors import CorruptionError
-from eventstore.files.content import write_file
+from eventstore.files.content import write_temporary
 from eventstore.files.failures import is_full, is_no_file, is_unreadable
 from eventstore.files.paths import join
 from eventstore.format.blocks import MalformedError, NewerVersionError
@@ -310,7 +310,7 @@ class Indexes:
         path = self._index_path(first_revision)
         temporary = path + TEMPORARY_SUFFIX
         try:
-            write_file(self._file_system, temporary, packed)
+            write_temporary(self._file_system, temporary, packed)
             self._file_system.rename(temporary, path)
             self._file_system.sync_directory(join(self._path, INDEX_NAME))
         except OSError as error:

@@ -11,7 +11,7 @@ import contextlib
 from typing import TYPE_CHECKING, NamedTuple
 
 from eventstore.errors import CorruptionError, FormatVersionError, StorageFullError
-from eventstore.files.content import write_file
+from eventstore.files.content import write_temporary
 from eventstore.files.failures import is_full, unreadable_is_damage
 from eventstore.files.paths import join
 from eventstore.format.blocks import MalformedError, NewerVersionError
@@ -117,11 +117,9 @@ def write_leaf_file(
     count = len(parts.digests) // DIGEST_BYTES
     written = LeafFile(join(directory, leaves_name(first_revision, count)), first_revision, count)
     temporary = written.path + TEMPORARY_SUFFIX
-    if file_system.exists(temporary):
-        file_system.remove(temporary)
     data = pack_leaves(store_id, first_revision, parts.digests, parts.roots)
     try:
-        write_file(file_system, temporary, data)
+        write_temporary(file_system, temporary, data)
     except OSError as error:
         with contextlib.suppress(OSError):
             file_system.remove(temporary)

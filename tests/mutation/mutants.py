@@ -2777,8 +2777,38 @@ MUTANTS = (
     Mutant(
         "the note of an erasure is not synced by its directory",
         "eventstore/maintenance/erasing.py",
-        'b"%d\\n" % revision)\n    file_system.sync_directory(path)\n',
-        'b"%d\\n" % revision)\n',
+        "note + TEMPORARY_SUFFIX, note)\n    file_system.sync_directory(path)\n",
+        "note + TEMPORARY_SUFFIX, note)\n",
+    ),
+    Mutant(
+        "a torn note of an erasure is of all there ever were",
+        "eventstore/maintenance/erasing.py",
+        "    return sys.maxsize\n",
+        "    return 0\n",
+    ),
+    Mutant(
+        "a repair forgets that an erasure was cut short",
+        "eventstore/integrity/repair.py",
+        "        if is_erasing(reading, source):\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        "a repair keeps what must go where it can't be made anew",
+        "eventstore/integrity/repair.py",
+        "            _require_erasable(guarded, target, choice, source)\n",
+        "",
+    ),
+    Mutant(
+        "a backup ends before what vouches for what it has copied",
+        "eventstore/copies/backing_up.py",
+        "        if any(redacted.unnamed()):\n            last =",
+        "        if False:\n            last =",
+    ),
+    Mutant(
+        "a dump ends before what vouches for what it has said",
+        "eventstore/copies/dumping.py",
+        "        redacted.take_in(record)\n",
+        "",
     ),
     Mutant(
         "an open finishes no erasure",

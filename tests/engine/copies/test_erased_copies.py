@@ -12,6 +12,7 @@ import pytest
 from support.erasing import FIELDS, OWNER, PROJECTIONS, SECRET, SMALL, everything, fill
 
 from eventstore import (
+    BackupError,
     DamagedBackupError,
     DumpError,
     Event,
@@ -22,6 +23,7 @@ from eventstore import (
     load_store,
     restore_store,
     verify_backup,
+    verify_store,
 )
 from eventstore.copies import backing_up
 from eventstore.copies.places import place_of
@@ -33,6 +35,8 @@ from projections.snapshots import Kind, MetaStore
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from eventstore.log.interface import LogReader
 
 GONE = "*" * len(SECRET)
 ERASED_REVISIONS = [6, 8, 26, 46]
@@ -196,6 +200,18 @@ def test_backup_of_a_store_that_has_dropped_the_erased_batch_erases_it_all_the_s
     assert verify_backup(copy).is_verified
 
 
+class CutLog:
+    """A log that ends before the erasure."""
+
+    durable_revision = 60
+
+    def __init__(self, log: LogReader) -> None:
+        self._log = log
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._log, name)
+
+
 def test_backup_that_claims_an_erasure_which_nothing_names_is_damaged(tmp_path: Path) -> None:
     path, copy = tmp_path / "store", tmp_path / "copy"
     fill(path)
@@ -203,9 +219,8 @@ def test_backup_that_claims_an_erasure_which_nothing_names_is_damaged(tmp_path: 
     back_up(path, copy)
     with MetaStore.open(path, options=SMALL) as store:
         # As if the store had been cut before the erasure: then nothing vouches for it.
-        source = backing_up.Source(
-            store.path, store.event_store._log, store.event_store._tree, last_revision=60
-        )
+        log: Any = CutLog(store.event_store._log)
+        source = backing_up.Source(store.path, log, store.event_store._tree, last_revision=60)
         place = place_of(tmp_path / "cut", store.event_store._process())
         with pytest.raises(DamagedBackupError, match="states to be redacted"):
             backing_up.back_up(source, place, verify=True, on_batch=lambda revision: None)
@@ -280,6 +295,58 @@ def test_dump_that_claims_what_no_erasure_says_is_not_loaded(
     with pytest.raises(DumpError, match=said):
         load_store(io.BytesIO(b"".join(lines)), tmp_path / "new", PROJECTIONS, options=SMALL)
     assert not (tmp_path / "new").exists()
+
+
+def erase_once(store: MetaStore, at: int) -> Callable[[int], None]:
+    """Return what erases when a copy has come to a revision."""
+    left = [at]
+
+    def erase_there(revision: int) -> None:
+        if left and revision == left[0]:
+            left.clear()
+            store.erase(FIELDS, actor="dpo", reason="asked")
+
+    return erase_there
+
+
+@pytest.mark.parametrize("at", [1, 10, 25, 44, 50, 60])
+def test_backup_amid_which_an_erasure_comes_is_whole_and_restores_to_a_sound_store(
+    at: int, tmp_path: Path
+) -> None:
+    fill(tmp_path / "store")
+    with MetaStore.open(tmp_path / "store", options=SMALL) as store:
+        report = store.backup(tmp_path / "copy", on_batch=erase_once(store, at))
+        assert verify_backup(tmp_path / "copy").revision == report.revision
+        restored(tmp_path / "copy", tmp_path / "new")
+        assert verify_store(tmp_path / "new", PROJECTIONS).is_sound
+        store.backup(tmp_path / "copy")  # by which it has reached the erasure
+    assert SECRET.encode() not in everything(tmp_path / "copy")
+
+
+@pytest.mark.parametrize("at", [1, 10, 25])
+def test_dump_amid_which_an_erasure_comes_says_so_at_its_end(at: int, tmp_path: Path) -> None:
+    fill(tmp_path / "store")
+    with MetaStore.open(tmp_path / "store", options=SMALL) as store:
+        erase_there, lines = erase_once(store, at), iter(store.dump())
+        for number in range(61):
+            next(lines)
+            erase_there(number)
+        with pytest.raises(BackupError, match="an erasure was carried out while"):
+            next(lines)
+        whole = b"".join(store.dump())
+    load_store(io.BytesIO(whole), tmp_path / "new", PROJECTIONS, options=SMALL)
+
+
+def test_backup_begun_of_an_empty_store_grows_although_its_first_batch_was_erased(
+    tmp_path: Path,
+) -> None:
+    with MetaStore.open(tmp_path / "store", options=SMALL) as store:
+        assert store.backup(tmp_path / "copy").revision == 0
+        with store.transaction(writable=True, actor=SECRET) as tx:
+            tx.create_snapshot(Kind.ACTIVE, "key")
+        store.erase({1: [("actor",)]}, actor="dpo", reason="asked")
+        assert store.backup(tmp_path / "copy").revision == 2
+    verify_backup(tmp_path / "copy")
 
 
 def test_event_that_only_looks_like_an_erasure_is_none(tmp_path: Path) -> None:

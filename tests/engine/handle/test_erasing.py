@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import errno
 import json
 import tarfile
@@ -12,7 +13,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from support.engine import archived, overwrite, records, segments
+from support.engine import HookedFileSystem, archived, overwrite, records, segments
 from support.erasing import FIELDS, OWNER, PROJECTIONS, SECRET, SMALL, everything, fill
 
 from eventstore import (
@@ -255,6 +256,71 @@ def test_unfinished_erasure_is_remarked_on_and_a_torn_note_of_it_is_no_obstacle(
     with MetaStore.open(path, options=SMALL) as store:
         assert store.verify().remarks == ()
     assert not (path / "ERASING").exists()
+
+
+@pytest.mark.parametrize("note", [b"", b"1"])
+def test_torn_note_takes_no_checkpoint_that_a_log_without_its_start_needs(
+    note: bytes, tmp_path: Path
+) -> None:
+    path = tmp_path / "store"
+    fill(path)
+    erase(path, PROJECTIONS, FIELDS, actor="dpo", reason="", options=SMALL)
+    dropping = dataclasses.replace(SMALL, retention=Retention(archive=False))
+    with MetaStore.open(path, options=dropping) as store:
+        for number in range(100, 140):
+            with store.transaction(writable=True) as tx:
+                tx.create_snapshot(Kind.ACTIVE, f"key-{number}", labels={"note": "n" * 150})
+            if number % 10 == 0:
+                store.compact()
+        assert store.event_store.oldest_revision() > max(FIELDS)
+    (path / "ERASING").write_bytes(note)
+    with MetaStore.open(path, options=SMALL) as store, store.transaction() as now:
+        assert now.get_info("key-139")[1].labels == {"note": "n" * 150}
+    assert not (path / "ERASING").exists()
+
+
+def cut_short(path: Path) -> None:
+    """Leave an erasure as a kill does: committed, and nothing redacted yet."""
+
+    def fail(call: str, name: str) -> None:
+        if call == "create" and name.endswith((".log.tmp", ".gz.tmp")):
+            raise OSError(errno.EIO, "no", name)
+
+    files = HookedFileSystem()
+    with MetaStore.open(path, options=SMALL, file_system=files) as store:
+        files.hook = fail
+        with pytest.raises(OSError, match="no"):
+            store.erase(FIELDS, actor="dpo", reason="")
+        files.hook = lambda call, name: None
+    assert (path / "ERASING").exists()
+
+
+def test_repair_finishes_an_erasure_that_was_cut_short(tmp_path: Path) -> None:
+    path = tmp_path / "store"
+    receipts = fill(path)
+    cut_short(path)
+    assert SECRET.encode() in everything(path)
+    assert repair_store(path, tmp_path / "new", PROJECTIONS).lost == ()
+    assert SECRET.encode() not in everything(tmp_path / "new")
+    assert not (tmp_path / "new" / "ERASING").exists()
+    with MetaStore.open(tmp_path / "new", options=SMALL) as store:
+        for receipt in receipts:
+            store.check_receipt(receipt)
+        assert [batch.is_redacted for batch in store.event_store.batches(6, 8)] == [1, 0, 1]
+        assert store.verify().is_sound
+
+
+def test_repair_that_could_not_finish_an_erasure_says_so_and_makes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "store"
+    fill(path)
+    cut_short(path)
+    # The start of the log is lost: the state begins with a checkpoint.
+    for file in [*archived(path), *segments(path)[:1]]:
+        file.unlink()
+    with pytest.raises(CorruptionError, match="an erasure in revision 6 was cut short"):
+        repair_store(path, tmp_path / "new", PROJECTIONS)
+    (path / "ERASING").unlink()
+    repair_store(path, tmp_path / "new", PROJECTIONS)  # where nothing is, as before
 
 
 def test_golden_store_with_redacted_records_stays_readable(tmp_path: Path) -> None:
