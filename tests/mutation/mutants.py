@@ -2153,6 +2153,12 @@ MUTANTS = (
         "reversed(filled)\n",
     ),
     Mutant(
+        "an ext4 without a journal is taken for one that keeps an order",
+        "tools/cli/snapledger/snapshotter/directories.py",
+        "            return _has_journal(os.stat(path).st_dev)\n",
+        "            return True\n",
+    ),
+    Mutant(
         "the directory of snapshots is synced by whoever makes it alone",
         "tools/cli/snapledger/snapshotter/directories.py",
         "        self._sync(os.path.dirname(path))\n",
