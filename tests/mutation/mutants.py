@@ -2147,6 +2147,18 @@ MUTANTS = (
         '    for character in "&":\n',
     ),
     Mutant(
+        "commands that commit by themselves may commit several batches",
+        "eventstore/testing/replay.py",
+        "        if head.revision > revision + 1:\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        "watched projections name no keys",
+        "eventstore/testing/purity.py",
+        "        return self._projection.keys(event)\n",
+        "        return ()\n",
+    ),
+    Mutant(
         "a prepared directory's name is not synced",
         "tools/cli/snapledger/snapshotter/directories.py",
         "(*reversed(filled), self.path)\n",
