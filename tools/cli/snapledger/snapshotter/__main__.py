@@ -10,7 +10,7 @@ _EXTRA = ("grpc", "google")
 _GRPC_EXPERIMENTS = "-event_engine_listener"
 """gRPC then reads the socket in the thread that serves, instead of in threads of its own.
 
-A hand-over less for each call: measured, a sixth of a Stat's time, and of a call's processor time.
+A hand-over less for each call: measured, a sixth of a Stat's time, a quarter of all switches.
 It is gRPC's switch for its older way; a release that knows only the newer one logs that it doesn't
 know the word, and serves all the same.
 """
