@@ -75,6 +75,7 @@ EXAMPLE_DEPTH = Depth(
 
 _COMMANDS_MAX = 4
 _STEPS_MAX = 8
+_STEPS_OF_ONE_COMMAND_MAX = 16
 _LOGS_MAX = 200
 _SEEDS_ELSEWHERE = ("0", "1")
 _SECONDS_BETWEEN_LINES = 2.0
@@ -260,14 +261,21 @@ def _tolerant(given_settings: settings | None) -> settings:
 
 
 def _scripts(domain: Domain[C, M]) -> SearchStrategy[Script[C]]:
-    commands = st.lists(domain.commands(), max_size=_COMMANDS_MAX).map(tuple)
-    # Most transactions commit, or the scripts would do little.
-    commits = st.sampled_from((True, True, True, False))
-    transaction = st.builds(Transaction, commands, commits)
+    transaction = _transactions(domain)
     step = st.one_of(
         transaction, transaction, transaction, st.sampled_from((CHECKPOINT, COMPACT, REOPEN))
     )
-    return st.lists(step, min_size=1, max_size=_STEPS_MAX)
+    most = _STEPS_OF_ONE_COMMAND_MAX if domain.commits_by_itself else _STEPS_MAX
+    return st.lists(step, min_size=1, max_size=most)
+
+
+def _transactions(domain: Domain[C, M]) -> SearchStrategy[Transaction[C]]:
+    if domain.commits_by_itself:
+        return domain.commands().map(lambda command: Transaction((command,), commits=True))
+    commands = st.lists(domain.commands(), max_size=_COMMANDS_MAX).map(tuple)
+    # Most transactions commit, or the scripts would do little.
+    commits = st.sampled_from((True, True, True, False))
+    return st.builds(Transaction, commands, commits)
 
 
 def _check_script(

@@ -136,10 +136,14 @@ class Domain(ABC, Generic[C, M]):
         projections: what the store folds its events into.
         refusals: the errors by which `execute` and `expect` refuse a command; the model must
             refuse exactly what the store refuses.
+        commits_by_itself: whether `execute` is given what `wrap` returns, instead of a transaction,
+            and commits: one batch at most for each command, so that a crash between two leaves
+            what the model says. So the calls of a driver are commands, with their work on the disk.
     """
 
     projections: Sequence[Projection]
     refusals: tuple[type[Exception], ...] = (ValueError,)
+    commits_by_itself: bool = False
 
     @abstractmethod
     def commands(self) -> SearchStrategy[C]:
@@ -149,8 +153,8 @@ class Domain(ABC, Generic[C, M]):
     def execute(self, transaction: Any, command: C) -> None:
         """Do a command in the store: check it, and emit its events.
 
-        The transaction is a write transaction of what `wrap` returns. A command that is refused
-        must leave everything as it was.
+        The transaction is a write transaction of what `wrap` returns, or that itself if the domain
+        `commits_by_itself`. A command that is refused must leave everything as it was.
         """
 
     @abstractmethod
@@ -168,8 +172,9 @@ class Domain(ABC, Generic[C, M]):
     def wrap(self, store: EventStore) -> Any:
         """Return what transactions are begun on: the store itself, or one of your own around it.
 
-        It has `transaction(writable=…)`. The store was opened with `projections`. For an example, a
-        `MetaStore` around it, see docs/howto/prove.md.
+        It has `transaction(writable=…)`. The store was opened with `projections`; each is wrapped
+        once, when it was opened, also after a crash. For an example, a `MetaStore` around it, see
+        docs/howto/prove.md.
         """
         return store
 

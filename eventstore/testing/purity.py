@@ -170,6 +170,18 @@ class Watched(Projection):
                         "immutable, as is an event's data that is kept as one: put a new one"
                     )
 
+    def upgrade(self, version: int, tables: WritableTables) -> bool:
+        """Carry over the tables of another version, or not."""
+        return self._projection.upgrade(version, tables)
+
+    def keys(self, event: Event) -> Iterable[str]:
+        """Return the keys of an event, by which histories find it."""
+        return self._projection.keys(event)
+
+    def erasable(self, event: Event, path: tuple[str, ...]) -> bool:
+        """Return whether a field may be erased."""
+        return self._projection.erasable(event, path)
+
     def check(self, tables: ReadableTables) -> None:
         """Check, and say whose check has failed."""
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic
@@ -14,6 +15,7 @@ from eventstore.testing.script import Script, Transaction, Upkeep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
 
     from eventstore.store import EventStore
     from eventstore.testing.session import NotedStore, Session
@@ -29,6 +31,7 @@ class Replay(Generic[C, M]):
         self._accepted: list[C] = []
         self._folds: Sequence[Watched] = ()
         self._left_by_refused = ""
+        self._wrapped: tuple[EventStore, Any] | None = None
         self.log: list[bytes] = []
         self.commands = 0
         self.refused = 0
@@ -37,7 +40,7 @@ class Replay(Generic[C, M]):
         """Run the script; the tables of these projections must then be the fold of its batches."""
         self._folds = folds
         model = self._domain.initial()
-        store: EventStore = session.open()
+        store = session.open()
         for number, step in enumerate(self._script, 1):
             if isinstance(step, Upkeep):
                 store = step.run(session, store)
@@ -50,9 +53,10 @@ class Replay(Generic[C, M]):
             self.log = payloads_of(store)
         store.close()
 
-    def _transact(self, store: EventStore, step: Transaction[C], before: M) -> M:
+    def _transact(self, store: NotedStore, step: Transaction[C], before: M) -> M:
         model, accepted, left = before, list(self._accepted), self._left_by_refused
-        with self._domain.wrap(store).transaction(writable=True) as transaction:
+        revision = store.head.revision
+        with self._target(store) as transaction:
             for command in step.commands:
                 shown, shown_command = repr(model), repr(command)
                 wanted = self._outcome(partial(self._domain.expect, model, command))
@@ -82,12 +86,30 @@ class Replay(Generic[C, M]):
                     )
             if not step.commits:
                 transaction.rollback()
-        if transaction.receipt is not None:
-            self._models[transaction.receipt.digest] = model
         if not step.commits:
             return before
+        head = store.head
+        if head.revision > revision + 1:
+            raise InconsistencyError(
+                f"{step.commands!r} committed {head.revision - revision} batches: a crash between "
+                "two of them would leave what the model never says"
+            )
+        self._models[head.digest] = model
         self._accepted, self._left_by_refused = accepted, left
         return model
+
+    def _target(self, store: EventStore) -> AbstractContextManager[Any]:
+        """Return what gives the domain that which commands are executed on."""
+        wrapped = self._wrap(store)
+        if self._domain.commits_by_itself:
+            return nullcontext(wrapped)
+        return wrapped.transaction(writable=True)  # type: ignore[no-any-return]
+
+    def _wrap(self, store: EventStore) -> Any:
+        """Wrap a store once: what is around it may be a driver, which has a start."""
+        if self._wrapped is None or self._wrapped[0] is not store:
+            self._wrapped = (store, self._domain.wrap(store))
+        return self._wrapped[1]
 
     def _emitted(self) -> int:
         """Return how many events the projections were given, as far as they are watched."""
@@ -112,7 +134,7 @@ class Replay(Generic[C, M]):
             self._compare(store, self._domain.initial(), "after the recovery")
 
     def _compare(self, store: EventStore, model: M, when: str) -> None:
-        with self._domain.wrap(store).transaction() as reader:
+        with self._wrap(store).transaction() as reader:
             observed = self._domain.observe(reader)
         if observed != model:
             raise InconsistencyError(
@@ -131,7 +153,7 @@ class Replay(Generic[C, M]):
             return "; does expect return the new model?"
         if self._left_by_refused:
             return self._left_by_refused
-        with self._domain.wrap(store).transaction() as reader:
+        with self._wrap(store).transaction() as reader:
             again = self._domain.observe(reader)
         if repr(again) != repr(observed):
             return f"; observed again, it shows {again!r}: observe must depend on the store alone"

@@ -12,8 +12,7 @@ from eventstore.testing.domain import C, Domain, M, expression_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from eventstore.store import EventStore
-    from eventstore.testing.session import Session
+    from eventstore.testing.session import NotedStore, Session
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,22 +33,22 @@ class Upkeep:
     """
 
     code: str
-    run: Callable[[Session, EventStore], EventStore] = field(repr=False, compare=False)
+    run: Callable[[Session, NotedStore], NotedStore] = field(repr=False, compare=False)
 
 
-def _checkpoint(session: Session, store: EventStore) -> EventStore:
+def _checkpoint(session: Session, store: NotedStore) -> NotedStore:
     _ = session
     store.checkpoint()
     return store
 
 
-def _compact(session: Session, store: EventStore) -> EventStore:
+def _compact(session: Session, store: NotedStore) -> NotedStore:
     _ = session
     store.compact()
     return store
 
 
-def _reopen(session: Session, store: EventStore) -> EventStore:
+def _reopen(session: Session, store: NotedStore) -> NotedStore:
     store.close()
     return session.open()
 
@@ -113,6 +112,20 @@ def _opening(domain: Domain[C, M]) -> tuple[str, str]:
     return "engine", "engine = EventStore.open(path, projections); store = domain.wrap(engine)"
 
 
+def _target(domain: Domain[C, M]) -> str:
+    """Return what a program executes commands on."""
+    return "store" if domain.commits_by_itself else "tx"
+
+
+def _in_transaction(domain: Domain[C, M], lines: Iterable[str]) -> Iterator[str]:
+    """Yield lines as they stand in one transaction, unless each command commits by itself."""
+    if domain.commits_by_itself:
+        yield from lines
+    else:
+        yield "with store.transaction(writable=True) as tx:"
+        yield from (f"    {line}" for line in lines)
+
+
 def no_python(text: str) -> str:
     """Return why a program can't be run, and what to do; nothing if it is Python.
 
@@ -154,6 +167,9 @@ def changed_command_program(
         before: its `repr` as it was.
     """
     _, opening = _opening(domain)
+    target = _target(domain)
+    executed = [f"domain.execute({target}, {each!r})" for each in accepted]
+    executed.append(f"with suppress(*domain.refusals): domain.execute({target}, command)")
     unchanged = "assert repr(command) == before, f'{before} has become {command!r}'"
     return "\n".join(
         (
@@ -172,9 +188,7 @@ def changed_command_program(
             "before = repr(command)",
             "with suppress(*domain.refusals): domain.expect(model, command)",
             unchanged,
-            "with store.transaction(writable=True) as tx:",
-            *(f"    domain.execute(tx, {each!r})" for each in accepted),
-            "    with suppress(*domain.refusals): domain.execute(tx, command)",
+            *_in_transaction(domain, executed),
             unchanged,
         )
     )
@@ -257,25 +271,40 @@ def _steps(domain: Domain[C, M], script: Script[C], engine: str) -> tuple[list[s
         if isinstance(step, Upkeep):
             lines.append(step.code.replace("{engine}", engine))
             continue
-        after = model
-        lines.append("with store.transaction(writable=True) as tx:")
-        for command in step.commands:
-            try:
-                after = domain.expect(after, command)
-            except domain.refusals:
-                refused = f"domain.execute(tx, {command!r})"
-                lines.append(f"    with suppress(*domain.refusals): {refused}")
-            except Exception as error:
-                lines.append(f"    # The model itself fails on {command!r}: {error!r}")
-                lines.append("    pass")
-                return lines, None
-            else:
-                lines.append(f"    domain.execute(tx, {command!r})")
-        if not step.commits:
-            lines.append("    tx.rollback()")
-        elif not step.commands:
-            lines.append("    pass")
+        try:
+            body, after = _commands(domain, step, model)
+        except _ModelFailedError as failure:
+            lines.extend(_in_transaction(domain, failure.lines))
+            return lines, None
+        lines.extend(_in_transaction(domain, body))
         model = after if step.commits else model
     lines.append("with store.transaction() as tx:")
     lines.append(f"    assert domain.observe(tx) == {model!r}, domain.observe(tx)")
     return lines, model
+
+
+def _commands(domain: Domain[C, M], step: Transaction[C], model: M) -> tuple[list[str], M]:
+    """Return the lines of a transaction, and the model after its commands."""
+    lines: list[str] = []
+    for command in step.commands:
+        executed = f"domain.execute({_target(domain)}, {command!r})"
+        try:
+            model = domain.expect(model, command)
+        except domain.refusals:
+            lines.append(f"with suppress(*domain.refusals): {executed}")
+        except Exception as error:
+            failed = [f"# The model itself fails on {command!r}: {error!r}", "pass"]
+            raise _ModelFailedError([*lines, *failed]) from error
+        else:
+            lines.append(executed)
+    if not step.commits:
+        lines.append("tx.rollback()")
+    return lines or ["pass"], model
+
+
+class _ModelFailedError(Exception):
+    """`expect` has failed; with the lines up to there."""
+
+    def __init__(self, lines: list[str]) -> None:
+        super().__init__()
+        self.lines = lines

@@ -221,6 +221,11 @@ class NotedStore(EventStore):
                 # The thread would log it; the roll that needs the space will raise.
                 return
 
+    @property
+    def head(self) -> Head:
+        """The last batch appended."""
+        return self._written().head
+
     def raw_records(self) -> Iterator[Record]:
         """Yield every durable record that is kept."""
         return self._log.read(self._log.oldest_revision(), self._log.durable_revision)

@@ -98,16 +98,16 @@ class Overlayd:
 
     def __init__(self, root: Path, socket: Path, *options: str) -> None:
         self._command: list[str | Path] = [build("overlayd"), root, socket, *options]
-        self._socket = socket
+        self.socket = socket
         self._log = root.parent / f"{root.name}.overlayd.log"
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start, and return when it listens."""
-        self._socket.unlink(missing_ok=True)
+        self.socket.unlink(missing_ok=True)
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(self._command, stderr=log)
-        _wait_until(self._socket.exists, self.process, self._log)
+        _wait_until(self.socket.exists, self.process, self._log)
 
     def stop(self) -> None:
         """End it."""

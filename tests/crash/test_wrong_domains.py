@@ -250,6 +250,25 @@ def test_a_wrong_domain_is_told_what_is_wrong_with_it_and_its_program_fails(doma
         names["store"].close()
 
 
+class SaysTwice(WordsDomain):
+    """A domain whose commands commit by themselves, in two batches each."""
+
+    commits_by_itself = True
+
+    def execute(self, transaction: Any, command: str) -> None:
+        for _ in range(2):
+            with transaction.transaction(writable=True) as tx:
+                super().execute(tx, command)
+
+    def expect(self, model: Any, command: str) -> Any:
+        return model + Counter([command, command])
+
+
+def test_a_command_that_commits_two_batches_by_itself_is_found_out() -> None:
+    with pytest.raises(InconsistencyError, match="committed 2 batches: a crash between two"):
+        check_crash_replay(SaysTwice(), settings=FEW, depth=SHALLOW)
+
+
 class MaySay(WordsDomain):
     """A domain of which one class makes different ones: it forgets words after so many."""
 

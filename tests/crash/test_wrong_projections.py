@@ -562,6 +562,14 @@ def test_guards_and_comparisons_work_on_any_store() -> None:
         assert tx.receipt is None, "the event was undone"
 
 
+def test_histories_find_what_watched_projections_fold() -> None:
+    file_system = SimulatedFileSystem()
+    with EventStore.open("/s", watched([SnapshotsProjection()]), file_system=file_system) as store:
+        with MetaStore(store).transaction(writable=True) as tx:
+            tx.create_snapshot(Kind.ACTIVE, "a")
+        assert [entry.revision for entry in MetaStore(store).history("a")] == [1]
+
+
 class CountsTwice(Words):
     def say(self, word: str, event: Event, counts: Any) -> None:
         counts.put(word, counts.get(word, 0) + 2)

@@ -2158,10 +2158,28 @@ MUTANTS = (
         '    for character in "&":\n',
     ),
     Mutant(
+        "commands that commit by themselves may commit several batches",
+        "eventstore/testing/replay.py",
+        "        if head.revision > revision + 1:\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        "watched projections name no keys",
+        "eventstore/testing/purity.py",
+        "        return self._projection.keys(event)\n",
+        "        return ()\n",
+    ),
+    Mutant(
         "a prepared directory's name is not synced",
         "tools/cli/snapledger/snapshotter/directories.py",
         "(*reversed(filled), self.path)\n",
         "reversed(filled)\n",
+    ),
+    Mutant(
+        "an ext4 without a journal is taken for one that keeps an order",
+        "tools/cli/snapledger/snapshotter/directories.py",
+        "            return _has_journal(os.stat(path).st_dev)\n",
+        "            return True\n",
     ),
     Mutant(
         "the directory of snapshots is synced by whoever makes it alone",

@@ -2,39 +2,47 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import Any
 
-from projections.snapshots import Kind
 from snapledger.snapshotter.audit import origin
 
 Call = tuple[Any, ...]
 
 
-class Entry(NamedTuple):
+@dataclass(frozen=True)
+class Entry:
     """A snapshot: its number, counted from 1 as they are made, its kind and its parent."""
 
     number: int
-    kind: Kind
+    kind: str
     parent: str
 
 
-class Model(NamedTuple):
-    """Snapshots by their names, and which of them a key was last committed as."""
+@dataclass(frozen=True)
+class Model:
+    """What is to be seen, snapshots by their names, and what only calls to come will show.
+
+    Attributes:
+        snapshots: by their names.
+        commits: which of them a key was last committed as.
+        last: the number of the last one made.
+    """
 
     snapshots: dict[str, Entry]
-    commits: dict[str, int]
-    last: int
+    commits: dict[str, int] = field(default_factory=dict, compare=False)
+    last: int = field(default=0, compare=False)
 
     def after(self, call: Call) -> Model | None:
         """Return the model after a call; None if that is refused."""
         match call:
             case ("prepare", key, parent):
-                return self._created(key, Kind.ACTIVE, parent)
+                return self._created(key, "active", parent)
             case ("view", key, parent):
-                return self._created(key, Kind.VIEW, parent)
+                return self._created(key, "view", parent)
             case ("commit", key, name) if key in self.snapshots:
                 entry = self.snapshots[key]
-                if name in self.snapshots or entry.kind is not Kind.ACTIVE:
+                if name in self.snapshots or entry.kind != "active":
                     return None
                 return self._renamed(key, name, entry)
             case ("commit", key, name):
@@ -43,29 +51,29 @@ class Model(NamedTuple):
                 if key not in self.snapshots or self._has_children(key):
                     return None
                 left = {name: each for name, each in self.snapshots.items() if name != key}
-                return self._replace(snapshots=left)
+                return replace(self, snapshots=left)
         return self
 
-    def _created(self, key: str, kind: Kind, parent: str) -> Model | None:
+    def _created(self, key: str, kind: str, parent: str) -> Model | None:
         if key in self.snapshots:
             return None
         if parent:
             found = self.snapshots.get(parent)
-            if found is None or found.kind is not Kind.COMMITTED:
+            if found is None or found.kind != "committed":
                 return None
         made = Entry(self.last + 1, kind, parent)
-        return self._replace(snapshots={**self.snapshots, key: made}, last=self.last + 1)
+        return replace(self, snapshots={**self.snapshots, key: made}, last=self.last + 1)
 
     def _renamed(self, old: str, new: str, entry: Entry) -> Model:
         left = {name: each for name, each in self.snapshots.items() if name != old}
-        left[new] = entry._replace(kind=Kind.COMMITTED)
-        return self._replace(snapshots=left, commits={**self.commits, old: entry.number})
+        left[new] = replace(entry, kind="committed")
+        return replace(self, snapshots=left, commits={**self.commits, old: entry.number})
 
     def _repeated(self, key: str, name: str) -> Model | None:
         """Take a commit of what isn't there for one whose answer was lost, if it may be."""
         number = self.commits.get(key)
         for held, entry in self.snapshots.items():
-            if entry.number != number or entry.kind is not Kind.COMMITTED:
+            if entry.number != number or entry.kind != "committed":
                 continue
             if held == name:
                 return self
@@ -78,4 +86,4 @@ class Model(NamedTuple):
         return any(each.parent == name for each in self.snapshots.values())
 
 
-EMPTY = Model({}, {}, 0)
+EMPTY = Model({})

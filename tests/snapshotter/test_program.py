@@ -12,6 +12,7 @@ import threading
 import time
 import urllib.request
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -24,7 +25,6 @@ from snapledger.snapshotter.serving import opened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 CLIENTS = 4
 
@@ -57,6 +57,33 @@ class Program:
     def end(self, number: int) -> int:
         self.process.send_signal(number)
         return self.process.wait(30)
+
+
+def wakings(process_id: int, thread_name: str) -> int:
+    """Return how often the threads of a name have been woken."""
+    count = 0
+    for thread in Path(f"/proc/{process_id}/task").iterdir():
+        status = dict(line.split(":\t", 1) for line in (thread / "status").read_text().splitlines())
+        if status["Name"] == thread_name:
+            count += int(status["voluntary_ctxt_switches"])
+    return count
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks /proc")
+def test_a_call_wakes_no_thread_but_those_of_python(place: Path) -> None:
+    calls = 200
+    program = Program(place)
+    try:
+        with Client(place / "s") as client:
+            client.prepare("default/1/a")
+            before = wakings(program.process.pid, "event_engine")
+            for _ in range(calls):
+                client.stat("default/1/a")
+            woken = wakings(program.process.pid, "event_engine") - before
+        assert woken < calls // 2, "gRPC has its own threads read: is its experiment gone?"
+    finally:
+        program.process.kill()
+        program.process.wait()
 
 
 def test_it_is_ready_counts_and_drains(place: Path) -> None:

@@ -4,11 +4,11 @@ A stage is filled and synced before the batch that records its name, and renamed
 stages are random and never used again, so that whatever has one belongs to one attempt only.
 
 **What is synced**: a stage, what its strategy has made in it, and the directory that holds it,
-before anything refers to it. ext4 and xfs keep their directories in one journal, in order, so there
-a sync of what was made last is one of all before it; each further one would cost a flush of the
-disk's cache (a third of a Prepare). Elsewhere each is synced. A rename is not synced: who finds no
-directory under the id looks for the stage. Removals are not synced: what comes back after a crash
-is removed again.
+before anything refers to it. xfs, and ext4 with a journal, write the changes of all directories to
+one log, in order, so there a sync of what was made last is one of all before it; each further one
+would cost a flush of the disk's cache (a third of a Prepare). Elsewhere each is synced. A rename is
+not synced: who finds no directory under the id looks for the stage. Removals are not synced: what
+comes back after a crash is removed again.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 STAGE_PREFIX = "new-"
 REMOVED_PREFIX = "rm-"
 
-_ORDERED = frozenset({"ext4", "xfs"})
+_JOURNAL_TASK = "/sys/fs/ext4/{}/journal_task"
+_BLOCK_DEVICE = "/sys/dev/block/{}:{}"
 _BLOCK_BYTES = 512
 _STAGE_BYTES = 8
 
@@ -101,7 +102,7 @@ class Directories:
     # All that is done with the disk, so that a simulated one can take its place.
 
     def _keeps_order(self) -> bool:
-        return file_system_of(self.path) in _ORDERED
+        return keeps_order(self.path)
 
     def _is_there(self, path: str) -> bool:
         return os.path.isdir(path)
@@ -134,6 +135,26 @@ def file_system_of(path: str) -> str:
     return ""
 
 
+def keeps_order(path: str) -> bool:
+    """Return whether a sync of one directory there is one of all that was made before it."""
+    match file_system_of(path):
+        case "xfs":
+            return True
+        case "ext4":
+            return _has_journal(os.stat(path).st_dev)
+    return False
+
+
+def _has_journal(device: int) -> bool:
+    """Return whether the ext4 on a device has a journal; False if that can't be told."""
+    try:
+        block_device = os.readlink(_BLOCK_DEVICE.format(os.major(device), os.minor(device)))
+        with open(_JOURNAL_TASK.format(os.path.basename(block_device)), encoding="ascii") as file:
+            return file.read().strip().isdecimal()  # of the thread that writes it, else "<none>"
+    except OSError:
+        return False
+
+
 def sync(path: str) -> None:
     """Make a directory durable."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
@@ -144,13 +165,13 @@ def sync(path: str) -> None:
 
 
 def remove_tree(path: str) -> None:
-    """Remove a directory with all that is in it; what is small and empty, without reading it.
+    """Remove a directory with all that is in it; what was never mounted, without reading it.
 
     Raises:
         OSError: something of it can't be removed.
     """
     try:
-        for part in ("/fs", "/work/work", "/work", ""):
+        for part in ("/fs", "/work", ""):
             try:
                 os.rmdir(path + part)
             except FileNotFoundError:
