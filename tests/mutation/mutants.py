@@ -2560,9 +2560,15 @@ MUTANTS = (
         "    if False:\n",
     ),
     Mutant(
+        "a close waits for a thread that was never started",
+        "eventstore/log/preparer.py",
+        "thread.is_alive() and thread is not",
+        "thread is not",
+    ),
+    Mutant(
         "the thread that prepares segments waits for itself",
         "eventstore/log/preparer.py",
-        " and self._thread is not threading.current_thread():\n",
+        " and thread is not threading.current_thread():\n",
         ":\n",
     ),
     Mutant(
