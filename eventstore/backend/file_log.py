@@ -70,7 +70,6 @@ class FileLog:
         self._options = options
         self._ends_hold = ends_hold
         self._files = StoreFiles(file_system, path, self.store_id)
-        self._tree = StoreTree.of_files(file_system, path, self.store_id)
         self._projections = projections
         self._past = Past(file_system, path, self.store_id, projections)
         self._indexed_revision = 0
@@ -95,6 +94,9 @@ class FileLog:
             batch_bytes_max=options.batch_bytes_max,
             on_space_needed=self._preparer.request,
             salts=Salts() if options.salted else None,
+        )
+        self._tree = StoreTree.of_writer(
+            file_system, path, self.store_id, self._writer.appended_digests
         )
         self._closed = self._has_let_go = False
         file_system.call_when_gone(self._fail_as_gone)

@@ -24,6 +24,7 @@ DELTA_SHARE = 2
 KEYS_MIN = 50_000
 """So many changed keys are kept however few rows there were."""
 _SLICE_KEYS = 256
+"""So many are taken in at once, and not counted before: for each batch that took twice as long."""
 
 
 def _no_pause() -> None:
@@ -61,22 +62,37 @@ class ChangedKeys:
             target: the version.
             pause: called between slices of work.
         """
-        version = self._version
+        version, taken = self._version, 0
         while version is not None and version.revision < target.revision:
             # The link first, the maps second: versions may be merged meanwhile (`thinning`).
             following = version.next
             if following is None:
-                return
+                break
             for table, undo in version.undo.copy().items():
-                keys = self.keys.setdefault(table.name, set())
+                keys = self.keys.get(table.name)
+                if keys is None:
+                    keys = self.keys[table.name] = set()
+                taken += len(undo)
+                if len(undo) <= _SLICE_KEYS:  # nearly always
+                    keys.update(undo.copy())
+                    continue
                 rest = iter(undo.copy())
                 while part := list(islice(rest, _SLICE_KEYS)):
                     keys.update(part)
                     pause()
             self._version = version = following
-            if sum(map(len, self.keys.values())) > self._keys_max:
-                self.give_up()
-                return
+            if taken >= _SLICE_KEYS:
+                taken = 0
+                pause()
+                if self._are_too_many():
+                    return
+        self._are_too_many()
+
+    def _are_too_many(self) -> bool:
+        """Keep none if there are too many; say whether that is so."""
+        if sum(map(len, self.keys.values())) > self._keys_max:
+            self.give_up()
+        return not self.is_whole
 
     def give_up(self) -> None:
         """Keep nothing any more: the next checkpoint must be a base."""

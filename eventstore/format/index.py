@@ -111,12 +111,18 @@ class IndexLayout(NamedTuple):
 ANCHORS_PER_PAGE = _PAGE_VALUES // 2
 
 
-def term_hash(store_id: bytes, kind: bytes, text: str) -> int:
-    """Return the hash of a term, keyed by the store id: nobody can choose keys that collide."""
-    digest = hashlib.blake2b(
-        kind + text.encode("utf-8", "surrogatepass"), digest_size=_HASH_BYTES, key=store_id
-    ).digest()
-    return int.from_bytes(digest) >> _HASH_SHIFT
+class TermHasher:
+    """Hashes terms of one kind, keyed by the store id: nobody can choose keys that collide."""
+
+    def __init__(self, store_id: bytes, kind: bytes) -> None:
+        # A copy of this takes half of the time of a new one.
+        self._start = hashlib.blake2b(kind, digest_size=_HASH_BYTES, key=store_id)
+
+    def hash(self, text: str) -> int:
+        """Return the hash of a term."""
+        hasher = self._start.copy()
+        hasher.update(text.encode("utf-8", "surrogatepass"))
+        return int.from_bytes(hasher.digest()) >> _HASH_SHIFT
 
 
 def posting(hashed: int, offset_bytes: int) -> int:

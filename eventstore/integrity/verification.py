@@ -379,7 +379,7 @@ class Verification:
         for record in scanner:
             batch = _batch_in(record)
             if index is not None:
-                index.add(record, scanner.position, batch)
+                index.add(record, batch)
             self.batch_count += 1
             if not self.quick:
                 self.redacted.take_in(record)

@@ -46,9 +46,11 @@ class Preparer:
         """End the thread, and wait for it."""
         self._closing.set()
         self._requests.put(None)
-        # By a finalizer, where a store is dropped, it may be called by the thread itself.
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join()
+        thread = self._thread
+        # By a finalizer, where a store is dropped, it may be called by the thread itself. Where two
+        # interrupts have ended its start, it may not live, or not yet: then it ends by itself.
+        if thread is not None and thread.is_alive() and thread is not threading.current_thread():
+            thread.join()
 
     def _start(self) -> None:
         thread = threading.Thread(target=self._run, name="eventstore-prepare", daemon=True)

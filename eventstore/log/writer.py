@@ -51,6 +51,7 @@ from eventstore.format.segment import (
     padded_bytes,
 )
 from eventstore.locks import refuse_reentry
+from eventstore.log.digests import AppendedDigests
 from eventstore.log.interface import Head
 
 if TYPE_CHECKING:
@@ -193,6 +194,7 @@ class LogWriter:
         failure: the error that ended this handle's writing, if one did.
         durable_revision: the highest one that a sync has confirmed.
         appended_bytes: through this handle.
+        appended_digests: of the batches.
         group_sizes: batches that shared a write and a sync.
         sync_seconds: that each of these took.
     """
@@ -234,6 +236,7 @@ class LogWriter:
         # Changed by append, under the store's writer lock.
         self.end = End(segment, end.offset_bytes, Head(end.revision, end.digest, end.time_ns))
         self.appended_bytes = 0
+        self.appended_digests = AppendedDigests(end.revision, end.digest)
         self._sealed: Segment | None = None
 
         # The queue is shared between append and the leaders, under its own short lock.
@@ -292,6 +295,7 @@ class LogWriter:
         following = End(segment, offset_bytes + len(frame), Head(revision, digest, time_ns))
         # Before the batch is queued: whoever is stopped here sees that the head has moved.
         self.end = following
+        self.appended_digests.add(digest)
         self.appended_bytes += len(frame)
         group, leads = self._join_group(frame, following, offset_bytes)
         return Ticket(group, leads, revision, digest, time_ns)

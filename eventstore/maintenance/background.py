@@ -95,7 +95,8 @@ class Maintenance:
     def close(self) -> None:
         """End the thread, and wait for it."""
         self._closing.set()
-        if self._thread is not None:
+        # Where two interrupts have ended its start, it may not live, or not yet.
+        if self._thread is not None and self._thread.is_alive():
             self._thread.join()
 
     def _run(self) -> None:

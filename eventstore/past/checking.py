@@ -9,7 +9,7 @@ from eventstore.files.failures import is_unreadable
 from eventstore.files.paths import join
 from eventstore.format.blocks import MalformedError, NewerVersionError
 from eventstore.format.names import INDEX_NAME, index_name
-from eventstore.log.reader import Position, start_of
+from eventstore.log.reader import start_of
 from eventstore.log.segments import MemoryFile
 from eventstore.past.growing import GrowingIndex
 from eventstore.past.packed import PackedIndex
@@ -69,14 +69,14 @@ class IndexCheck:
             self._packed, self._last_revision = packed, index.last_revision
             self._made = GrowingIndex(terms, header, start_of(header))
 
-    def add(self, record: Record, position: Position, batch: Batch | None) -> None:
+    def add(self, record: Record, batch: Batch | None) -> None:
         """Take in the next record of the segment, and the batch in it if there is one."""
         if self._made is None or record.revision > self._last_revision:
             return
         if batch is None:  # which the verification says
             self._made = None
         else:
-            self._made.add(record, position, batch)
+            self._made.add(record, batch)
 
     def damage(self) -> Damage | None:
         """Return what is wrong with the index, if something is."""

@@ -15,13 +15,14 @@ from eventstore.format.index import (
     posting,
     posting_range,
 )
+from eventstore.log.reader import Position
 from eventstore.past.packed import Anchor, number_of
 from eventstore.recovery.replay import decode_record
 
 if TYPE_CHECKING:
     from eventstore.event import Batch
     from eventstore.format.segment import SegmentHeader
-    from eventstore.log.reader import Position, Record
+    from eventstore.log.reader import Record
     from eventstore.past.packed import PackedIndex
     from eventstore.past.terms import Terms
 
@@ -30,7 +31,7 @@ class GrowingIndex:
     """Takes records in, and looks them up.
 
     Attributes:
-        position: behind the last record taken in.
+        last_revision: the last record that it covers.
         base: the index that covers the records before those taken in here.
     """
 
@@ -49,7 +50,8 @@ class GrowingIndex:
             position: at the segment's start, or behind the last record of `base`.
             base: the index to stand on.
         """
-        self.position = position
+        # In parts: to build a position for each record takes longer.
+        self._end_bytes, self.last_revision, self._digest, self._time_ns = position
         self.base = base
         self._terms = terms
         self._header = header
@@ -67,22 +69,21 @@ class GrowingIndex:
         self._looked_up = 0
 
     @property
-    def last_revision(self) -> int:
-        """The last record that it covers."""
-        return self.position.revision
+    def position(self) -> Position:
+        """Behind the last record taken in."""
+        return Position(self._end_bytes, self.last_revision, self._digest, self._time_ns)
 
     @property
     def batch_count(self) -> int:
         """How many batches were taken in."""
         base = self._header.first_revision - 1 if self.base is None else self.base.last_revision
-        return self.position.revision - base
+        return self.last_revision - base
 
-    def add(self, record: Record, position: Position, batch: Batch | None = None) -> None:
+    def add(self, record: Record, batch: Batch | None = None) -> None:
         """Take in the next record.
 
         Args:
             record: the next one.
-            position: behind it.
             batch: that is in it, where that is known.
 
         Raises:
@@ -91,17 +92,18 @@ class GrowingIndex:
         """
         batch = batch or decode_record(record)
         keys, traits = self._terms.keys(batch), self._terms.traits(batch)
-        if (record.revision - self._header.first_revision) % RECORDS_PER_ANCHOR == 0:
-            self._anchors.append(Anchor(record.revision, record.offset_bytes, record.time_ns))
-            self._block_bytes = record.offset_bytes
+        revision, offset_bytes = record.revision, record.offset_bytes
+        if (revision - self._header.first_revision) % RECORDS_PER_ANCHOR == 0:
+            self._anchors.append(Anchor(revision, offset_bytes, record.time_ns))
+            self._block_bytes = offset_bytes
             self._block_terms = set()
-        self._postings += [posting(hashed, record.offset_bytes) for hashed in keys]
+        self._postings += [posting(hashed, offset_bytes) for hashed in keys]
         if not traits <= self._block_terms:
             new = traits - self._block_terms
             self._postings += [posting(hashed, self._block_bytes) for hashed in new]
             self._block_terms |= new
-        self._last_bytes = record.offset_bytes
-        self.position = position
+        self._last_bytes, self._end_bytes = offset_bytes, record.end_bytes
+        self.last_revision, self._digest, self._time_ns = revision, record.digest, record.time_ns
 
     def offsets(self, hashed: int) -> list[int]:
         """Return where records start that may have a term, in order."""
@@ -135,12 +137,12 @@ class GrowingIndex:
         header = IndexHeader(
             self._header.store_id,
             self._header.first_revision,
-            self.position.revision,
+            self.last_revision,
             self._last_bytes,
-            self.position.digest,
+            self._digest,
             self._terms.declared,
         )
-        anchors = self.anchors(0, self._anchor_count(self.position.revision))
+        anchors = self.anchors(0, self._anchor_count(self.last_revision))
         postings = sorted(set(self._postings))
         if self.base is not None:
             # Two ascending runs, which the sort finds and merges.

@@ -244,7 +244,7 @@ class Indexes:
             scanner = SegmentScanner(segment.file, segment.header, growing.position)
             if growing.last_revision < part.last:
                 for record in scanner:
-                    growing.add(record, scanner.position)
+                    growing.add(record)
                     if record.revision >= part.last:
                         break
                     if record.revision % _RECORDS_BETWEEN_PAUSES == 0:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from eventstore.engine_events import is_engine_event
 from eventstore.errors import ProjectionError
-from eventstore.format.index import term_hash
+from eventstore.format.index import TermHasher
 from eventstore.projection import Projection
 from eventstore.upcasting import upcast
 
@@ -28,15 +28,16 @@ class Terms:
     """
 
     def __init__(self, store_id: bytes, projections: Sequence[Projection]) -> None:
-        self._store_id = store_id
+        self._hashers = {kind: TermHasher(store_id, kind) for kind in (_KEY, _ACTOR, _TYPE)}
         self._declaring = [
             projection for projection in projections if type(projection).keys is not Projection.keys
         ]
         self.declared = tuple(
             sorted((projection.name, projection.version) for projection in self._declaring)
         )
-        # Actors and types: there are few, and each batch has them.
+        # Actors and types: there are few, and each batch has them; most have one of each.
         self._remembered: dict[tuple[bytes, str], int] = {}
+        self._remembered_pairs: dict[tuple[str | None, str], frozenset[int]] = {}
 
     def keys(self, batch: Batch) -> set[int]:
         """Return the hashes of the keys that a batch is about.
@@ -44,13 +45,14 @@ class Terms:
         Raises:
             ProjectionError: a projection can't say which.
         """
-        found = set()
+        found: set[int] = set()
+        hash_key = self._hashers[_KEY].hash
         events = [event for event in batch.events if not is_engine_event(event)]
         for projection in self._declaring:
             for event in events:
                 try:
-                    for key in projection.keys(upcast(event, projection.upcasters)):
-                        found.add(term_hash(self._store_id, _KEY, key))
+                    keys = projection.keys(upcast(event, projection.upcasters))
+                    found.update(map(hash_key, keys))
                 except Exception as error:
                     raise ProjectionError(
                         f"projection {projection.name!r} can't tell the keys of revision "
@@ -59,16 +61,23 @@ class Terms:
                     ) from error
         return found
 
-    def traits(self, batch: Batch) -> set[int]:
+    def traits(self, batch: Batch) -> frozenset[int]:
         """Return the hashes of the actor and the types of a batch."""
-        found = {self._remember(_TYPE, event.type) for event in batch.events}
-        if batch.metadata.actor is not None:
-            found.add(self._remember(_ACTOR, batch.metadata.actor))
+        actor = batch.metadata.actor
+        if len(batch.events) != 1:
+            return self._traits(actor, {event.type for event in batch.events})
+        event_type = batch.events[0].type
+        found = self._remembered_pairs.get((actor, event_type))
+        if found is None:
+            if len(self._remembered_pairs) >= _REMEMBERED:
+                self._remembered_pairs.clear()
+            found = self._traits(actor, {event_type})
+            self._remembered_pairs[actor, event_type] = found
         return found
 
     def wanted_keys(self, wanted: Wanted) -> list[int]:
         """Return the hashes of the keys that are asked for."""
-        return [term_hash(self._store_id, _KEY, key) for key in wanted.keys or ()]
+        return [self._hashers[_KEY].hash(key) for key in wanted.keys or ()]
 
     def wanted_traits(self, wanted: Wanted) -> list[int]:
         """Return the hashes of the actor and the type that are asked for."""
@@ -79,10 +88,16 @@ class Terms:
         """Say whether an index of other projections holds all that these would declare."""
         return set(self.declared) <= set(declared)
 
+    def _traits(self, actor: str | None, types: set[str]) -> frozenset[int]:
+        found = {self._remember(_TYPE, event_type) for event_type in types}
+        if actor is not None:
+            found.add(self._remember(_ACTOR, actor))
+        return frozenset(found)
+
     def _remember(self, kind: bytes, text: str) -> int:
         hashed = self._remembered.get((kind, text))
         if hashed is None:
             if len(self._remembered) >= _REMEMBERED:
                 self._remembered.clear()
-            hashed = self._remembered[kind, text] = term_hash(self._store_id, kind, text)
+            hashed = self._remembered[kind, text] = self._hashers[kind].hash(text)
         return hashed

@@ -49,8 +49,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from eventstore.files.interface import FileSystem
+    from eventstore.log.digests import AppendedDigests
     from eventstore.log.interface import LogReader
-    from eventstore.log.reader import Record
 
 T = TypeVar("T")
 
@@ -65,8 +65,8 @@ class Source(Protocol):
     def oldest_revision(self) -> int:
         """Return the first revision that can still be read."""
 
-    def read(self, first: int, last: int, previous_digest: bytes | None) -> Iterator[Record]:
-        """Yield records, the first of which must continue a digest, if one is given."""
+    def digests(self, first: int, last: int, previous_digest: bytes | None) -> Iterator[bytes]:
+        """Yield digests of batches, the first of which must continue another, if one is given."""
 
 
 class FileSource:
@@ -85,18 +85,45 @@ class FileSource:
             raise CorruptionError(self._path, 0, "all segments of the log are missing")
         return sources[0].first_revision
 
-    def read(self, first: int, last: int, previous_digest: bytes | None) -> Iterator[Record]:
-        """Yield records."""
+    def digests(self, first: int, last: int, previous_digest: bytes | None) -> Iterator[bytes]:
+        """Yield the digests of records, each of which is verified."""
         cursor, self._cursor = self._cursor, None
         if cursor is None or cursor.next_revision != first:
             cursor = RecordCursor(
                 self._file_system, self._path, self._store_id, first, previous_digest
             )
         try:
-            yield from cursor.read(last)
+            for record in cursor.read(last):
+                yield record.digest
         finally:
             cursor.close()
         self._cursor = cursor
+
+
+class WriterSource(FileSource):
+    """The segments of a store up to an open, and behind that what its writer says it has appended.
+
+    The writer has made these digests. That the medium gives the same records back is not asked here
+    but by whoever reads them, as the index of the past does of each.
+    """
+
+    def __init__(
+        self, file_system: FileSystem, path: str, store_id: bytes, appended: AppendedDigests
+    ) -> None:
+        super().__init__(file_system, path, store_id)
+        self._appended = appended
+
+    def digests(self, first: int, last: int, previous_digest: bytes | None) -> Iterator[bytes]:
+        """Yield digests: read where the writer has not appended the batch, or no longer knows."""
+        start, known_digest, appended = self._appended.take(first, last)
+        if first < start:
+            for digest in super().digests(first, min(last, start - 1), previous_digest):
+                previous_digest = digest
+                yield digest
+        if start <= last and previous_digest not in (None, known_digest):
+            reason = f"revision {start - 1} is not the batch that it was when it was last read"
+            raise CorruptionError(self._path, 0, reason)
+        yield from appended
 
 
 class LogSource:
@@ -109,13 +136,13 @@ class LogSource:
         """Return the first revision that can still be read."""
         return self._log.oldest_revision()
 
-    def read(self, first: int, last: int, previous_digest: bytes | None) -> Iterator[Record]:
-        """Yield records. What they continue was read from this same log."""
+    def digests(self, first: int, last: int, previous_digest: bytes | None) -> Iterator[bytes]:
+        """Yield the digests of records. What they continue was read from this same log."""
         _ = previous_digest
         oldest = self._log.oldest_revision()
         if first < oldest:
             raise CompactedError(first, oldest)
-        return self._log.read(first, last)
+        return (record.digest for record in self._log.read(first, last))
 
 
 class StoreTree:
@@ -142,6 +169,14 @@ class StoreTree:
     def of_files(cls, file_system: FileSystem, path: str, store_id: bytes) -> StoreTree:
         """Return the tree of a store in a directory."""
         return cls(FileSource(file_system, path, store_id), store_id, file_system, path)
+
+    @classmethod
+    def of_writer(
+        cls, file_system: FileSystem, path: str, store_id: bytes, appended: AppendedDigests
+    ) -> StoreTree:
+        """Return the tree of a store in a directory for whoever writes to it."""
+        source = WriterSource(file_system, path, store_id, appended)
+        return cls(source, store_id, file_system, path)
 
     @classmethod
     def of_log(cls, log: LogReader) -> StoreTree:
@@ -265,8 +300,8 @@ class StoreTree:
                 break
         covered = self.size
         if covered and covered >= self._source.oldest_revision():
-            [record] = self._source.read(covered, covered, None)
-            if record.digest != self.digest(covered):
+            [digest] = self._source.digests(covered, covered, None)
+            if digest != self.digest(covered):
                 raise CorruptionError(self._path, 0, "the leaf files are of another history")
         # Else the log begins behind them, and is asked to continue their last digest.
 
@@ -303,10 +338,10 @@ class StoreTree:
         if size <= covered:
             return
         previous = self.digest(covered) if covered else None
-        for number, record in enumerate(self._source.read(covered + 1, size, previous)):
+        for number, digest in enumerate(self._source.digests(covered + 1, size, previous)):
             if number % _RECORDS_BETWEEN_PAUSES == 0:
                 pause()
-            self._append(record.digest)
+            self._append(digest)
 
     def _append(self, digest: bytes) -> None:
         span = self._spans[-1] if self._spans else None
@@ -343,8 +378,8 @@ class StoreTree:
         before = self._spans[number - 1].digests(ROW_LEAVES - 1)[-1] if number else None
         restored = MemorySpan()
         try:
-            for record in self._source.read(first, first + SPAN_LEAVES - 1, before):
-                restored.append(record.digest)
+            for digest in self._source.digests(first, first + SPAN_LEAVES - 1, before):
+                restored.append(digest)
         except CompactedError:
             raise error from None
         self._spans[number] = restored

@@ -275,7 +275,10 @@ class Indexes:
             self._sorted = sorted(source.changed_keys())
             self._recent, self._indexes, self._taken = {}, {}, 0
         else:
-            self._take(source, list(dict.fromkeys(touched[:count])))
+            keys = list(dict.fromkeys(touched[:count]))
+            self._take(source, keys)
+            if count > 1:  # else it is, most often, the one that was left by the last question
+                self._taken += len(keys)
             if self._taken * _RECENT_SHARE > len(self._sorted) + _TOUCHED_MIN * _RECENT_SHARE:
                 self._sort(source)
         # The row of the newest one may still be on its way.
@@ -288,7 +291,6 @@ class Indexes:
         recent = self._recent
         for key in keys:
             recent.setdefault(key, len(recent))
-        self._taken += len(keys)
         for index, one in self._indexes.items():
             self._add_recent(source, index, one, keys)
 

@@ -1904,8 +1904,20 @@ MUTANTS = (
     Mutant(
         "leaf files of another history are believed",
         "eventstore/proofs/store_tree.py",
-        "            if record.digest != self.digest(covered):\n",
+        "            if digest != self.digest(covered):\n",
         "            if False:\n",
+    ),
+    Mutant(
+        "leaves that the writer does not continue are believed",
+        "eventstore/proofs/store_tree.py",
+        "        if start <= last and previous_digest not in (None, known_digest):\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        "digests that the writer has dropped are not read from the log",
+        "eventstore/proofs/store_tree.py",
+        "        if first < start:\n",
+        "        if False:\n",
     ),
     Mutant(
         "leaves are given up for a medium that fails once",
@@ -2577,9 +2589,15 @@ MUTANTS = (
         "    if False:\n",
     ),
     Mutant(
+        "a close waits for a thread that was never started",
+        "eventstore/log/preparer.py",
+        "thread.is_alive() and thread is not",
+        "thread is not",
+    ),
+    Mutant(
         "the thread that prepares segments waits for itself",
         "eventstore/log/preparer.py",
-        " and self._thread is not threading.current_thread():\n",
+        " and thread is not threading.current_thread():\n",
         ":\n",
     ),
     Mutant(

@@ -203,6 +203,20 @@ def test_store_closes_where_no_thread_could_be_started(
     open_store(tmp_path / "store").close()
 
 
+def test_store_closes_where_two_interrupts_have_ended_the_start_of_its_threads(
+    tmp_path: Path,
+) -> None:
+    store = open_store(tmp_path / "store", options=StoreOptions(segment_bytes=4096))
+    add(store, 1)
+    # The second one comes before the first is handled: the thread is noted, and never started.
+    background, preparer = store._own_upkeep()._background, store._log._preparer  # type: ignore[attr-defined]
+    background.close()
+    background._thread, preparer._thread = threading.Thread(), threading.Thread()
+    store.close()
+    with open_store(tmp_path / "store") as store:
+        assert balance(store) == 1
+
+
 def test_interrupted_start_of_a_thread_leaves_one_that_works(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -256,6 +256,26 @@ def test_touched_keys_take_no_more_room_than_half_of_the_rows() -> None:
         assert [key for key, _ in table.by_index(BY_OWNER, str(number))] == [number % 10]
 
 
+def test_questions_without_a_change_between_them_do_not_sort_the_rows_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(index_module, "_TOUCHED_MIN", 8)
+    state = state_of(40)
+    table = state.tables[ACCOUNTS]
+    indexes = table._indexes
+    assert indexes is not None
+    assert len(list(table.by_index(BY_OWNER, "a"))) == 20
+    state.apply(Event("changed", [(1, ["a"])]))
+    in_order = indexes._sorted
+    for _ in range(1000):
+        assert len(list(table.by_index(BY_OWNER, "a"))) == 21
+    assert indexes._sorted is in_order
+    for key in range(1, 40, 2):  # and those that follow changes do
+        state.apply(Event("changed", [(key, ["c"])]))
+        assert len(list(table.by_index(BY_OWNER, "c"))) == key // 2 + 1
+    assert indexes._sorted is not in_order
+
+
 def test_a_question_that_is_interrupted_anywhere_is_followed_by_one_that_is_right(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
