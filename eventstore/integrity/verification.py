@@ -33,7 +33,7 @@ from eventstore.log.reader import (
 from eventstore.log.search import highest_durable_claim
 from eventstore.log.segments import SegmentSource, list_sources, opened_source
 from eventstore.log.stretches import SegmentStretches
-from eventstore.maintenance.erasing import is_erasing
+from eventstore.maintenance.erasing import is_erasing, paths_to_go
 from eventstore.past.checking import IndexCheck
 from eventstore.recovery.carrying import carried_over
 from eventstore.recovery.decide import (
@@ -136,6 +136,7 @@ class Verification:
                 f"{self.path}: an erasure is unfinished: texts that it names may still be there; "
                 "the next open for writing finishes it, if it was committed"
             )
+            self._pass_over_what_goes()
         if self.asks_projections:
             self._add_all(self.comparison.projections_own(self.path))
         found = Found(
@@ -167,11 +168,24 @@ class Verification:
             return self.revision
         return max(self.revision, self.tail.end.position.revision)
 
-    def was_compacted(self) -> bool:
-        """Say whether a running writer has removed anything that was judged."""
+    def was_overtaken(self) -> bool:
+        """Say whether a running writer has removed or redacted anything that was judged."""
         paths = [file.path for file in self.files]
         paths += [source.path for source in self.sources]
-        return not all(map(self.file_system.exists, paths))
+        if not all(map(self.file_system.exists, paths)):
+            return True
+        # What vouches for a redacted record may be in a batch that has come since.
+        if any(self.redacted.unnamed()):
+            with contextlib.suppress(CorruptionError), unreadable_is_damage(self.path):
+                bound = read_durable_bound(self.file_system, self.path, self.store_id)
+                return bound > self._last_revision()
+        return False
+
+    def _pass_over_what_goes(self) -> None:
+        """Forget what is wrong with files that an unfinished erasure takes away in the end."""
+        with contextlib.suppress(CorruptionError):  # of a segment, which is listed
+            going = paths_to_go(self.file_system, self.path)
+            self.problems = {one: None for one in self.problems if one.path not in going}
 
     def _store_id(self, sources: list[SegmentSource]) -> bytes | None:
         """Return the id in the newest segment whose header holds."""

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import sys
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from eventstore.checkpoints.loader import list_checkpoints
 from eventstore.files.content import read_file, write_temporary
@@ -40,6 +40,7 @@ from eventstore.log.segments import (
     compress,
     list_archived,
     list_segments,
+    list_sources,
     opened_source,
 )
 from eventstore.recovery.replay import decode_record
@@ -47,6 +48,7 @@ from eventstore.recovery.replay import decode_record
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from eventstore.checkpoints.chains import CheckpointFile
     from eventstore.files.interface import FileSystem
     from eventstore.log.redaction import Redaction
     from eventstore.log.segments import SegmentSource
@@ -137,19 +139,56 @@ def _erased_since(file_system: FileSystem, path: str, since: int) -> Iterator[Re
                     yield from redactions_in(decode_record(record).events)
 
 
+class _Affected(NamedTuple):
+    """What carrying an erasure out does besides writing segments anew.
+
+    Attributes:
+        segments: first revisions of the segments that hold what goes.
+        checkpoints: that go, newest first.
+        indexes: names of those that go.
+    """
+
+    segments: frozenset[int]
+    checkpoints: tuple[CheckpointFile, ...]
+    indexes: tuple[str, ...]
+
+
+def _affected(
+    file_system: FileSystem,
+    path: str,
+    sources: Sequence[SegmentSource],
+    wanted: Mapping[int, Sequence[Redaction]],
+) -> _Affected:
+    firsts = sorted({source.first_revision for source in sources})
+    holding = {max((each for each in firsts if each <= revision), default=0) for revision in wanted}
+    checkpoints = [f for f in list_checkpoints(file_system, path) if f.revision >= min(wanted)]
+    return _Affected(
+        frozenset(holding),
+        tuple(sorted(checkpoints, key=lambda file: file.revision, reverse=True)),
+        tuple(index_name(each) for each in sorted(holding)),
+    )
+
+
+def paths_to_go(file_system: FileSystem, path: str) -> frozenset[str]:
+    """Return the checkpoints and indexes that an unfinished erasure takes away in the end."""
+    wanted = unfinished(file_system, path)
+    if not wanted:
+        return frozenset()
+    affected = _affected(file_system, path, list_sources(file_system, path), wanted)
+    indexes = (join(path, INDEX_NAME, name) for name in affected.indexes)
+    return frozenset((*(file.path for file in affected.checkpoints), *indexes))
+
+
 def _redact_all(
     file_system: FileSystem, path: str, wanted: Mapping[int, Sequence[Redaction]]
 ) -> None:
-    first = min(wanted)
     sources = [*list_archived(file_system, path), *list_segments(file_system, path)]
-    firsts = sorted({source.first_revision for source in sources})
-    holding = {max(each for each in firsts if each <= revision) for revision in wanted}
+    affected = _affected(file_system, path, sources, wanted)
     for source in sources:
-        if source.first_revision in holding:
+        if source.first_revision in affected.segments:
             _redact(file_system, source, wanted)
     directory = join(path, CHECKPOINTS_NAME)
-    gone = [file for file in list_checkpoints(file_system, path) if file.revision >= first]
-    for file in sorted(gone, key=lambda file: file.revision, reverse=True):
+    for file in affected.checkpoints:
         file_system.remove(file.path)
         # Before that which it continues goes: a delta alone would be damage.
         file_system.sync_directory(directory)
@@ -157,7 +196,7 @@ def _redact_all(
         if file_system.is_directory(each):
             names = file_system.list_directory(each)
             _remove(file_system, each, [name for name in names if name.endswith(_LEFT_BEHIND)])
-    _remove(file_system, join(path, INDEX_NAME), [index_name(each) for each in holding])
+    _remove(file_system, join(path, INDEX_NAME), affected.indexes)
     torn = join(path, TORN_NAME)
     if file_system.is_directory(torn):
         _remove(file_system, torn, file_system.list_directory(torn))

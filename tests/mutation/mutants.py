@@ -2817,6 +2817,18 @@ MUTANTS = (
         "note + TEMPORARY_SUFFIX, note)\n",
     ),
     Mutant(
+        "a verification takes what an unfinished erasure leaves for damage",
+        "eventstore/integrity/verification.py",
+        "            self._pass_over_what_goes()\n",
+        "",
+    ),
+    Mutant(
+        "a verification that an erasure overtakes does not begin again",
+        "eventstore/integrity/verification.py",
+        "return bound > self._last_revision()",
+        "return False",
+    ),
+    Mutant(
         "a torn note of an erasure is of all there ever were",
         "eventstore/maintenance/erasing.py",
         "    return sys.maxsize\n",
@@ -2861,8 +2873,8 @@ MUTANTS = (
     Mutant(
         "indexes from before an erasure stay",
         "eventstore/maintenance/erasing.py",
-        "[index_name(each) for each in holding]",
-        "[]",
+        "join(path, INDEX_NAME), affected.indexes)",
+        "join(path, INDEX_NAME), ())",
     ),
     Mutant(
         "torn tails from before an erasure stay",
