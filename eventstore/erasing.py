@@ -5,8 +5,13 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
+from eventstore.backend.follower import FollowerLog
+from eventstore.files.local import local_file_system
+from eventstore.files.paths import absolute
+from eventstore.handle import erasing
 from eventstore.handle.erasing import Erasure, FoundText
 from eventstore.options import checked_options
+from eventstore.projection import checked_projections
 from eventstore.store import EventStore
 
 if TYPE_CHECKING:
@@ -59,3 +64,23 @@ def erase(
     )
     with store:
         return store.erase(fields, actor=actor, reason=reason)
+
+
+def foresee_erasure(
+    path: str | os.PathLike[str],
+    projections: Iterable[Projection],
+    fields: Mapping[int, Iterable[Sequence[str]]],
+) -> None:
+    """Raise what `erase` would raise of these fields, and change nothing; beside a writer, too.
+
+    Raises:
+        ErasureError: as of `EventStore.erase`.
+        CompactedError: a batch is no longer kept.
+        Exception: as of `EventStore.open`.
+    """
+    directory, known = absolute(path), checked_projections(projections)
+    log = FollowerLog(local_file_system(), directory, known)
+    try:
+        erasing.foresee(directory, log, known, fields)
+    finally:
+        log.close()

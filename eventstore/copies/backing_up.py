@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from eventstore.checkpoints.writer import packed_base
 from eventstore.copies.backups import (
     batches_of,
+    digest_at,
     end_place,
     find_manifest,
     leaves_hold,
@@ -211,6 +212,7 @@ def _require_same_history(source: Source, place: BackupPlace, manifest: Manifest
             f"{place.name}: the backup is of another store, {manifest.store_id.hex()}; {another}"
         )
     if manifest.revision > source.last_revision:
+        _require_no_fork(source, place, manifest, another)
         raise BackupError(
             f"{place.name}: the backup holds revision {manifest.revision}, and {source.name} is at "
             f"{source.last_revision}: it is an older copy of that store; {another}"
@@ -226,6 +228,22 @@ def _require_same_history(source: Source, place: BackupPlace, manifest: Manifest
         raise BackupError(
             f"{place.name}: the batches after revision {manifest.revision} of {source.name} do not "
             f"continue those of the backup: their histories have parted; {another}"
+        )
+
+
+def _require_no_fork(source: Source, place: BackupPlace, manifest: Manifest, another: str) -> None:
+    """Check of a store that is behind its backup that its newest batch is in that. O(one file).
+
+    Raises:
+        BackupError: it is not: the store was restored to an earlier revision, and went on.
+    """
+    last = source.last_revision
+    digest = digest_at(place, manifest, last)
+    if digest is not None and any(each.digest != digest for each in source.log.read(last, last)):
+        raise BackupError(
+            f"{place.name}: revision {last}, the newest of {source.name}, is another batch in the "
+            f"backup: their histories have parted, as those of a store that was restored to an "
+            f"earlier revision do; {another}"
         )
 
 

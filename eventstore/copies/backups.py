@@ -172,6 +172,18 @@ def revision_at(place: BackupPlace, manifest: Manifest, time_ns: int) -> int:
     return revision
 
 
+def digest_at(place: BackupPlace, manifest: Manifest, revision: int) -> bytes | None:
+    """Return the digest of a batch in a backup, None where it holds none; reads one file."""
+    previous = start_place(manifest)
+    for entry in manifest.batches:
+        if entry.first_revision <= revision <= entry.file.revision:
+            for batch in _batches_in(place, manifest, entry, previous, lambda revision: None):
+                if batch.revision == revision:
+                    return batch.digest
+        previous = ChainPosition(entry.file.revision, entry.digest, entry.time_ns, entry.end_bytes)
+    return None
+
+
 def _batches_in(
     place: BackupPlace,
     manifest: Manifest,

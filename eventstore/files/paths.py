@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
+
+_URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")
 
 
 def join(*parts: str) -> str:
@@ -24,11 +27,14 @@ def absolute(path: str | os.PathLike[str], *, of: str = "the store") -> str:
 
     Raises:
         ValueError: it is empty, which would be the working directory; or no file can have it, since
-            it holds a NUL character or a lone surrogate that stands for no byte.
+            it holds a NUL character or a lone surrogate that stands for no byte; or it is a URL,
+            which would name a directory `https:`.
     """
     text = os.fsdecode(path)
     if not text:
         raise ValueError(f"the path of {of} is empty")
+    if _URL.match(text):
+        raise ValueError(f"the path of {of} is a URL, and must be one on a local disk: {text!r}")
     if "\0" in text:
         raise ValueError(f"the path of {of} holds a NUL character: {text!r}")
     try:

@@ -12,9 +12,10 @@ the state that the next open would fold, and readers that began before go on wit
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from eventstore.arguments import excerpt
+from eventstore.arguments import checked_int, excerpt
 from eventstore.backend.file_log import FileLog
 from eventstore.engine_events import ERASED
 from eventstore.errors import CompactedError, ErasureError
@@ -34,7 +35,7 @@ from eventstore.recovery.replay import decode_record, replay_record
 from eventstore.upcasting import upcast
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from eventstore.handle.receipt import Receipt
     from eventstore.log.interface import LogReader
@@ -42,6 +43,12 @@ if TYPE_CHECKING:
     from eventstore.log.redaction import Path
     from eventstore.projection import Projection
     from eventstore.tables.state import State
+
+
+_REMEDY = (
+    "restore a backup that holds these batches and erase there, or have retention drop the "
+    "revision too"
+)
 
 
 class Erasure(NamedTuple):
@@ -92,14 +99,16 @@ class ErasingTransaction(EngineTransaction):
         Raises:
             ErasureError: it can't be; nothing was committed.
             CompactedError: a batch is no longer kept.
+            TypeError: what is named are no fields of revisions.
         """
+        wanted = checked_fields(fields)
         log = self._log_in_files(path)
         log.wait_until_durable(self.revision)
         # One that an error has cut short: its note must not be written over, nor what it left be
         # folded again.
         log.finish_erasure()
         plan = _Plan(path, log, projections, self.revision)
-        redactions = plan.redactions(fields)
+        redactions = plan.redactions(wanted)
         left = plan.left_state()
         self.revisions = tuple(one.revision for one in redactions)
         try:
@@ -128,6 +137,52 @@ class ErasingTransaction(EngineTransaction):
         return self._log
 
 
+def foresee(
+    path: str,
+    log: LogReader,
+    projections: Sequence[Projection],
+    fields: Mapping[int, Iterable[Sequence[str]]],
+) -> None:
+    """Raise what an erasure by the same arguments would raise before it commits; O(as it)."""
+    plan = _Plan(path, log, projections, log.durable_revision)
+    plan.redactions(checked_fields(fields))
+    plan.left_state()
+
+
+def checked_fields(
+    fields: Mapping[int, Iterable[Sequence[str]]],
+) -> dict[int, tuple[Path, ...]]:
+    """Return what is to be erased, as paths for each revision.
+
+    Raises:
+        TypeError: it is no mapping of revisions to paths of names.
+    """
+    if not isinstance(fields, Mapping):
+        raise TypeError(f"fields must map revisions to paths, not be {excerpt(fields)}")
+    return {
+        checked_int(revision, "a revision"): tuple(_checked_paths(revision, paths))
+        for revision, paths in fields.items()
+    }
+
+
+def _checked_paths(revision: int, paths: Iterable[Sequence[str]]) -> Iterator[Path]:
+    if isinstance(paths, str | bytes) or not isinstance(paths, Iterable):
+        raise TypeError(
+            f"the fields of revision {excerpt(revision)} must be paths such as ('actor',), not "
+            f"{excerpt(paths)}"
+        )
+    for path in paths:
+        is_path_of_names = isinstance(path, list | tuple) and all(
+            isinstance(name, str) for name in path
+        )
+        if not is_path_of_names:
+            raise TypeError(
+                "a field must be a tuple of names such as ('data', 'labels', 'owner'), not "
+                f"{excerpt(path)}"
+            )
+        yield tuple(path)
+
+
 class _Plan:
     """What becomes of each batch, and of the state."""
 
@@ -140,11 +195,10 @@ class _Plan:
         self._projections = projections
         self._last_revision = last_revision
 
-    def redactions(self, fields: Mapping[int, Iterable[Sequence[str]]]) -> list[Redaction]:
+    def redactions(self, fields: Mapping[int, tuple[Path, ...]]) -> list[Redaction]:
         """Return what becomes of each batch that is named."""
         found = []
-        for revision, paths in sorted(fields.items()):
-            wanted = tuple(tuple(path) for path in paths)
+        for revision, wanted in sorted(fields.items()):
             if wanted:
                 found.append(self._redaction(self._record(revision), wanted))
         if not found:
@@ -163,8 +217,9 @@ class _Plan:
             state = history.state_at(self._log, self._projections, first - 1)
         except CompactedError as error:
             raise ErasureError(
-                f"{self._path}: revision {first} can't be erased: the state after it can't be made "
-                f"anew, since batches before it were dropped ({error})"
+                f"{self._path}: nothing of revision {first} can be erased: the state after it "
+                f"can't be made anew, since batches before it were dropped ({error}), and no "
+                f"checkpoint from before it is left; {_REMEDY}"
             ) from error
         if self._log.oldest_revision() > 1:
             self._require_all_tables(first)
@@ -222,8 +277,9 @@ class _Plan:
         lost = {name.table for name, _ in newest.tables} - held if newest is not None else set()
         if lost:
             raise ErasureError(
-                f"{self._path}: revision {first} can't be erased: table {min(lost)!r} can't be "
-                "made anew, since batches before it were dropped, and no older checkpoint holds it"
+                f"{self._path}: nothing of revision {first} can be erased: table {min(lost)!r} "
+                "can't be made anew, since batches before it were dropped, and no older checkpoint "
+                f"holds it; {_REMEDY}"
             )
 
 

@@ -34,6 +34,7 @@ class Comparison:
     Attributes:
         compared_count: checkpoints that were compared, but for that which the fold began at:
             nothing says how that one came about.
+        is_exact: whether every row that was compared so far was the same to the byte.
     """
 
     def __init__(self, projections: Sequence[Projection]) -> None:
@@ -47,6 +48,12 @@ class Comparison:
         self._state: State | None = None
         self._start = 0
         self.compared_count = 0
+        self.is_exact = True
+
+    @property
+    def start(self) -> int | None:
+        """The revision that the fold has begun at; None if it has not, or has ended."""
+        return None if self._state is None else self._start
 
     def begin(
         self,
@@ -110,7 +117,8 @@ class Comparison:
             return
         tables = [(name, rows) for name, rows in checkpoint.tables if name in self._known]
         for name, rows in tables:
-            differing = _differing_keys(state, name.table, rows)
+            differing, is_exact = _differing_keys(state, name.table, rows)
+            self.is_exact &= is_exact
             if differing:
                 rows_text = "1 row" if len(differing) == 1 else f"{len(differing)} rows"
                 reason = (
@@ -142,15 +150,17 @@ class Comparison:
             yield Damage(path, 0, 0, reason)
 
 
-def _differing_keys(state: State, table_name: str, rows: StoredRows) -> list[object]:
+def _differing_keys(state: State, table_name: str, rows: StoredRows) -> tuple[list[object], bool]:
+    """Return the keys whose rows differ, and whether all rows are the same to the byte."""
     table, view = state.tables[table_name], View(state.durable)
     replayed = {key: table.packed(key, value) for key, value in view.raw_items(table)}
     held = dict(rows.items())
-    return [
+    differing: list[object] = [
         key
         for key in replayed.keys() | held.keys()
         if key not in held or key not in replayed or not _is_same_row(held[key], replayed[key])
     ]
+    return differing, replayed == held
 
 
 def _is_same_row(held: bytes, replayed: bytes) -> bool:

@@ -21,6 +21,7 @@ from eventstore.files.failures import unreadable_is_damage
 from eventstore.files.paths import join
 from eventstore.format.names import DURABLE_NAME
 from eventstore.integrity.comparison import Comparison
+from eventstore.integrity.later import LaterFold, LaterPart, place_to_begin
 from eventstore.integrity.leaves import LeafCheck
 from eventstore.integrity.redacted import RedactedCheck
 from eventstore.log.reader import (
@@ -46,7 +47,7 @@ from eventstore.recovery.decide import (
     misnamed,
     sealed_damage,
 )
-from eventstore.recovery.replay import decode_record
+from eventstore.recovery.replay import decode_record, stale_projections
 from eventstore.recovery.scan import read_durable_bound, read_durable_store_id, settled_end
 from eventstore.reports import PROBLEMS_MAX, Damage, Verdict, VerifyReport
 
@@ -61,6 +62,10 @@ if TYPE_CHECKING:
 _DURABLE_READS = 5
 
 
+class ReadAgainError(Exception):
+    """There is something to report, and of two processes neither knows enough to do so."""
+
+
 @dataclass
 class Verification:
     """One reading of a store; `eventstore.integrity.verify` says what it is given."""
@@ -71,6 +76,7 @@ class Verification:
     on_batch: Callable[[int], object]
     quick: bool = field(kw_only=True)
     asks_projections: bool = field(kw_only=True)
+    uses_two: bool = field(kw_only=True)
 
     def __post_init__(self) -> None:
         # In the order in which they were found; a dictionary, because the same thing can be
@@ -97,6 +103,10 @@ class Verification:
         """Revisions of checkpoints whose digest is not that of the log."""
         self.sources: list[SegmentSource] = []
         self.leaves: LeafCheck | None = None
+        self.later: LaterFold | None = None
+        """Another process, that replays what comes after some checkpoint."""
+        self.is_handed_over = False
+        """Whether this one has come to that checkpoint, and leaves the rest to the other."""
         self.redacted = RedactedCheck()
 
     @property
@@ -119,6 +129,7 @@ class Verification:
             self.comparison.begin(
                 _first_revision(sources) or 1, self.checkpoints, self._start_of_comparison
             )
+            self._begin_later(max(bound, self._base_revision))
         first_opened = self._first_opened(sources)
         for number, source in enumerate(sources):
             if number < first_opened and self.quick:
@@ -137,7 +148,9 @@ class Verification:
                 "the next open for writing finishes it, if it was committed"
             )
             self._pass_over_what_goes()
-        if self.asks_projections:
+        if self.is_handed_over:
+            self._take_over_result(max(bound, self._base_revision))
+        elif self.asks_projections:
             self._add_all(self.comparison.projections_own(self.path))
         found = Found(
             path=self.path,
@@ -161,6 +174,57 @@ class Verification:
             first_revision=_first_revision(sources),
             revision=self._last_revision(),
         )
+
+    def stop(self) -> None:
+        """End the other process, if there is one."""
+        if self.later is not None:
+            self.later.stop()
+            self.later = None
+
+    def _begin_later(self, last: int) -> None:
+        """Let another process begin at a checkpoint that the replay will come to."""
+        first = self.comparison.start
+        if not self.uses_two or first is None:
+            return
+        start = place_to_begin(self.loaded, first, last)
+        if start is None or stale_projections(self.projections, self.loaded[start]):
+            return
+        self.later = LaterFold(
+            LaterPart(
+                path=self.path,
+                projections=tuple(self.projections),
+                sources=tuple(self.sources),
+                all_files=tuple(self.files),
+                start=start,
+                digests=tuple(
+                    (file, checkpoint.digest)
+                    for file, checkpoint in self.loaded.items()
+                    if file.revision > start.revision
+                ),
+                asks_projections=self.asks_projections,
+            )
+        )
+
+    def _hand_over(self, digest: bytes) -> None:
+        """Leave the rest of the replay to the other process, if it has begun at this very state."""
+        if self.comparison.is_at(digest) and self.comparison.is_exact:
+            self.comparison.end()
+            self.is_handed_over = True
+        else:
+            self.stop()
+
+    def _take_over_result(self, last: int) -> None:
+        """Take what the other process has found.
+
+        Raises:
+            ReadAgainError: that is not nothing, or it has not come as far as the log was known to.
+        """
+        if self.later is None:
+            raise AssertionError("nobody to ask")
+        result = self.later.result()
+        if not result.is_clean or result.revision < last:
+            raise ReadAgainError
+        self.comparison.compared_count += result.compared_count
 
     def _last_revision(self) -> int:
         """Return where the log ends; without a record in it, what its segment continues."""
@@ -425,7 +489,7 @@ class Verification:
         return damage
 
     def _index_of(self, header: SegmentHeader) -> IndexCheck | None:
-        if self.store_id != header.store_id:
+        if self.store_id != header.store_id or self.is_handed_over:
             return None
         return IndexCheck(self.file_system, self.path, header, self.projections)
 
@@ -455,7 +519,13 @@ class Verification:
         return None
 
     def _end_replay(self) -> None:
-        """Go on without a fold, because the batches that follow are not those after it."""
+        """Go on without a fold, because the batches that follow are not those after it.
+
+        Raises:
+            ReadAgainError: another process has it, and does not know of this.
+        """
+        if self.is_handed_over:
+            raise ReadAgainError
         revision = self.comparison.end()
         if revision is not None:
             self.remarks.append(
@@ -479,6 +549,8 @@ class Verification:
             for file in self.loaded:
                 if file.revision == revision:
                     self._compare(file)
+            if self.later is not None and self.later.start == revision:
+                self._hand_over(digest)
             return None
         self._add(problem)
         self.contradicted.add(revision)

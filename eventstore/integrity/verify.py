@@ -10,17 +10,19 @@ which it makes again and compares; it replays the log, compares the tables with 
 checkpoint, and has each projection check them where the replay ends.
 
 `eventstore.integrity.verification` is one such reading, and `eventstore.integrity.comparison` what
-compares the tables.
+compares the tables. Of the replay of a long log another process may do the later part, see
+`eventstore.integrity.later`.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from eventstore.arguments import checked_whole
 from eventstore.directory.contents import require_files, require_remains
 from eventstore.files.local import local_file_system
 from eventstore.files.paths import absolute
-from eventstore.integrity.verification import Verification
+from eventstore.integrity.verification import ReadAgainError, Verification
 from eventstore.projection import checked_projections
 
 if TYPE_CHECKING:
@@ -41,6 +43,7 @@ def verify_store(
     quick: bool = False,
     on_batch: Callable[[int], object] = lambda revision: None,
     file_system: FileSystem | None = None,
+    processes: int = 1,
 ) -> VerifyReport:
     """Verify the store at a path.
 
@@ -50,19 +53,27 @@ def verify_store(
         quick: leave out what takes long.
         on_batch: called with each revision that was read, for progress.
         file_system: that the store is on; the local one unless given.
+        processes: with 2 or more, the later part of a long log, on a local file system, is replayed
+            by a second process, which `multiprocessing` spawns: so the projections must be such
+            as can be pickled, and the program's main module one that can be imported.
 
     Raises:
+        ChildProcessError: the second process was killed.
         ProjectionError: one of the projections is none, or they do not fit together.
         NotAStoreError: there is no store, it is still being made, or an open would say that it
             is none.
         FormatVersionError: a file has a newer format.
     """
     known = checked_projections(projections)
+    checked_whole(processes, "processes", 1)
+    uses_two = processes > 1 and file_system is None
     file_system = file_system or local_file_system()
     directory = absolute(path)
     require_remains(file_system, directory)
     require_files(file_system, directory)
-    return verify_files(file_system, directory, known, quick=quick, on_batch=on_batch)
+    return verify_files(
+        file_system, directory, known, quick=quick, on_batch=on_batch, uses_two=uses_two
+    )
 
 
 def verify_files(
@@ -73,10 +84,12 @@ def verify_files(
     quick: bool = False,
     on_batch: Callable[[int], object] = lambda revision: None,
     asks_projections: bool = True,
+    uses_two: bool = False,
 ) -> VerifyReport:
     """Verify what is known to be a store, with checked projections; see `verify_store`.
 
-    Without `asks_projections` their own checks, which say nothing of the bytes, are left out.
+    Without `asks_projections` their own checks, which say nothing of the bytes, are left out. With
+    `uses_two` there may be a second process, if the file system is the local one.
     """
     for attempt in range(_ATTEMPTS):
         is_last = attempt == _ATTEMPTS - 1
@@ -87,9 +100,12 @@ def verify_files(
             on_batch,
             quick=quick,
             asks_projections=asks_projections,
+            uses_two=uses_two and attempt == 0,
         )
         try:
             report = verification.run()
+        except ReadAgainError:
+            continue
         except FileNotFoundError:
             # A running writer's compaction has moved a file between listing and opening it.
             if is_last:
@@ -97,4 +113,6 @@ def verify_files(
         else:
             if report.is_sound or is_last or not verification.was_overtaken():
                 return report
+        finally:
+            verification.stop()
     raise AssertionError("unreachable")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from cli.test_cli_golden import compare, field_names, indented, normalised
+from cli.test_cli_schemas import validate
 from support.cli import LAYER, Call, Holder
 
 from eventstore import verify_backup
@@ -186,3 +187,42 @@ def test_metastore_backs_up_restores_dumps_and_loads(story: Path, tmp_path: Path
     for name in ("loaded", "restored"):
         with MetaStore.open(tmp_path / name) as store, store.transaction() as tx:
             assert [info.name for info in tx.walk_info()] == [LAYER]
+
+
+def test_check_says_that_a_backup_is_sound_or_where_it_is_damaged(
+    call: Call, told: Path, tmp_path: Path
+) -> None:
+    backup = tmp_path / "backup"
+    call("backup", told, backup)
+    result = call("check", backup)
+    assert (result.code, result.err) == (0, "")
+    assert "\nbatches 1 to 5 of store " in result.out
+    assert result.out.endswith("; can restore revisions 1 to 5\nsound\n")
+    record = call("check", backup, "--json")
+    assert validate("backup", record.out) == 1
+    assert json.loads(record.out)["is_verified"] is True
+    assert call("check", backup, "--quick").code == 2
+    [part] = [each for each in backup.iterdir() if each.suffix == ".gz"]
+    content = bytearray(part.read_bytes())
+    content[40] ^= 1
+    part.write_bytes(content)
+    result = call("check", backup)
+    assert (result.code, result.out) == (3, "")
+    assert f"{part}: damaged" in result.err
+    part.unlink()
+    assert "the file is missing" in call("check", backup).err
+    (backup / "MANIFEST").write_bytes(b"")
+    assert call("check", backup).code == 3
+
+
+def test_a_store_that_parted_from_its_backup_is_told_so(
+    call: Call, told: Path, tmp_path: Path
+) -> None:
+    call("backup", told, tmp_path / "backup")
+    call("restore", tmp_path / "backup", tmp_path / "past", "--to", "2")
+    result = call("backup", tmp_path / "past", tmp_path / "backup")
+    assert (result.code, result.out) == (1, "")
+    assert "revision 3, the newest of " in result.err
+    assert "their histories have parted" in result.err
+    shown = call("log", tmp_path / "past", "-n", "1").out
+    assert "  eventstore.restored  to revision 2 of a backup that was at 5; from here on" in shown

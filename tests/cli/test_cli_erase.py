@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
+import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from cli.test_cli_golden import compare, indented, normalised
 from cli.test_cli_schemas import validate
+from support.cli import PROGRAM, ROOT
 from support.erasing import everything
 
-from eventstore import StoreOptions
+from eventstore import Retention, StoreOptions
 from projections.snapshots import Kind, MetaStore
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from support.cli import Call
 
 SECRET = "Jane Public"
@@ -154,13 +155,83 @@ def test_a_text_that_can_stand_nowhere_is_a_wrong_command_line(
     assert "needs a text in UTF-8" in result.err
 
 
-def test_what_else_a_batch_holds_of_an_erased_actor_is_listed(call: Call, tmp_path: Path) -> None:
+def test_an_intents_copy_of_the_actor_goes_too_and_what_else_there_is_of_it_is_listed(
+    call: Call, tmp_path: Path
+) -> None:
     path = tmp_path / "store"
     with (
         MetaStore.open(path, options=StoreOptions(background=False)) as opened,
-        opened.intent("make", "a", {}, actor=SECRET),
+        opened.intent("make", "a", {"for": SECRET}, actor=SECRET),
     ):
         pass
     result = call("erase", path, "1", "--actor", *ORDER, "--json")
-    left = json.loads(result.out)["left"]
-    assert {"revision": 1, "field": ["data", "actor"]} in left
+    record = json.loads(result.out)
+    assert record["erased"] == [{"revision": 1, "fields": [["actor"], ["data", "actor"]]}]
+    assert record["left"] == [{"revision": 1, "field": ["data", "data", "for"]}]
+    assert call("check", path).code == 0
+    shown = json.loads(call("show", path, "1", "--json").out)
+    assert shown["events"][-1]["data"]["actor"] == "*" * len(SECRET)
+
+
+def test_a_dry_run_says_what_the_erasure_would_be_refused_for(call: Call, tmp_path: Path) -> None:
+    path = tmp_path / "store"
+    options = StoreOptions(segment_bytes=4096, background=False, retention=Retention.none())
+    with MetaStore.open(path, options=options) as opened:
+        for number in range(60):
+            with opened.transaction(writable=True, actor=SECRET) as tx:
+                tx.create_snapshot(Kind.ACTIVE, f"key-{number}", labels={"note": "n" * 200})
+            if number % 20 == 19:
+                opened.compact()
+        oldest = opened.event_store.oldest_revision()
+    assert oldest > 1
+    for asked in ([str(oldest), "--actor"], ["--matching", SECRET]):
+        before = everything(path)
+        result = call("erase", path, *asked, "--dry-run")
+        assert (result.code, result.out) == (1, "")
+        assert f"nothing of revision {oldest} can be erased: " in result.err
+        assert "restore a backup that holds these batches and erase there, or" in result.err
+        assert everything(path) == before
+        assert call("erase", path, *asked, *ORDER).err == result.err
+    newest = call("erase", path, "60", "--actor", "--dry-run")
+    assert (newest.code, newest.err) == (0, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["erase", "STORE", "1", "--actor", *ORDER], "STORE: erased, as revision 4 says"),
+        (["compact", "STORE"], "STORE: compacted"),
+        (["backup", "STORE", "NEW"], "NEW: the backup is at revision 3"),
+        (["report", "STORE", "-o", "NEW"], "NEW: the page is there"),
+        (["repair", "STORE", "--output", "NEW"], "NEW: the store is there"),
+    ],
+    ids=lambda each: each[0] if isinstance(each, list) else None,
+)
+def test_work_whose_output_can_not_be_written_says_that_it_is_done(
+    arguments: list[str], says: str, store: Path, tmp_path: Path
+) -> None:
+    names = {"STORE": str(store), "NEW": str(tmp_path / "new")}
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [*PROGRAM, *(names.get(each, each) for each in arguments)],
+            cwd=ROOT,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    place, what = says.split(":", 1)
+    assert f"{names[place]}:{what}; that is done, but the output can't be wr" in done.stderr
+    if arguments[0] == "erase":
+        with MetaStore.open(store, read_only=True) as opened:
+            [batch] = opened.event_store.batches(1, 1)
+            assert batch.metadata.actor == "*" * len(SECRET)
+
+
+def test_show_does_not_send_its_reader_to_itself(call: Call, store: Path) -> None:
+    call("erase", store, "1", "--actor", *ORDER)
+    assert "parts of it were erased, see below" in call("show", store, "1").out
+    assert "parts of it were erased: `show` says" in call("log", store).out
+    assert "  eventstore.erased  erased: actor of revision 1\n" in call("show", store, "4").out

@@ -217,10 +217,38 @@ def test_log_shows_what_retention_has_dropped(tmp_path: Path, call: Call) -> Non
     shown = call("log", tmp_path, "--type", "eventstore.dropped", "-n", "1")
     assert shown.code == 0
     assert 'actor=eventstore  reason="retention: keep nothing' in shown.out
-    assert "  eventstore.dropped first_revision=" in shown.out
-    assert f"last_revision={oldest - 1} " in shown.out
+    assert f" to {oldest - 1} are dropped for good, " in shown.out
+    assert " segments, " in shown.out
     [line] = call(
         "log", tmp_path, "--type", "eventstore.dropped", "-n", "1", "--json"
     ).out.splitlines()
     [event] = json.loads(line)["events"]
     assert (event["type"], event["data"]["last_revision"]) == ("eventstore.dropped", oldest - 1)
+    said = f"dropped by retention, as revision {json.loads(line)['revision']} of "
+    assert f"history begins at revision {oldest}: the batches before were {said}" in (
+        call("check", tmp_path).out
+    )
+
+
+@pytest.mark.parametrize("kind", ["index", "tree"])
+def test_a_damaged_file_that_can_be_made_anew_is_so_as_check_says(
+    tmp_path: Path, call: Call, kind: str
+) -> None:
+    options = StoreOptions(segment_bytes=4096, background=False)
+    with MetaStore.open(tmp_path, options=options) as store:
+        _grow(store)
+        store.compact()
+    damaged = min((tmp_path / kind).iterdir())
+    content = bytearray(damaged.read_bytes())
+    content[-1] ^= 1
+    damaged.write_bytes(content)
+    result = call("check", tmp_path)
+    assert result.code == 3
+    assert f"damaged: {damaged}: " in result.out
+    assert "start the driver, or run `snapledger compact`" in result.out
+    assert "`snapledger repair`" not in result.out
+    assert ("remove the damaged files of `index`" in result.out) == (kind == "index")
+    if kind == "index":
+        damaged.unlink()
+    assert call("compact", tmp_path).code == 0
+    assert call("check", tmp_path).code == 0

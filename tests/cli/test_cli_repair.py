@@ -62,8 +62,9 @@ def test_a_damaged_store_is_repaired_and_what_was_lost_is_listed(
     lines = result.out.splitlines()
     assert lines[0].startswith(f"damaged: {damaged / SEGMENT}: ")
     assert lines[0].endswith("the payload fails its checksum")
-    assert lines[1] == "lost: batches 3 to 5: with their effect"
     detached = tmp_path / "new.detached.jsonl"
+    kept = f"of these revisions 4 to 5 are kept in {detached}"
+    assert lines[1] == f"lost: batches 3 to 5: with their effect; {kept}"
     kept = f"detached: 2 batches that could be read but not kept, revisions 4 to 5: in {detached}"
     assert lines[2] == kept
     batches = [json.loads(line) for line in detached.read_text().splitlines()]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import html.parser
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+ISO_TICK = re.compile(r"\d{4}-\d\d-\d\d|\d\d:\d\d(:\d\d(\.\d{3})?)?")
 SCRIPT = "</script><script>window.hacked = 1</script><img src=x onerror='window.hacked = 2'>"
 HOSTILE = (
     *(SCRIPT, "{{DATA}}", "{{report.js}}", "<!-- <script>", "]]>", "__proto__", "constructor"),
@@ -230,6 +232,10 @@ def test_search_finds_what_was_removed_and_who_did_it(browser: Browser) -> None:
 def test_charts_are_drawn_and_a_click_goes_there(browser: Browser) -> None:
     for chart in ("counts", "sizes"):
         assert browser.value(f"document.querySelectorAll('#{chart} path.line').length") == 1
+        ticks = f"[...document.querySelectorAll('#{chart} g:first-of-type .tick text')]"
+        times = browser.value(f"{ticks}.map((tick) => tick.textContent).join(' ')").split(" ")
+        assert times
+        assert all(ISO_TICK.fullmatch(time) for time in times), times
     assert browser.value("document.querySelectorAll('#actors .bar').length") >= 3
     to_revision(browser, 1)
     browser.value(

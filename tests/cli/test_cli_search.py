@@ -9,8 +9,11 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from cli.test_cli_schemas import validate
 from support.cli import LAYER, PROGRAM, ROOT, Call, Holder
 
+from eventstore import acting_as
+from projections.snapshots import Kind, MetaStore
 from snapledger.times import parse_moment
 
 if TYPE_CHECKING:
@@ -27,11 +30,25 @@ def revisions(call: Call, store: Path, *options: str) -> list[int]:
     return [json.loads(line)["revision"] for line in result.out.splitlines()]
 
 
+def test_a_time_that_is_yet_to_come_is_mentioned(call: Call, told: Path) -> None:
+    result = call("log", told, "--since", "2200-01-01")
+    assert (result.code, result.out) == (0, "")
+    assert result.err == f"note: {told}: --since is a time that is yet to come\n"
+
+
+def test_an_actor_that_did_nothing_is_mentioned(call: Call, told: Path) -> None:
+    note = f"note: {told}: no batch that is kept has the actor 'nobody'\n"
+    assert call("log", told, "--actor", "nobody") == (0, "", note)
+    assert call("log", told, "--actor", "nobody", "--type", "removed") == (0, "", note)
+    # This one did something, though not that.
+    assert call("log", told, "--actor", "puller", "--type", "removed") == (0, "", "")
+    assert call("log", told, "--actor", "puller", "3..") == (0, "", "")
+
+
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
         (["--actor", "puller"], [1, 2]),
-        (["--actor", "nobody"], []),
         (["--type", "removed"], [5]),
         (["--type", "snapshot.created"], [1, 4]),
         (["--type", "created", "--actor", "puller"], [1]),
@@ -170,7 +187,7 @@ def test_diff_in_text_says_old_and_new(call: Call, told: Path) -> None:
     assert lines[3] == "+ view view-1  id=2"
 
 
-@pytest.mark.parametrize(("moments", "code"), [(["4", "2"], 1), (["9"], 1), (["x"], 2)])
+@pytest.mark.parametrize(("moments", "code"), [(["4", "2"], 2), (["9"], 1), (["x"], 2)])
 def test_diff_refuses_what_can_not_be_meant(
     moments: list[str], code: int, call: Call, told: Path
 ) -> None:
@@ -209,3 +226,22 @@ def test_watch_and_follow_show_what_another_process_commits(
         watcher.terminate()
     found = [json.loads(line)["revision"] for line in seen]
     assert found == list(range(found[0], found[0] + 3))
+
+
+def test_the_further_fields_of_a_batch_are_shown_with_each_of_its_snapshots(
+    call: Call, tmp_path: Path
+) -> None:
+    with (
+        MetaStore.open(tmp_path) as store,
+        acting_as(actor="rpc", peer="pid 12", method="Prepare"),
+        store.transaction(writable=True) as tx,
+    ):
+        tx.create_snapshot(Kind.ACTIVE, "a")
+    for arguments in ([], ["a"]):
+        lines = call("log", tmp_path, *arguments).out.splitlines()
+        assert lines[1] == '  batch.fields peer="pid 12" method=Prepare'
+        assert lines[2].startswith("  snapshot.created id=1 ")
+        assert len(lines) == 3
+        record = call("log", tmp_path, *arguments, "--json").out
+        assert validate("log", record) == 1
+        assert json.loads(record)["fields"] == {"peer": "pid 12", "method": "Prepare"}

@@ -70,3 +70,17 @@ def test_a_check_that_finds_damage_names_the_repair_as_what_to_do_next(
     content[content.index(b"a b=c")] ^= 1
     segment.write_bytes(content)
     assert "`snapledger repair`" in call("check", story).out.splitlines()[-1]
+
+
+def test_a_compaction_before_a_drivers_own_first_checkpoint_costs_it_a_rebuild_and_no_row(
+    call: Call, story: Path
+) -> None:
+    assert call("compact", story, "--keep-none").code == 0
+    with EventStore.open(story, [SnapshotsProjection(), Mine()], options=OPTIONS) as store:
+        assert [rebuilt.name for rebuilt in store.recovery.rebuilt] == ["my own"]
+        with store.transaction(writable=True) as tx:
+            assert len(list(tx.items("mine"))) == 4
+            tx.emit(Event("noted", None))
+    result = call("compact", story, "--keep-none")
+    assert result.code == 1
+    assert "a checkpoint would lose the tables of projection 'my own'" in result.err

@@ -1791,6 +1791,48 @@ MUTANTS = (
         "projections)",
     ),
     Mutant(
+        "a second process is believed that began at rows which are only equal",
+        "eventstore/integrity/verification.py",
+        "if self.comparison.is_at(digest) and self.comparison.is_exact:",
+        "if self.comparison.is_at(digest):",
+    ),
+    Mutant(
+        "the rest is handed over of a replay that has ended",
+        "eventstore/integrity/verification.py",
+        "if self.comparison.is_at(digest) and self.comparison.is_exact:",
+        "if self.comparison.is_exact:",
+    ),
+    Mutant(
+        "a second process is believed wherever it has come to",
+        "eventstore/integrity/verification.py",
+        "if not result.is_clean or result.revision < last:",
+        "if not result.is_clean:",
+    ),
+    Mutant(
+        "what a second process has found is not told",
+        "eventstore/integrity/verification.py",
+        "if not result.is_clean or result.revision < last:",
+        "if result.revision < last:",
+    ),
+    Mutant(
+        "a second process does not compare later checkpoints",
+        "eventstore/integrity/later.py",
+        "for one in self._files.get(record.digest, ()):",
+        "for one in ():",
+    ),
+    Mutant(
+        "nobody compares the indexes of later segments",
+        "eventstore/integrity/later.py",
+        "self._is_clean &= index is None or index.damage() is None",
+        "pass",
+    ),
+    Mutant(
+        "a second process asks no projection",
+        "eventstore/integrity/later.py",
+        "if self._part.asks_projections:",
+        "if not self._part:",
+    ),
+    Mutant(
         "a verification finds that NaN differs from itself",
         "eventstore/integrity/comparison.py",
         "    if held == replayed:",

@@ -12,10 +12,13 @@ from support.ledger import Ledger, Totals
 
 from eventstore import (
     BackupError,
+    EventStore,
     StoreExistsError,
     load_store,
+    repair_store,
     restore_store,
     verify_backup,
+    verify_store,
 )
 
 if TYPE_CHECKING:
@@ -94,3 +97,22 @@ def test_no_store_is_made_in_a_backup_or_in_another_store(directory: Path) -> No
     with pytest.raises(BackupError, match="can't be in a backup"):
         load_store(io.BytesIO(dumped), directory / "link" / "inner", LEDGER, options=SMALL)
     load_store(io.BytesIO(dumped), directory / "new", LEDGER, options=SMALL)
+
+
+def test_a_url_is_no_path_of_a_store_and_nothing_is_made(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(directory)
+    before = sorted(directory.rglob("*"))
+    url = "https://example.org/store"
+    for make in (
+        lambda: EventStore.open(url, LEDGER),
+        lambda: EventStore.open(url, LEDGER, read_only=True),
+        lambda: restore_store("backup", url, LEDGER),
+        lambda: load_store(io.BytesIO(), url, LEDGER),
+        lambda: repair_store("store", url, LEDGER),
+        lambda: verify_store(url, LEDGER),
+    ):
+        with pytest.raises(ValueError, match="the path of the store is a URL"):
+            make()
+    assert sorted(directory.rglob("*")) == before

@@ -29,6 +29,7 @@ from eventstore import (
     verify_store,
 )
 from eventstore.engine_events import ERASED
+from eventstore.erasing import foresee_erasure
 from eventstore.format.segment import frame_redacted, pack_segment_header
 from eventstore.log.reader import SegmentScanner, read_segment_header, start_of
 from eventstore.log.segments import MemoryFile
@@ -370,3 +371,47 @@ def test_every_changed_byte_of_a_redacted_record_is_damage(tmp_path: Path) -> No
         file = MemoryFile(str(segment), bytes(changed))
         found = [each.revision for each in SegmentScanner(file, header, start_of(header))]
         assert found[-1] == 45, place
+
+
+@pytest.mark.parametrize(
+    ("fields", "error", "says"),
+    [
+        (None, TypeError, "fields must map revisions to paths, not be None"),
+        ([1], TypeError, "fields must map revisions to paths"),
+        ({"1": [("actor",)]}, TypeError, "a revision must be an int, not '1'"),
+        ({True: [("actor",)]}, TypeError, "a revision must be an int, not True"),
+        ({1: None}, TypeError, "the fields of revision 1 must be paths"),
+        ({1: "actor"}, TypeError, "the fields of revision 1 must be paths"),
+        ({1: ["actor"]}, TypeError, "a field must be a tuple of names"),
+        ({1: [("data", 1)]}, TypeError, "a field must be a tuple of names"),
+        ({1: [3]}, TypeError, "a field must be a tuple of names"),
+        ({}, ErasureError, "nothing to erase is named"),
+        ({1: []}, ErasureError, "nothing to erase is named"),
+    ],
+)
+def test_what_names_no_fields_is_refused_in_words_and_nothing_is_committed(
+    tmp_path: Path, fields: Any, error: type[Exception], says: str
+) -> None:
+    path = tmp_path / "store"
+    fill(path)
+    with MetaStore.open(path, options=SMALL) as store:
+        before = store.event_store.stats()["revision"]
+        with pytest.raises(error, match=says):
+            store.erase(fields, actor="dpo", reason="")
+        with pytest.raises(error, match=says):
+            foresee_erasure(path, PROJECTIONS, fields)
+        assert store.event_store.stats()["revision"] == before
+        with store.transaction(writable=True) as tx:
+            tx.create_snapshot(Kind.ACTIVE, "later")
+
+
+def test_an_erasure_is_foreseen_beside_the_writer_and_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "store"
+    fill(path)
+    with MetaStore.open(path, options=SMALL) as store:
+        before = everything(path)
+        foresee_erasure(path, PROJECTIONS, FIELDS)
+        with pytest.raises(ErasureError, match="there is no revision 999"):
+            foresee_erasure(path, PROJECTIONS, {999: [("actor",)]})
+        assert everything(path) == before
+        assert store.erase(FIELDS, actor="dpo", reason="").revisions

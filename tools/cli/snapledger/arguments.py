@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 
 _INT64_MAX = 2**63 - 1
+_URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")
 _WAIT_SECONDS_MAX = 365 * 24 * 60 * 60
 
 
@@ -121,6 +123,17 @@ def checked_path(context: click.Context, parameter: click.Parameter, path: str) 
     return path
 
 
+def checked_store_path(context: click.Context, parameter: click.Parameter, path: str) -> str:
+    """Return the path of a store; a URL would name a directory `https:`."""
+    if _URL.match(path):
+        raise click.BadParameter(
+            f"a store is on a local disk, and {path!a} is a URL: only a backup can be at one",
+            ctx=context,
+            param=parameter,
+        )
+    return checked_path(context, parameter, path)
+
+
 def checked_text(context: click.Context, parameter: click.Parameter, text: str) -> str:
     """Return a text for the history, which keeps Unicode."""
     try:
@@ -191,7 +204,27 @@ def range_of(text: str) -> Range | None:
         return None
 
 
-store_argument: Callable[..., Any] = click.argument("store", metavar="STORE", callback=checked_path)
+def require_forward(between: Range) -> None:
+    """Refuse a range that goes backwards in every store.
+
+    Raises:
+        UsageError: it does. `git log` would print nothing, and leave it to be guessed why.
+    """
+    first, last = between.after, between.until
+    if first is None or last is None:
+        return
+    for one, other in ((first.revision, last.revision), (first.time_ns, last.time_ns)):
+        if one is not None and other is not None and one > other:
+            raise click.UsageError(
+                "a range goes from a revision or a time to a later one: give the two the other way "
+                "round",
+                click.get_current_context(),
+            )
+
+
+store_argument: Callable[..., Any] = click.argument(
+    "store", metavar="STORE", callback=checked_store_path
+)
 filters_argument: Callable[..., Any] = click.argument(
     "filters", metavar="[FILTER]...", nargs=-1, callback=checked_filters
 )

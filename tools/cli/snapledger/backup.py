@@ -46,29 +46,34 @@ def command(store: str, target: str, verify: bool, as_json: bool) -> None:
     """
     with open_for_reading(store) as opened, output.progress("copying batch") as show_count:
         report = opened.backup(target, verify=verify, on_batch=show_count)
-    if as_json:
-        output.write_json(_record(report))
-        return
-    oldest = report.oldest_state if report.oldest_state else 1
-    output.write_fields(
-        [
-            ("backup", printable(target)),
-            ("store id", report.store_id.hex()),
-            ("revision", str(report.revision)),
-            ("digest", report.digest.hex()),
-            (
-                "added",
-                f"{counted(report.added_batches, 'batch', 'batches')}, "
-                f"{format_size(report.added_bytes)}",
-            ),
-            ("in all", f"{counted(report.file_count, 'file')}, {format_size(report.size_bytes)}"),
-            ("can restore", f"revisions {oldest} to {report.revision}"),
-            ("read back", "everything" if report.is_verified else "what was added"),
-        ]
-    )
+    with output.told_after(f"{target}: the backup is at revision {report.revision}"):
+        if as_json:
+            output.write_json(backup_record(report))
+            return
+        oldest = report.oldest_state if report.oldest_state else 1
+        output.write_fields(
+            [
+                ("backup", printable(target)),
+                ("store id", report.store_id.hex()),
+                ("revision", str(report.revision)),
+                ("digest", report.digest.hex()),
+                (
+                    "added",
+                    f"{counted(report.added_batches, 'batch', 'batches')}, "
+                    f"{format_size(report.added_bytes)}",
+                ),
+                (
+                    "in all",
+                    f"{counted(report.file_count, 'file')}, {format_size(report.size_bytes)}",
+                ),
+                ("can restore", f"revisions {oldest} to {report.revision}"),
+                ("read back", "everything" if report.is_verified else "what was added"),
+            ]
+        )
 
 
-def _record(report: BackupReport) -> dict[str, Any]:
+def backup_record(report: BackupReport) -> dict[str, Any]:
+    """Return what JSON has of a backup."""
     return {
         "store_id": report.store_id.hex(),
         "first_revision": report.first_revision,

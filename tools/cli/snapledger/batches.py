@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from eventstore.engine_events import is_engine_event
+from eventstore.event import FIELDS_TYPE
 from projections.snapshots import intents, requests
 from snapledger import output
+from snapledger.engine_text import engine_event_text
 from snapledger.records import json_value
 from snapledger.text import format_time, printable, quoted
 
@@ -21,8 +24,14 @@ _TIME_NS_END = 253_402_300_800 * _NS_PER_SECOND
 """The year 10000, which is no date of Python's."""
 
 
-def write_batch(batch: Batch, events: Iterable[Event]) -> None:
-    """Write a batch, and those of its events that are to be shown, each on a line below it."""
+def write_batch(batch: Batch, events: Iterable[Event], *, names_show: bool = True) -> None:
+    """Write a batch, and those of its events that are to be shown, each on a line below it.
+
+    Args:
+        batch: to be written.
+        events: of it.
+        names_show: whether `show` is named, which says what was erased.
+    """
     parts = [f"revision {batch.revision}", format_time(batch.time_ns)]
     parts += [
         f"{name}={quoted(value)}"
@@ -30,14 +39,20 @@ def write_batch(batch: Batch, events: Iterable[Event]) -> None:
         if value is not None
     ]
     output.write_line("  ".join(parts))
+    if batch.fields:
+        output.write_line(f"  {FIELDS_TYPE}{data_text(batch.fields)}")
     if batch.is_redacted:
-        output.write_line("  parts of it were erased: `show` says what, when and by whom")
+        where = ": `show` says what, when and by whom" if names_show else ", see below"
+        output.write_line(f"  parts of it were erased{where}")
     for event in events:
-        output.write_line(f"  {printable(event.type)}{_event_text(batch, event)}")
+        if event.type != FIELDS_TYPE or event is not batch.events[0]:
+            output.write_line(f"  {printable(event.type)}{_event_text(batch, event)}")
 
 
 def _event_text(batch: Batch, event: Event) -> str:
     data = event.data
+    if is_engine_event(event):
+        return f"  {engine_event_text(event)}"
     if not isinstance(data, dict):
         return f" {_value_text(data)}"
     if event.type in (*intents.FIELDS, *requests.FIELDS):

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from eventstore import EventStoreError, Verdict, verify_store
+from eventstore import EventStoreError, Verdict, verify_backup, verify_store
+from eventstore.engine_events import DROPPED
+from eventstore.format.manifest import MANIFEST_NAME
+from eventstore.format.names import WAL_NAME
 from eventstore.integrity.repair import preview_repairs
-from projections.snapshots import SnapshotsProjection
+from projections.snapshots import MetaStore, SnapshotsProjection
 from snapledger import output
-from snapledger.arguments import json_option, store_argument
+from snapledger.arguments import checked_path, json_option
+from snapledger.backup import backup_record
 from snapledger.failures import DAMAGED
 from snapledger.reading import access_told, batch_count_about
-from snapledger.text import one_line, quoted
+from snapledger.text import format_size, format_time, one_line, quoted
 from snapledger.wording import counted, not_compared, start_of_history
 
 if TYPE_CHECKING:
@@ -23,12 +28,14 @@ if TYPE_CHECKING:
 _EXAMPLE = """\b
 Example: after a crash of the machine:
   snapledger check STORE"""
+_DERIVED = {"index", "tree"}
+"""Directories of files that are made of the log."""
 _PREVIEWED_BYTES = 1 << 30
 """What a repair would keep is found at about 100 MiB a second."""
 
 
 @click.command("check", epilog=_EXAMPLE)
-@store_argument
+@click.argument("store", metavar="STORE", callback=checked_path)
 @click.option(
     "--quick",
     is_flag=True,
@@ -43,11 +50,15 @@ def command(context: click.Context, store: str, quick: bool, as_json: bool) -> N
 
     Changes nothing and needs no lock. Exits with 3 if something is damaged. A torn tail is no
     damage: a crash left it, no acknowledged batch is in it, and the next open cuts it. A store
-    that is still being made is none yet: that exits with 10, as it does for every verb.
+    that is still being made is none yet: that exits with 10, as it does for every verb. A long log
+    is replayed by two processes, where there are two cores.
 
-    Where the history begins later than revision 1, that is said, and is no damage: when the oldest
-    batches are missing, nothing in the store tells whether retention dropped them, a repair left
-    them out or somebody removed them.
+    STORE may also be a backup, a directory or a URL: then each of its files is read, and the chain
+    of digests up to its last batch, as a restore would.
+
+    Where the history begins later than revision 1, that is said, and is no damage: the batches were
+    dropped by retention, which the log says as long as it keeps that batch, left out by a repair or
+    removed by hand.
 
     This command knows snapshots only: tables of a driver's own projections in the checkpoints are
     not compared with the log, and that is said.
@@ -57,17 +68,67 @@ def command(context: click.Context, store: str, quick: bool, as_json: bool) -> N
     segment_count, unread_segments (how many --quick left out), batch_count, checkpoint_count,
     replayed_checkpoints (how many were compared with a replay of the log), unknown_projections
     (names of those in the checkpoints that this command could not compare), first_revision,
-    revision.
+    revision. Of a backup: that of `backup`.
     """
+    if is_backup(store):
+        _check_backup(store, quick=quick, as_json=as_json)
+        return
     total = batch_count_about(store)
     with access_told(store), output.progress("checking batch", total) as show_count:
-        report = verify_store(store, [SnapshotsProjection()], quick=quick, on_batch=show_count)
+        report = verify_store(
+            store,
+            [SnapshotsProjection()],
+            quick=quick,
+            on_batch=show_count,
+            processes=os.cpu_count() or 1,
+        )
     if as_json:
         output.write_json(_record(report))
     else:
         _write(store, report)
     if not report.is_sound:
         context.exit(DAMAGED)
+
+
+def is_backup(path: str) -> bool:
+    """Say whether a path is that of a backup, or a URL, where nothing else can be."""
+    return "://" in path or (
+        os.path.lexists(os.path.join(path, MANIFEST_NAME))
+        and not os.path.lexists(os.path.join(path, WAL_NAME))
+    )
+
+
+def _check_backup(path: str, *, quick: bool, as_json: bool) -> None:
+    if quick:
+        raise click.UsageError("a backup is read whole: not with --quick")
+    with output.progress("checking batch") as show_count:
+        report = verify_backup(path, on_batch=show_count)
+    if as_json:
+        output.write_json(backup_record(report))
+        return
+    oldest = report.oldest_state if report.oldest_state else 1
+    files = f"{counted(report.file_count, 'file')}, {format_size(report.size_bytes)}"
+    output.write_line(f"read all of a backup: {files}")
+    output.write_line(
+        f"batches {report.first_revision} to {report.revision} of store {report.store_id.hex()}; "
+        f"can restore revisions {oldest} to {report.revision}"
+    )
+    output.write_line("sound")
+
+
+def _said_by(path: str, first_revision: int) -> str | None:
+    """Return which batch says that retention dropped what came before a revision."""
+    try:
+        with MetaStore.open(path, read_only=True) as store:
+            found = store.event_store.batches(first_revision, type=DROPPED, reverse=True)
+            for batch in found:
+                for event in batch.events:
+                    data = event.data if event.type == DROPPED else None
+                    if isinstance(data, dict) and data.get("last_revision") == first_revision - 1:
+                        return f"revision {batch.revision} of {format_time(batch.time_ns)}"
+    except (EventStoreError, OSError):
+        pass  # a damaged store: that is told
+    return None
 
 
 def _record(report: VerifyReport) -> dict[str, Any]:
@@ -113,7 +174,8 @@ def _write(store: str, report: VerifyReport) -> None:
         f"({report.replayed_checkpoints} compared with a replay)"
     )
     if report.first_revision > 1:
-        output.write_line(start_of_history(report.first_revision))
+        said_by = _said_by(store, report.first_revision)
+        output.write_line(start_of_history(report.first_revision, said_by))
     if report.unread_segments:
         segments = counted(report.unread_segments, "earlier segment")
         output.write_line(
@@ -135,6 +197,12 @@ def _advice(store: str, report: VerifyReport) -> str:
     is_refused = report.verdict is Verdict.CORRUPT
     opens = f"an open would {'refuse the store' if is_refused else 'do without what is damaged'}"
     kinds = {Path(problem.path).parent.name for problem in report.problems}
+    if not is_refused and kinds <= _DERIVED and not report.more_problems:
+        first = "remove the damaged files of `index`, then " if "index" in kinds else ""
+        return (
+            f"{opens}; nothing was changed: {first}start the driver, or run `snapledger compact`: "
+            "the log is whole, and what is missing is made anew of it"
+        )
     if not is_refused and kinds == {"checkpoints"} and not report.more_problems:
         return (
             f"{opens}; nothing was changed: start the driver, or run `snapledger compact`: the log "

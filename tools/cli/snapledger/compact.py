@@ -141,7 +141,8 @@ def command(
     )
     with output.progress("opening the store, batch") as show_count:
         done = _compact_or_ask(store, options, wait_seconds, show_count)
-    _write_report(done, as_json=as_json)
+    with output.told_after(f"{store}: compacted"):
+        _write_report(done, as_json=as_json)
 
 
 class _Done(NamedTuple):

@@ -8,7 +8,7 @@ import click
 
 from projections.snapshots import Kind, Usage
 from snapledger import output
-from snapledger.arguments import json_option, moment_of, store_argument
+from snapledger.arguments import Range, json_option, moment_of, require_forward, store_argument
 from snapledger.reading import open_for_reading, require_reached
 from snapledger.selecting import last_revision
 from snapledger.text import format_time, printable, quoted
@@ -41,6 +41,7 @@ def command(store: str, first: str, second: str | None, as_json: bool) -> None:
     if second is None and ".." in first:
         first, _, second = first.partition("..")
     moments = moment_of(first), moment_of(second) if second else None
+    require_forward(Range(*moments))
     with open_for_reading(store) as opened:
         events = opened.event_store
         with opened.transaction() as now:
@@ -52,9 +53,10 @@ def command(store: str, first: str, second: str | None, as_json: bool) -> None:
             for moment in moments
         )
         if before > after:
-            raise click.ClickException(
+            raise click.UsageError(
                 f"{opened.path}: a difference goes from a revision to a later one, not from "
-                f"{before} back to {after}; give them the other way round"
+                f"{before} back to {after}; give them the other way round",
+                click.get_current_context(),
             )
         for each in opened.diff(before, after):
             if each.before == each.after:

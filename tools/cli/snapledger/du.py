@@ -103,7 +103,7 @@ def command(
     else:
         title = grouping if grouping.startswith(_OF_A_LABEL) else grouping.upper()
         titles = ("SIZE", "INODES", "SNAPSHOTS", printable(title))
-        output.write_table(titles, _cells(largest, total))
+        output.write_table(titles, _cells(largest, total), titles[:-1], titles[1:3])
 
 
 def _summed(found: Iterable[Row], groups_of: GroupsOf) -> tuple[Sum, dict[str | None, Sum]]:

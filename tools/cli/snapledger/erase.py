@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from eventstore import FoundText, StoreLockedError, StoreOptions, erase
+from eventstore.erasing import foresee_erasure
+from eventstore.handle.erasing import may_go
 from eventstore.log.redaction import DATA, text_holder, texts_in
 from projections.snapshots import SnapshotsProjection
 from snapledger import output
@@ -20,7 +22,7 @@ from snapledger.wording import counted
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
-    from eventstore import Erasure
+    from eventstore import Batch, Erasure
 
     Fields = Mapping[int, Sequence[tuple[str, ...]]]
 
@@ -75,9 +77,10 @@ def command(
 
     They go from the log, the archive and the checkpoints. Digests, receipts and proofs still hold,
     and the log says what was erased, when, by whom and why. Names, keys, ids and parents can't be
-    erased. A value that other batches hold too stays there, unless --matching finds it. What is
-    left of a text in these batches, such as the actor in the data of an intent, and with --matching
-    anywhere, is listed.
+    erased. A value that other batches hold too stays there, unless --matching finds it. The copy
+    of actor, reason and request id that an intent holds goes with them. What is left of a text in
+    these batches, such as a name in an intent's own data, and with --matching anywhere, is listed.
+    --dry-run says what would be refused, too.
 
     Needs the lock: exit code 11 where a driver has the store open. Stop that first, or have it call
     `MetaStore.erase`. A backup still holds the texts until it is brought up to date.
@@ -97,14 +100,18 @@ def command(
     if matching is not None:
         wanted, left = _found(store, _searchable(matching), revisions)
     else:
-        wanted = dict.fromkeys(revisions, fields)
-        left = list(_left_beside(store, wanted))
-    done = None
-    if wanted and not dry_run:
-        _confirm(wanted, yes=yes)
-        with output.progress("erasing"):
-            done = _erase(store, wanted, by or "", why or "", wait_seconds)
-    _write(done, wanted, left, is_done=not dry_run, as_json=as_json)
+        wanted, left = _with_copies(store, dict.fromkeys(revisions, fields))
+    if not wanted or dry_run:
+        if wanted:
+            with output.progress("trying"):
+                foresee_erasure(store, [SnapshotsProjection()], wanted)
+        _write(None, wanted, left, is_done=not dry_run, as_json=as_json)
+        return
+    _confirm(wanted, yes=yes)
+    with output.progress("erasing"):
+        done = _erase(store, wanted, by or "", why or "", wait_seconds)
+    with output.told_after(f"{store}: erased, as revision {done.receipt.revision} says"):
+        _write(done, wanted, left, is_done=True, as_json=as_json)
 
 
 def _fields(
@@ -126,31 +133,60 @@ def _searchable(text: str) -> str:
     raise click.UsageError("--matching needs a text in UTF-8, of a character at least")
 
 
-def _left_beside(store: str, wanted: Fields) -> Iterator[FoundText]:
-    """Yield where else, in the batches named, the texts stand that are to go."""
+def _with_copies(
+    store: str, asked: Fields
+) -> tuple[dict[int, list[tuple[str, ...]]], list[FoundText]]:
+    """Return what goes, copies of the metadata in intents included, and where a text is left."""
+    wanted = {revision: list(fields) for revision, fields in asked.items()}
+    left = []
     with open_for_reading(store) as opened:
         for revision, fields in wanted.items():
             batch = next(opened.event_store.batches(revision, revision), None)
             if batch is None:
                 continue
             metadata = batch.metadata._asdict()
-            texts = {metadata[field[0]] for field in fields if field[0] != DATA}
-            for event in batch.events:
-                texts |= {
-                    holder[0][holder[1]]
-                    for field in fields
-                    if field[0] == DATA and (holder := text_holder(event.data, field[1:]))
-                }
-            found = {
-                (DATA, *path): whole
-                for text in texts
-                if isinstance(text, str) and text
-                for event in batch.events
-                for path, whole, _ in texts_in(event.data, text)
-            }
-            for path, whole in found.items():
-                if path not in fields:
-                    yield FoundText(revision, path, whole, is_erasable=False)
+            texts = _texts(batch, fields)
+            for path, whole in _places(batch, texts).items():
+                is_copy = path[1:] in [field for field in fields if field[0] != DATA]
+                if path in fields:
+                    continue
+                if is_copy and whole == metadata[path[1]] and _may_go(batch, path):
+                    fields.append(path)
+                else:
+                    left.append(FoundText(revision, path, whole, is_erasable=False))
+    return wanted, left
+
+
+def _texts(batch: Batch, fields: Sequence[tuple[str, ...]]) -> set[str]:
+    """Return the texts of a batch that are to go."""
+    metadata = batch.metadata._asdict()
+    texts = {metadata[field[0]] for field in fields if field[0] != DATA}
+    for event in batch.events:
+        texts |= {
+            holder[0][holder[1]]
+            for field in fields
+            if field[0] == DATA and (holder := text_holder(event.data, field[1:]))
+        }
+    return {text for text in texts if isinstance(text, str) and text}
+
+
+def _places(batch: Batch, texts: set[str]) -> dict[tuple[str, ...], str]:
+    """Return where in the data of a batch some texts stand, and all that stands there."""
+    return {
+        (DATA, *path): whole
+        for text in texts
+        for event in batch.events
+        for path, whole, _ in texts_in(event.data, text)
+    }
+
+
+def _may_go(batch: Batch, path: tuple[str, ...]) -> bool:
+    """Say whether what a path names may be erased from every event that has it."""
+    return all(
+        may_go(event, path, [SnapshotsProjection()])
+        for event in batch.events
+        if text_holder(event.data, path[1:])
+    )
 
 
 def _found(

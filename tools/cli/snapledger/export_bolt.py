@@ -37,15 +37,16 @@ def command(store: str, database: str, moment: Moment | None, as_json: bool) -> 
     """
     with snapshots_at(store, moment) as transaction:
         report = export_containerd(transaction, database)
-    if as_json:
-        output.write_json({**report._asdict(), "last_id": str(report.last_id)})
-        return
-    snapshots = counted(report.snapshot_count, "snapshot")
-    output.write_fields(
-        [
-            ("exported", f"{snapshots}, the last id is {report.last_id}"),
-            ("revision", str(report.revision)),
-            ("to", printable(database)),
-            ("sha256", report.sha256),
-        ]
-    )
+    with output.told_after(f"{database}: the database is there"):
+        if as_json:
+            output.write_json({**report._asdict(), "last_id": str(report.last_id)})
+            return
+        snapshots = counted(report.snapshot_count, "snapshot")
+        output.write_fields(
+            [
+                ("exported", f"{snapshots}, the last id is {report.last_id}"),
+                ("revision", str(report.revision)),
+                ("to", printable(database)),
+                ("sha256", report.sha256),
+            ]
+        )

@@ -39,28 +39,29 @@ def command(database: str, store: str, actor: str, as_json: bool) -> None:
         report = import_containerd(database, store, actor=actor, on_snapshot=show_count)
     receipt = report.receipt
     snapshots = counted(report.snapshot_count, "snapshot")
-    if as_json:
-        output.write_json(
-            {
-                "snapshot_count": report.snapshot_count,
-                "last_id": str(report.last_id),
-                "sha256": report.sha256,
-                "receipt": {
-                    "store_id": receipt.store_id.hex(),
-                    "revision": receipt.revision,
-                    "digest": receipt.digest.hex(),
-                },
-            }
+    with output.told_after(f"{store}: the store is there"):
+        if as_json:
+            output.write_json(
+                {
+                    "snapshot_count": report.snapshot_count,
+                    "last_id": str(report.last_id),
+                    "sha256": report.sha256,
+                    "receipt": {
+                        "store_id": receipt.store_id.hex(),
+                        "revision": receipt.revision,
+                        "digest": receipt.digest.hex(),
+                    },
+                }
+            )
+            return
+        output.write_fields(
+            [
+                ("imported", f"{snapshots}, the last id is {report.last_id}"),
+                ("from", printable(database)),
+                ("sha256", report.sha256),
+                ("store", printable(store)),
+                ("store id", receipt.store_id.hex()),
+                ("revision", str(receipt.revision)),
+                ("digest", receipt.digest.hex()),
+            ]
         )
-        return
-    output.write_fields(
-        [
-            ("imported", f"{snapshots}, the last id is {report.last_id}"),
-            ("from", printable(database)),
-            ("sha256", report.sha256),
-            ("store", printable(store)),
-            ("store id", receipt.store_id.hex()),
-            ("revision", str(receipt.revision)),
-            ("digest", receipt.digest.hex()),
-        ]
-    )

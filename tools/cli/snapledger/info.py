@@ -43,8 +43,8 @@ def command(store: str, key: str, moment: Moment | None, as_json: bool) -> None:
     with open_for_reading(store) as opened, begin(opened, moment) as transaction:
         try:
             snapshot_id, info, usage = transaction.get_info(key)
-        except NotFoundError as error:
-            raise NotFoundError(_absence(opened, key, transaction.revision)) from error
+        except NotFoundError:
+            raise _absence(opened, key, transaction.revision) from None
         if as_json:
             snapshot = snapshot_record(snapshot_id, info, usage)
             output.write_json({"revision": transaction.revision, "snapshot": snapshot})
@@ -52,17 +52,21 @@ def command(store: str, key: str, moment: Moment | None, as_json: bool) -> None:
             output.write_fields(_fields(snapshot_id, info, usage))
 
 
-def _absence(store: MetaStore, key: str, revision: int) -> str:
-    """Return why there is no snapshot of that name at a revision."""
+def _absence(store: MetaStore, key: str, revision: int) -> Exception:
+    """Return why there is no snapshot of that name at a revision; a commit is mentioned apart."""
     removed = store.who_removed(key, at=revision)
     committed = _committed(store, key, revision)
     if committed is not None and (removed is None or removed.id == committed.id):
         name = printable(committed.event.data["name"])
         text = f"the snapshot with key {key!r} was committed as {name}: {entry_line(committed)}"
-        return text if removed is None else f"{text}; and removed: {entry_line(removed)}"
+        if removed is None:
+            return click.ClickException(text)
+        output.note(text)
     if removed is None:
-        return f"no snapshot has the key or name {key!r}"
-    return f"no snapshot has the key or name {key!r} any more: {entry_line(removed)}"
+        return NotFoundError(f"no snapshot has the key or name {key!r}")
+    return click.ClickException(
+        f"no snapshot has the key or name {key!r} any more: {entry_line(removed)}"
+    )
 
 
 def _committed(store: MetaStore, key: str, revision: int) -> HistoryEntry | None:

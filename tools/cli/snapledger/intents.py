@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from snapledger.arguments import Moment
 
 _COLUMNS = ("NUMBER", "SINCE", "KIND", "KEY", "ID", "STAGED", "ACTOR", "DATA")
+_FACTS = ("NUMBER", "SINCE", "ID", "STAGED")
+_FIRST_TO_GO = ("STAGED", "SINCE", "ID", "DATA")
 _EXAMPLE = """\b
 Example: what did a crash leave to be finished or undone?
   snapledger intents STORE"""
@@ -47,7 +49,7 @@ def command(store: str, moment: Moment | None, as_json: bool) -> None:
             head = {"revision": transaction.revision}
             output.write_json_list(head, "intents", map(_record, found))
         else:
-            output.write_table(_COLUMNS, map(_cells, found))
+            output.write_table(_COLUMNS, map(_cells, found), _FACTS, _FIRST_TO_GO)
 
 
 def _open(transaction: SnapshotTransaction) -> Iterator[Intent]:

@@ -63,7 +63,10 @@ def new(file: str, origin: str, as_json: bool) -> None:
     except ValueError as error:
         raise click.UsageError(f"--origin: {error}", click.get_current_context()) from error
     write_key(file, key)
-    _write(file, key, as_json=as_json)
+    with output.told_after(
+        f"{file}: the key is there, and `key show` prints what was to be printed"
+    ):
+        _write(file, key, as_json=as_json)
 
 
 @command.command("show", epilog=_SHOW_EXAMPLE)

@@ -9,7 +9,7 @@ import click
 from eventstore import DumpError
 from projections.snapshots import MetaStore
 from snapledger import output
-from snapledger.arguments import checked_path, json_option
+from snapledger.arguments import checked_path, checked_store_path, json_option
 from snapledger.text import printable
 
 _STDIN = "-"
@@ -22,7 +22,7 @@ Example: a store of what dump has written:
 
 @click.command("load", epilog=_EXAMPLE)
 @click.argument("file", metavar="FILE", callback=checked_path)
-@click.argument("path", metavar="PATH", callback=checked_path)
+@click.argument("path", metavar="PATH", callback=checked_store_path)
 @json_option
 def command(file: str, path: str, as_json: bool) -> None:
     """Make the new store PATH of FILE, as `dump` has written it; "-" is stdin.
@@ -43,21 +43,22 @@ def command(file: str, path: str, as_json: bool) -> None:
             report = MetaStore.load(lines, path, on_batch=show_count)
     except DumpError as error:
         raise click.ClickException(f"{file}: {error}; no store was made") from error
-    if as_json:
-        output.write_json(
-            {
-                "store_id": report.store_id.hex(),
-                "revision": report.revision,
-                "digest": report.digest.hex(),
-            }
+    with output.told_after(f"{path}: the store is there"):
+        if as_json:
+            output.write_json(
+                {
+                    "store_id": report.store_id.hex(),
+                    "revision": report.revision,
+                    "digest": report.digest.hex(),
+                }
+            )
+            return
+        output.write_fields(
+            [
+                ("new store", printable(path)),
+                ("store id", report.store_id.hex()),
+                ("revision", str(report.revision)),
+                ("digest", report.digest.hex()),
+                ("history", "that of the dumped store, which is to be retired"),
+            ]
         )
-        return
-    output.write_fields(
-        [
-            ("new store", printable(path)),
-            ("store id", report.store_id.hex()),
-            ("revision", str(report.revision)),
-            ("digest", report.digest.hex()),
-            ("history", "that of the dumped store, which is to be retired"),
-        ]
-    )

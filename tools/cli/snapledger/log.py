@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -9,7 +10,15 @@ from typing import TYPE_CHECKING
 import click
 
 from snapledger import output
-from snapledger.arguments import COUNT, REVISION, json_option, range_of, store_argument
+from snapledger.arguments import (
+    COUNT,
+    REVISION,
+    Range,
+    json_option,
+    range_of,
+    require_forward,
+    store_argument,
+)
 from snapledger.batches import write_batch
 from snapledger.reading import mention_before_history, open_for_reading, require_reached
 from snapledger.records import batch_record
@@ -27,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from projections.snapshots import MetaStore
-    from snapledger.arguments import Moment, Range
+    from snapledger.arguments import Moment
     from snapledger.selecting import Change
 
 
@@ -88,6 +97,9 @@ def command(
     events [type, version, data]. The data of snapshot events has times as time and time_ns.
     """
     key, between = _told_apart(asked, key_option)
+    for range_asked in (between, Range(since, until)):
+        if range_asked is not None:
+            require_forward(range_asked)
     ends = bool(until or last or (between and between.until))
     _require_sense(first, last, follow and (reverse or ends))
     with open_for_reading(store) as opened:
@@ -124,10 +136,17 @@ def command(
                 write_change(change, as_json=as_json)
                 written += 1
         if not written:
-            chosen.mention_unknown()
+            _mention_nothing(chosen, opened, since_ns)
         if follow:
             for change in chosen.changes(opened.watch(max(lowest, highest + 1))):
                 write_change(change, as_json=as_json)
+
+
+def _mention_nothing(chosen: Selection, store: MetaStore, since_ns: int) -> None:
+    """Mention what may be mistyped where nothing was found."""
+    chosen.mention_unknown(store)
+    if since_ns > time.time_ns():
+        output.note(f"{store.path}: --since is a time that is yet to come")
 
 
 def write_change(change: Change, *, as_json: bool) -> None:
@@ -159,7 +178,7 @@ def _revisions_of(between: Range, store: MetaStore, highest: int) -> tuple[int, 
     """Return the revision after which, and the one up to which.
 
     Raises:
-        ClickException: it goes backwards, or beyond what is there.
+        ClickException: it goes backwards, which is a usage error, or beyond what is there.
     """
     after, until = (
         no_end
@@ -168,9 +187,10 @@ def _revisions_of(between: Range, store: MetaStore, highest: int) -> tuple[int, 
         for moment, no_end in ((between.after, 0), (between.until, highest))
     )
     if after > until:
-        raise click.ClickException(
+        raise click.UsageError(
             f"{store.path}: a range goes from a revision to a later one, not from {after} back to "
-            f"{until}; give them the other way round"
+            f"{until}; give them the other way round",
+            click.get_current_context(),
         )
     if between.until is not None:
         mention_before_history(store, between.until, until)

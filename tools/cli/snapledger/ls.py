@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     Row = tuple[str, Info, Usage]
 
 _COLUMNS = "id,kind,size,name,parent"
+_FACTS = ("ID", "KIND", "SIZE", "INODES", "CREATED", "UPDATED")
 _OF_A_LABEL = "labels."
 _CELLS: dict[str, Callable[[str, Info, Usage], str]] = {
     "id": lambda snapshot_id, info, usage: snapshot_id,
@@ -126,7 +127,7 @@ def command(
             output.write_json_list({"revision": transaction.revision}, "snapshots", records)
         else:
             titles = [each if each.startswith(_OF_A_LABEL) else each.upper() for each in columns]
-            output.write_table([printable(each) for each in titles], _cells(found, columns))
+            output.write_table([printable(each) for each in titles], _cells(found, columns), _FACTS)
 
 
 def _cells(found: Iterable[Row], columns: tuple[str, ...]) -> Iterator[tuple[str, ...]]:

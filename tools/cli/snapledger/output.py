@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
+import textwrap
 from contextlib import contextmanager
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
@@ -20,7 +22,7 @@ import click
 from snapledger.text import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 DRAWN_ROWS_MAX = 2_000
 
@@ -73,15 +75,31 @@ def write_fields(fields: Iterable[tuple[str, str]]) -> None:
         write_line(f"{name:<{width}}  {value}".rstrip())
 
 
-def write_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Write rows of printable cells below the names of the columns."""
+def write_table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    facts: Collection[str] = (),
+    first_to_go: Sequence[str] = (),
+) -> None:
+    """Write rows of printable cells below the names of the columns.
+
+    Args:
+        columns: their names; a narrow terminal shows fewer, which is mentioned.
+        rows: of cells.
+        facts: the names of columns that are never cut.
+        first_to_go: the names of columns that are left out before the last one is.
+    """
     left = iter(rows)
     if is_drawn(sys.stdout):
         first = list(islice(left, DRAWN_ROWS_MAX + 1))
         if len(first) <= DRAWN_ROWS_MAX:
             from snapledger.drawing import draw_table  # noqa: PLC0415 - imports rich
 
-            draw_table(columns, first)
+            left_out = draw_table(columns, first, facts, first_to_go)
+            if left_out:
+                said = f"note: no room for {', '.join(left_out)} on this terminal"
+                for line in textwrap.wrap(said, shutil.get_terminal_size().columns):
+                    click.echo(line, err=True)
             return
         left = chain(first, left)
     write_line("\t".join(columns))
@@ -89,16 +107,37 @@ def write_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         write_line("\t".join(row))
 
 
-def write_tree(rows: Iterable[tuple[int, str]]) -> None:
-    """Write a tree: depth and printable label of its nodes, depth first."""
+def write_tree(rows: Iterable[tuple[int, str, str]]) -> None:
+    """Write a tree: of its nodes, depth first, the depth, the name and what is said of it."""
     nodes = list(rows)
     if is_drawn(sys.stdout) and len(nodes) <= DRAWN_ROWS_MAX:
         from snapledger.drawing import draw_tree  # noqa: PLC0415 - imports rich
 
         draw_tree(nodes)
         return
-    for depth, label in nodes:
-        write_line("  " * depth + label)
+    for depth, name, facts in nodes:
+        write_line("  " * depth + name + facts)
+
+
+@contextmanager
+def told_after(what: str) -> Iterator[None]:
+    """Say of a change that is made that it is, where what was to be said of it can't be written.
+
+    Args:
+        what: was done.
+
+    Raises:
+        ClickException: the output can't be written. Not where its reader has gone away.
+    """
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise click.ClickException(
+            f"{what}; that is done, but the output can't be written: {error.strerror or error}"
+        ) from error
 
 
 def note(message: str) -> None:

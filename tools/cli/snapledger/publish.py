@@ -51,20 +51,21 @@ def command(store: str, directory: str, key_file: str, as_json: bool) -> None:
         old = _published(directory, key)
         written, size = _publish(opened.event_store, directory, key, old)
     before = 0 if old is None else old.size
-    if as_json:
-        output.write_json(
-            {
-                "directory": directory,
-                "size": size,
-                "published_before": before,
-                "files": written,
-            }
-        )
-    else:
-        output.write_line(
-            f"{printable(directory)}: {counted(size, 'batch', 'batches')} published, "
-            f"{size - before} of them new; {counted(written, 'file')} written"
-        )
+    with output.told_after(f"{directory}: published"):
+        if as_json:
+            output.write_json(
+                {
+                    "directory": directory,
+                    "size": size,
+                    "published_before": before,
+                    "files": written,
+                }
+            )
+        else:
+            output.write_line(
+                f"{printable(directory)}: {counted(size, 'batch', 'batches')} published, "
+                f"{size - before} of them new; {counted(written, 'file')} written"
+            )
 
 
 def _published(directory: str, key: SigningKey) -> TreeHead | None:

@@ -52,6 +52,7 @@ def batch_record(batch: Batch, shown: Iterable[Event]) -> dict[str, Any]:
         "request_id": batch.metadata.request_id,
         "digest": batch.digest.hex(),
         "events": [event_record(event) for event in shown],
+        **({"fields": json_value(dict(batch.fields))} if batch.fields else {}),
         **({"redacted": True} if batch.is_redacted else {}),
     }
 

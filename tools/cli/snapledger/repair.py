@@ -9,7 +9,7 @@ import click
 from eventstore import repair_store
 from projections.snapshots import SnapshotsProjection
 from snapledger import output
-from snapledger.arguments import checked_path, json_option, store_argument
+from snapledger.arguments import checked_store_path, json_option, store_argument
 from snapledger.failures import DAMAGED
 from snapledger.reading import access_told, batch_count_about
 from snapledger.text import one_line, printable, quoted
@@ -33,7 +33,7 @@ Example: after check has found damage:
     "new_store",
     metavar="NEW",
     required=True,
-    callback=checked_path,
+    callback=checked_store_path,
     help="Where the new store goes: a path where nothing is, or an empty directory.",
 )
 @click.option(
@@ -71,12 +71,13 @@ def command(
             keep_history=keep_history,
             on_batch=show_count,
         )
-    if as_json:
-        output.write_json(_record(report))
-    else:
-        _write(report, store, new_store)
-    if not report.is_complete:
-        context.exit(DAMAGED)
+    with output.told_after(f"{new_store}: the store is there"):
+        if as_json:
+            output.write_json(_record(report))
+        else:
+            _write(report, store, new_store)
+        if not report.is_complete:
+            context.exit(DAMAGED)
 
 
 def _record(report: RepairReport) -> dict[str, Any]:
@@ -111,7 +112,7 @@ def _write(report: RepairReport, store: str, new_store: str) -> None:
         places = counted(more, "more place")
         output.write_line(f"damaged: {places}; --json lists up to {_JSON_ITEMS_MAX}")
     for lost in report.lost:
-        output.write_line(f"lost: {_lost_text(lost)}")
+        output.write_line(f"lost: {_lost_text(lost)}{_saved_text(lost, report)}")
     if report.detached.path is not None:
         batches = counted(report.detached.batch_count, "batch", "batches")
         output.write_line(
@@ -153,6 +154,21 @@ def _ranges_text(ranges: tuple[tuple[int, int], ...]) -> str:
     is_one = len(ranges) == 1 and ranges[0][0] == ranges[0][1]
     rest = f" and {counted(more, 'more range')}" if more else ""
     return f"revision{'' if is_one else 's'} {', '.join(texts)}{rest}"
+
+
+def _saved_text(lost: LostRevisions, report: RepairReport) -> str:
+    """Return where batches are that have no place in the new store."""
+    saved = [
+        (max(first, lost.first), min(last, lost.last))
+        for first, last in report.detached.revisions
+        if first <= lost.last and last >= lost.first
+    ]
+    if not saved or report.detached.path is None:
+        return ""
+    path = printable(report.detached.path)
+    if saved == [(lost.first, lost.last)]:
+        return f"; what was in them is kept in {path}"
+    return f"; of these {_ranges_text(tuple(saved))} are kept in {path}"
 
 
 def _lost_text(lost: LostRevisions) -> str:

@@ -60,22 +60,23 @@ def command(store: str, path: str, as_json: bool) -> None:
     page = page_of(document)
     _replace(path, page)
     batches = len(document["batches"]["time"])
-    if as_json:
-        output.write_json(
-            {
-                "file": path,
-                "bytes": len(page),
-                "first_revision": document["first_revision"],
-                "revision": document["revision"],
-                "batches": batches,
-                "snapshots": snapshots,
-            }
-        )
-    else:
-        output.write_line(
-            f"{printable(path)}: {counted(snapshots, 'snapshot')}, "
-            f"{counted(batches, 'batch', 'batches')}, {format_size(len(page))}"
-        )
+    with output.told_after(f"{path}: the page is there"):
+        if as_json:
+            output.write_json(
+                {
+                    "file": path,
+                    "bytes": len(page),
+                    "first_revision": document["first_revision"],
+                    "revision": document["revision"],
+                    "batches": batches,
+                    "snapshots": snapshots,
+                }
+            )
+        else:
+            output.write_line(
+                f"{printable(path)}: {counted(snapshots, 'snapshot')}, "
+                f"{counted(batches, 'batch', 'batches')}, {format_size(len(page))}"
+            )
 
 
 def page_of(document: Mapping[str, Any]) -> bytes:

@@ -8,7 +8,13 @@ import click
 
 from projections.snapshots import MetaStore
 from snapledger import output
-from snapledger.arguments import Moment, checked_path, json_option, parsed_moment
+from snapledger.arguments import (
+    Moment,
+    checked_path,
+    checked_store_path,
+    json_option,
+    parsed_moment,
+)
 from snapledger.text import printable
 from snapledger.times import FORMS
 from snapledger.wording import start_of_history
@@ -24,7 +30,7 @@ Example: the store as it was yesterday at noon:
 
 @click.command("restore", epilog=_EXAMPLE)
 @click.argument("source", metavar="SOURCE", callback=checked_path)
-@click.argument("path", metavar="PATH", callback=checked_path)
+@click.argument("path", metavar="PATH", callback=checked_store_path)
 @click.option(
     "--to",
     "moment",
@@ -64,23 +70,26 @@ def command(source: str, path: str, moment: Moment | None, as_new: bool, as_json
             as_new=as_new,
             on_batch=show_count,
         )
-    if report.restored_revision == 0 and report.backup_revision:
-        output.note(f"{path}: nothing had been committed at that moment, so the new store is empty")
-    if as_json:
-        output.write_json(_record(report))
-        return
-    if report.first_revision > 1:
-        output.write_line(start_of_history(report.first_revision))
-    output.write_fields(
-        [
-            ("new store", printable(path)),
-            ("store id", report.store_id.hex()),
-            ("revision", str(report.revision)),
-            ("digest", report.digest.hex()),
-            ("restored to", f"revision {report.restored_revision} of {report.backup_revision}"),
-            ("history", _history_text(report)),
-        ]
-    )
+    with output.told_after(f"{path}: the store is there"):
+        if report.restored_revision == 0 and report.backup_revision:
+            output.note(
+                f"{path}: nothing had been committed at that moment, so the new store is empty"
+            )
+        if as_json:
+            output.write_json(_record(report))
+            return
+        if report.first_revision > 1:
+            output.write_line(start_of_history(report.first_revision))
+        output.write_fields(
+            [
+                ("new store", printable(path)),
+                ("store id", report.store_id.hex()),
+                ("revision", str(report.revision)),
+                ("digest", report.digest.hex()),
+                ("restored to", f"revision {report.restored_revision} of {report.backup_revision}"),
+                ("history", _history_text(report)),
+            ]
+        )
 
 
 def _record(report: RestoreReport) -> dict[str, Any]:

@@ -92,8 +92,12 @@ class Selection(NamedTuple):
                 raise NotFoundError(f"no snapshot has or had the key or name {key!r}")
         return cls(ids, actor, full_type(event_type))
 
-    def mention_unknown(self) -> None:
-        """Mention a type that this release knows of nobody, where nothing was found by it."""
+    def mention_unknown(self, store: MetaStore) -> None:
+        """Mention an actor or a type of which there is nothing, where nothing was found by it."""
+        if self.actor is not None:
+            found = store.event_store.batches(actor=self.actor)
+            if next(found, None) is None:
+                output.note(f"{store.path}: no batch that is kept has the actor {self.actor!r}")
         if self.event_type is not None and self.event_type not in _TYPES:
             output.note(
                 f"no event of type {self.event_type!r} is known here: there are "

@@ -49,7 +49,7 @@ def command(store: str, revision: int, as_json: bool) -> None:
             record = batch_record(batch, batch.events)
             output.write_json({**record, "erased": erased} if batch.is_redacted else record)
             return
-        write_batch(batch, batch.events)
+        write_batch(batch, batch.events, names_show=False)
         output.write_line(f"  digest {batch.digest.hex()}")
         for one in erased:
             names = " ".join(quoted(".".join(field)) for field in one["fields"])

@@ -58,7 +58,10 @@ def command(
             records = (_record(depth, *row) for depth, row, _ in nodes)
             output.write_json_list({"revision": transaction.revision}, "snapshots", records)
         else:
-            output.write_tree((depth, _label(*row, left_out)) for depth, row, left_out in nodes)
+            output.write_tree(
+                (depth, printable(row[1].name), _facts(*row, left_out))
+                for depth, row, left_out in nodes
+            )
 
 
 def depth_first(
@@ -99,8 +102,8 @@ def _record(depth: int, snapshot_id: str, info: Info, usage: Usage) -> dict[str,
     }
 
 
-def _label(snapshot_id: str, info: Info, usage: Usage, left_out: int) -> str:
+def _facts(snapshot_id: str, info: Info, usage: Usage, left_out: int) -> str:
     kind = "" if info.kind is Kind.COMMITTED else f"{info.kind}, "
     size = f", {counted(usage.size, 'byte')}" if info.kind is Kind.COMMITTED else ""
     more = f"  … {left_out} more below" if left_out else ""
-    return f"{printable(info.name)}  ({kind}id {snapshot_id}{size}){more}"
+    return f"  ({kind}id {snapshot_id}{size}){more}"

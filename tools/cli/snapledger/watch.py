@@ -50,7 +50,7 @@ def command(
     """
     with open_for_reading(store) as opened:
         chosen = Selection.of(opened, key, actor, event_type)
-        chosen.mention_unknown()
+        chosen.mention_unknown(opened)
         if first is not None:
             _mention_gap(opened, first)
         for change in chosen.changes(opened.watch(first)):

@@ -26,11 +26,21 @@ def not_compared(projections: Iterable[str]) -> str:
     )
 
 
-def start_of_history(first_revision: int) -> str:
+def start_of_history(first_revision: int, said_by: str | None = None) -> str:
     """Return what is said of a store whose first batches are not there.
 
-    The files that are left look the same whoever has removed the others, so it names them all.
+    The files that are left look the same whoever has removed the others, so it names them all,
+    unless the log says who.
+
+    Args:
+        first_revision: of the oldest batch.
+        said_by: the batch that says that retention dropped those before, if one does.
     """
+    if said_by is not None:
+        return (
+            f"history begins at revision {first_revision}: the batches before were dropped by "
+            f"retention, as {said_by} says"
+        )
     return (
         f"history begins at revision {first_revision}: the batches before were dropped by "
         "retention, left out by an earlier repair or removed by hand; the store can't tell which"

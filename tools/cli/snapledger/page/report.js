@@ -31,6 +31,12 @@
     return unit ? `${value.toFixed(1)} ${["B", "KiB", "MiB", "GiB", "TiB", "PiB"][unit]}` : `${size} B`;
   };
   const time = (place) => new Date(batches.time[place]).toISOString();
+  // ISO, in UTC as all times here: the date, or within a day the time as far as it is not zero.
+  const dated = (date) => {
+    const iso = date.toISOString();
+    if (iso.endsWith("T00:00:00.000Z")) return iso.slice(0, 10);
+    return iso.endsWith(":00.000Z") ? iso.slice(11, 16) : iso.endsWith(".000Z") ? iso.slice(11, 19) : iso.slice(11, 23);
+  };
   const who = (place) => {
     const actor = shown(strings[batches.actor[place]]), reason = shown(strings[batches.reason[place]]);
     return [actor && `by ${actor}`, reason && `because ${reason}`].filter(Boolean).join(", ");
@@ -267,7 +273,7 @@
     const area = d3.area().curve(d3.curveStepAfter).x((at) => x(dateAt(at))).y0(y(0)).y1((at) => y(values[at]));
     svg.append("path").attr("class", "area").attr("d", area(points));
     svg.append("path").attr("class", "line").attr("d", area.lineY1()(points));
-    svg.append("g").attr("transform", `translate(0,${HEIGHT - MARGIN.bottom})`).call(d3.axisBottom(x).ticks(4));
+    svg.append("g").attr("transform", `translate(0,${HEIGHT - MARGIN.bottom})`).call(d3.axisBottom(x).ticks(4).tickFormat(dated));
     svg.append("g").attr("transform", `translate(${MARGIN.left},0)`).call(d3.axisLeft(y).ticks(4).tickFormat(format));
     const line = svg.append("line").attr("class", "now").attr("y1", MARGIN.top).attr("y2", HEIGHT - MARGIN.bottom);
     markers.push(() => line.attr("x1", x(dateAt(moment))).attr("x2", x(dateAt(moment))));
