@@ -95,9 +95,13 @@ class FileLog:
             on_space_needed=self._preparer.request,
             salts=Salts() if options.salted else None,
         )
-        self._tree = StoreTree.of_writer(
-            file_system, path, self.store_id, self._writer.appended_digests
-        )
+        if options.retention.drops:
+            # Before anything is dropped the log is read again, so that damage in it stops that.
+            self._tree = StoreTree.of_files(file_system, path, self.store_id)
+        else:
+            self._tree = StoreTree.of_writer(
+                file_system, path, self.store_id, self._writer.appended_digests
+            )
         self._closed = self._has_let_go = False
         file_system.call_when_gone(self._fail_as_gone)
 

@@ -202,7 +202,7 @@ class _Fold:
                 continue
             batch = decode_record(record)
             if index is not None:
-                index.add(record, scanner.position, batch)
+                index.add(record, batch)
             self._comparison.fold(record, batch)
             self._revision = record.revision
             for one in self._files.get(record.digest, ()):

@@ -1,7 +1,8 @@
 """The tree over a store's batches: leaf files, and the log from where they end.
 
 Leaf files are derived from the log, so they may lag, be missing or be damaged: what they do not
-hold is read from the log. They are not derived any more once retention has dropped batches: then
+hold is read from the log, or taken from the writer where that has appended it in this process
+(`eventstore.log.digests`). They are not derived any more once retention has dropped batches: then
 they alone keep those batches in their places, and so a compaction saves the tree before it drops
 (`eventstore.maintenance.compaction`).
 

@@ -1956,6 +1956,12 @@ MUTANTS = (
         "        if False:\n",
     ),
     Mutant(
+        "batches are dropped although the log behind them is damaged",
+        "eventstore/backend/file_log.py",
+        "        if options.retention.drops:\n",
+        "        if False:\n",
+    ),
+    Mutant(
         "digests that the writer has dropped are not read from the log",
         "eventstore/proofs/store_tree.py",
         "        if first < start:\n",

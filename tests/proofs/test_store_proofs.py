@@ -21,6 +21,7 @@ from eventstore import (
     repair_store,
 )
 from eventstore.files.local import local_file_system
+from eventstore.format.segment import SEGMENT_HEADER_BYTES
 from eventstore.proofs.store_tree import StoreTree
 from eventstore.testing.memory_log import MemoryLog
 
@@ -118,6 +119,23 @@ def test_an_old_head_that_the_store_continues_is_proved(tmp_path: Path) -> None:
         old = store.tree_head()
         add(store, 50)
         store.consistency_proof(old).check(old)
+
+
+@pytest.mark.parametrize("is_damaged", [False, True])
+def test_damage_behind_the_saved_leaves_keeps_what_retention_would_drop(
+    tmp_path: Path, is_damaged: bool
+) -> None:
+    path = tmp_path / "store"
+    with open_store(path, options=FORGETTING) as store:
+        add(store, 80)
+        store.compact()
+        oldest = store.oldest_revision()
+        add(store, 80)
+        if is_damaged:
+            [*_, active] = sorted((path / "wal").glob("*.log"))
+            flip(active, SEGMENT_HEADER_BYTES + 40)
+        store.compact()
+        assert (store.oldest_revision() == oldest) == is_damaged
 
 
 def test_a_log_whose_end_was_cut_off_is_noticed(tmp_path: Path) -> None:
