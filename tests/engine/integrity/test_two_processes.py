@@ -11,7 +11,7 @@ from support.ledger import TOTALS, Ledger, Totals
 from eventstore import EventStore, VerifyReport, verify_store
 from eventstore.integrity import later
 from eventstore.integrity.comparison import Comparison
-from eventstore.integrity.later import LaterFold
+from eventstore.integrity.later import LaterFold, LaterResult
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -82,6 +82,23 @@ def test_what_two_report_of_a_sound_store_is_what_one_reports(
     assert report.batch_count == 200
     assert report.replayed_checkpoints == report.checkpoint_count == 2
     assert len(started) == 1
+
+
+def test_a_sound_store_is_read_by_each_of_the_two_once(
+    store: Path, started: list[LaterFold], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results: list[LaterResult] = []
+    take = LaterFold.result
+
+    def taken(self: LaterFold) -> LaterResult:
+        results.append(take(self))
+        return results[-1]
+
+    monkeypatch.setattr(LaterFold, "result", taken)
+    assert _by(2, store).is_sound
+    assert len(started) == 1
+    [result] = results
+    assert (result.revision, result.is_clean) == (200, True)
 
 
 def test_both_find_the_damage_before_and_behind_the_place_where_the_second_began(
