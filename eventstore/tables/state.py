@@ -41,7 +41,7 @@ from eventstore.tables.version import Version
 from eventstore.upcasting import upcast
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
     from typing import Any
 
     from eventstore.event import Event
@@ -146,10 +146,16 @@ class State:
         journal.is_replaying = is_replaying
         self._thinning.step(journal.newest, self.durable)
 
-    def rows_added(self) -> int:
-        """Return how many more rows there are since `begin`: negative if more were deleted."""
+    def rows_added(self, names: Collection[str] | None = None) -> int:
+        """Return how many more rows there are since `begin`: negative if more were deleted.
+
+        Args:
+            names: of the tables that count; None for all.
+        """
         first_olds: dict[tuple[int, Any], tuple[Table, Any]] = {}
         for table, key, old in self.journal.changes:
+            if names is not None and table.name not in names:
+                continue
             first_olds.setdefault((id(table), key), (table, old))
         return sum(
             (table.raw(key) is not ABSENT) - (old is not ABSENT)

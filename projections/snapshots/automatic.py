@@ -6,7 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from eventstore import ActorRequiredError
-from projections.snapshots.transaction import SnapshotWriteTransaction
+from projections.snapshots.lent import LentTransaction
 
 if TYPE_CHECKING:
     from eventstore import EventStore, Metadata
@@ -15,15 +15,24 @@ ACTOR = "snapledger"
 """Who acts where nobody says."""
 
 
+class AutomaticTransaction(LentTransaction):
+    """One that a full disk must not hinder: what it writes comes before space can be freed."""
+
+    __slots__ = ()
+
+    def _frees_space(self) -> bool:
+        return True
+
+
 def begin_automatic(
     store: EventStore, metadata: Metadata, timeout: float | None = None
-) -> SnapshotWriteTransaction:
+) -> AutomaticTransaction:
     """Return a write transaction of whom the metadata name, else `acting_as`, else of `ACTOR`.
 
     So it never fails for want of an actor: a store that requires one must be able to recover.
     """
     with contextlib.suppress(ActorRequiredError):
-        transaction = store.begin_write(SnapshotWriteTransaction, metadata, timeout)
+        transaction = store.begin_write(AutomaticTransaction, metadata, timeout)
         if transaction.metadata.actor:
             return transaction
-    return store.begin_write(SnapshotWriteTransaction, metadata._replace(actor=ACTOR), timeout)
+    return store.begin_write(AutomaticTransaction, metadata._replace(actor=ACTOR), timeout)

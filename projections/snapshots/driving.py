@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from eventstore import Metadata
 from projections.snapshots import requests
-from projections.snapshots.callers import called, refuse_async
+from projections.snapshots.callers import refuse_async
 from projections.snapshots.errors import FailedPreconditionError
 from projections.snapshots.history import commit_of
 from projections.snapshots.intents import UNDONE
+from projections.snapshots.lent import LentTransaction
 from projections.snapshots.model import Kind
 from projections.snapshots.projection import SNAPSHOTS
 from projections.snapshots.reconcile import reconcile
@@ -213,12 +214,12 @@ class Driving:
             if requests.is_repeat(now, checked, digest):
                 return self._required_request(checked)
         metadata = Metadata(actor, reason, checked)
-        with self._store.begin_write(SnapshotWriteTransaction, metadata, timeout) as tx:
+        with self._store.begin_write(LentTransaction, metadata, timeout) as tx:
             # Another call may have done it since the look.
             was_done = requests.is_repeat(tx, checked, digest)
             if not was_done:
                 data = requests.record(
-                    tx, checked, digest, called(_WORK, work, tx), self._request_window
+                    tx, checked, digest, tx.lent(_WORK, work), self._request_window
                 ).data
         if was_done:
             return self._required_request(checked)
@@ -320,4 +321,5 @@ class Driving:
             InvalidArgumentError: it is one text, or one of them is no name: a path, or "..".
             EventStoreError: as `EventStore.transaction` and `WriteTransaction.commit` do.
         """
-        return reconcile(self._store, ids_on_disk, self._work.stages, actor, dry_run=dry_run)
+        with self._work.stages_seen() as stages:
+            return reconcile(self._store, ids_on_disk, stages, actor, dry_run=dry_run)

@@ -97,23 +97,25 @@ def reconcile(
     Args:
         store: with the snapshots.
         listing: the names, or what lists them.
-        stages: names that are in flight, whatever the store says.
+        stages: names that are in flight, whatever the store says; those of stages that begin
+            while this runs are added to it.
         actor: of the batch that may be written.
         dry_run: write nothing.
     """
     with store.begin_read(SnapshotReadTransaction) as before:
-        staging = frozenset(stages)
         named = _checked(listing() if callable(listing) else listing)
         # What was begun or ended since may be listed by a name that it has no more.
-        staging |= frozenset(stages)
+        staging = frozenset(stages)
         moving = {name: intent for intent, name in _names_in(before)}
         sorting = _sorted_and_kept(
             store, named, {**dict.fromkeys(staging), **moving}, actor, dry_run
         )
+        # By their ids: a name may have been given to another one since the listing.
+        there_before = {row[0] for _, row in before.items(SNAPSHOTS)} if sorting.missing else set()
         missing = {
             each: name
             for each, name in sorting.missing.items()
-            if each not in moving and before.get(SNAPSHOTS, name) is not None
+            if each not in moving and each in there_before
         }
     removed = removals(store, sorting.given, sorting.revision)
     return Reconciliation(

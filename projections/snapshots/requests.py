@@ -209,6 +209,10 @@ def _checked_result(result: Any) -> Any:
                 f"the result of a request must be None, bool, int, float, str or bytes, or a dict "
                 f"from str to these, not {shown(result)}"
             )
+        if type(value) is int and not -(2**63) <= value < 2**63:
+            raise InvalidArgumentError(
+                f"the result of a request has {shown(value)}: a whole number takes 64 bits at most"
+            )
     return dict(result) if type(result) is dict else result
 
 

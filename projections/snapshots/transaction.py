@@ -198,12 +198,17 @@ class SnapshotWriteTransaction(WriteTransaction, SnapshotTransaction):
         Raises:
             FailedPreconditionError: the intent is not open.
         """
-        if self.get(intents.INTENTS.name, intent.number) != intent:
+        found = self.get(intents.INTENTS.name, intent.number)
+        if found != intent:
+            state = "open: it has ended before" if found is None else "the one that is open"
             raise FailedPreconditionError(
-                f"intent {intent.number}, {intent.kind} of {shown(intent.key)}, is not open: it "
-                "has ended before"
+                f"intent {intent.number}, {intent.kind} of {shown(intent.key)}, is not {state}"
             )
         self.emit(intents.ended(intent, outcome))
+
+    def _frees_space(self) -> bool:
+        """Say so of what removes a snapshot, too, whatever it records of the request for that."""
+        return super()._frees_space() or self._state.rows_added((SNAPSHOTS,)) < 0
 
     def _require_free(self, key: str) -> None:
         if self.get(SNAPSHOTS, key) is not None:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from eventstore import EventStoreError, Metadata
 from projections.snapshots import events, intents
-from projections.snapshots.automatic import begin_automatic
+from projections.snapshots.automatic import AutomaticTransaction, begin_automatic
 from projections.snapshots.callers import called, refuse_async
 from projections.snapshots.errors import FailedPreconditionError, InvalidArgumentError
 from projections.snapshots.intents import INTENTS, LAST_INTENT, Intent
@@ -31,7 +31,7 @@ from projections.snapshots.transaction import SnapshotReadTransaction, SnapshotW
 from projections.snapshots.validation import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Set
 
     from eventstore import EventStore
 
@@ -52,7 +52,6 @@ class Work:
 
     Attributes:
         handlers: by the kind of intent.
-        stages: names that were given, whose blocks are running.
     """
 
     def __init__(self, store: EventStore, handlers: Mapping[str, Handler]) -> None:
@@ -68,7 +67,9 @@ class Work:
         self._claiming = threading.Lock()
         self._own: set[int] = set()
         self._finished: list[Intent] = []
-        self.stages: set[str] = set()
+        # Names that were given, whose blocks are running; and, for each who looks, all since then.
+        self._stages: set[str] = set()
+        self._seen: dict[int, set[str]] = {}
 
     @contextmanager
     def begun(
@@ -107,11 +108,24 @@ class Work:
         with self._store.begin_read(SnapshotReadTransaction):
             pass  # a closed store gives no names
         name = prefix + secrets.token_hex(_STAGE_BYTES)
-        self.stages.add(name)
+        self._stages.add(name)
+        for seen in tuple(self._seen.values()):
+            seen.add(name)
         try:
             yield name
         finally:
-            self.stages.discard(name)
+            self._stages.discard(name)
+
+    @contextmanager
+    def stages_seen(self) -> Iterator[Set[str]]:
+        """Give the names of the stages whose blocks are running, or begin while this one does."""
+        seen: set[str] = set()
+        self._seen[id(seen)] = seen
+        try:
+            seen |= self._stages.copy()
+            yield seen
+        finally:
+            del self._seen[id(seen)]
 
     def stage(
         self,
@@ -228,9 +242,21 @@ class Work:
 
     def _handled(self, intent: Intent) -> Conclusion | None:
         """Call the handler; what it raises says for which intent it did."""
+        what = f"the handler of {shown(intent.kind)}"
+        with self._told(what, intent):
+            given = called(what, self.handlers[intent.kind], intent)
+            if given is not None and not callable(given):
+                raise TypeError(
+                    f"{what} gave {shown(given)}, which is no function: it gives None, or what is "
+                    "to be called with the transaction that ends the intent"
+                )
+        return given
+
+    @contextmanager
+    def _told(self, what: str, intent: Intent) -> Iterator[None]:
+        """Have what is raised say by whom it was, and for which intent."""
         try:
-            what = f"the handler of {shown(intent.kind)}"
-            return called(what, self.handlers[intent.kind], intent)
+            yield
         except Exception as error:
             error.add_note(
                 f"{self._store.path}: this was raised by {what}, for intent {intent.number} about "
@@ -246,10 +272,13 @@ class Work:
         outcome: str = intents.SETTLED,
     ) -> None:
         with self._begin_for(ended[0]) as tx:
-            for intent in ended:
-                tx.end_intent(intent, outcome)
             if conclusion is not None:
-                called(f"what the handler of {shown(ended[0].kind)} has given", conclusion, tx)
+                what = f"what the handler of {shown(ended[0].kind)} has given"
+                with self._told(what, ended[0]):
+                    tx.lent(what, conclusion)
+            for intent in ended:
+                if tx.get(INTENTS.name, intent.number) == intent:  # else that has fulfilled it
+                    tx.end_intent(intent, outcome)
 
     def _end_finished(self, tx: SnapshotWriteTransaction) -> None:
         """End what was finished; it is forgotten once a batch before this one has said so."""
@@ -261,7 +290,7 @@ class Work:
             tx.emit(intents.ended(intent, intents.DONE))
         self._finished = left
 
-    def _begin_for(self, intent: Intent, timeout: float | None = None) -> SnapshotWriteTransaction:
+    def _begin_for(self, intent: Intent, timeout: float | None = None) -> AutomaticTransaction:
         """Return a transaction that ends an intent, on behalf of who began it."""
         reason = f"end of intent {intent.number}, {intent.kind} of {intent.key}"
         metadata = Metadata(intent.actor, reason, intent.request_id)

@@ -2341,7 +2341,7 @@ MUTANTS = (
     Mutant(
         "an intent can be fulfilled twice",
         "projections/snapshots/transaction.py",
-        "        if self.get(intents.INTENTS.name, intent.number) != intent:\n",
+        "        if found != intent:\n",
         "        if False:\n",
     ),
     Mutant(
@@ -2359,7 +2359,7 @@ MUTANTS = (
     Mutant(
         "what is made while the disk is listed is missing",
         "projections/snapshots/reconcile.py",
-        "            if each not in moving and before.get(SNAPSHOTS, name) is not None\n",
+        "            if each not in moving and each in there_before\n",
         "",
     ),
     Mutant(
@@ -2753,6 +2753,36 @@ MUTANTS = (
         "projections/snapshots/work.py",
         "        if intent not in self._finished:\n            self._finished.append(intent)\n",
         "        self._finished.append(intent)\n",
+    ),
+    Mutant(
+        "a removal that is recorded as a request adds rows on a full disk",
+        "projections/snapshots/transaction.py",
+        " or self._state.rows_added((SNAPSHOTS,)) < 0",
+        "",
+    ),
+    Mutant(
+        "what must be written before space can be freed is refused on a full disk",
+        "projections/snapshots/automatic.py",
+        "        return True\n",
+        "        return False\n",
+    ),
+    Mutant(
+        "a snapshot under a name that is used again is missing",
+        "projections/snapshots/reconcile.py",
+        " and each in there_before",
+        " and before.get(SNAPSHOTS, name) is not None",
+    ),
+    Mutant(
+        "a stage that begins while the disk is listed is litter",
+        "projections/snapshots/work.py",
+        "            seen.add(name)\n",
+        "            pass\n",
+    ),
+    Mutant(
+        "the work of a request may commit without its record",
+        "projections/snapshots/lent.py",
+        "        self._borrower = what\n",
+        "        self._borrower = None\n",
     ),
     Mutant(
         "a closed store gives names for stages",

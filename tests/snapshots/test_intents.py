@@ -14,6 +14,7 @@ from support.snapshots import OPTIONS, create_committed
 from eventstore import StoreClosedError, StoreFailedError, StoreOptions, acting_as
 from eventstore.testing import STORE_PATH, Call, Failure, SimulatedFileSystem
 from projections.snapshots import (
+    Conclusion,
     FailedPreconditionError,
     Intent,
     InvalidArgumentError,
@@ -195,7 +196,44 @@ def test_a_handler_can_finish_in_the_transaction_that_ends_the_intent(
     again = open_store(handlers={"prepare": finish})
     assert finish.intents == [left]
     batch = list(again.event_store.batches())[-1]
-    assert [event.type for event in batch.events] == ["intent.ended", "snapshot.created"]
+    assert [event.type for event in batch.events] == ["snapshot.created", "intent.ended"]
+
+
+def test_a_handler_can_finish_with_the_id_that_was_reserved(
+    store: MetaStore, open_store: OpenStore
+) -> None:
+    left = leave_open(store, reserve_id=True)
+    store.close()
+    made: list[str] = []
+
+    def finish(intent: Intent) -> Conclusion:
+        return lambda tx: made.append(tx.create_snapshot(Kind.ACTIVE, "finished", intent=intent).id)
+
+    again = open_store(handlers={"prepare": finish})
+    assert made == [left.id]
+    assert again.intents() == ()
+
+
+@pytest.mark.parametrize(
+    ("conclusion", "error"),
+    [
+        (lambda tx: tx.remove("nothing"), NotFoundError),
+        (lambda tx: tx.commit(), FailedPreconditionError),
+        (lambda tx: tx.rollback(), FailedPreconditionError),
+        (5, TypeError),
+    ],
+)
+def test_what_a_handler_gives_and_can_not_be_done_says_for_which_intent_and_leaves_it_open(
+    conclusion: Any, error: type[Exception], store: MetaStore
+) -> None:
+    left = leave_open(store)
+    store.close()
+    with pytest.raises(error) as raised:
+        MetaStore.open(store.path, options=OPTIONS, handlers={"prepare": lambda _: conclusion})
+    assert f"for intent {left.number} about" in raised.value.__notes__[0]
+    with MetaStore.open(store.path, options=OPTIONS) as again:
+        assert again.intents() == (left,)
+        assert again.event_store.stats()["durable_revision"] == 1
 
 
 def test_threads_that_settle_at_once_call_each_handler_once(store: MetaStore) -> None:

@@ -240,3 +240,48 @@ def test_the_revision_is_that_of_the_state_before_an_id_is_kept(store: MetaStore
     with store.at(found.revision) as past:
         assert found.live | found.missing.keys() == past.id_map().keys() - {"5"}
     assert store.reconcile(["1", "40"]).revision == before + 1
+
+
+def test_a_key_that_is_used_again_during_the_listing_is_not_missing(
+    store: MetaStore, tmp_path: Path
+) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+
+    def make() -> None:
+        with store.transaction(writable=True) as tx:
+            (disk / tx.create_snapshot(Kind.ACTIVE, "k").id).mkdir()
+
+    def listing() -> list[str]:
+        names = [path.name for path in disk.iterdir()]
+        with store.transaction(writable=True) as tx:
+            gone, _ = tx.remove("k")
+        (disk / gone).rmdir()
+        make()
+        return names
+
+    make()
+    found = store.reconcile(listing)
+    assert (dict(found.missing), [*found.removed], found.unknown) == ({}, ["1"], ())
+
+
+def test_what_was_there_and_is_called_otherwise_now_is_missing_if_it_is(store: MetaStore) -> None:
+    with store.transaction(writable=True) as tx:
+        made = tx.create_snapshot(Kind.ACTIVE, "k")
+
+    def listing() -> list[str]:
+        with store.transaction(writable=True) as tx:
+            tx.commit_active("k", "name", Usage(0, 0))
+        return []
+
+    assert dict(store.reconcile(listing).missing) == {made.id: "name"}
+
+
+def test_a_stage_that_begins_and_ends_during_the_listing_is_no_litter(store: MetaStore) -> None:
+    def listing() -> list[str]:
+        with store.staging() as stage:
+            return [stage, "litter"]
+
+    found = store.reconcile(listing)
+    assert found.unknown == ("litter",)
+    assert [*found.in_flight.values()] == [None]

@@ -314,3 +314,26 @@ def test_async_work_is_refused_and_nothing_recorded(store: MetaStore, work: Any)
         store.once("r-1", (), work)
     assert store.find_request("r-1") is None
     assert store.stats()["revision"] == 0
+
+
+@pytest.mark.parametrize("way", ["commit", "rollback"])
+def test_work_that_ends_its_transaction_is_refused_and_changes_nothing(
+    way: str, store: MetaStore
+) -> None:
+    def work(tx: SnapshotWriteTransaction) -> None:
+        tx.create_snapshot(Kind.ACTIVE, "k")
+        getattr(tx, way)()
+
+    with pytest.raises(FailedPreconditionError, match="the work of a request can't end"):
+        store.once("r", [], work)
+    assert store.find_request("r") is None
+    with store.transaction() as now:
+        assert list(now.walk_info()) == []
+    store.once("r", [], lambda tx: tx.create_snapshot(Kind.ACTIVE, "k").id)
+
+
+def test_a_result_of_more_than_64_bits_is_refused_as_what_it_is(store: MetaStore) -> None:
+    for result in (2**63, {"a": -(2**63) - 1}):
+        with pytest.raises(InvalidArgumentError, match="64 bits"):
+            store.once("r", [], lambda tx, result=result: result)  # type: ignore[misc]
+    assert store.once("r", [2**70], lambda tx: 2**63 - 1).result == 2**63 - 1
