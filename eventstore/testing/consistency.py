@@ -212,7 +212,7 @@ def _require_sound_at_first_sight(domain: Domain[C, M]) -> None:
         "watched": (watched, "a projection does not always state the same tables"),
         "check_ignores_unknown": (
             check_ignores_unknown,
-            "a projection raises on an event that it does not know",
+            "a projection is not prepared for an event that it does not know",
         ),
     }
     for name, (check, problem) in checks.items():

@@ -7,11 +7,15 @@ compares a store's tables with a fold of its batches, row by row: they differ wh
 on anything but the event and its tables, or when a value does not survive `TableSpec.encode` and
 `decode`. `check_ignores_unknown` tries an event that nobody knows.
 
+`keys` is asked of each event that is applied, since a store asks it much later: when it writes an
+index of the past, where an error stops compaction.
+
 A guard looks at every row twice an event, so it is for small stores.
 """
 
 from __future__ import annotations
 
+from copy import deepcopy
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
@@ -54,7 +58,7 @@ def check_ignores_unknown(projections: Iterable[Projection]) -> None:
     """Try an event of a type that no projection knows.
 
     Raises:
-        InconsistencyError: one raises on it.
+        InconsistencyError: one raises on it, or has wrong keys for it.
     """
     for projection in projections:
         try:
@@ -64,6 +68,7 @@ def check_ignores_unknown(projections: Iterable[Projection]) -> None:
                 f"{_name(projection)}: Projection.apply must ignore event types it does not know: "
                 f"it raised {type(error).__name__} on {PROBE_EVENT.type!r}: {in_words(error)}"
             ) from error
+        _require_sound_keys(projection, PROBE_EVENT)
 
 
 def check_fold(store: EventStore, projections: Sequence[Projection]) -> None:
@@ -169,6 +174,7 @@ class Watched(Projection):
                         f"put, on {event.type!r}: it is now {tables[table].get(key)!r}; values are "
                         "immutable, as is an event's data that is kept as one: put a new one"
                     )
+        _require_sound_keys(self._projection, event)
 
     def upgrade(self, version: int, tables: WritableTables) -> bool:
         """Carry over the tables of another version, or not."""
@@ -224,6 +230,47 @@ def _watched_upcaster(upcaster: Upcaster) -> Upcaster:
         return after
 
     return watching
+
+
+def _require_sound_keys(projection: Projection, event: Event) -> None:
+    """Ask for the keys of an event twice, and compare."""
+    name, place = _name(projection), f"the event {event.type!r} {event.data!r}"
+    first, again = (_keys(projection, deepcopy(event), f"{name}.keys", place) for _ in range(2))
+    if set(first) != set(again):
+        raise InconsistencyError(
+            f"{name}.keys gave {first!r} on {place}, and then {again!r}: keys are found again in "
+            "the log, so make them from nothing but the event"
+        )
+
+
+def _keys(projection: Projection, event: Event, name: str, place: str) -> tuple[str, ...]:
+    data = pack(event.data)
+    try:
+        found: Any = projection.keys(event)
+        # What has no parts is shown as it is; a text by itself would be one key for each letter.
+        found = tuple(found) if hasattr(found, "__iter__") and type(found) is not str else found
+    except Exception as error:
+        raise InconsistencyError(
+            f"{name} raised {type(error).__name__} on {place}: {in_words(error)}: "
+            "keys must accept every event, or the store can't be compacted"
+        ) from error
+    if not isinstance(found, tuple) or not all(map(_is_text, found)):
+        raise InconsistencyError(f"{name} gave {found!r} on {place}: return a tuple of texts")
+    if pack(event.data) != data:
+        raise InconsistencyError(
+            f"{name} changed the data of {place}: an event is what happened; change a copy"
+        )
+    return found
+
+
+def _is_text(key: object) -> bool:
+    if not isinstance(key, str):
+        return False
+    try:
+        key.encode()
+    except UnicodeEncodeError:  # a lone surrogate
+        return False
+    return True
 
 
 def _table_names(projection: Projection) -> object:

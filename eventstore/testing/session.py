@@ -222,6 +222,11 @@ class NotedStore(EventStore):
                 return
 
     @property
+    def file_system(self) -> FileSystem:
+        """The medium of the store, on which a driver makes its directories too."""
+        return self._session.file_system
+
+    @property
     def head(self) -> Head:
         """The last batch appended."""
         return self._written().head

@@ -255,6 +255,79 @@ class RaisesOnItsOwnEvents(Beside):
                 counts[word]
 
 
+class RaisesInKeys(Beside):
+    says = (
+        "Wrong.keys raised KeyError on the event 'word.said' {'word': 'moon'}: 'speaker'",
+        "keys must accept every event",
+    )
+
+    class Wrong(WrongWords):
+        def keys(self, event: Event) -> Any:
+            return (event.data["speaker"],) if event.data.get("word") == "moon" else ()
+
+
+class RaisesInKeysOfUnknownEvents(Beside):
+    says = ("Wrong.keys raised KeyError on the event 'testing.probe' {}: 'word'",)
+
+    class Wrong(WrongWords):
+        def keys(self, event: Event) -> Any:
+            return (event.data["word"],)
+
+
+class CountsInKeys(Beside):
+    says = (
+        "Wrong.keys gave ('word-",
+        "on the event 'word.said' {'word': ",
+        "and then ('word-",
+        "from nothing but the event",
+    )
+    number = itertools.count()
+
+    class Wrong(WrongWords):
+        def keys(self, event: Event) -> Any:
+            return (f"word-{next(CountsInKeys.number)}",) if event.type == "word.said" else ()
+
+
+class ChangesTheEventInKeys(Beside):
+    says = ("Wrong.keys changed the data of the event 'word.said'", "change a copy")
+
+    class Wrong(WrongWords):
+        def keys(self, event: Event) -> Any:
+            return (event.data.pop("word"),) if event.type == "word.said" else ()
+
+
+class HasKeysThatAreNoTexts(Beside):
+    says = ("Wrong.keys gave (1,) on the event 'word.said' {'word': ", "return a tuple of texts")
+
+    class Wrong(WrongWords):
+        def keys(self, event: Event) -> Any:
+            yield from (1,) if event.type == "word.said" else ()
+
+
+class HasNoKeys(Beside):
+    says = ("Wrong.keys gave None on the event 'word.said' {'word': ", "return a tuple of texts")
+
+    class Wrong(WrongWords):
+        def keys(self, event: Event) -> Any:
+            return None if event.type == "word.said" else ()
+
+
+class HasATextForKeys(Beside):
+    says = ("Wrong.keys gave '", "on the event 'word.said' {'word': ", "return a tuple of texts")
+
+    class Wrong(WrongWords):
+        def keys(self, event: Event) -> Any:
+            return event.data["word"] if event.type == "word.said" else ()
+
+
+class HasKeysThatCannotBeEncoded(Beside):
+    says = ("Wrong.keys gave ('\\udc80',) on the event 'word.said' {'word': ",)
+
+    class Wrong(WrongWords):
+        def keys(self, event: Event) -> Any:
+            return ("\udc80",) if event.type == "word.said" else ()
+
+
 class PutsNaN(WordsDomain):
     says = ("nan", "they look alike: is there a NaN")
 
@@ -433,6 +506,22 @@ class ChangesWhatItScans(Beside):
 
 def test_tables_that_are_changed_while_they_are_scanned_are_a_sound_fold() -> None:
     check_crash_replay(ChangesWhatItScans(), settings=REPEATABLE, depth=SHALLOW)
+
+
+class HasKeysInAnyOrder(Beside):
+    """Legal: an index has no order, and a generator may be asked once only."""
+
+    number = itertools.count()
+
+    class Wrong(WrongWords):
+        def keys(self, event: Event) -> Any:
+            if event.type == "word.said":
+                each = [event.data["word"], "said", "word", "said"]
+                yield from each if next(HasKeysInAnyOrder.number) % 2 else reversed(each)
+
+
+def test_keys_in_another_order_are_the_same_keys() -> None:
+    check_crash_replay(HasKeysInAnyOrder(), settings=FEW, depth=SHALLOW)
 
 
 def test_what_is_done_is_told_while_it_is_done(

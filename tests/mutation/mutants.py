@@ -2224,6 +2224,18 @@ MUTANTS = (
         "        if False:\n",
     ),
     Mutant(
+        "the kit does not ask for the keys of what is applied",
+        "eventstore/testing/purity.py",
+        "        _require_sound_keys(self._projection, event)\n",
+        "",
+    ),
+    Mutant(
+        "the kit takes keys that differ from asking to asking",
+        "eventstore/testing/purity.py",
+        "    if set(first) != set(again):\n",
+        "    if False:\n",
+    ),
+    Mutant(
         "watched projections name no keys",
         "eventstore/testing/purity.py",
         "        return self._projection.keys(event)\n",

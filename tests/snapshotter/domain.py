@@ -115,7 +115,7 @@ class Driven:
     def __init__(self, store: EventStore, *, removes_later: bool) -> None:
         file_system: FileSystem = LocalFileSystem()  # of a program that the kit has printed
         if isinstance(store, NotedStore):
-            file_system = store._session.file_system
+            file_system = store.file_system
         path = f"{store.path}.snapshots"
         self.directories = SimulatedDirectories(file_system, path)
         strategy = SimulatedStrategy(file_system, path)

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from projections.snapshots import FailedPreconditionError, InvalidArgumentError, MetaStore
 from projections.snapshots.boltfile import BoltFile, Bucket
@@ -15,6 +16,7 @@ from projections.snapshots.boltwriter import NewBucket, bolt_file
 from projections.snapshots.containerd_db import read_snapshots
 from projections.snapshots.importer import import_containerd
 from snapledger.snapshotter.place import PlaceError
+from snapledger.snapshotter.program import group
 from snapledger.snapshotter.renaming import rename_snapshotter
 from snapledger.snapshotter.takeover import give_back, take_over
 
@@ -127,7 +129,6 @@ def test_a_snapshotter_is_renamed_where_it_is_meant_and_nowhere_else(place: Path
     expected = bolt_file(containerds_metadata(b"ledger"))
     assert plain(BoltFile(database.read_bytes()).root) == plain(BoltFile(expected).root)
     assert Path(renamed.kept).read_bytes() == before
-    assert rename_snapshotter(str(database), "overlayfs", "ledger").places == 0
     rename_snapshotter(str(database), "ledger", "overlayfs")
     assert plain(BoltFile(database.read_bytes()).root) == plain(BoltFile(before).root)
 
@@ -140,3 +141,40 @@ def test_a_name_in_use_is_refused(place: Path) -> None:
         rename_snapshotter(str(database), "overlayfs", "native")
     assert database.read_bytes() == before
     assert os.listdir(place) == ["meta.db"]
+
+
+def test_a_name_that_is_not_there_is_refused_and_told_which_are(place: Path) -> None:
+    database = place / "meta.db"
+    database.write_bytes(bolt_file(containerds_metadata(b"overlayfs")))
+    before = database.read_bytes()
+    done = CliRunner().invoke(group, rename(database, "overlays", "ledger"))
+    assert isinstance(done.exception, InvalidArgumentError)
+    assert str(done.exception) == (
+        f"{database}: no snapshotter is called overlays there, but native, overlayfs; "
+        "it is as it was"
+    )
+    assert done.output == ""
+    assert database.read_bytes() == before
+    assert os.listdir(place) == ["meta.db"]
+
+
+def test_metadata_without_any_snapshotter_says_so(place: Path) -> None:
+    database = place / "meta.db"
+    database.write_bytes(bolt_file(NewBucket({b"v1": NewBucket({b"version": b"\x03"})})))
+    with pytest.raises(
+        InvalidArgumentError, match="no snapshotter is called a there, nor is any other"
+    ):
+        rename_snapshotter(str(database), "a", "b")
+
+
+def test_the_same_name_again_is_a_wrong_command_line(place: Path) -> None:
+    database = place / "meta.db"
+    database.write_bytes(bolt_file(containerds_metadata(b"overlayfs")))
+    done = CliRunner().invoke(group, rename(database, "overlayfs", "overlayfs"))
+    assert done.exit_code == 2
+    assert "'--to': overlayfs is its name already" in done.stderr
+    assert os.listdir(place) == ["meta.db"]
+
+
+def rename(database: Path, old: str, new: str) -> list[str]:
+    return ["rename-snapshotter", "--database", str(database), "--from", old, "--to", new]

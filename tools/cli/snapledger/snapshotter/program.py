@@ -137,9 +137,12 @@ def rename_command(database: str, old: str, new: str) -> None:
 
     containerd must not run. The old file is kept beside the new one.
     """
+    if old == new:
+        raise click.BadParameter(f"{new} is its name already", param_hint="'--to'")
     renamed = rename_snapshotter(database, old, new)
-    kept = f"; the old file is {renamed.kept}" if renamed.kept else ""
-    click.echo(f"{old} is called {new} now in {renamed.places} places{kept}")
+    click.echo(
+        f"{old} is called {new} now in {renamed.places} places; the old file is {renamed.kept}"
+    )
 
 
 def main() -> None:

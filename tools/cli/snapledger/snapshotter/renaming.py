@@ -40,7 +40,7 @@ class Renamed(NamedTuple):
 
     Attributes:
         places: in how many the name was found.
-        kept: where the old file is; "" if nothing was changed.
+        kept: where the old file is.
     """
 
     places: int
@@ -52,7 +52,8 @@ def rename_snapshotter(database: str, old: str, new: str) -> Renamed:
 
     Raises:
         FailedPreconditionError: containerd has the database open.
-        InvalidArgumentError: it is damaged, or the new name is in use there.
+        InvalidArgumentError: it is damaged, knows no snapshotter of the old name, or has the new
+            name in use.
         OSError: it can't be read or written; it is then as it was.
     """
     with open(database, "r+b") as file:
@@ -69,7 +70,10 @@ def rename_snapshotter(database: str, old: str, new: str) -> Renamed:
         except BoltFormatError as error:
             raise InvalidArgumentError(f"{database}: {error}; it is as it was") from error
         if renaming.places == 0:
-            return Renamed(0, "")
+            raise InvalidArgumentError(
+                f"{database}: no snapshotter is called {old} there, {renaming.others()}; "
+                "it is as it was"
+            )
         digits = hashlib.sha256(data).hexdigest()[:_SHOWN_DIGITS]
         kept = f"{database}.before-renaming-{digits}"
         _replace(database, changed, kept)
@@ -77,12 +81,18 @@ def rename_snapshotter(database: str, old: str, new: str) -> Renamed:
 
 
 class _Renaming:
-    """Copies buckets, and counts where it puts the new name."""
+    """Copies buckets, counts where it puts the new name, and knows which others there are."""
 
     def __init__(self, old: bytes, new: bytes) -> None:
         self._old = old
         self._new = new
         self.places = 0
+        self._names: set[bytes] = set()
+
+    def others(self) -> str:
+        """Say which snapshotters there are."""
+        names = sorted(name.decode(errors="backslashreplace") for name in self._names)
+        return f"but {', '.join(names)}" if names else "nor is any other"
 
     def of(self, bucket: Bucket, path: _Path) -> NewBucket:
         """Return a bucket as it is to be; `path` are the keys that lead to it."""
@@ -103,9 +113,11 @@ class _Renaming:
         is_name = path[2:] == (_SNAPSHOTS,) or (
             len(path) == 5 and path[2] == b"leases" and path[4] == _SNAPSHOTS
         )
-        if is_name and key == self._old:
-            self.places += 1
-            return self._new
+        if is_name:
+            self._names.add(key)
+            if key == self._old:
+                self.places += 1
+                return self._new
         reference = _REFERENCE + self._old
         if path and path[-1] == _LABELS and (key == reference or key.startswith(reference + b"/")):
             self.places += 1
@@ -114,9 +126,11 @@ class _Renaming:
 
     def _value(self, key: bytes, value: bytes, path: _Path) -> bytes:
         is_containers = len(path) == 4 and path[2] == b"containers"
-        if is_containers and key == b"snapshotter" and value == self._old:
-            self.places += 1
-            return self._new
+        if is_containers and key == b"snapshotter":
+            self._names.add(value)
+            if value == self._old:
+                self.places += 1
+                return self._new
         return value
 
 
