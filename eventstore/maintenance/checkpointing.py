@@ -175,7 +175,7 @@ class Checkpointer:
         if continued is not None and changed is not None:
             rows = partial(self._changed_rows, view, changed)
         else:
-            continued, rows = None, partial(self._all_rows, view, _Told(on_row, self._row_count()))
+            continued, rows = None, partial(self._told_rows, view, _Told(on_row, self._row_count()))
         tables: list[tuple[TableName, Rows]] = [
             (name, partial(rows, name.table)) for name in self._table_names()
         ]
@@ -262,12 +262,15 @@ class Checkpointer:
             "StoreOptions(retired_projections=...)",
         )
 
-    def _all_rows(self, view: View, told: _Told, name: str) -> Iterator[tuple[Any, bytes]]:
+    def _all_rows(self, view: View, name: str) -> Iterator[tuple[Any, bytes]]:
         table = self._state.tables[name]
-        for rows in view.raw_slices(table):
-            packed = table.pack_rows(rows)
-            told.count(len(packed))
-            yield from packed
+        for key, value in view.raw_items(table):
+            yield key, table.packed(key, value)
+
+    def _told_rows(self, view: View, told: _Told, name: str) -> Iterator[tuple[Any, bytes]]:
+        for row in self._all_rows(view, name):
+            told.count()
+            yield row
 
     def _changed_rows(
         self, view: View, changed: dict[str, list[Any]], name: str
@@ -286,11 +289,10 @@ class _Told:
         self._total = total
         self._done = 0
 
-    def count(self, rows: int) -> None:
-        """Count some more."""
-        told = self._done // _ROWS_BETWEEN_TELLS
-        self._done += rows
-        if self._done // _ROWS_BETWEEN_TELLS > told:
+    def count(self) -> None:
+        """Count one more."""
+        self._done += 1
+        if self._done % _ROWS_BETWEEN_TELLS == 0:
             self._on_row(self._done, self._total)
 
 

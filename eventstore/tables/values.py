@@ -78,10 +78,6 @@ class Values(Rows):
         _ = key
         return value if type(value) is bytes else pack(value)
 
-    def pack_rows(self, rows: Iterable[tuple[Any, Any]]) -> list[tuple[Any, bytes]]:
-        """Return rows with their values as checkpoints hold them."""
-        return [row if type(row[1]) is bytes else (row[0], pack(row[1])) for row in rows]
-
     def decoded(self, key: Any, value: Any) -> Any:
         """Return a value that may be packed, decoded but not kept so: for scans."""
         if type(value) is not bytes:

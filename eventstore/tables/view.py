@@ -63,11 +63,8 @@ class View:
         self, table: Table, start: Any = None, stop: Any = None
     ) -> Iterator[tuple[Any, Any]]:
         """Yield (key, value) as `items` does, but the values as they are kept, perhaps packed."""
-        return chain.from_iterable(self._slices(table, start, stop))
-
-    def raw_slices(self, table: Table) -> Iterator[Iterable[tuple[Any, Any]]]:
-        """Yield all rows as `raw_items` does, some at a time."""
-        return self._slices(table, None, None)
+        for rows in self._slices(table, start, stop):
+            yield from rows
 
     def by_index(self, table: Table, index: str, entry: Any) -> Iterator[tuple[Any, Any]]:
         """Yield (key, value) of all rows that had an entry in an index, in key order.
