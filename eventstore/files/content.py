@@ -21,7 +21,7 @@ def write_file(file_system: FileSystem, path: str, data: bytes) -> None:
 
 
 def write_temporary(file_system: FileSystem, path: str, data: bytes) -> None:
-    """Do the same where an earlier attempt, that an interrupt has ended, may have left the file."""
+    """Make a file as `write_file` does, in the place of what an interrupted attempt has left."""
     if file_system.exists(path):
         file_system.remove(path)
     write_file(file_system, path, data)

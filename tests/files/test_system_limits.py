@@ -111,3 +111,14 @@ def test_checkpoint_longer_than_a_file_may_be_says_that_and_is_written_later(
             store.checkpoint()
         assert store.checkpoint() == 5
         add(store)
+
+
+def test_lock_file_longer_than_a_file_may_be_says_that_and_the_store_is_as_it_was(
+    tmp_path: Path,
+) -> None:
+    with open_store(tmp_path / "store") as store:
+        add(store, 5)
+    with limited(resource.RLIMIT_FSIZE, 0), pytest.raises(SystemLimitError, match="LOCK: the"):
+        open_store(tmp_path / "store")
+    with open_store(tmp_path / "store") as store:
+        assert balance(store) == 5

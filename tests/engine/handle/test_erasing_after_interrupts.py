@@ -97,3 +97,30 @@ def test_nothing_is_left_of_what_an_interrupt_has_cut_short(work: str) -> None:
         engine.close()
     assert cut_short > 10
     assert refused < cut_short / 2
+
+
+def test_what_an_interrupt_has_cut_short_is_in_no_way_of_the_next_compaction() -> None:
+    medium = disk_with_work_to_do().medium
+    whole = SimulatedFileSystem(medium.copy())
+    with opened(whole) as engine:
+        before = whole.calls
+        engine.compact()
+        calls = whole.calls - before
+    cut_short = 0
+    for at in range(1, calls, 2):
+        disk = SimulatedFileSystem(medium.copy())
+        with opened(disk) as engine:
+            last = disk.calls + at
+
+            def interrupt(call: Call, last: int = last) -> None:
+                if call.number == last:
+                    raise KeyboardInterrupt
+
+            disk.fault = interrupt
+            try:
+                engine.compact()
+            except KeyboardInterrupt:
+                cut_short += 1
+            disk.fault = None
+            engine.compact()
+    assert cut_short > 20
