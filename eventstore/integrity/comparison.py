@@ -153,14 +153,17 @@ class Comparison:
 def _differing_keys(state: State, table_name: str, rows: StoredRows) -> tuple[list[object], bool]:
     """Return the keys whose rows differ, and whether all rows are the same to the byte."""
     table, view = state.tables[table_name], View(state.durable)
-    replayed = {key: table.packed(key, value) for key, value in view.raw_items(table)}
-    held = dict(rows.items())
+    held, replayed = rows.as_dict(), dict(view.raw_items(table))
+    if set(map(type, replayed.values())) != {bytes}:  # of most tables they are kept packed
+        replayed = {key: table.packed(key, value) for key, value in replayed.items()}
+    if replayed == held:
+        return [], True
     differing: list[object] = [
         key
         for key in replayed.keys() | held.keys()
         if key not in held or key not in replayed or not _is_same_row(held[key], replayed[key])
     ]
-    return differing, replayed == held
+    return differing, False
 
 
 def _is_same_row(held: bytes, replayed: bytes) -> bool:

@@ -14,7 +14,7 @@ from eventstore.proofs.spans import MemorySpan
 from eventstore.reports import Damage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from eventstore.files.interface import FileSystem
 
@@ -46,24 +46,38 @@ class LeafCheck:
             else:
                 self.sound.append(file)
 
-    def compare(self, revision: int, digest: bytes) -> Damage | None:
-        """Return the damage of files that hold another digest of a revision; of each file once."""
-        for file in self.sound:
-            place = revision - file.first_revision
-            if not 0 <= place < file.leaf_count:
+    def compare(self, first_revision: int, digests: Sequence[bytes]) -> Iterator[Damage]:
+        """Yield the damage of files that hold other digests of revisions; of each file once.
+
+        Args:
+            first_revision: of the digests, which are of one revision after the other.
+            digests: of the log, some at a time: one by one they took as long as a decoded batch.
+        """
+        for file in tuple(self.sound):
+            start = max(first_revision, file.first_revision)
+            stop = min(first_revision + len(digests), file.first_revision + file.leaf_count)
+            if start >= stop:
                 continue
-            if self._loaded is None or self._loaded[0] != file:
-                try:
-                    self._loaded = file, self._read(file)
-                except (CorruptionError, FileNotFoundError):
-                    self.sound.remove(file)  # replaced meanwhile, or the medium goes bad
-                    return None
-            at = place * DIGEST_BYTES
-            if self._loaded[1][at : at + DIGEST_BYTES] != digest:
+            try:
+                leaves = self._leaves_of(file)
+            except (CorruptionError, FileNotFoundError):
+                self.sound.remove(file)  # replaced meanwhile, or the medium goes bad
+                continue
+            own = slice(
+                (start - file.first_revision) * DIGEST_BYTES,
+                (stop - file.first_revision) * DIGEST_BYTES,
+            )
+            logged = b"".join(digests[start - first_revision : stop - first_revision])
+            if leaves[own] != logged:
+                revision = start + _common_bytes(leaves[own], logged) // DIGEST_BYTES
                 self.sound.remove(file)
                 reason = f"the leaf of revision {revision} is not the digest in the log"
-                return Damage(file.path, 0, 0, reason)
-        return None
+                yield Damage(file.path, 0, 0, reason)
+
+    def _leaves_of(self, file: LeafFile) -> bytes:
+        if self._loaded is None or self._loaded[0] != file:
+            self._loaded = file, self._read(file)
+        return self._loaded[1]
 
     def _read(self, file: LeafFile) -> bytes:
         rows = range(-(-file.leaf_count // ROW_LEAVES))
@@ -71,3 +85,8 @@ class LeafCheck:
 
     def _roots(self, file: LeafFile) -> list[bytes]:
         return read_roots(self._file_system, file, self._store_id)
+
+
+def _common_bytes(one: bytes, other: bytes) -> int:
+    pairs = enumerate(zip(one, other, strict=True))
+    return next(place for place, (left, right) in pairs if left != right)

@@ -22,7 +22,8 @@ from eventstore.arguments import checked_whole
 from eventstore.directory.contents import require_files, require_remains
 from eventstore.files.local import local_file_system
 from eventstore.files.paths import absolute
-from eventstore.integrity.verification import ReadAgainError, Verification
+from eventstore.integrity.replay import ReadAgainError
+from eventstore.integrity.verification import Verification
 from eventstore.projection import checked_projections
 
 if TYPE_CHECKING:

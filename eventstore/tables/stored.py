@@ -72,12 +72,19 @@ class StoredRows:
         if not self.changes:
             yield from self.packed.items()
             return
-        rows: dict[Any, bytes | Tombstone] = dict(self.packed.items())
-        rows.update(self.changes)
+        rows = self.as_dict()
         for key in sorted(rows):
-            value = rows[key]
-            if not isinstance(value, Tombstone):
-                yield key, value
+            yield key, rows[key]
+
+    def as_dict(self) -> dict[Any, bytes]:
+        """Return all rows in no order: key to packed value. O(n)."""
+        rows: dict[Any, Any] = dict(self.packed.items())
+        for key, value in self.changes.items():
+            if value is TOMBSTONE:
+                rows.pop(key, None)
+            else:
+                rows[key] = value
+        return rows
 
 
 def changes_of(delta: PackedRows) -> Iterator[tuple[Any, bytes | Tombstone]]:

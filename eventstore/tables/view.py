@@ -62,9 +62,8 @@ class View:
     def raw_items(
         self, table: Table, start: Any = None, stop: Any = None
     ) -> Iterator[tuple[Any, Any]]:
-        """Yield (key, value) as `items` does, but the values as they are kept, perhaps packed."""
-        for rows in self._slices(table, start, stop):
-            yield from rows
+        """Return (key, value) as `items` does, but the values as they are kept, perhaps packed."""
+        return chain.from_iterable(self._slices(table, start, stop))
 
     def by_index(self, table: Table, index: str, entry: Any) -> Iterator[tuple[Any, Any]]:
         """Yield (key, value) of all rows that had an entry in an index, in key order.

@@ -523,8 +523,8 @@ MUTANTS = (
     ),
     Mutant(
         "a verification judges a checkpoint that no open reads",
-        "eventstore/integrity/verification.py",
-        "        return problem if revision == self._base_revision else None\n",
+        "eventstore/integrity/replay.py",
+        "        return problem if revision == self._checkpoints.base_revision else None\n",
         "        return problem\n",
     ),
     Mutant(
@@ -1600,7 +1600,7 @@ MUTANTS = (
     Mutant(
         "a verification says that every history begins at 1",
         "eventstore/integrity/verification.py",
-        "            first_revision=_first_revision(sources),\n",
+        "            first_revision=first_revision_of(sources),\n",
         "            first_revision=1,\n",
     ),
     Mutant(
@@ -1774,9 +1774,9 @@ MUTANTS = (
     # What a verification asks
     Mutant(
         "a verification does not ask the projections",
-        "eventstore/integrity/verification.py",
-        "            self._add_all(self.comparison.projections_own(self.path))\n",
-        "            pass\n",
+        "eventstore/integrity/replay.py",
+        "                self._problems.add_all(self._comparison.projections_own(self._path))\n",
+        "                pass\n",
     ),
     Mutant(
         "a verification ends with what a projection's check raises",
@@ -1792,25 +1792,25 @@ MUTANTS = (
     ),
     Mutant(
         "a second process is believed that began at rows which are only equal",
-        "eventstore/integrity/verification.py",
-        "if self.comparison.is_at(digest) and self.comparison.is_exact:",
-        "if self.comparison.is_at(digest):",
+        "eventstore/integrity/replay.py",
+        "if self._comparison.is_at(digest) and self._comparison.is_exact:",
+        "if self._comparison.is_at(digest):",
     ),
     Mutant(
         "the rest is handed over of a replay that has ended",
-        "eventstore/integrity/verification.py",
-        "if self.comparison.is_at(digest) and self.comparison.is_exact:",
-        "if self.comparison.is_exact:",
+        "eventstore/integrity/replay.py",
+        "if self._comparison.is_at(digest) and self._comparison.is_exact:",
+        "if self._comparison.is_exact:",
     ),
     Mutant(
         "a second process is believed wherever it has come to",
-        "eventstore/integrity/verification.py",
+        "eventstore/integrity/replay.py",
         "if not result.is_clean or result.revision < last:",
         "if not result.is_clean:",
     ),
     Mutant(
         "what a second process has found is not told",
-        "eventstore/integrity/verification.py",
+        "eventstore/integrity/replay.py",
         "if not result.is_clean or result.revision < last:",
         "if result.revision < last:",
     ),
@@ -1837,6 +1837,12 @@ MUTANTS = (
         "eventstore/integrity/comparison.py",
         "    if held == replayed:",
         "    if not held:",
+    ),
+    Mutant(
+        "a verification compares only whole lots of digests with the leaves",
+        "eventstore/integrity/verification.py",
+        "        self._compare_leaves(scanner.position.revision, digests)\n",
+        "",
     ),
     Mutant(
         "a verification counts the checkpoint that its replay began at as compared",

@@ -90,7 +90,7 @@ NEAR = {
         "tests/engine/test_failures.py",
         "tests/crash/test_exploration.py",
     ),
-    "eventstore/integrity/": ("tests/damage",),
+    "eventstore/integrity/": ("tests/engine/integrity", "tests/damage"),
     "eventstore/directory/": ("tests/hygiene", "tests/crash/test_exploration.py"),
     "eventstore/files/": (
         "tests/hygiene",

@@ -22,6 +22,7 @@ from eventstore import (
 )
 from eventstore.files.local import local_file_system
 from eventstore.format.segment import SEGMENT_HEADER_BYTES
+from eventstore.integrity import verification
 from eventstore.proofs.store_tree import StoreTree
 from eventstore.testing.memory_log import MemoryLog
 
@@ -279,7 +280,11 @@ def test_leaves_of_a_longer_history_are_passed_over(tmp_path: Path) -> None:
     assert [file.name for file in leaf_files(tmp_path / "older")] == [f"{1:020}-80.leaves"]
 
 
-def test_a_verification_says_which_leaves_are_not_those_of_the_log(tmp_path: Path) -> None:
+@pytest.mark.parametrize("at_once", [1, 7, 30, 1000])
+def test_a_verification_says_which_leaves_are_not_those_of_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr(verification, "_DIGESTS_AT_ONCE", at_once)
     path = tmp_path / "store"
     with open_store(path) as store:
         add(store, 30)

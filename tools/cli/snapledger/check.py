@@ -80,7 +80,7 @@ def command(context: click.Context, store: str, quick: bool, as_json: bool) -> N
             [SnapshotsProjection()],
             quick=quick,
             on_batch=show_count,
-            processes=os.cpu_count() or 1,
+            processes=_cores(),
         )
     if as_json:
         output.write_json(_record(report))
@@ -88,6 +88,13 @@ def command(context: click.Context, store: str, quick: bool, as_json: bool) -> N
         _write(store, report)
     if not report.is_sound:
         context.exit(DAMAGED)
+
+
+def _cores() -> int:
+    """Return how many cores this process may use, where the system says so."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def is_backup(path: str) -> bool:
