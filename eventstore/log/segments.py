@@ -180,15 +180,11 @@ class BlockFile(ReadOnlyFile):
         end = min(offset_bytes + size_bytes, self._blocks.size_bytes)
         if offset_bytes >= end:
             return b""
-        if end <= SEGMENT_HEADER_BYTES:
-            # Every reader asks for the header first, and often for nothing else in that block.
-            return self._unpacked(0, SEGMENT_HEADER_BYTES)[offset_bytes:end]
-        first, last = (
-            offset_bytes // self._blocks.block_bytes,
-            (end - 1) // self._blocks.block_bytes,
-        )
-        parts = [self._block(number) for number in range(first, last + 1)]
-        start = offset_bytes - first * self._blocks.block_bytes
+        block_bytes = self._blocks.block_bytes
+        first, last = offset_bytes // block_bytes, (end - 1) // block_bytes
+        parts = [self._block(number, block_bytes) for number in range(first, last)]
+        parts.append(self._block(last, end - last * block_bytes))
+        start = offset_bytes - first * block_bytes
         whole = parts[0] if len(parts) == 1 else b"".join(parts)
         return whole[start : start + end - offset_bytes]
 
@@ -200,12 +196,17 @@ class BlockFile(ReadOnlyFile):
         """Release the packed file; does nothing the second time."""
         self._packed.close()
 
-    def _block(self, number: int) -> bytes:
+    def _block(self, number: int, size_bytes: int) -> bytes:
+        """Return a block, or as much of it as is needed and perhaps more.
+
+        The first time no more is unpacked than that: who looks up one record, or the header, needs
+        no other. Who comes again for more gets all of it.
+        """
         kept = self._kept.get(number)
-        if kept is not None:
+        if kept is not None and len(kept) >= size_bytes:
             return kept
-        block = self._unpacked(number, self._blocks.block_bytes)
-        if len(self._kept) >= _BLOCKS_KEPT:
+        block = self._unpacked(number, size_bytes if kept is None else self._blocks.block_bytes)
+        if kept is None and len(self._kept) >= _BLOCKS_KEPT:
             del self._kept[next(iter(self._kept))]
         self._kept[number] = block
         return block

@@ -19,16 +19,22 @@ if TYPE_CHECKING:
     from eventstore.log.segments import SegmentSource
 
 _OPEN_ATTEMPTS = 10
-_AHEAD_BYTES = 32 * 1024
+RECORD_AHEAD_BYTES = 2 * 1024
+"""Most records are shorter, and of an archived segment what is not read need not be unpacked."""
+BLOCK_AHEAD_BYTES = 32 * 1024
+"""Where records are read one after the other."""
 
 
 class OpenSegment(ReadOnlyFile):
     """A segment of which records are read at known places, with a little read ahead."""
 
-    def __init__(self, file: File, header: SegmentHeader) -> None:
+    def __init__(
+        self, file: File, header: SegmentHeader, ahead_bytes: int = RECORD_AHEAD_BYTES
+    ) -> None:
         self.path = file.path
         self.file = file
         self.header = header
+        self._ahead_bytes = ahead_bytes
         self._start_bytes = 0
         self._ahead = b""
 
@@ -36,7 +42,7 @@ class OpenSegment(ReadOnlyFile):
         """Return the bytes there; fewer only where the file ends."""
         start = offset_bytes - self._start_bytes
         if start < 0 or start + size_bytes > len(self._ahead):
-            self._ahead = self.file.read(offset_bytes, max(size_bytes, _AHEAD_BYTES))
+            self._ahead = self.file.read(offset_bytes, max(size_bytes, self._ahead_bytes))
             self._start_bytes, start = offset_bytes, 0
         return self._ahead[start : start + size_bytes]
 
@@ -58,9 +64,20 @@ class OpenSegment(ReadOnlyFile):
 
 @contextmanager
 def opened_segment(
-    file_system: FileSystem, path: str, store_id: bytes, source: SegmentSource
+    file_system: FileSystem,
+    path: str,
+    store_id: bytes,
+    source: SegmentSource,
+    ahead_bytes: int = RECORD_AHEAD_BYTES,
 ) -> Iterator[OpenSegment]:
     """Open a segment, which compaction may have moved to the archive since it was listed.
+
+    Args:
+        file_system: that the store is on.
+        path: of the store.
+        store_id: of the store.
+        source: the segment.
+        ahead_bytes: how much is read at least.
 
     Raises:
         CompactedError: it is no longer kept.
@@ -68,7 +85,8 @@ def opened_segment(
     """
     file = _opened(file_system, path, source)
     try:
-        yield OpenSegment(file, read_own_header(file, store_id, source.first_revision))
+        header = read_own_header(file, store_id, source.first_revision)
+        yield OpenSegment(file, header, ahead_bytes)
     finally:
         file.close()
 

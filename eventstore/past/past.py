@@ -18,7 +18,12 @@ from eventstore.log.reader import start_of
 from eventstore.log.search import read_record
 from eventstore.log.segments import list_sources
 from eventstore.past.indexes import Indexes, parts_of
-from eventstore.past.opening import OpenSegment, opened_segment
+from eventstore.past.opening import (
+    BLOCK_AHEAD_BYTES,
+    RECORD_AHEAD_BYTES,
+    OpenSegment,
+    opened_segment,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -186,7 +191,10 @@ class Past:
         offsets = self._offsets(part, wanted, hashes)
         if hashes is not None and not offsets:
             return
-        with opened_segment(self._file_system, self._path, self._store_id, part.source) as segment:
+        ahead_bytes = BLOCK_AHEAD_BYTES if wanted.keys is None else RECORD_AHEAD_BYTES
+        with opened_segment(
+            self._file_system, self._path, self._store_id, part.source, ahead_bytes
+        ) as segment:
             if hashes is None:
                 runs = self._all_blocks(part, segment, reverse=reverse)
             elif wanted.keys is not None:

@@ -1839,6 +1839,12 @@ MUTANTS = (
         "    if not held:",
     ),
     Mutant(
+        "a part of an archived block is taken for all of it",
+        "eventstore/log/segments.py",
+        "if kept is not None and len(kept) >= size_bytes:",
+        "if kept is not None:",
+    ),
+    Mutant(
         "a verification compares only whole lots of digests with the leaves",
         "eventstore/integrity/verification.py",
         "        self._compare_leaves(scanner.position.revision, digests)\n",
