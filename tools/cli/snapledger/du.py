@@ -9,7 +9,7 @@ import click
 from snapledger import output
 from snapledger.arguments import at_option, filters_argument, json_option, store_argument
 from snapledger.filtering import mention_useless
-from snapledger.reading import rows, snapshots_at
+from snapledger.reading import snapshots_at
 from snapledger.text import printable, quoted
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def command(
     """
     with snapshots_at(store, moment) as transaction:
         mention_useless(filters)
-        found = rows(transaction, *filters)
+        found = transaction.walk(*filters)
         total, sums = _summed(found, _groups_of(grouping, transaction))
         head = {"revision": transaction.revision, "by": grouping, "total": total.record()}
     largest = sorted(sums.items(), key=lambda item: (-item[1].size, item[0] is None, item[0] or ""))

@@ -17,7 +17,7 @@ from snapledger.arguments import (
     store_argument,
 )
 from snapledger.filtering import mention_useless
-from snapledger.reading import rows, snapshots_at
+from snapledger.reading import snapshots_at
 from snapledger.records import SNAPSHOT_FIELDS, snapshot_record
 from snapledger.text import format_time, printable, quoted
 
@@ -116,7 +116,7 @@ def command(
 ) -> None:
     """List snapshots."""
     with snapshots_at(store, moment) as transaction:
-        found: Iterable[Row] = rows(transaction, *filters)
+        found: Iterable[Row] = transaction.walk(*filters)
         mention_useless(filters)
         if order is not None or reverse:
             # What is equal stays in the order of names, whichever way round.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from eventstore import Batch
-    from projections.snapshots import Info, SnapshotTransaction, Usage
+    from projections.snapshots import SnapshotTransaction
     from snapledger.arguments import Moment
 
 
@@ -61,16 +61,6 @@ def snapshots_at(path: str, moment: Moment | None) -> Iterator[SnapshotTransacti
     """Open a store read-only and begin a read transaction, on the past if a moment is given."""
     with open_for_reading(path) as store, begin(store, moment) as transaction:
         yield transaction
-
-
-def rows(transaction: SnapshotTransaction, *filters: str) -> Iterator[tuple[str, Info, Usage]]:
-    """Return id, info and usage of the snapshots that match any of the filters, in key order.
-
-    Raises:
-        InvalidArgumentError: at the call: a filter can't be parsed.
-    """
-    infos = transaction.walk_info(*filters)
-    return (transaction.get_info(info.name) for info in infos)
 
 
 def _owner(path: str) -> str:

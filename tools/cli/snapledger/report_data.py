@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from eventstore import CompactedError
 from projections.snapshots import Kind, events
-from snapledger.reading import rows
 from snapledger.text import format_time
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ class Collector:
     def add_start(self, store: MetaStore, revision: int) -> None:
         """Take in the state that the batches continue."""
         with store.at(revision) as before:
-            for snapshot_id, info, usage in rows(before):
+            for snapshot_id, info, usage in before.walk():
                 number = _NUMBERS[events.IMPORTED, info.kind.value]
                 texts = [self._string(info.name), self._string(info.parent)]
                 labels = self._label_set(info.labels)

@@ -9,7 +9,7 @@ import click
 from projections.snapshots import Kind
 from snapledger import output
 from snapledger.arguments import COUNT, at_option, json_option, store_argument
-from snapledger.reading import rows, snapshots_at
+from snapledger.reading import snapshots_at
 from snapledger.text import printable
 from snapledger.wording import counted
 
@@ -53,7 +53,7 @@ def command(
         if key is not None:
             snapshot_id, info, usage = transaction.get_info(key)
             top = (snapshot_id, info, usage)
-        nodes = depth_first(rows(transaction), top, depth_max)
+        nodes = depth_first(transaction.walk(), top, depth_max)
         if as_json:
             records = (_record(depth, *row) for depth, row, _ in nodes)
             output.write_json_list({"revision": transaction.revision}, "snapshots", records)
