@@ -88,6 +88,10 @@ class WriterBusyError(StoreLockedError):
     """Another transaction holds the writer lock; the message names it."""
 
 
+class OvertakenError(EventStoreError):
+    """A writer changed what was being read, each time that it was tried: nothing is known of it."""
+
+
 class ReentrantUseError(EventStoreError):
     """A signal handler or a finalizer called into the operation that it has interrupted.
 

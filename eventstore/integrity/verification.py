@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from eventstore.directory.contents import being_made
-from eventstore.errors import CorruptionError
+from eventstore.errors import CompactedError, CorruptionError
 from eventstore.files.failures import unreadable_is_damage
 from eventstore.files.paths import join
 from eventstore.format.names import DURABLE_NAME
@@ -22,6 +22,7 @@ from eventstore.integrity.leaves import LeafCheck
 from eventstore.integrity.problems import Problems
 from eventstore.integrity.redacted import RedactedCheck
 from eventstore.integrity.replay import Replay
+from eventstore.log.cursor import RecordCursor
 from eventstore.log.reader import (
     Record,
     ScanEnd,
@@ -116,6 +117,7 @@ class Verification:
             )
             if number >= first_opened:
                 self.opening_damage = self.opening_damage or damage
+        self._take_in_erasures_since()
         self.problems.add_all(self.redacted.unnamed())
         if is_erasing(self.file_system, self.path):
             self.problems.remarks.append(
@@ -158,17 +160,32 @@ class Verification:
         self.replay.stop()
 
     def was_overtaken(self) -> bool:
-        """Say whether a running writer has removed or redacted anything that was judged."""
+        """Say whether a running writer has removed anything that was judged."""
         paths = [file.path for file in self.checkpoints.files]
         paths += [source.path for source in self.sources]
-        if not all(map(self.file_system.exists, paths)):
-            return True
-        # What vouches for a redacted record may be in a batch that has come since.
-        if any(self.redacted.unnamed()):
-            with contextlib.suppress(CorruptionError), unreadable_is_damage(self.path):
+        return not all(map(self.file_system.exists, paths))
+
+    def _take_in_erasures_since(self) -> None:
+        """Read on, where what vouches for a redacted record was committed since the end was read.
+
+        It was durable before the record was redacted.
+        """
+        if self.tail is None or self.store_id is None or not any(self.redacted.unnamed()):
+            return
+        position = self.tail.end.position
+        cursor = RecordCursor(
+            self.file_system, self.path, self.store_id, position.revision + 1, position.digest
+        )
+        try:
+            with (
+                contextlib.suppress(CorruptionError, CompactedError, FileNotFoundError),
+                unreadable_is_damage(self.path),
+            ):
                 bound = read_durable_bound(self.file_system, self.path, self.store_id)
-                return bound > self._last_revision()
-        return False
+                for record in cursor.read(bound):
+                    self.redacted.take_in(record)
+        finally:
+            cursor.close()
 
     def _pass_over_what_goes(self) -> None:
         """Forget what is wrong with files that an unfinished erasure takes away in the end."""

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from eventstore.arguments import checked_whole
 from eventstore.directory.contents import require_files, require_remains
+from eventstore.errors import OvertakenError
 from eventstore.files.local import local_file_system
 from eventstore.files.paths import absolute
 from eventstore.integrity.replay import ReadAgainError
@@ -61,6 +62,7 @@ def verify_store(
     Raises:
         ChildProcessError: the second process was killed.
         ProjectionError: one of the projections is none, or they do not fit together.
+        OvertakenError: a writer erases, or compacts, faster than the store can be read.
         NotAStoreError: there is no store, it is still being made, or an open would say that it
             is none.
         FormatVersionError: a file has a newer format.
@@ -93,7 +95,6 @@ def verify_files(
     `uses_two` there may be a second process, if the file system is the local one.
     """
     for attempt in range(_ATTEMPTS):
-        is_last = attempt == _ATTEMPTS - 1
         verification = Verification(
             file_system,
             directory,
@@ -109,11 +110,14 @@ def verify_files(
             continue
         except FileNotFoundError:
             # A running writer's compaction has moved a file between listing and opening it.
-            if is_last:
+            if attempt == _ATTEMPTS - 1 and not verification.was_overtaken():
                 raise
         else:
-            if report.is_sound or is_last or not verification.was_overtaken():
+            if report.is_sound or not verification.was_overtaken():
                 return report
         finally:
             verification.stop()
-    raise AssertionError("unreachable")
+    raise OvertakenError(
+        f"{directory}: a writer has removed files while they were read, {_ATTEMPTS} times",
+        "verify again when it has less to erase or to compact",
+    )

@@ -1845,6 +1845,18 @@ MUTANTS = (
         "if kept is not None:",
     ),
     Mutant(
+        "an erasure that was committed behind the end of what was read does not vouch",
+        "eventstore/integrity/verification.py",
+        "        self._take_in_erasures_since()\n",
+        "",
+    ),
+    Mutant(
+        "what a writer has taken away amid a verification is damage",
+        "eventstore/integrity/verify.py",
+        "if report.is_sound or not verification.was_overtaken():",
+        "if report is not None:",
+    ),
+    Mutant(
         "a verification compares only whole lots of digests with the leaves",
         "eventstore/integrity/verification.py",
         "        self._compare_leaves(scanner.position.revision, digests)\n",
@@ -2923,12 +2935,6 @@ MUTANTS = (
         "eventstore/integrity/verification.py",
         "            self._pass_over_what_goes()\n",
         "",
-    ),
-    Mutant(
-        "a verification that an erasure overtakes does not begin again",
-        "eventstore/integrity/verification.py",
-        "return bound > self._last_revision()",
-        "return False",
     ),
     Mutant(
         "a torn note of an erasure is of all there ever were",
