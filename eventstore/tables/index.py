@@ -168,7 +168,7 @@ class Indexes:
         try:
             found = self._functions[index](key, value)
             if isinstance(found, (str, bytes)):
-                raise TypeError(f"{excerpt(found)} is one entry: return it in a tuple")
+                raise _one_entry(found)
             return frozenset(found)
         except RecursionError:  # of whoever called from too deep
             raise
@@ -349,7 +349,11 @@ class Indexes:
         return array("Q", entries)
 
     def _hashes(self, source: Source, index: str, rows: Iterable[Row]) -> Iterator[Collection[int]]:
-        """Yield for each row the hashes of its entries, each once."""
+        """Yield for each row the hashes of its entries, each once.
+
+        As `entries` finds them, but each is hashed once, since this is done for every row.
+        """
+        function = self._functions[index]
         rest = iter(rows)
         while part := list(islice(rest, _SLICE_ROWS)):
             there = [row for row in part if row[1] is not ABSENT]
@@ -357,15 +361,28 @@ class Indexes:
             for _, kept in part:
                 if kept is ABSENT:
                     yield ()
-                else:
-                    entries = self.entries(index, *next(decoded))
-                    yield {hash(entry) & _HASH_MASK for entry in entries}
+                    continue
+                key, value = next(decoded)
+                try:
+                    found = function(key, value)
+                    if isinstance(found, (str, bytes)):
+                        raise _one_entry(found)
+                    hashes = {hash(entry) & _HASH_MASK for entry in found}
+                except RecursionError:  # of whoever called from too deep
+                    raise
+                except FAILURES as error:
+                    raise self._failure(index, key, error) from error
+                yield hashes
 
     def _failure(self, index: str, key: Any, error: Exception) -> ProjectionError:
         return ProjectionError(
             f"index {index!r} of table {self._table!r} can't tell the entries of key "
             f"{excerpt(key)}: {type(error).__name__}: {error}"
         )
+
+
+def _one_entry(found: str | bytes) -> TypeError:
+    return TypeError(f"{excerpt(found)} is one entry: return it in a tuple")
 
 
 def merged(found: list[Iterator[Row]]) -> Iterator[Row]:

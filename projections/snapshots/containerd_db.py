@@ -72,6 +72,8 @@ _FIRST_TRANSACTION_ID: Final = 1  # of a new database; bbolt's `db.init` writes 
 
 KINDS: Final = {b"\x01": Kind.VIEW, b"\x02": Kind.ACTIVE, b"\x03": Kind.COMMITTED}
 
+_NO_USAGE: Final = Usage()
+
 _UVARINT_BYTES_MAX: Final = 10
 _UINT64_END: Final = 1 << 64
 _INT64_END: Final = 1 << 63
@@ -165,21 +167,21 @@ def _read_snapshot(raw_name: bytes, value: bytes | Bucket) -> ContainerdSnapshot
     fields = _Fields(name, value)
     kind = fields.required(KIND, _decode_kind)
     fields.check_names(kind)
-    parent, labels = fields.optional(PARENT, bytes.decode, ""), fields.labels()
+    parent, labels = fields.parent(), fields.labels()
     created_ns = fields.required(CREATED, _decode_time)
     updated_ns = fields.required(UPDATED, _decode_time)
     info = Info(name, parent, kind, labels, created_ns, updated_ns)
-    usage = Usage()
+    usage = _NO_USAGE
     if kind is Kind.COMMITTED:
-        usage = Usage(
-            inodes=fields.required(INODES, _decode_varint),
-            size=fields.required(SIZE, _decode_varint),
-        )
+        inodes = fields.required(INODES, _decode_varint)
+        usage = Usage(inodes, fields.required(SIZE, _decode_varint))
     return ContainerdSnapshot(fields.required(ID, _decode_uvarint), info, usage)
 
 
 class _Fields:
     """The fields of one snapshot; errors name the snapshot and the field."""
+
+    __slots__ = ("_bucket", "_name")
 
     def __init__(self, name: str, bucket: Bucket) -> None:
         self._name = name
@@ -195,15 +197,13 @@ class _Fields:
         except ValueError as error:
             raise self._error(field, str(error)) from error
 
-    def optional(self, field: bytes, decode: Callable[[bytes], _T], default: _T) -> _T:
-        if self._bucket.get(field) is None:
-            return default
-        return self.required(field, decode)
+    def parent(self) -> str:
+        return "" if self._bucket.get(PARENT) is None else self.required(PARENT, bytes.decode)
 
     def labels(self) -> Mapping[str, str]:
         labels = {}
         for key, value in self._bucket.bucket(LABELS) or ():
-            if isinstance(value, Bucket):
+            if type(value) is Bucket:
                 raise self._error(LABELS, f"label {_shown(key)} is a bucket")
             try:
                 labels[key.decode()] = value.decode()
@@ -217,7 +217,7 @@ class _Fields:
         for field, value in self._bucket:
             if field not in known:
                 raise self._error(field, f"unknown for a snapshot that is {kind}")
-            if isinstance(value, Bucket) != (field == LABELS):
+            if (type(value) is Bucket) != (field == LABELS):
                 raise self._error(field, "a bucket where a value belongs, or the reverse")
 
     def _error(self, field: bytes, reason: str) -> ContainerdDatabaseError:
@@ -237,10 +237,15 @@ def _decode_uvarint(value: bytes) -> int:
     """Decode as Go's `binary.Uvarint`, but only what its `PutUvarint` gives for a number."""
     if len(value) == 1 and value[0] < 0x80:
         return value[0]
-    number = 0
-    for index, byte in enumerate(value[:_UVARINT_BYTES_MAX]):
-        number |= (byte & 0x7F) << (7 * index)
-    if number >= _UINT64_END or value != encode_uvarint(number):
+    number = shift = last = 0
+    for byte in value[:_UVARINT_BYTES_MAX]:
+        number |= (byte & 0x7F) << shift
+        shift += 7
+        last = byte
+        if byte < 0x80:
+            break
+    # The byte that says that none follows must be there, be the last one, and be needed.
+    if shift != 7 * len(value) or not 0 < last < 0x80 or number >= _UINT64_END:
         raise ValueError(f"not a 64-bit varint: {_shown(value)}")
     return number
 

@@ -888,8 +888,8 @@ MUTANTS = (
     Mutant(
         "two entries of a row with one hash give it twice",
         "eventstore/tables/index.py",
-        "                    yield {hash(entry) & _HASH_MASK for entry in entries}\n",
-        "                    yield [hash(entry) & _HASH_MASK for entry in entries]\n",
+        "                    hashes = {hash(entry) & _HASH_MASK for entry in found}\n",
+        "                    hashes = [hash(entry) & _HASH_MASK for entry in found]\n",
     ),
     Mutant(
         "a row goes and the indexes do not learn of it",
