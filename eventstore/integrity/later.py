@@ -16,8 +16,11 @@ The process is *spawned*, never forked: a fork would copy the locks of threads t
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
+import os
 import signal
+import threading
 from bisect import bisect_right
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -101,9 +104,12 @@ class LaterFold:
         context = multiprocessing.get_context("spawn")
         self._answers, answers = context.Pipe(duplex=False)
         self._process = context.Process(target=_run, args=(part, answers), daemon=True)
+        # Blocked from its first moment, as the new process takes over what this thread blocks.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
         try:
             self._process.start()
         finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
             answers.close()
 
     def result(self) -> LaterResult:
@@ -118,13 +124,15 @@ class LaterFold:
             self._process.join()
             raise ChildProcessError(
                 "the process that replayed the later part of the log ended without an answer, "
-                f"exit code {self._process.exitcode}: nothing is known of that part"
+                f"exit code {self._process.exitcode}: nothing is known of that part; where it "
+                "can't import the projections, or the program's main module, verify with "
+                "processes=1"
             ) from error
         return result
 
     def stop(self) -> None:
-        """End it, whatever it is doing."""
-        self._process.terminate()
+        """End it, whatever it is doing; one that was stopped hears no other signal."""
+        self._process.kill()
         self._process.join()
         self._process.close()
         self._answers.close()
@@ -149,9 +157,18 @@ def place_to_begin(
 
 
 def _run(part: LaterPart, answers: Connection) -> None:
-    # An interrupt ends the first process, which ends this one.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    answers.send(fold_later(part))
+    """Answer; an interrupt, which is blocked here, ends the first process, and that this one."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    with contextlib.suppress(BrokenPipeError):  # nobody is left to tell
+        answers.send(fold_later(part))
+
+
+def _end_with_parent() -> None:
+    """End where nobody is left to answer, without a word."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+    os._exit(1)
 
 
 def fold_later(part: LaterPart) -> LaterResult:

@@ -1857,6 +1857,24 @@ MUTANTS = (
         "if report is not None:",
     ),
     Mutant(
+        "an interrupt reaches a second process that has just begun",
+        "eventstore/integrity/later.py",
+        "signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))",
+        "signal.pthread_sigmask(signal.SIG_BLOCK, ())",
+    ),
+    Mutant(
+        "a second process outlives the first",
+        "eventstore/integrity/later.py",
+        "    threading.Thread(target=_end_with_parent, daemon=True).start()\n",
+        "",
+    ),
+    Mutant(
+        "a second process that was stopped is waited for",
+        "eventstore/integrity/later.py",
+        "self._process.kill()",
+        "self._process.terminate()",
+    ),
+    Mutant(
         "a verification compares only whole lots of digests with the leaves",
         "eventstore/integrity/verification.py",
         "        self._compare_leaves(scanner.position.revision, digests)\n",

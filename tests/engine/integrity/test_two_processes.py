@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,8 +22,7 @@ from eventstore.integrity.comparison import Comparison
 from eventstore.integrity.later import LaterFold, LaterResult
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
+    from collections.abc import Callable, Iterator, Mapping
 
     from eventstore import Event, WritableTable
 
@@ -210,6 +217,101 @@ def test_a_second_process_that_has_not_come_to_the_end_is_not_believed(
     monkeypatch.setattr(LaterFold, "result", short)
     assert _by(2, store) == _by(1, store)
     assert len(started) == 1
+
+
+def test_a_second_process_that_was_stopped_is_ended_all_the_same(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = LaterFold.__init__
+
+    def begin_stopped(self: LaterFold, part: later.LaterPart) -> None:
+        begin(self, part)
+        assert self._process.pid is not None
+        os.kill(self._process.pid, signal.SIGSTOP)
+
+    def interrupted(self: LaterFold) -> later.LaterResult:
+        assert self._process.is_alive()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(LaterFold, "__init__", begin_stopped)
+    monkeypatch.setattr(LaterFold, "result", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        _by(2, store)
+    assert multiprocessing.active_children() == []
+
+
+PROGRAM = """
+import sys, time
+from eventstore import verify_store
+from eventstore.integrity import later
+from support.ledger import Ledger, Totals
+
+later.BATCHES_MIN = 10
+if sys.argv[2] == "slow":
+    later.fold_later = lambda part: time.sleep(60)
+if __name__ == "__main__":
+    try:
+        verify_store(sys.argv[1], [Ledger(), Totals()], processes=2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+"""
+
+
+@pytest.fixture
+def program(store: Path, tmp_path: Path) -> Iterator[Callable[[str], subprocess.Popen[str]]]:
+    """Return what runs a program that verifies by two processes, in a group of its own."""
+    (tmp_path / "program.py").write_text(PROGRAM)
+    begun: list[subprocess.Popen[str]] = []
+
+    def begin(how: str) -> subprocess.Popen[str]:
+        begun.append(
+            subprocess.Popen(
+                [sys.executable, tmp_path / "program.py", store, how],
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+            )
+        )
+        return begun[-1]
+
+    yield begin
+    for one in begun:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(one.pid, signal.SIGKILL)
+
+
+def _wait_for_child(process: subprocess.Popen[str]) -> None:
+    """Wait until the second process is there: the other child keeps track of resources."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    deadline = time.monotonic() + 30
+    while len(children.read_text().split()) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
+@pytest.mark.parametrize("delay_seconds", [0, 0.02, 0.1, 0.2])
+def test_an_interrupt_of_both_says_nothing_beside_what_the_first_says(
+    program: Callable[[str], subprocess.Popen[str]], delay_seconds: float
+) -> None:
+    process = program("slow")
+    _wait_for_child(process)
+    time.sleep(delay_seconds)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert (process.returncode, errors) == (130, "")
+
+
+def test_a_second_process_ends_with_the_first_without_a_word(
+    program: Callable[[str], subprocess.Popen[str]],
+) -> None:
+    process = program("slow")
+    _wait_for_child(process)
+    time.sleep(1)
+    process.kill()
+    # It has the same stderr, which is at its end once both have ended.
+    _, errors = process.communicate(timeout=30)
+    assert errors == ""
 
 
 def test_a_short_log_a_quick_verification_and_one_process_start_none(
