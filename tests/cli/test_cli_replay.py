@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Any
 
 from support.cli import Call, tell_story
+from support.erasing import OWNER, SMALL, fill
 
-from projections.snapshots import MetaStore, SnapshotsProjection
+from eventstore import EventStore
+from projections.snapshots import Kind, MetaStore, SnapshotsProjection
 from projections.snapshots.projection import SNAPSHOTS
 
 if TYPE_CHECKING:
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from eventstore import Event, WritableTable
+    from eventstore import Event, ReadTransaction, WritableTable
 
 
 def test_replay_to_a_revision_or_a_time_ends_there(call: Call, told: Path) -> None:
@@ -59,3 +62,44 @@ def test_replay_that_differs_from_the_checkpoint_is_3(
     assert (result.code, record["differing_rows"], record["checkpoint_revision"]) == (3, 1, 5)
     result = call("replay", tmp_path / "store", "--verify")
     assert (result.code, "1 row DIFFERENT" in result.out) == (3, True)
+
+
+def test_replay_beside_a_writer_compares_what_was_there_when_it_began(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, replay = tmp_path / "store", EventStore.replay
+    tell_story(path)
+    with MetaStore.open(path) as store:
+
+        def overtaken(
+            self: EventStore, revision: int | None = None, **arguments: Any
+        ) -> ReadTransaction:
+            with store.transaction(writable=True) as tx:
+                tx.create_snapshot(Kind.ACTIVE, f"beside-{time.time_ns()}")
+            return replay(self, revision, **arguments)
+
+        monkeypatch.setattr(EventStore, "replay", overtaken)
+        for arguments in ([], ["--to", "5"], ["--to", "2"]):
+            result = call("replay", path, "--verify", "--json", *arguments)
+            assert (result.code, json.loads(result.out)["differing_rows"]) == (0, 0)
+
+
+def test_replay_that_an_erasure_overtakes_begins_again(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, replay, left = tmp_path / "store", EventStore.replay, [True]
+    fill(path)
+    with MetaStore.open(path, options=SMALL) as store:
+
+        def overtaken(
+            self: EventStore, revision: int | None = None, **arguments: Any
+        ) -> ReadTransaction:
+            if left:
+                left.clear()
+                store.erase({6: [OWNER]}, actor="dpo", reason="asked")
+            return replay(self, revision, **arguments)
+
+        monkeypatch.setattr(EventStore, "replay", overtaken)
+        result = call("replay", path, "--verify", "--json")
+    assert left == []
+    assert (result.code, json.loads(result.out)["differing_rows"]) == (0, 0)

@@ -1875,6 +1875,12 @@ MUTANTS = (
         "self._process.terminate()",
     ),
     Mutant(
+        "replay compares with what was committed since",
+        "tools/cli/snapledger/replay.py",
+        "with now if revision == now.revision else opened.at(revision) as held:",
+        "with opened.transaction() if moment is None else opened.at(revision) as held:",
+    ),
+    Mutant(
         "a verification compares only whole lots of digests with the leaves",
         "eventstore/integrity/verification.py",
         "        self._compare_leaves(scanner.position.revision, digests)\n",
