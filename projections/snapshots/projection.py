@@ -236,9 +236,10 @@ def _delete(tables: Mapping[str, WritableTable], name: str) -> None:
 def _update(
     tables: Mapping[str, WritableTable], name: str, labels: Mapping[str, str], time_ns: int
 ) -> None:
-    snapshot_id, info, usage = tables[SNAPSHOTS][name]
-    new = info._replace(labels=labels, updated_ns=time_ns)
-    tables[SNAPSHOTS].put(name, (snapshot_id, new, usage))
+    snapshot_id, old, usage = tables[SNAPSHOTS][name]
+    # Written out, this takes half of the time that `_replace` does.
+    info = Info(old.name, old.parent, old.kind, labels, old.created_ns, time_ns)
+    tables[SNAPSHOTS].put(name, (snapshot_id, info, usage))
 
 
 def _child_counts(snapshots: ReadableTable) -> dict[str, int]:
