@@ -11,7 +11,7 @@ from snapledger import output
 from snapledger.arguments import Range, json_option, moment_of, require_forward, store_argument
 from snapledger.reading import open_for_reading, require_reached
 from snapledger.selecting import last_revision
-from snapledger.text import format_time, printable, quoted
+from snapledger.text import format_time, label_text, printable, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -94,7 +94,7 @@ def _shown(value: Any) -> str:
     if isinstance(value, Usage):
         return f"{value.size} bytes, {value.inodes} inodes"
     if isinstance(value, dict):
-        pairs = (f"{quoted(key)}={quoted(each)}" for key, each in sorted(value.items()))
+        pairs = (label_text(key, each) for key, each in sorted(value.items()))
         return "{" + " ".join(pairs) + "}"
     return "-" if value is None else quoted(str(value))
 

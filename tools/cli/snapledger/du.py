@@ -10,7 +10,7 @@ from snapledger import output
 from snapledger.arguments import at_option, filters_argument, json_option, store_argument
 from snapledger.filtering import mention_useless
 from snapledger.reading import snapshots_at
-from snapledger.text import printable, quoted
+from snapledger.text import label_text, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -103,7 +103,9 @@ def command(
     else:
         title = grouping if grouping.startswith(_OF_A_LABEL) else grouping.upper()
         titles = ("SIZE", "INODES", "SNAPSHOTS", printable(title))
-        output.write_table(titles, _cells(largest, total), titles[:-1], titles[1:3])
+        # A label is printable by what makes it one text of two.
+        shown = str if grouping == "label" else printable
+        output.write_table(titles, _cells(largest, total, shown), titles[:-1], titles[1:3])
 
 
 def _summed(found: Iterable[Row], groups_of: GroupsOf) -> tuple[Sum, dict[str | None, Sum]]:
@@ -122,7 +124,7 @@ def _groups_of(grouping: str, transaction: SnapshotTransaction) -> GroupsOf:
             return lambda info: (str(info.kind),)
         case "label":
             return lambda info: (
-                [f"{quoted(key)}={quoted(value)}" for key, value in info.labels.items()] or (None,)
+                [label_text(key, value) for key, value in info.labels.items()] or (None,)
             )
         case "chain":
             return _chains(transaction)
@@ -149,8 +151,8 @@ def _chains(transaction: SnapshotTransaction) -> GroupsOf:
 
 
 def _cells(
-    largest: Iterable[tuple[str | None, Sum]], total: Sum
+    largest: Iterable[tuple[str | None, Sum]], total: Sum, shown: Callable[[str], str]
 ) -> Iterator[tuple[str, str, str, str]]:
     for group, each in largest:
-        yield (*each.cells(), _NONE if group is None else printable(group))
+        yield (*each.cells(), _NONE if group is None else shown(group))
     yield (*total.cells(), "total")
