@@ -194,14 +194,26 @@ def moment_of(
 
 
 def range_of(text: str) -> Range | None:
-    """Return the range that A..B names, either of which may be missing; None for another text."""
+    """Return the range that A..B names, one of which may be missing; None for a text without "..".
+
+    Raises:
+        UsageError: A or B is no moment, which it says, or both are missing.
+    """
     first, dots, second = text.partition("..")
-    if not dots or not (first or second):
+    if not dots:
         return None
-    try:
-        return Range(moment_of(first) if first else None, moment_of(second) if second else None)
-    except click.BadParameter:
-        return None
+    what = f"{text!a} is no range A..B"
+    if not (first or second):
+        raise click.UsageError(f"{what}: it has neither A nor B", click.get_current_context())
+    moments = []
+    for name, half in (("A", first), ("B", second)):
+        try:
+            moments.append(moment_of(half) if half else None)
+        except click.BadParameter as error:
+            raise click.UsageError(
+                f"{what}: {name} is {error.message}", click.get_current_context()
+            ) from error
+    return Range(*moments)
 
 
 def require_forward(between: Range) -> None:
