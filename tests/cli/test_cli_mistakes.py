@@ -134,10 +134,16 @@ def test_a_filter_that_can_match_nothing_is_mentioned(call: Call, told: Path) ->
         ]
 
 
-def test_a_bad_regular_expression_is_told_once(call: Call, told: Path) -> None:
-    result = call("ls", told, "name~=a(")
-    assert (result.code, result.out.count("\n")) == (0, 1)
-    assert result.err.count("matches nothing") == 1
+@pytest.mark.parametrize("verb", ["ls", "du"])
+def test_a_bad_regular_expression_is_a_filter_that_can_not_be_read(
+    verb: str, call: Call, told: Path
+) -> None:
+    result = call(verb, told, "kind==view", "parent==a,name~=/^[/")
+    assert (result.code, result.out, result.err.count("\n")) == (2, "", 1)
+    assert (
+        "filter 'parent==a,name~=/^[/', position 16: regular expression '^[' matches nothing: "
+        "missing ]: [; see `snapledger"
+    ) in result.err
 
 
 def test_info_of_a_key_that_was_committed_says_under_which_name(call: Call, story: Path) -> None:

@@ -2853,6 +2853,12 @@ MUTANTS = (
         "        if self._writer is not None and self._writer is asyncio.current_task():\n",
         "        if False:\n",
     ),
+    Mutant(
+        "a regular expression that can't be read is an answer to a person",
+        "tools/cli/snapledger/arguments.py",
+        "parse_filter(text, is_strict=True)",
+        "parse_filter(text)",
+    ),
     # Directories in the place of files
     Mutant(
         "a directory in the place of an index fails a compaction",

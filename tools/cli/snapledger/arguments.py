@@ -148,13 +148,15 @@ def checked_text(context: click.Context, parameter: click.Parameter, text: str) 
 def checked_filters(
     context: click.Context, parameter: click.Parameter, filters: tuple[str, ...]
 ) -> tuple[str, ...]:
-    """Return filters, each of which can be parsed."""
+    """Return filters, each of which can be parsed, with the regular expressions in it."""
     from projections.snapshots import InvalidArgumentError  # noqa: PLC0415 - the library
     from projections.snapshots.filters import parse_filter  # noqa: PLC0415
 
     try:
         for text in filters:
-            parse_filter(text)
+            # containerd lets a regular expression that doesn't parse match nothing; a person who
+            # mistyped one would take that for an answer.
+            parse_filter(text, is_strict=True)
     except InvalidArgumentError as error:
         raise click.BadParameter(str(error), ctx=context, param=parameter) from error
     return filters
