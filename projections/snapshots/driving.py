@@ -166,8 +166,8 @@ class Driving:
 
         Raises:
             TypeError: a handler gave something to be awaited.
-            Exception: what a handler raises, with a note that says of which intent. Those handled
-                before have ended, the others are open.
+            BaseException: what a handler raises, or interrupts it, with a note that says of which
+                intent. Those handled before have ended, the others are open.
         """
         return self._work.settle()
 

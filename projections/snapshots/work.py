@@ -257,7 +257,7 @@ class Work:
         """Have what is raised say by whom it was, and for which intent."""
         try:
             yield
-        except Exception as error:
+        except BaseException as error:
             error.add_note(
                 f"{self._store.path}: this was raised by {what}, for intent {intent.number} about "
                 f"{shown(intent.key)}, begun {intent.time:%Y-%m-%d %H:%M:%S} UTC by "
