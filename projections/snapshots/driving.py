@@ -114,14 +114,16 @@ class Driving:
         crash before that, or soon after, the handler of the kind finishes it.
 
         Args:
-            transaction: of this store, which makes the snapshot.
+            transaction: of this store, which makes the snapshot; a write transaction.
             kind: which handler is to finish it.
             key: of the snapshot.
             data: what the handler must know, such as the stage's name.
             id: of the snapshot, which `reconcile` then takes for in flight, not for missing.
 
         Raises:
-            InvalidArgumentError: kind, key or data can't be.
+            InvalidArgumentError: kind, key or data can't be, or it is no transaction of this store.
+            ReadOnlyStoreError: the transaction is not writable.
+            TransactionClosedError: it has ended.
         """
         return self._work.stage(transaction, kind, key, data, id)
 
@@ -134,6 +136,7 @@ class Driving:
         Raises:
             FailedPreconditionError: it is not open, or not a staged one.
             InvalidArgumentError: it is no intent.
+            ReadOnlyStoreError: the store is open for reading only.
             StoreClosedError: the store is closed.
         """
         self._work.finished(intent)
@@ -143,6 +146,7 @@ class Driving:
 
         Raises:
             FailedPreconditionError: it is not open.
+            InvalidArgumentError: it is no intent.
         """
         self._work.end(intent, UNDONE)
 
@@ -166,6 +170,8 @@ class Driving:
 
         Raises:
             TypeError: a handler gave something to be awaited.
+            EventStoreError: no transaction can be begun, as where the store is open for reading
+                only, or has failed: then no handler is called, since nobody knows what is open.
             BaseException: what a handler raises, or interrupts it, with a note that says of which
                 intent. Those handled before have ended, the others are open.
         """

@@ -49,13 +49,13 @@ class SnapshotTransaction(SnapshotReads):
 
         Raises:
             FailedPreconditionError: the intent is not open.
-            InvalidArgumentError: the kind is another, the parent is not committed, or the key or
-                a label is not allowed.
+            InvalidArgumentError: the kind is another, the parent is not committed, the key or a
+                label is not allowed, or the intent is none.
             NotFoundError: there is no such parent.
             AlreadyExistsError: the key is taken.
             ReadOnlyStoreError: the transaction is not writable.
         """
-        _refuse_write()
+        refuse_write()
 
     def commit_active(
         self,
@@ -85,7 +85,7 @@ class SnapshotTransaction(SnapshotReads):
                 name, the usage or a label is not allowed.
             ReadOnlyStoreError: the transaction is not writable.
         """
-        _refuse_write()
+        refuse_write()
 
     def update_info(self, name: str, labels: Mapping[str, str] | None, *fieldpaths: str) -> Info:
         """Change the labels of a snapshot.
@@ -100,7 +100,7 @@ class SnapshotTransaction(SnapshotReads):
             InvalidArgumentError: a field path is another, or a label is not allowed.
             ReadOnlyStoreError: the transaction is not writable.
         """
-        _refuse_write()
+        refuse_write()
 
     def remove(self, key: str) -> tuple[str, Kind]:
         """Remove a snapshot and return its id and kind.
@@ -110,19 +110,25 @@ class SnapshotTransaction(SnapshotReads):
             FailedPreconditionError: it has children.
             ReadOnlyStoreError: the transaction is not writable.
         """
-        _refuse_write()
+        refuse_write()
 
     def fulfil(self, intent: Intent) -> None:
         """End an intent with this transaction: what it was for is now as the store says.
 
         Raises:
             FailedPreconditionError: the intent is not open.
+            InvalidArgumentError: it is no intent.
             ReadOnlyStoreError: the transaction is not writable.
         """
-        _refuse_write()
+        refuse_write()
 
 
-def _refuse_write() -> NoReturn:
+def refuse_write() -> NoReturn:
+    """Refuse what a read transaction can't do.
+
+    Raises:
+        ReadOnlyStoreError: always.
+    """
     raise ReadOnlyStoreError(
         "the transaction is for reading only: begin it with transaction(writable=True)"
     )

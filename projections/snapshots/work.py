@@ -20,12 +20,19 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from eventstore import EventStoreError, Metadata
+from eventstore import (
+    EventStoreError,
+    Metadata,
+    ReadOnlyStoreError,
+    ReadTransaction,
+    WriteTransaction,
+)
 from projections.snapshots import events, intents
 from projections.snapshots.automatic import AutomaticTransaction, begin_automatic
 from projections.snapshots.callers import called, refuse_async
 from projections.snapshots.errors import FailedPreconditionError, InvalidArgumentError
 from projections.snapshots.intents import INTENTS, LAST_INTENT, Intent
+from projections.snapshots.operations import refuse_write
 from projections.snapshots.projection import COUNTERS, LAST_ID
 from projections.snapshots.transaction import SnapshotReadTransaction, SnapshotWriteTransaction
 from projections.snapshots.validation import shown
@@ -43,6 +50,7 @@ Handler = Callable[[Intent], Conclusion | None]
 
 _STAGE_BYTES = 16
 _ENDS_PER_BATCH = 256
+_SETTLING = "settling what was left open"
 
 _logger = logging.getLogger("projections.snapshots")
 
@@ -136,6 +144,7 @@ class Work:
         snapshot_id: str | None,
     ) -> Intent:
         """Record a stage in a transaction, and there the end of those that were finished."""
+        self._require_writes(tx)
         kept = intents.checked_work(kind, key, data)
         self._end_finished(tx)
         id_number = None if snapshot_id is None else int(snapshot_id)
@@ -143,8 +152,11 @@ class Work:
 
     def finished(self, intent: Intent) -> None:
         """Note that the work of a staged intent is on stable storage."""
-        if not isinstance(intent, Intent):
-            raise InvalidArgumentError(f"{shown(intent)} is no intent")
+        if not self._store.is_writable:
+            raise ReadOnlyStoreError(
+                f"{self._store.path}: the store is open for reading only: open it without read_only"
+            )
+        intents.checked_intent(intent)
         with self._store.begin_read(SnapshotReadTransaction) as now:
             is_open = now.get(INTENTS.name, intent.number) == intent
         if not (intent.is_staged and is_open):
@@ -164,17 +176,20 @@ class Work:
 
     def end(self, intent: Intent, outcome: str) -> None:
         """End an intent that is open, in a transaction of its own."""
-        with self._begin_for(intent) as tx:
+        with self._begin_for(intents.checked_intent(intent)) as tx:
             tx.end_intent(intent, outcome)
 
     def settle(self) -> tuple[Intent, ...]:
         """Let the handlers finish or undo what was left; return those that are settled."""
         with self._claiming:
-            claimed = [
-                intent
-                for intent in self.open_intents(left_only=True)
-                if intent.kind in self.handlers
-            ]
+            # Nobody begins or ends one meanwhile, so what is open and not own was left. A handle
+            # that follows another one, or has failed, can't tell, and is refused here.
+            with begin_automatic(self._store, Metadata(None, _SETTLING, None)) as tx:
+                claimed = [
+                    intent
+                    for number, intent in tx.items(INTENTS.name)
+                    if number not in self._own and intent.kind in self.handlers
+                ]
             self._own.update(intent.number for intent in claimed)
         handled: list[Intent] = []
         settled: list[Intent] = []
@@ -203,6 +218,20 @@ class Work:
                 self._begin_for(self._finished[-1], timeout=0) as tx,
             ):
                 self._end_finished(tx)
+
+    def _require_writes(self, tx: object) -> None:
+        """Refuse what is no write transaction of this store; one that has ended says so itself."""
+        if isinstance(tx, ReadTransaction):
+            refuse_write()
+        if not isinstance(tx, WriteTransaction):
+            raise InvalidArgumentError(
+                f"{shown(tx)} is no transaction: give what "
+                "`with store.transaction(writable=True) as tx` gives"
+            )
+        if not self._store.is_writable or tx.store_id != self._store.store_id:
+            raise InvalidArgumentError(
+                f"the transaction is of another store, not of this handle of {self._store.path}"
+            )
 
     def _noted(
         self,

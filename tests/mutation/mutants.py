@@ -2859,6 +2859,24 @@ MUTANTS = (
         "parse_filter(text, is_strict=True)",
         "parse_filter(text)",
     ),
+    Mutant(
+        "what is open is settled by a handle that can't know",
+        "projections/snapshots/work.py",
+        "            with begin_automatic(self._store, Metadata(None, _SETTLING, None)) as tx:\n",
+        "            with self._store.begin_read(SnapshotReadTransaction) as tx:\n",
+    ),
+    Mutant(
+        "a stage is recorded in another store",
+        "projections/snapshots/work.py",
+        "        if not self._store.is_writable or tx.store_id != self._store.store_id:\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        "a follower takes the end of work",
+        "projections/snapshots/work.py",
+        "        if not self._store.is_writable:\n",
+        "        if False:\n",
+    ),
     # Directories in the place of files
     Mutant(
         "a directory in the place of an index fails a compaction",
