@@ -118,10 +118,12 @@ class Driving:
             kind: which handler is to finish it.
             key: of the snapshot.
             data: what the handler must know, such as the stage's name.
-            id: of the snapshot, which `reconcile` then takes for in flight, not for missing.
+            id: of the snapshot, which `reconcile` then takes for in flight, not for missing; one
+                that was given out or reserved, also where the snapshot is removed.
 
         Raises:
             InvalidArgumentError: kind, key or data can't be, or it is no transaction of this store.
+            NotFoundError: nobody was ever given the id.
             ReadOnlyStoreError: the transaction is not writable.
             TransactionClosedError: it has ended.
         """

@@ -45,10 +45,11 @@ class SnapshotTransaction(SnapshotReads):
             key: to refer to it by.
             parent: name of a committed snapshot; "" for a base snapshot.
             labels: those with the value "" are left out.
-            intent: that this fulfils, see `fulfil`; the snapshot gets the id that it has reserved.
+            intent: begun, that this fulfils, see `fulfil`; the snapshot gets the id that it has
+                reserved.
 
         Raises:
-            FailedPreconditionError: the intent is not open.
+            FailedPreconditionError: the intent is not open, or is a staged one.
             InvalidArgumentError: the kind is another, the parent is not committed, the key or a
                 label is not allowed, or the intent is none.
             NotFoundError: there is no such parent.

@@ -30,12 +30,16 @@ from eventstore import (
 from projections.snapshots import events, intents
 from projections.snapshots.automatic import AutomaticTransaction, begin_automatic
 from projections.snapshots.callers import called, refuse_async
-from projections.snapshots.errors import FailedPreconditionError, InvalidArgumentError
+from projections.snapshots.errors import (
+    FailedPreconditionError,
+    InvalidArgumentError,
+    NotFoundError,
+)
 from projections.snapshots.intents import INTENTS, LAST_INTENT, Intent
 from projections.snapshots.operations import refuse_write
 from projections.snapshots.projection import COUNTERS, LAST_ID
 from projections.snapshots.transaction import SnapshotReadTransaction, SnapshotWriteTransaction
-from projections.snapshots.validation import shown
+from projections.snapshots.validation import checked_id_number, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Set
@@ -146,8 +150,8 @@ class Work:
         """Record a stage in a transaction, and there the end of those that were finished."""
         self._require_writes(tx)
         kept = intents.checked_work(kind, key, data)
+        id_number = None if snapshot_id is None else _known_id(tx, snapshot_id)
         self._end_finished(tx)
-        id_number = None if snapshot_id is None else int(snapshot_id)
         return self._noted(tx, kind, key, kept, id_number, is_staged=True)
 
     def finished(self, intent: Intent) -> None:
@@ -324,3 +328,14 @@ class Work:
         reason = f"end of intent {intent.number}, {intent.kind} of {intent.key}"
         metadata = Metadata(intent.actor, reason, intent.request_id)
         return begin_automatic(self._store, metadata, timeout)
+
+
+def _known_id(tx: SnapshotWriteTransaction, snapshot_id: str) -> int:
+    """Return the number of an id that was given out, or reserved, as far as a transaction sees."""
+    number, last_id = checked_id_number(snapshot_id), tx.get(COUNTERS, LAST_ID, 0)
+    if number > last_id:
+        raise NotFoundError(
+            f"no snapshot has or had the id {shown(snapshot_id)}, and no intent has reserved it: "
+            f"the last one is {last_id}"
+        )
+    return number

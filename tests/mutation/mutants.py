@@ -2877,6 +2877,18 @@ MUTANTS = (
         "        if not self._store.is_writable:\n",
         "        if False:\n",
     ),
+    Mutant(
+        "a stage is of a snapshot that nobody ever made",
+        "projections/snapshots/work.py",
+        "    if number > last_id:\n",
+        "    if False:\n",
+    ),
+    Mutant(
+        "two snapshots get the id of a staged one",
+        "projections/snapshots/transaction.py",
+        "    if intents.checked_intent(intent).is_staged:\n",
+        "    if False:\n",
+    ),
     # Directories in the place of files
     Mutant(
         "a directory in the place of an index fails a compaction",

@@ -19,10 +19,12 @@ from eventstore import (
 from eventstore.testing import STORE_PATH, Call, Failure, SimulatedFileSystem
 from projections.snapshots import (
     AsyncMetaStore,
+    FailedPreconditionError,
     Intent,
     InvalidArgumentError,
     Kind,
     MetaStore,
+    NotFoundError,
 )
 
 if TYPE_CHECKING:
@@ -216,3 +218,41 @@ def test_what_begins_while_another_thread_settles_is_not_undone_in_its_block(
     blocks.close()
     assert called == begun
     assert len(begun) == 1
+
+
+@pytest.mark.parametrize("made", ["9999", "4", str(2**63), str(2**70)])
+def test_a_stage_with_an_id_that_nobody_was_given_is_refused(store: MetaStore, made: str) -> None:
+    with store.intent("prepare", "reserves", reserve_id=True) as reserved:
+        pass
+    with store.transaction(writable=True) as tx:
+        removed = tx.create_snapshot(Kind.ACTIVE, "removed").id
+    with store.transaction(writable=True) as tx:
+        live = tx.create_snapshot(Kind.ACTIVE, "made").id
+        tx.remove("removed")
+        says = rf"no snapshot has or had the id '{made}', and no intent has reserved it"
+        with pytest.raises(NotFoundError, match=says):
+            store.stage(tx, "place", "k", id=made)
+        for known in (reserved.id, removed, live):
+            assert store.stage(tx, "place", "k", id=known).id == known
+    store.check()
+
+
+@pytest.mark.parametrize("value", ["", "0", "-1", "01", " 1", "1.0", "one", "\u0661", 1, b"1"])
+def test_a_stage_with_what_is_no_id_is_refused(store: MetaStore, value: Any) -> None:
+    with store.transaction(writable=True) as tx:
+        tx.create_snapshot(Kind.ACTIVE, "k")
+        with pytest.raises(InvalidArgumentError, match=r"\bid\b"):
+            store.stage(tx, "place", "k", id=value)
+    assert store.intents() == ()
+
+
+def test_no_snapshot_is_made_with_the_id_of_a_staged_one(store: MetaStore) -> None:
+    with store.transaction(writable=True) as tx:
+        made = tx.create_snapshot(Kind.ACTIVE, "k")
+        staged = store.stage(tx, "place", "k", id=made.id)
+        with pytest.raises(FailedPreconditionError, match="intent 1, place of 'k', is a staged"):
+            tx.create_snapshot(Kind.ACTIVE, "again", intent=staged)
+        tx.fulfil(staged)
+        assert tx.create_snapshot(Kind.ACTIVE, "another").id == "2"
+    store.check()
+    assert store.intents() == ()
