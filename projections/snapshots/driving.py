@@ -43,7 +43,7 @@ class Driving:
     """The part of a `MetaStore` that ties it to a driver's work and to its callers."""
 
     def __init__(
-        self, store: EventStore, handlers: Mapping[str, Handler], window: RequestWindow
+        self, store: EventStore, handlers: Mapping[str, Handler | None], window: RequestWindow
     ) -> None:
         self._store = store
         self._work = Work(store, handlers)
@@ -72,7 +72,8 @@ class Driving:
         the store has failed, it stays open, and `intents` lists it, also after the next open.
 
         Args:
-            kind: of the work, which says which handler it is for.
+            kind: of the work, which says which handler it is for; one that `open` was told of, if
+                it was told of any.
             key: of the snapshot that it is about.
             data: what the handler must know; the texts in it are names on the disk that
                 `reconcile` counts as in flight.
@@ -115,7 +116,7 @@ class Driving:
 
         Args:
             transaction: of this store, which makes the snapshot; a write transaction.
-            kind: which handler is to finish it.
+            kind: which handler is to finish it, as of `intent`.
             key: of the snapshot.
             data: what the handler must know, such as the stage's name.
             id: of the snapshot, which `reconcile` then takes for in flight, not for missing; one

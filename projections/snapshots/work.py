@@ -66,14 +66,16 @@ class Work:
         handlers: by the kind of intent.
     """
 
-    def __init__(self, store: EventStore, handlers: Mapping[str, Handler]) -> None:
-        for kind, handler in handlers.items():
+    def __init__(self, store: EventStore, handlers: Mapping[str, Handler | None]) -> None:
+        # What is known; anything where nothing is, as in a program that begins no intents.
+        self._kinds = frozenset(handlers)
+        self.handlers = {kind: each for kind, each in handlers.items() if each is not None}
+        for kind, handler in self.handlers.items():
             if not callable(handler):
                 raise InvalidArgumentError(
                     f"the handler of {shown(kind)} must be a function, not {shown(handler)}"
                 )
             refuse_async(handler, f"the handler of {shown(kind)}")
-        self.handlers = dict(handlers)
         self._store = store
         # Held while intents are claimed.
         self._claiming = threading.Lock()
@@ -95,7 +97,7 @@ class Work:
         timeout: float | None,
     ) -> Iterator[Intent]:
         """Begin an intent and undo it where it is left without having been fulfilled."""
-        kept = intents.checked_work(kind, key, data)
+        kept = self._checked_work(kind, key, data)
         with self._store.begin_write(SnapshotWriteTransaction, metadata, timeout) as tx:
             id_number = None
             if reserve_id:
@@ -149,7 +151,7 @@ class Work:
     ) -> Intent:
         """Record a stage in a transaction, and there the end of those that were finished."""
         self._require_writes(tx)
-        kept = intents.checked_work(kind, key, data)
+        kept = self._checked_work(kind, key, data)
         id_number = None if snapshot_id is None else _known_id(tx, snapshot_id)
         self._end_finished(tx)
         return self._noted(tx, kind, key, kept, id_number, is_staged=True)
@@ -222,6 +224,17 @@ class Work:
                 self._begin_for(self._finished[-1], timeout=0) as tx,
             ):
                 self._end_finished(tx)
+
+    def _checked_work(self, kind: str, key: str, data: Mapping[str, Any] | None) -> dict[str, Any]:
+        """Return the data of an intent whose kind somebody answers for."""
+        kept = intents.checked_work(kind, key, data)
+        if self._kinds and kind not in self._kinds:
+            known = ", ".join(sorted(map(shown, self._kinds)))
+            raise InvalidArgumentError(
+                f"there is no handler for intents of kind {shown(kind)}: there are {known}; see "
+                "MetaStore.open"
+            )
+        return kept
 
     def _require_writes(self, tx: object) -> None:
         """Refuse what is no write transaction of this store; one that has ended says so itself."""

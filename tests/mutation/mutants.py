@@ -2889,6 +2889,12 @@ MUTANTS = (
         "    if intents.checked_intent(intent).is_staged:\n",
         "    if False:\n",
     ),
+    Mutant(
+        "an intent that nobody would settle is begun",
+        "projections/snapshots/work.py",
+        "        if self._kinds and kind not in self._kinds:\n",
+        "        if False:\n",
+    ),
     # Directories in the place of files
     Mutant(
         "a directory in the place of an index fails a compaction",

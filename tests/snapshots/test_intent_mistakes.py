@@ -256,3 +256,44 @@ def test_no_snapshot_is_made_with_the_id_of_a_staged_one(store: MetaStore) -> No
         assert tx.create_snapshot(Kind.ACTIVE, "another").id == "2"
     store.check()
     assert store.intents() == ()
+
+
+def test_a_kind_that_the_handlers_do_not_name_is_refused(
+    store: MetaStore, open_store: OpenStore
+) -> None:
+    left = leave_open(store)
+    store.close()
+    called: list[Intent] = []
+    store = open_store(handlers={"place": called.append, "by hand": None})
+    says = r"no handler .* of kind 'plaec': there are 'by hand', 'place'; see MetaStore.open"
+    with pytest.raises(InvalidArgumentError, match=says), store.intent("plaec", "k"):
+        pytest.fail("entered")
+    with store.transaction(writable=True) as tx:
+        tx.create_snapshot(Kind.ACTIVE, "k")
+        with pytest.raises(InvalidArgumentError, match=says):
+            store.stage(tx, "plaec", "k")
+    assert store.intents() == (left,)
+
+
+def test_a_kind_whose_handler_is_none_stays_open_for_somebody_to_end(open_store: OpenStore) -> None:
+    handlers = {"by hand": None}
+    with open_store(handlers=handlers) as store:
+        with store.intent("by hand", "begun") as begun:
+            pass
+        with store.transaction(writable=True) as tx:
+            staged = store.stage(tx, "by hand", "staged")
+    store = open_store(handlers=handlers)
+    assert store.settle() == ()
+    assert store.intents(left_only=True) == (begun, staged)
+    store.abort(begun)
+    store.finished(staged)
+    with store.transaction(writable=True) as tx:
+        store.stage(tx, "by hand", "next")
+    assert [intent.key for intent in store.intents()] == ["next"]
+
+
+@pytest.mark.parametrize("handlers", [None, {}])
+def test_a_store_without_handlers_takes_every_kind(open_store: OpenStore, handlers: Any) -> None:
+    store = open_store(handlers=handlers)
+    left = leave_open(store)
+    assert store.intents() == (left,)
