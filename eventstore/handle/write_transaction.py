@@ -120,6 +120,11 @@ class WriteTransaction(Holder):
         """Who and why, as the batch will say it."""
         return self._metadata
 
+    @property
+    def store_id(self) -> bytes:
+        """The id of the store that it writes to, as `EventStore.store_id`."""
+        return self._log.store_id
+
     def call_when_appended(self, callback: Callable[[], object]) -> None:
         """Have `commit` call a function once the next writer may begin, before it waits for a sync.
 

@@ -152,7 +152,7 @@ class Watched(Projection):
         seen = Tables((table, _WatchedTable(table, tables[table])) for table in tables)
         try:
             self._projection.apply(event, cast("WritableTables", seen))
-        except Exception as error:
+        except BaseException as error:
             error.add_note(f"{name}.apply raised this on {event.type!r} {event.data!r}")
             if isinstance(error, ReentrantUseError):
                 error.add_note(
@@ -192,7 +192,7 @@ class Watched(Projection):
         """Check, and say whose check has failed."""
         try:
             self._projection.check(tables)
-        except Exception as error:
+        except BaseException as error:
             error.add_note(f"{_name(self._projection)}.check raised this")
             raise
 

@@ -95,7 +95,7 @@ class AsyncMetaStore(AsyncDriving, AsyncPast):
         on_rebuild: Callable[[int, int], object] | None = None,
         file_system: FileSystem | None = None,
         projections: Iterable[Projection] = (),
-        handlers: Mapping[str, Handler] | None = None,
+        handlers: Mapping[str, Handler | None] | None = None,
         request_window: RequestWindow | None = None,
     ) -> Self:
         """Open a store off the event loop; arguments and errors are those of `MetaStore.open`.

@@ -43,7 +43,7 @@ class Driving:
     """The part of a `MetaStore` that ties it to a driver's work and to its callers."""
 
     def __init__(
-        self, store: EventStore, handlers: Mapping[str, Handler], window: RequestWindow
+        self, store: EventStore, handlers: Mapping[str, Handler | None], window: RequestWindow
     ) -> None:
         self._store = store
         self._work = Work(store, handlers)
@@ -72,7 +72,8 @@ class Driving:
         the store has failed, it stays open, and `intents` lists it, also after the next open.
 
         Args:
-            kind: of the work, which says which handler it is for.
+            kind: of the work, which says which handler it is for; one that `open` was told of, if
+                it was told of any.
             key: of the snapshot that it is about.
             data: what the handler must know; the texts in it are names on the disk that
                 `reconcile` counts as in flight.
@@ -114,14 +115,18 @@ class Driving:
         crash before that, or soon after, the handler of the kind finishes it.
 
         Args:
-            transaction: of this store, which makes the snapshot.
-            kind: which handler is to finish it.
+            transaction: of this store, which makes the snapshot; a write transaction.
+            kind: which handler is to finish it, as of `intent`.
             key: of the snapshot.
             data: what the handler must know, such as the stage's name.
-            id: of the snapshot, which `reconcile` then takes for in flight, not for missing.
+            id: of the snapshot, which `reconcile` then takes for in flight, not for missing; one
+                that was given out or reserved, also where the snapshot is removed.
 
         Raises:
-            InvalidArgumentError: kind, key or data can't be.
+            InvalidArgumentError: kind, key or data can't be, or it is no transaction of this store.
+            NotFoundError: nobody was ever given the id.
+            ReadOnlyStoreError: the transaction is not writable.
+            TransactionClosedError: it has ended.
         """
         return self._work.stage(transaction, kind, key, data, id)
 
@@ -134,6 +139,7 @@ class Driving:
         Raises:
             FailedPreconditionError: it is not open, or not a staged one.
             InvalidArgumentError: it is no intent.
+            ReadOnlyStoreError: the store is open for reading only.
             StoreClosedError: the store is closed.
         """
         self._work.finished(intent)
@@ -143,6 +149,7 @@ class Driving:
 
         Raises:
             FailedPreconditionError: it is not open.
+            InvalidArgumentError: it is no intent.
         """
         self._work.end(intent, UNDONE)
 
@@ -166,8 +173,10 @@ class Driving:
 
         Raises:
             TypeError: a handler gave something to be awaited.
-            Exception: what a handler raises, with a note that says of which intent. Those handled
-                before have ended, the others are open.
+            EventStoreError: no transaction can be begun, as where the store is open for reading
+                only, or has failed: then no handler is called, since nobody knows what is open.
+            BaseException: what a handler raises, or interrupts it, with a note that says of which
+                intent. Those handled before have ended, the others are open.
         """
         return self._work.settle()
 

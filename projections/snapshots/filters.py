@@ -44,7 +44,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias, assert_never
 
 from projections.snapshots.errors import InvalidArgumentError
 from projections.snapshots.model import Kind
-from projections.snapshots.regexps import compile_search
+from projections.snapshots.regexps import compile_search, require_readable
 from projections.snapshots.validation import checked_mapping, checked_text, shown
 
 if TYPE_CHECKING:
@@ -135,14 +135,18 @@ def parse_filters(*filters: str) -> Predicate:
     return any_of(tuple(parse_filter(text).matches for text in filters or ("",)))
 
 
-def parse_filter(text: str) -> Filter:
+def parse_filter(text: str, *, is_strict: bool = False) -> Filter:
     """Parse one filter.
+
+    Args:
+        text: of the filter.
+        is_strict: refuse a regular expression that doesn't parse, as containerd does not.
 
     Raises:
         InvalidArgumentError: as `parse_filters`.
     """
     text = checked_text(text, "filter")
-    return _Parser(text).parse() if text else Filter(())
+    return _Parser(text, is_strict=is_strict).parse() if text else Filter(())
 
 
 def quote_filter(text: str) -> str:
@@ -293,10 +297,11 @@ _VALUE_CATEGORIES = frozenset("LMNPS")
 class _Parser:
     """Recursive descent over one filter that isn't empty; each method consumes what it names."""
 
-    __slots__ = ("_position", "_text")
+    __slots__ = ("_is_strict", "_position", "_text")
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, *, is_strict: bool) -> None:
         self._text = text
+        self._is_strict = is_strict
         self._position = 0
 
     def parse(self) -> Filter:
@@ -319,6 +324,8 @@ class _Parser:
         start = self._position
         value = self._value(operator)
         try:
+            if self._is_strict and operator is Operator.MATCHES:
+                require_readable(value)
             return Selector(path, operator, value)
         except InvalidArgumentError as error:
             raise self._error(str(error), start) from None

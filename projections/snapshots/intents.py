@@ -177,6 +177,19 @@ def keys_in(event: Event) -> Iterator[str]:
         yield key
 
 
+def checked_intent(intent: Intent) -> Intent:
+    """Return an intent.
+
+    Raises:
+        InvalidArgumentError: it is none.
+    """
+    if not isinstance(intent, Intent):
+        raise InvalidArgumentError(
+            f"{shown(intent)} is no intent: give what `intent` or `stage` gives"
+        )
+    return intent
+
+
 def checked_work(kind: str, key: str, data: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return the data of an intent, once kind, key and data are known to be right.
 

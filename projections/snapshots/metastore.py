@@ -48,7 +48,7 @@ class MetaStore(Driving, Past):
     def __init__(
         self,
         store: EventStore,
-        handlers: Mapping[str, Handler] | None = None,
+        handlers: Mapping[str, Handler | None] | None = None,
         request_window: RequestWindow | None = None,
     ) -> None:
         """Put the operations around a store that was opened with `SnapshotsProjection`.
@@ -87,7 +87,7 @@ class MetaStore(Driving, Past):
         on_rebuild: Callable[[int, int], object] | None = None,
         file_system: FileSystem | None = None,
         projections: Iterable[Projection] = (),
-        handlers: Mapping[str, Handler] | None = None,
+        handlers: Mapping[str, Handler | None] | None = None,
         request_window: RequestWindow | None = None,
     ) -> MetaStore:
         """Open a metadata store, or make one where there is nothing; see `EventStore.open`.
@@ -103,7 +103,9 @@ class MetaStore(Driving, Past):
             projections: of the driver's own, beside that of the snapshots: their events are emitted
                 in the same transactions.
             handlers: for each kind of intent, what finishes or undoes one that was left open; see
-                `settle`, which this calls, unless `read_only`.
+                `settle`, which this calls, unless `read_only`. None for a kind that stays open
+                until somebody ends it. If any are given, intents of other kinds are refused, since
+                nobody would settle what a crash leaves of them.
             request_window: how long, and how many, requests of `once` are remembered; None for a
                 day, and 100,000.
 

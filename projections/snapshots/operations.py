@@ -45,17 +45,18 @@ class SnapshotTransaction(SnapshotReads):
             key: to refer to it by.
             parent: name of a committed snapshot; "" for a base snapshot.
             labels: those with the value "" are left out.
-            intent: that this fulfils, see `fulfil`; the snapshot gets the id that it has reserved.
+            intent: begun, that this fulfils, see `fulfil`; the snapshot gets the id that it has
+                reserved.
 
         Raises:
-            FailedPreconditionError: the intent is not open.
-            InvalidArgumentError: the kind is another, the parent is not committed, or the key or
-                a label is not allowed.
+            FailedPreconditionError: the intent is not open, or is a staged one.
+            InvalidArgumentError: the kind is another, the parent is not committed, the key or a
+                label is not allowed, or the intent is none.
             NotFoundError: there is no such parent.
             AlreadyExistsError: the key is taken.
             ReadOnlyStoreError: the transaction is not writable.
         """
-        _refuse_write()
+        refuse_write()
 
     def commit_active(
         self,
@@ -85,7 +86,7 @@ class SnapshotTransaction(SnapshotReads):
                 name, the usage or a label is not allowed.
             ReadOnlyStoreError: the transaction is not writable.
         """
-        _refuse_write()
+        refuse_write()
 
     def update_info(self, name: str, labels: Mapping[str, str] | None, *fieldpaths: str) -> Info:
         """Change the labels of a snapshot.
@@ -100,7 +101,7 @@ class SnapshotTransaction(SnapshotReads):
             InvalidArgumentError: a field path is another, or a label is not allowed.
             ReadOnlyStoreError: the transaction is not writable.
         """
-        _refuse_write()
+        refuse_write()
 
     def remove(self, key: str) -> tuple[str, Kind]:
         """Remove a snapshot and return its id and kind.
@@ -110,19 +111,25 @@ class SnapshotTransaction(SnapshotReads):
             FailedPreconditionError: it has children.
             ReadOnlyStoreError: the transaction is not writable.
         """
-        _refuse_write()
+        refuse_write()
 
     def fulfil(self, intent: Intent) -> None:
         """End an intent with this transaction: what it was for is now as the store says.
 
         Raises:
             FailedPreconditionError: the intent is not open.
+            InvalidArgumentError: it is no intent.
             ReadOnlyStoreError: the transaction is not writable.
         """
-        _refuse_write()
+        refuse_write()
 
 
-def _refuse_write() -> NoReturn:
+def refuse_write() -> NoReturn:
+    """Refuse what a read transaction can't do.
+
+    Raises:
+        ReadOnlyStoreError: always.
+    """
     raise ReadOnlyStoreError(
         "the transaction is for reading only: begin it with transaction(writable=True)"
     )

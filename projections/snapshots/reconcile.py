@@ -22,7 +22,7 @@ from projections.snapshots.intents import INTENTS
 from projections.snapshots.model import utc
 from projections.snapshots.projection import COUNTERS, LAST_ID, SNAPSHOTS
 from projections.snapshots.transaction import SnapshotReadTransaction
-from projections.snapshots.validation import shown
+from projections.snapshots.validation import id_number, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Set
@@ -190,7 +190,7 @@ def _sorted_out(
     for name in named:
         if name in live or name in in_flight:
             continue
-        number = _number(name)
+        number = id_number(name)
         if 0 < number <= last_id:
             given.append(name)
             continue
@@ -243,10 +243,3 @@ def _checked(names: Iterable[str]) -> tuple[str, ...]:
                 f"{shown(name)} is no name on a disk: give texts such as those of os.listdir"
             )
     return checked
-
-
-def _number(name: str) -> int:
-    """Return the id that a name is, 0 if it is none: ids have no zeros in front."""
-    if len(name) < 20 and name.isascii() and name.isdecimal() and name[0] != "0":
-        return int(name)
-    return 0

@@ -62,6 +62,13 @@ def _options() -> re2.Options:
 _OPTIONS = _options()
 
 
+class _UnreadableError(Exception):
+    """Go can't read a pattern, or reads it as something that no text can be."""
+
+    def __init__(self, pattern: str, reason: str) -> None:
+        super().__init__(f"regular expression {pattern!r} matches nothing: {reason}")
+
+
 def compile_search(pattern: str) -> Search:
     """Return a function that tells whether the pattern matches somewhere in a text.
 
@@ -71,9 +78,29 @@ def compile_search(pattern: str) -> Search:
         InvalidArgumentError: the pattern is longer, larger or newer than this module can follow.
     """
     try:
+        return _search(pattern)
+    except _UnreadableError as error:
+        _logger.warning("%s", error)
+        return lambda text: False
+
+
+def require_readable(pattern: str) -> None:
+    """Refuse a pattern that `compile_search` takes and lets match nothing.
+
+    Raises:
+        InvalidArgumentError: it is one, or as `compile_search`.
+    """
+    try:
+        _search(pattern)
+    except _UnreadableError as error:
+        raise InvalidArgumentError(str(error)) from None
+
+
+def _search(pattern: str) -> Search:
+    try:
         size_bytes = len(pattern.encode())
     except UnicodeEncodeError:
-        return _matching_nothing(pattern, "not valid UTF-8")
+        raise _UnreadableError(pattern, "not valid UTF-8") from None
     if size_bytes > PATTERN_BYTES_MAX:
         raise InvalidArgumentError(
             f"expected a regular expression of {PATTERN_BYTES_MAX} bytes at most, "
@@ -94,16 +121,11 @@ def _compile(pattern: str) -> Search:
             raise InvalidArgumentError(
                 f"expected a regular expression that RE2 can compile: {reason}"
             ) from None
-        return _matching_nothing(pattern, reason)
+        raise _UnreadableError(pattern, reason) from None
     if not all(name.isascii() for name in compiled.groupindex):
-        return _matching_nothing(pattern, "group names are ASCII")
+        raise _UnreadableError(pattern, "group names are ASCII")
     if any(found["letter"] == "C" for found in _QUOTED_OR_ESCAPE.finditer(pattern)):
-        return _matching_nothing(pattern, r"invalid escape sequence: \C")
+        raise _UnreadableError(pattern, r"invalid escape sequence: \C")
     # A search in bytes spares re2 from translating the match's position into characters.
     search: Callable[[bytes], object] = compiled.search
     return lambda text: search(text.encode()) is not None
-
-
-def _matching_nothing(pattern: str, reason: str) -> Search:
-    _logger.warning("regular expression %r matches nothing: %s", pattern, reason)
-    return lambda text: False

@@ -87,7 +87,7 @@ class SnapshotWriteTransaction(WriteTransaction, SnapshotTransaction):
         kept = checked_labels(labels)
         if type(kind) is not Kind:  # a text that equals one
             kind = Kind(kind)
-        reserved = None if intent is None else intent.id
+        reserved = None if intent is None else _reserved_by(intent)
         if intent is not None:
             self.fulfil(intent)  # first: so that no snapshot can have the id of an open intent
         id_number = self.get(COUNTERS, LAST_ID, 0) + 1 if reserved is None else int(reserved)
@@ -197,8 +197,9 @@ class SnapshotWriteTransaction(WriteTransaction, SnapshotTransaction):
 
         Raises:
             FailedPreconditionError: the intent is not open.
+            InvalidArgumentError: it is no intent.
         """
-        found = self.get(intents.INTENTS.name, intent.number)
+        found = self.get(intents.INTENTS.name, intents.checked_intent(intent).number)
         if found != intent:
             state = "open: it has ended before" if found is None else "the one that is open"
             raise FailedPreconditionError(
@@ -230,6 +231,16 @@ class SnapshotWriteTransaction(WriteTransaction, SnapshotTransaction):
                 "a parent"
             )
         return row
+
+
+def _reserved_by(intent: Intent) -> str | None:
+    """Return the id that an intent has reserved, if it has."""
+    if intents.checked_intent(intent).is_staged:
+        raise FailedPreconditionError(
+            f"intent {intent.number}, {intent.kind} of {shown(intent.key)}, is a staged one: its "
+            "snapshot is made already, and only fulfil ends it"
+        )
+    return intent.id
 
 
 def _now_ns(last_change_ns: int) -> int:

@@ -14,6 +14,8 @@ from projections.snapshots.model import KEY_BYTES_MAX, LABEL_PAIR_BYTES_MAX, Usa
 
 _INT64_MAX = 2**63 - 1
 _SHOWN_CHARACTERS_MAX = 80
+_ID_DIGITS_END = 20
+"""No id has so many digits."""
 
 
 def shown(value: object) -> str:
@@ -66,6 +68,25 @@ def check_text(text: str, what: str) -> None:
         InvalidArgumentError: it holds a lone surrogate.
     """
     _size_bytes(text, what)
+
+
+def id_number(text: str) -> int:
+    """Return the number of the id that a text is, 0 if it is none: ids have no zeros in front."""
+    if len(text) < _ID_DIGITS_END and text.isascii() and text.isdecimal() and text[0] != "0":
+        return int(text)
+    return 0
+
+
+def checked_id_number(snapshot_id: str) -> int:
+    """Return the number of an id.
+
+    Raises:
+        InvalidArgumentError: it is none.
+    """
+    text = checked_text(snapshot_id, "id")
+    if not (text.isascii() and text.isdecimal()) or text[0] == "0":
+        raise InvalidArgumentError(f"{shown(text)} is no id: ids are whole numbers, as text")
+    return int(text[:_ID_DIGITS_END])  # so many digits are beyond every id
 
 
 def checked_mapping(labels: Mapping[str, str] | None) -> Mapping[str, str]:

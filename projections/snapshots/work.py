@@ -20,15 +20,26 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from eventstore import EventStoreError, Metadata
+from eventstore import (
+    EventStoreError,
+    Metadata,
+    ReadOnlyStoreError,
+    ReadTransaction,
+    WriteTransaction,
+)
 from projections.snapshots import events, intents
 from projections.snapshots.automatic import AutomaticTransaction, begin_automatic
 from projections.snapshots.callers import called, refuse_async
-from projections.snapshots.errors import FailedPreconditionError, InvalidArgumentError
+from projections.snapshots.errors import (
+    FailedPreconditionError,
+    InvalidArgumentError,
+    NotFoundError,
+)
 from projections.snapshots.intents import INTENTS, LAST_INTENT, Intent
+from projections.snapshots.operations import refuse_write
 from projections.snapshots.projection import COUNTERS, LAST_ID
 from projections.snapshots.transaction import SnapshotReadTransaction, SnapshotWriteTransaction
-from projections.snapshots.validation import shown
+from projections.snapshots.validation import checked_id_number, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Set
@@ -43,6 +54,7 @@ Handler = Callable[[Intent], Conclusion | None]
 
 _STAGE_BYTES = 16
 _ENDS_PER_BATCH = 256
+_SETTLING = "settling what was left open"
 
 _logger = logging.getLogger("projections.snapshots")
 
@@ -54,14 +66,16 @@ class Work:
         handlers: by the kind of intent.
     """
 
-    def __init__(self, store: EventStore, handlers: Mapping[str, Handler]) -> None:
-        for kind, handler in handlers.items():
+    def __init__(self, store: EventStore, handlers: Mapping[str, Handler | None]) -> None:
+        # What is known; anything where nothing is, as in a program that begins no intents.
+        self._kinds = frozenset(handlers)
+        self.handlers = {kind: each for kind, each in handlers.items() if each is not None}
+        for kind, handler in self.handlers.items():
             if not callable(handler):
                 raise InvalidArgumentError(
                     f"the handler of {shown(kind)} must be a function, not {shown(handler)}"
                 )
             refuse_async(handler, f"the handler of {shown(kind)}")
-        self.handlers = dict(handlers)
         self._store = store
         # Held while intents are claimed.
         self._claiming = threading.Lock()
@@ -83,7 +97,7 @@ class Work:
         timeout: float | None,
     ) -> Iterator[Intent]:
         """Begin an intent and undo it where it is left without having been fulfilled."""
-        kept = intents.checked_work(kind, key, data)
+        kept = self._checked_work(kind, key, data)
         with self._store.begin_write(SnapshotWriteTransaction, metadata, timeout) as tx:
             id_number = None
             if reserve_id:
@@ -136,15 +150,19 @@ class Work:
         snapshot_id: str | None,
     ) -> Intent:
         """Record a stage in a transaction, and there the end of those that were finished."""
-        kept = intents.checked_work(kind, key, data)
+        self._require_writes(tx)
+        kept = self._checked_work(kind, key, data)
+        id_number = None if snapshot_id is None else _known_id(tx, snapshot_id)
         self._end_finished(tx)
-        id_number = None if snapshot_id is None else int(snapshot_id)
         return self._noted(tx, kind, key, kept, id_number, is_staged=True)
 
     def finished(self, intent: Intent) -> None:
         """Note that the work of a staged intent is on stable storage."""
-        if not isinstance(intent, Intent):
-            raise InvalidArgumentError(f"{shown(intent)} is no intent")
+        if not self._store.is_writable:
+            raise ReadOnlyStoreError(
+                f"{self._store.path}: the store is open for reading only: open it without read_only"
+            )
+        intents.checked_intent(intent)
         with self._store.begin_read(SnapshotReadTransaction) as now:
             is_open = now.get(INTENTS.name, intent.number) == intent
         if not (intent.is_staged and is_open):
@@ -164,17 +182,20 @@ class Work:
 
     def end(self, intent: Intent, outcome: str) -> None:
         """End an intent that is open, in a transaction of its own."""
-        with self._begin_for(intent) as tx:
+        with self._begin_for(intents.checked_intent(intent)) as tx:
             tx.end_intent(intent, outcome)
 
     def settle(self) -> tuple[Intent, ...]:
         """Let the handlers finish or undo what was left; return those that are settled."""
         with self._claiming:
-            claimed = [
-                intent
-                for intent in self.open_intents(left_only=True)
-                if intent.kind in self.handlers
-            ]
+            # Nobody begins or ends one meanwhile, so what is open and not own was left. A handle
+            # that follows another one, or has failed, can't tell, and is refused here.
+            with begin_automatic(self._store, Metadata(None, _SETTLING, None)) as tx:
+                claimed = [
+                    intent
+                    for number, intent in tx.items(INTENTS.name)
+                    if number not in self._own and intent.kind in self.handlers
+                ]
             self._own.update(intent.number for intent in claimed)
         handled: list[Intent] = []
         settled: list[Intent] = []
@@ -203,6 +224,31 @@ class Work:
                 self._begin_for(self._finished[-1], timeout=0) as tx,
             ):
                 self._end_finished(tx)
+
+    def _checked_work(self, kind: str, key: str, data: Mapping[str, Any] | None) -> dict[str, Any]:
+        """Return the data of an intent whose kind somebody answers for."""
+        kept = intents.checked_work(kind, key, data)
+        if self._kinds and kind not in self._kinds:
+            known = ", ".join(sorted(map(shown, self._kinds)))
+            raise InvalidArgumentError(
+                f"there is no handler for intents of kind {shown(kind)}: there are {known}; see "
+                "MetaStore.open"
+            )
+        return kept
+
+    def _require_writes(self, tx: object) -> None:
+        """Refuse what is no write transaction of this store; one that has ended says so itself."""
+        if isinstance(tx, ReadTransaction):
+            refuse_write()
+        if not isinstance(tx, WriteTransaction):
+            raise InvalidArgumentError(
+                f"{shown(tx)} is no transaction: give what "
+                "`with store.transaction(writable=True) as tx` gives"
+            )
+        if not self._store.is_writable or tx.store_id != self._store.store_id:
+            raise InvalidArgumentError(
+                f"the transaction is of another store, not of this handle of {self._store.path}"
+            )
 
     def _noted(
         self,
@@ -257,7 +303,7 @@ class Work:
         """Have what is raised say by whom it was, and for which intent."""
         try:
             yield
-        except Exception as error:
+        except BaseException as error:
             error.add_note(
                 f"{self._store.path}: this was raised by {what}, for intent {intent.number} about "
                 f"{shown(intent.key)}, begun {intent.time:%Y-%m-%d %H:%M:%S} UTC by "
@@ -295,3 +341,14 @@ class Work:
         reason = f"end of intent {intent.number}, {intent.kind} of {intent.key}"
         metadata = Metadata(intent.actor, reason, intent.request_id)
         return begin_automatic(self._store, metadata, timeout)
+
+
+def _known_id(tx: SnapshotWriteTransaction, snapshot_id: str) -> int:
+    """Return the number of an id that was given out, or reserved, as far as a transaction sees."""
+    number, last_id = checked_id_number(snapshot_id), tx.get(COUNTERS, LAST_ID, 0)
+    if number > last_id:
+        raise NotFoundError(
+            f"no snapshot has or had the id {shown(snapshot_id)}, and no intent has reserved it: "
+            f"the last one is {last_id}"
+        )
+    return number

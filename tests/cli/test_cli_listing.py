@@ -95,6 +95,28 @@ def test_du_counts_what_matches_a_filter(call: Call, chains: Path) -> None:
     assert (sizes, total["snapshots"]) == ({"x": 5}, 1)
 
 
+@pytest.mark.parametrize(
+    ("limit", "shown", "last", "left_out"),
+    [
+        ("0", 0, "total (4 groups left out)", 4),
+        ("2", 2, "total (2 groups left out)", 2),
+        ("3", 3, "total (1 group left out)", 1),
+        ("4", 4, "total", 0),
+        ("9", 4, "total", 0),
+    ],
+)
+def test_du_shows_at_most_so_many_groups_and_the_total_of_all(
+    limit: str, shown: int, last: str, left_out: int, call: Call, chains: Path
+) -> None:
+    everything = call("du", chains, "--by", "label").out.splitlines()
+    lines = call("du", chains, "--by", "label", "-n", limit).out.splitlines()
+    assert lines[:-1] == everything[: shown + 1]
+    assert lines[-1] == f"45\t4\t5\t{last}"
+    document = json.loads(call("du", chains, "--by", "label", "--limit", limit, "--json").out)
+    assert (len(document["groups"]), document["groups_left_out"]) == (shown, left_out)
+    assert document["total"] == TOTAL
+
+
 @pytest.mark.parametrize("grouping", ["", "labels.", "parent"])
 def test_du_refuses_a_grouping_that_is_none(grouping: str, call: Call, chains: Path) -> None:
     assert call("du", chains, "--by", grouping).code == 2

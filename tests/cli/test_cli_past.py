@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.cli import LAYER, Call
 
+from eventstore import Retention, StoreOptions
+from projections.snapshots import Kind, MetaStore
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -96,6 +99,39 @@ def test_log_says_who_and_why(call: Call, told: Path) -> None:
 )
 def test_log_selects(options: list[str], expected: list[int], call: Call, told: Path) -> None:
     assert revisions(call, told, *options) == expected
+
+
+@pytest.mark.parametrize(
+    ("asked", "same"),
+    [("..2", ["0", "2"]), ("2..", ["2"]), ("2..4", ["2", "4"]), ("..now", ["0", "now"])],
+)
+def test_diff_takes_a_range_with_one_end_missing(
+    asked: str, same: list[str], call: Call, told: Path
+) -> None:
+    result = call("diff", told, asked)
+    assert (result.code, result.err) == (0, "")
+    assert result.out == call("diff", told, *same).out
+    assert result.out != ""
+
+
+def test_diff_without_a_begins_with_what_is_kept(call: Call, tmp_path: Path) -> None:
+    options = StoreOptions(segment_bytes=8192, background=False, retention=Retention(revisions=5))
+    with MetaStore.open(tmp_path / "store", options=options) as store:
+        for number in range(40):
+            with store.transaction(writable=True) as tx:
+                tx.create_snapshot(Kind.ACTIVE, f"{number}", labels={"a": "b" * 900})
+            if number % 13 == 12:
+                store.compact()
+        oldest = store.event_store.oldest_revision()
+    assert oldest > 1
+    result = call("diff", tmp_path / "store", "..")
+    assert result.code == 2
+    result = call("diff", tmp_path / "store", f"..{oldest + 2}")
+    note = f"{tmp_path}/store: batches before revision {oldest} are no longer kept"
+    assert (result.code, result.err) == (0, f"note: {note}\n")
+    assert result.out == call("diff", tmp_path / "store", f"{oldest - 1}..{oldest + 2}").out
+    assert result.out.count("+ active") in (2, 3)
+    assert call("diff", tmp_path / "store", "..1")[:2] == (0, "")
 
 
 def test_tree_holds_every_snapshot_below_its_parent(call: Call, imported: Path) -> None:

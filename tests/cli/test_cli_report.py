@@ -271,3 +271,63 @@ def test_print_shows_every_row_and_dark_is_dark(browser: Browser) -> None:
     light = browser.value("getComputedStyle(document.body).backgroundColor")
     browser.prefer_dark()
     assert browser.value("getComputedStyle(document.body).backgroundColor") != light
+
+
+OUTSIDE = """(() => {
+    const outside = [];
+    for (const svg of document.querySelectorAll("svg")) {
+        const frame = svg.getBoundingClientRect();
+        for (const text of svg.querySelectorAll("text")) {
+            const box = text.getBoundingClientRect();
+            if (!box.width) outside.push(`${svg.id}: ${text.textContent} is not shown`);
+            if (box.left < frame.left - 0.5 || box.right > frame.right + 0.5
+                || box.top < frame.top - 0.5 || box.bottom > frame.bottom + 0.5)
+                outside.push(`${svg.id}: ${text.textContent}`);
+        }
+    }
+    return outside;
+})()"""
+OVERLAPPING = """(() => {
+    const overlapping = [];
+    for (const axis of document.querySelectorAll("svg > g")) {
+        const texts = [...axis.querySelectorAll("text")];
+        const boxes = texts.map((text) => text.getBoundingClientRect());
+        boxes.forEach((one, i) => boxes.slice(i + 1).forEach((other) => {
+            if (one.left < other.right && other.left < one.right && one.top < other.bottom
+                && other.top < one.bottom) overlapping.push(axis.textContent);
+        }));
+    }
+    return overlapping;
+})()"""
+
+
+@pytest.fixture(scope="module")
+def huge(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a page about a store of petabytes, with long names and many commits."""
+    from snapledger.program import main  # noqa: PLC0415 - the fixture `call` lives shorter
+
+    place = tmp_path_factory.mktemp("huge")
+    with MetaStore.open(place / "store", options=OPTIONS) as store:
+        for number, actor in enumerate(("W" * 40, "\u5c42" * 40, "a", "\N{PILE OF POO}" * 30)):
+            with store.transaction(writable=True, actor=actor) as tx:
+                for each in range(400):
+                    tx.create_snapshot(Kind.ACTIVE, "work")
+                    tx.commit_active("work", f"{number} {each}", Usage(1, 999 << 40))
+    assert main(["report", str(place / "store"), "-o", str(place / "page.html")]) == 0
+    return place / "page.html"
+
+
+@needs_browser
+@pytest.mark.parametrize("width", [360, 800, 1200, 2400])
+def test_labels_of_charts_are_inside_and_apart_whatever_they_say(
+    width: int, huge: Path, tmp_path: Path
+) -> None:
+    with Browser(tmp_path / "profile", width=width) as started:
+        started.open(huge.as_uri())
+        assert started.value("innerWidth") == width
+        ticks = "[...document.querySelectorAll('#sizes > g:nth-of-type(2) text')]"
+        shown = started.value(f"{ticks}.map((tick) => tick.textContent)")
+        assert any(re.fullmatch(r"\d+\.\d [TP]iB", label) for label in shown), shown
+        assert started.value(OUTSIDE) == []
+        assert started.value(OVERLAPPING) == []
+        assert started.complaints == []

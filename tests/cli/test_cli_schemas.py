@@ -31,6 +31,7 @@ READING: list[tuple[str, list[str]]] = [
     ("tree", []),
     ("du", []),
     ("du", ["--by", "label", "--at", "1"]),
+    ("du", ["-n", "1"]),
     ("log", []),
     ("log", ["1..3", LAYER]),
     ("show", ["2"]),

@@ -59,6 +59,24 @@ def test_json_is_ascii_and_exact(verb: str, call: Call, nasty_store: Path) -> No
     assert json.dumps(NASTY) in result.out
 
 
+def test_a_label_is_shown_in_one_way_wherever_it_stands(call: Call, tmp_path: Path) -> None:
+    labels = {"spa ce": "line1\nline2", NASTY: "a,b \"q\" 'z'", "back\\slash": "\x1b[31mred"}
+    with MetaStore.open(tmp_path / "store", options=OPTIONS) as store:
+        with store.transaction(writable=True) as transaction:
+            transaction.create_snapshot(Kind.ACTIVE, "one", labels=labels)
+        with store.transaction(writable=True) as transaction:
+            transaction.update_info("one", {"spa ce": "other"}, "labels.spa ce")
+    at_first = ("--at", "1")
+    _, shown = call("ls", tmp_path / "store", "--columns", "labels", *at_first).out.splitlines()
+    assert r'"spa ce"=line1\nline2' in shown
+    told = call("info", tmp_path / "store", "one", *at_first).out.splitlines()
+    pairs = [line.removeprefix("label").strip() for line in told if line.startswith("label")]
+    assert " ".join(pairs) == shown
+    sums = call("du", tmp_path / "store", "--by", "label", *at_first).out.splitlines()
+    assert sorted(line.split("\t")[-1] for line in sums[1:-1]) == sorted(pairs)
+    assert f"labels: {{{shown}}} -> {{" in call("diff", tmp_path / "store", "1..2").out
+
+
 def test_errors_are_escaped(call: Call, nasty_store: Path) -> None:
     for line in (["info", nasty_store, "\x1b[2J\nx\udcff"], ["ls", "\x1b[2J\n"], ["\x1b\n"]):
         result = call(*line)

@@ -711,3 +711,21 @@ def test_a_metadata_store_opens_over_any_file_system() -> None:
         tx.create_snapshot(Kind.ACTIVE, "a")
     with MetaStore.open("/m", file_system=file_system) as store, store.transaction() as reader:
         assert [info.name for info in reader.walk_info()] == ["a"]
+
+
+@pytest.mark.parametrize("method", ["apply", "check"])
+def test_an_interrupt_says_in_which_method_of_which_projection_it_came(method: str) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def say(store: EventStore) -> None:
+        with store.transaction(writable=True) as tx:
+            tx.emit(Event("word.said", {"word": "moon"}))
+
+    projections = watched([type("Interrupted", (Words,), {method: stop})()])
+    with (
+        EventStore.open("/s", projections, file_system=SimulatedFileSystem()) as store,
+        pytest.raises(KeyboardInterrupt) as caught,
+    ):
+        (say if method == "apply" else EventStore.check)(store)
+    assert f"Interrupted.{method} raised this" in caught.value.__notes__[0]

@@ -2889,6 +2889,48 @@ MUTANTS = (
         "        if self._writer is not None and self._writer is asyncio.current_task():\n",
         "        if False:\n",
     ),
+    Mutant(
+        "a regular expression that can't be read is an answer to a person",
+        "tools/cli/snapledger/arguments.py",
+        "parse_filter(text, is_strict=True)",
+        "parse_filter(text)",
+    ),
+    Mutant(
+        "what is open is settled by a handle that can't know",
+        "projections/snapshots/work.py",
+        "            with begin_automatic(self._store, Metadata(None, _SETTLING, None)) as tx:\n",
+        "            with self._store.begin_read(SnapshotReadTransaction) as tx:\n",
+    ),
+    Mutant(
+        "a stage is recorded in another store",
+        "projections/snapshots/work.py",
+        "        if not self._store.is_writable or tx.store_id != self._store.store_id:\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        "a follower takes the end of work",
+        "projections/snapshots/work.py",
+        "        if not self._store.is_writable:\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        "a stage is of a snapshot that nobody ever made",
+        "projections/snapshots/work.py",
+        "    if number > last_id:\n",
+        "    if False:\n",
+    ),
+    Mutant(
+        "two snapshots get the id of a staged one",
+        "projections/snapshots/transaction.py",
+        "    if intents.checked_intent(intent).is_staged:\n",
+        "    if False:\n",
+    ),
+    Mutant(
+        "an intent that nobody would settle is begun",
+        "projections/snapshots/work.py",
+        "        if self._kinds and kind not in self._kinds:\n",
+        "        if False:\n",
+    ),
     # Directories in the place of files
     Mutant(
         "a directory in the place of an index fails a compaction",

@@ -373,6 +373,20 @@ def test_bad_regular_expression_matches_nothing_and_is_logged(
     assert capfd.readouterr() == ("", "")
 
 
+def test_whoever_asks_for_it_has_a_bad_regular_expression_refused(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    assert parse_filter("name~=a(").matches(make_info("a(")) is False
+    [logged] = caplog.messages
+    with pytest.raises(InvalidArgumentError) as refused:
+        parse_filter("name~=a(", is_strict=True)
+    assert str(refused.value) == f"filter 'name~=a(', position 6: {logged}"
+    assert parse_filter("name~=a.,kind==view", is_strict=True) == parse_filter(
+        "name~=a.,kind==view"
+    )
+    assert caplog.messages == [logged]
+
+
 @pytest.mark.parametrize(
     ("pattern", "problem"),
     [

@@ -487,6 +487,25 @@ def test_what_a_handler_raises_says_for_which_intent(open_store: OpenStore) -> N
     assert "nobody named" in caught.value.__notes__[0]
 
 
+@pytest.mark.parametrize("interrupt", [KeyboardInterrupt, SystemExit, GeneratorExit])
+@pytest.mark.parametrize("is_conclusion", [False, True])
+def test_what_interrupts_a_handler_says_in_which_intent(
+    open_store: OpenStore, interrupt: type[BaseException], is_conclusion: bool
+) -> None:
+    with open_store() as store:
+        left = leave_open(store, "first")
+
+    def stop(_: object) -> None:
+        raise interrupt
+
+    with pytest.raises(interrupt) as caught:
+        open_store(handlers={"prepare": Handled(stop) if is_conclusion else stop})
+    [note] = caught.value.__notes__
+    assert "handler of 'prepare'" in note
+    assert "for intent 1 about 'first'" in note
+    assert open_store().intents() == (left,)
+
+
 def test_a_store_that_requires_an_actor_settles_what_was_begun_without_one(
     open_store: OpenStore,
 ) -> None:

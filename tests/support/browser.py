@@ -31,7 +31,7 @@ class Browser:
         complaints: what the browser has said of it: refused scripts, errors that nobody caught.
     """
 
-    def __init__(self, profile: Path) -> None:
+    def __init__(self, profile: Path, *, width: int = 1200) -> None:
         to_read, self._to_write = os.pipe()
         self._from_read, to_write = os.pipe()
         # The protocol is spoken over descriptors 3 and 4.
@@ -53,6 +53,7 @@ class Browser:
         self._session: str | None = None
         self.asked: list[str] = []
         self.complaints: list[str] = []
+        self._width = width
 
     def open(self, address: str) -> None:
         """Open a page, and wait until its script is through."""
@@ -65,6 +66,13 @@ class Browser:
         self._session = attached["sessionId"]
         for domain in ("Page", "Network", "Runtime", "Log"):
             self._call(f"{domain}.enable")
+        self._call(
+            "Emulation.setDeviceMetricsOverride",
+            width=self._width,
+            height=900,
+            deviceScaleFactor=1,
+            mobile=False,
+        )
         self._call("Page.navigate", url=address)
         self.wait_for("document.documentElement?.dataset.ready")
 

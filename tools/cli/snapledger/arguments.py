@@ -148,13 +148,15 @@ def checked_text(context: click.Context, parameter: click.Parameter, text: str) 
 def checked_filters(
     context: click.Context, parameter: click.Parameter, filters: tuple[str, ...]
 ) -> tuple[str, ...]:
-    """Return filters, each of which can be parsed."""
+    """Return filters, each of which can be parsed, with the regular expressions in it."""
     from projections.snapshots import InvalidArgumentError  # noqa: PLC0415 - the library
     from projections.snapshots.filters import parse_filter  # noqa: PLC0415
 
     try:
         for text in filters:
-            parse_filter(text)
+            # containerd lets a regular expression that doesn't parse match nothing; a person who
+            # mistyped one would take that for an answer.
+            parse_filter(text, is_strict=True)
     except InvalidArgumentError as error:
         raise click.BadParameter(str(error), ctx=context, param=parameter) from error
     return filters
@@ -194,14 +196,26 @@ def moment_of(
 
 
 def range_of(text: str) -> Range | None:
-    """Return the range that A..B names, either of which may be missing; None for another text."""
+    """Return the range that A..B names, one of which may be missing; None for a text without "..".
+
+    Raises:
+        UsageError: A or B is no moment, which it says, or both are missing.
+    """
     first, dots, second = text.partition("..")
-    if not dots or not (first or second):
+    if not dots:
         return None
-    try:
-        return Range(moment_of(first) if first else None, moment_of(second) if second else None)
-    except click.BadParameter:
-        return None
+    what = f"{text!a} is no range A..B"
+    if not (first or second):
+        raise click.UsageError(f"{what}: it has neither A nor B", click.get_current_context())
+    moments = []
+    for name, half in (("A", first), ("B", second)):
+        try:
+            moments.append(moment_of(half) if half else None)
+        except click.BadParameter as error:
+            raise click.UsageError(
+                f"{what}: {name} is {error.message}", click.get_current_context()
+            ) from error
+    return Range(*moments)
 
 
 def require_forward(between: Range) -> None:

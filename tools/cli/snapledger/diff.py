@@ -8,15 +8,22 @@ import click
 
 from projections.snapshots import Kind, Usage
 from snapledger import output
-from snapledger.arguments import Range, json_option, moment_of, require_forward, store_argument
-from snapledger.reading import open_for_reading, require_reached
+from snapledger.arguments import (
+    Range,
+    json_option,
+    moment_of,
+    range_of,
+    require_forward,
+    store_argument,
+)
+from snapledger.reading import mention_dropped, open_for_reading, require_reached
 from snapledger.selecting import last_revision
-from snapledger.text import format_time, printable, quoted
+from snapledger.text import format_time, label_text, printable, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from projections.snapshots import HistoryEntry, SnapshotDiff
+    from projections.snapshots import HistoryEntry, MetaStore, SnapshotDiff
 
 
 _EXAMPLE = """\b
@@ -32,33 +39,17 @@ Example: what became different in the last hour:
 def command(store: str, first: str, second: str | None, as_json: bool) -> None:
     """Show how the snapshots after B differ from those after A, and who changed each.
 
-    A and B are revisions or times; A..B is the same as A B, and without B it is now. A line of
-    a snapshot begins with + (it was made), - (it was removed) or ~ (it was changed).
+    A and B are revisions or times; A..B is the same as A B. Without B it is now; ..B begins before
+    the first batch. A line of a snapshot begins with + (it was made), - (it was removed) or ~ (it
+    was changed).
 
     JSON: one line a snapshot: id, before and after {name, kind, parent, labels, usage}, null where
     it was not there, entries [revision, time, actor, reason, request_id, type].
     """
-    if second is None and ".." in first:
-        first, _, second = first.partition("..")
-    moments = moment_of(first), moment_of(second) if second else None
-    require_forward(Range(*moments))
+    between = _range(first, second)
+    require_forward(between)
     with open_for_reading(store) as opened:
-        events = opened.event_store
-        with opened.transaction() as now:
-            highest = now.revision
-        before, after = (
-            highest
-            if moment is None
-            else require_reached(opened, last_revision(events, moment), highest)
-            for moment in moments
-        )
-        if before > after:
-            raise click.UsageError(
-                f"{opened.path}: a difference goes from a revision to a later one, not from "
-                f"{before} back to {after}; give them the other way round",
-                click.get_current_context(),
-            )
-        for each in opened.diff(before, after):
+        for each in opened.diff(*_revisions_of(between, opened)):
             if each.before == each.after:
                 continue
             if as_json:
@@ -66,6 +57,45 @@ def command(store: str, first: str, second: str | None, as_json: bool) -> None:
             else:
                 for line in _lines(each):
                     output.write_line(line)
+
+
+def _range(first: str, second: str | None) -> Range:
+    """Return the range that A B, A..B or A names."""
+    between = range_of(first)
+    if second is None:
+        return between or Range(moment_of(first), None)
+    if between is not None or range_of(second) is not None:
+        raise click.UsageError(
+            "A..B has B in it: give A B or A..B, not both", click.get_current_context()
+        )
+    return Range(moment_of(first), moment_of(second))
+
+
+def _revisions_of(between: Range, store: MetaStore) -> tuple[int, int]:
+    """Return the revisions that differ; without A the one before the oldest batch.
+
+    Raises:
+        ClickException: one is yet to come; or they go backwards, which is a usage error.
+    """
+    with store.transaction() as now:
+        highest = now.revision
+    reached = [
+        None
+        if moment is None
+        else require_reached(store, last_revision(store.event_store, moment), highest)
+        for moment in between
+    ]
+    before, after = reached[0], highest if reached[1] is None else reached[1]
+    if before is None:
+        mention_dropped(store)
+        return min(store.event_store.oldest_revision() - 1, after), after
+    if before > after:
+        raise click.UsageError(
+            f"{store.path}: a difference goes from a revision to a later one, not from "
+            f"{before} back to {after}; give them the other way round",
+            click.get_current_context(),
+        )
+    return before, after
 
 
 def _lines(each: SnapshotDiff) -> Iterator[str]:
@@ -94,7 +124,7 @@ def _shown(value: Any) -> str:
     if isinstance(value, Usage):
         return f"{value.size} bytes, {value.inodes} inodes"
     if isinstance(value, dict):
-        pairs = (f"{quoted(key)}={quoted(each)}" for key, each in sorted(value.items()))
+        pairs = (label_text(key, each) for key, each in sorted(value.items()))
         return "{" + " ".join(pairs) + "}"
     return "-" if value is None else quoted(str(value))
 

@@ -7,13 +7,20 @@ from typing import TYPE_CHECKING
 import click
 
 from snapledger import output
-from snapledger.arguments import at_option, filters_argument, json_option, store_argument
+from snapledger.arguments import (
+    at_option,
+    filters_argument,
+    json_option,
+    limit_option,
+    store_argument,
+)
 from snapledger.filtering import mention_useless
 from snapledger.reading import snapshots_at
-from snapledger.text import printable, quoted
+from snapledger.text import label_text, printable
+from snapledger.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
     from projections.snapshots import Info, SnapshotTransaction, Usage
     from snapledger.arguments import Moment
@@ -78,32 +85,46 @@ def checked_grouping(context: click.Context, parameter: click.Parameter, text: s
     "are built on.",
 )
 @at_option
+@limit_option
 @json_option
 def command(
-    store: str, filters: tuple[str, ...], grouping: str, moment: Moment | None, as_json: bool
+    store: str,
+    filters: tuple[str, ...],
+    grouping: str,
+    moment: Moment | None,
+    limit: int | None,
+    as_json: bool,
 ) -> None:
     """Show what the snapshots that match any FILTER, or all, take, largest group first.
 
     Sizes are in bytes, of committed snapshots: what an active one takes is known to its driver
     only. A snapshot's size is what it adds to its parent. The last line is the total, in which
-    each snapshot counts once. FILTER is as of ls.
+    each snapshot counts once, also those of groups that --limit leaves out. FILTER is as of ls.
 
-    JSON: revision, by, total {snapshots, size, inodes}, groups [group (null: those that have none),
-    snapshots, size, inodes].
+    JSON: revision, by, total {snapshots, size, inodes}, groups_left_out, groups [group (null: those
+    that have none), snapshots, size, inodes].
     """
     with snapshots_at(store, moment) as transaction:
         mention_useless(filters)
         found = transaction.walk(*filters)
         total, sums = _summed(found, _groups_of(grouping, transaction))
-        head = {"revision": transaction.revision, "by": grouping, "total": total.record()}
+        revision = transaction.revision
     largest = sorted(sums.items(), key=lambda item: (-item[1].size, item[0] is None, item[0] or ""))
+    left_out = len(largest[limit:]) if limit is not None else 0
+    largest = largest[:limit]
     if as_json:
+        head = {"revision": revision, "by": grouping, "total": total.record()}
+        head["groups_left_out"] = left_out
         groups = ({"group": group, **each.record()} for group, each in largest)
         output.write_json_list(head, "groups", groups)
     else:
         title = grouping if grouping.startswith(_OF_A_LABEL) else grouping.upper()
         titles = ("SIZE", "INODES", "SNAPSHOTS", printable(title))
-        output.write_table(titles, _cells(largest, total), titles[:-1], titles[1:3])
+        # A label is printable by what makes it one text of two.
+        shown = str if grouping == "label" else printable
+        rows = [(*each.cells(), _NONE if name is None else shown(name)) for name, each in largest]
+        rows.append((*total.cells(), _total_title(left_out)))
+        output.write_table(titles, rows, titles[:-1], titles[1:3])
 
 
 def _summed(found: Iterable[Row], groups_of: GroupsOf) -> tuple[Sum, dict[str | None, Sum]]:
@@ -122,7 +143,7 @@ def _groups_of(grouping: str, transaction: SnapshotTransaction) -> GroupsOf:
             return lambda info: (str(info.kind),)
         case "label":
             return lambda info: (
-                [f"{quoted(key)}={quoted(value)}" for key, value in info.labels.items()] or (None,)
+                [label_text(key, value) for key, value in info.labels.items()] or (None,)
             )
         case "chain":
             return _chains(transaction)
@@ -148,9 +169,5 @@ def _chains(transaction: SnapshotTransaction) -> GroupsOf:
     return root_of
 
 
-def _cells(
-    largest: Iterable[tuple[str | None, Sum]], total: Sum
-) -> Iterator[tuple[str, str, str, str]]:
-    for group, each in largest:
-        yield (*each.cells(), _NONE if group is None else printable(group))
-    yield (*total.cells(), "total")
+def _total_title(groups_left_out: int) -> str:
+    return f"total ({counted(groups_left_out, 'group')} left out)" if groups_left_out else "total"

@@ -13,7 +13,7 @@ from snapledger.arguments import at_option, json_option, store_argument
 from snapledger.diff import entry_line
 from snapledger.reading import begin, open_for_reading
 from snapledger.records import SNAPSHOT_FIELDS, snapshot_record
-from snapledger.text import format_size, format_time, printable, quoted
+from snapledger.text import format_size, format_time, label_text, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,4 +93,4 @@ def _fields(snapshot_id: str, info: Info, usage: Usage) -> Iterator[tuple[str, s
         yield "size", format_size(usage.size)
         yield "inodes", str(usage.inodes)
     for key, value in sorted(info.labels.items()):
-        yield "label", f"{quoted(key)}={quoted(value)}"
+        yield "label", label_text(key, value)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from projections.snapshots import NotFoundError
 from snapledger import output
 from snapledger.arguments import (
     COUNT,
@@ -20,7 +21,12 @@ from snapledger.arguments import (
     store_argument,
 )
 from snapledger.batches import write_batch
-from snapledger.reading import mention_before_history, open_for_reading, require_reached
+from snapledger.reading import (
+    mention_before_history,
+    mention_dropped,
+    open_for_reading,
+    require_reached,
+)
 from snapledger.records import batch_record
 from snapledger.selecting import (
     Selection,
@@ -88,7 +94,8 @@ def command(
     its creation under a key on. Only the events that are about it are shown then.
 
     A..B are the batches that led from A to B, which are revisions or times: those after A, up to B.
-    Without A from the first batch on, without B up to now. A key that looks so goes to --key.
+    Without A from the first batch on, without B up to now. A key that names a range, such as 1..2,
+    goes to --key.
 
     Batches that retention dropped, a repair left out or somebody removed are gone; where the log
     begins later than revision 1, a note on stderr says so.
@@ -96,7 +103,7 @@ def command(
     JSON: one line a batch: revision, time, time_ns, actor, reason, request_id, digest,
     events [type, version, data]. The data of snapshot events has times as time and time_ns.
     """
-    key, between = _told_apart(asked, key_option)
+    key, between, mistyped = _told_apart(asked, key_option)
     for range_asked in (between, Range(since, until)):
         if range_asked is not None:
             require_forward(range_asked)
@@ -106,10 +113,10 @@ def command(
         events = opened.event_store
         oldest = events.oldest_revision()
         has_start = first is not None or since is not None or bool(between and between.after)
-        if not has_start and oldest > 1:
-            output.note(f"{opened.path}: batches before revision {oldest} are no longer kept")
+        if not has_start:
+            mention_dropped(opened)
         lowest = first or oldest
-        chosen = Selection.of(opened, key, actor, event_type)
+        chosen = _chosen(opened, key, mistyped, actor, event_type)
         is_newest = first is None
         # Of the newest ones it is seen when they come, without a search for the revision.
         looks_back = is_newest and limit is not None and chosen.is_everything
@@ -158,20 +165,51 @@ def write_change(change: Change, *, as_json: bool) -> None:
         write_batch(batch, shown)
 
 
-def _told_apart(asked: tuple[str, ...], key_option: str | None) -> tuple[str | None, Range | None]:
-    """Return the key and the range among the arguments."""
+def _told_apart(
+    asked: tuple[str, ...], key_option: str | None
+) -> tuple[str | None, Range | None, click.UsageError | None]:
+    """Return the key and the range among the arguments.
+
+    Returns:
+        also what is wrong with the key as a range, where it looks so: there may be such a key.
+    """
     keys = [] if key_option is None else [key_option]
     ranges = []
+    mistyped = None
     for text in asked:
-        between = range_of(text)
+        between = None
+        try:
+            between = range_of(text)
+        except click.UsageError as error:
+            mistyped = error
         if between is None:
             keys.append(text)
         else:
             ranges.append(between)
+    if mistyped is not None and len(keys) > 1:
+        raise mistyped
     for what, given in (("KEY", keys), ("A..B", ranges)):
         if len(given) > 1:
             raise click.UsageError(f"{what} is given twice", click.get_current_context())
-    return keys[0] if keys else None, ranges[0] if ranges else None
+    return keys[0] if keys else None, ranges[0] if ranges else None, mistyped
+
+
+def _chosen(
+    store: MetaStore,
+    key: str | None,
+    mistyped: click.UsageError | None,
+    actor: str | None,
+    event_type: str | None,
+) -> Selection:
+    """Return what is asked for; a key that nobody had, and that looks so, was to be a range."""
+    try:
+        return Selection.of(store, key, actor, event_type)
+    except NotFoundError:
+        if mistyped is None:
+            raise
+        raise click.UsageError(
+            f"{mistyped.message}; no snapshot has or had such a key or name", mistyped.ctx
+        ) from None
 
 
 def _revisions_of(between: Range, store: MetaStore, highest: int) -> tuple[int, int]:

@@ -19,7 +19,7 @@ from snapledger.arguments import (
 from snapledger.filtering import mention_useless
 from snapledger.reading import snapshots_at
 from snapledger.records import SNAPSHOT_FIELDS, snapshot_record
-from snapledger.text import format_time, printable, quoted
+from snapledger.text import format_time, label_text, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -42,7 +42,7 @@ _CELLS: dict[str, Callable[[str, Info, Usage], str]] = {
     "created": lambda snapshot_id, info, usage: format_time(info.created_ns),
     "updated": lambda snapshot_id, info, usage: format_time(info.updated_ns),
     "labels": lambda snapshot_id, info, usage: " ".join(
-        f"{quoted(key)}={quoted(value)}" for key, value in sorted(info.labels.items())
+        label_text(key, value) for key, value in sorted(info.labels.items())
     ),
 }
 _ORDERS: dict[str, Callable[[Row], Any]] = {

@@ -93,6 +93,13 @@ def begin(store: MetaStore, moment: Moment | None) -> SnapshotTransaction:
     return transaction
 
 
+def mention_dropped(store: MetaStore) -> None:
+    """Mention that the oldest batches are gone, to who asks for all, if they are."""
+    oldest = store.event_store.oldest_revision()
+    if oldest > 1:
+        output.note(f"{store.path}: batches before revision {oldest} are no longer kept")
+
+
 def mention_before_history(store: MetaStore, moment: Moment, revision: int) -> None:
     """Mention that a time comes before all that was ever committed, if its revision is 0."""
     if moment.time_ns is None or revision > 0:

@@ -45,6 +45,11 @@ def quoted(text: str) -> str:
     return '"' + shown.replace('"', '\\"') + '"'
 
 
+def label_text(key: str, value: str) -> str:
+    """Return a label as text shows it everywhere: printable already, and unlike any other."""
+    return f"{quoted(key)}={quoted(value)}"
+
+
 def format_time(time_ns: int) -> str:
     """Return nanoseconds since the epoch as RFC 3339 in UTC, with all nine digits."""
     seconds, fraction = divmod(time_ns, _NS_PER_SECOND)

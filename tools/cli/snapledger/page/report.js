@@ -260,21 +260,47 @@
 
   // --- Charts ----------------------------------------------------------------------------------
 
-  const WIDTH = 420, HEIGHT = 150, MARGIN = { left: 56, right: 8, top: 8, bottom: 20 };
+  const WIDTH = 420, HEIGHT = 150, MARGIN = { left: 56, right: 8, top: 8, bottom: 20 }, TICK = 9, GAP = 4;
+  const ACTOR_WIDTH = 120;
   const points = d3.range(0, batchCount + 1, Math.max(1, Math.ceil(batchCount / POINTS_MAX)));
   if (points[points.length - 1] !== batchCount) points.push(batchCount);
   const dates = batchCount ? [batches.time[0], batches.time[batchCount - 1]] : [0, 1];
   const dateAt = (at) => (at ? batches.time[at - 1] : dates[0]);
   const markers = [];
+  // How wide texts are is known once they are drawn: the axes come first, and the plot gets the rest.
+  const widest = (drawn) => d3.max(drawn.selectAll("text").nodes(), (text) => text.getComputedTextLength()) || 0;
+  const shorten = (text, width) => {
+    if (text.getComputedTextLength() <= width) return;
+    const letters = [...text.textContent];
+    let low = 0, high = Math.min(letters.length - 1, 100);  // so many fit
+    const show = (kept) => { text.textContent = `${letters.slice(0, kept).join("")}…`; };
+    while (low < high) {
+      const middle = (low + high + 1) >> 1;
+      show(middle);
+      if (text.getComputedTextLength() > width) high = middle - 1; else low = middle;
+    }
+    show(low);
+  };
   const chart = (id, values, format) => {
     const svg = d3.select(`#${id}`).attr("viewBox", `0 0 ${WIDTH} ${HEIGHT}`);
     const x = d3.scaleUtc(dates, [MARGIN.left, WIDTH - MARGIN.right]);
     const y = d3.scaleLinear([0, d3.max(points, (at) => values[at]) || 1], [HEIGHT - MARGIN.bottom, MARGIN.top]).nice(4);
+    const below = svg.append("g"), beside = svg.append("g");
+    const drawAxes = () => {
+      below.attr("transform", `translate(0,${y(0)})`).call(d3.axisBottom(x).ticks(4).tickFormat(dated));
+      beside.attr("transform", `translate(${x.range()[0]},0)`).call(d3.axisLeft(y).ticks(4).tickFormat(format));
+    };
+    drawAxes();
+    x.range([Math.max(MARGIN.left, widest(beside) + TICK + GAP), WIDTH - Math.max(MARGIN.right, widest(below) / 2 + GAP)]);
+    drawAxes();
+    let taken = -Infinity;
+    below.selectAll(".tick").each(function keepApart(date) {
+      const text = d3.select(this).select("text"), half = text.node().getComputedTextLength() / 2;
+      if (x(date) - half < taken) text.remove(); else taken = x(date) + half + GAP;
+    });
     const area = d3.area().curve(d3.curveStepAfter).x((at) => x(dateAt(at))).y0(y(0)).y1((at) => y(values[at]));
     svg.append("path").attr("class", "area").attr("d", area(points));
     svg.append("path").attr("class", "line").attr("d", area.lineY1()(points));
-    svg.append("g").attr("transform", `translate(0,${HEIGHT - MARGIN.bottom})`).call(d3.axisBottom(x).ticks(4).tickFormat(dated));
-    svg.append("g").attr("transform", `translate(${MARGIN.left},0)`).call(d3.axisLeft(y).ticks(4).tickFormat(format));
     const line = svg.append("line").attr("class", "now").attr("y1", MARGIN.top).attr("y2", HEIGHT - MARGIN.bottom);
     markers.push(() => line.attr("x1", x(dateAt(moment))).attr("x2", x(dateAt(moment))));
     svg.append("rect").attr("class", "hit").attr("width", WIDTH).attr("height", HEIGHT)
@@ -289,12 +315,14 @@
     if (rest) bars.push({ name: `${sorted.length - ACTORS_MAX} others`, actor: 0, value: rest });
     const height = Math.max(HEIGHT, bars.length * 18);
     const svg = d3.select("#actors").attr("viewBox", `0 0 ${WIDTH} ${height}`);
-    const x = d3.scaleLinear([0, d3.max(bars, (bar) => bar.value) || 1], [0, WIDTH - 190]);
     const row = svg.selectAll("g").data(bars).join("g").attr("transform", (bar, i) => `translate(0,${i * 18})`);
-    row.append("rect").attr("class", "bar").attr("x", 130).attr("y", 2).attr("height", 13).attr("width", (bar) => x(bar.value));
-    row.append("text").attr("x", 124).attr("y", 13).attr("text-anchor", "end")
-      .text((bar) => (bar.name.length > 20 ? `${bar.name.slice(0, 19)}…` : bar.name)).append("title").text((bar) => bar.name);
-    row.append("text").attr("x", (bar) => 134 + x(bar.value)).attr("y", 13).text((bar) => number(bar.value));
+    const counted = row.append("text").attr("y", 13).text((bar) => number(bar.value));
+    const room = WIDTH - ACTOR_WIDTH - 4 * GAP - widest(row);
+    const x = d3.scaleLinear([0, d3.max(bars, (bar) => bar.value) || 1], [0, room]);
+    row.append("rect").attr("class", "bar").attr("x", ACTOR_WIDTH + 2 * GAP).attr("y", 2).attr("height", 13).attr("width", (bar) => x(bar.value));
+    row.append("text").attr("x", ACTOR_WIDTH + GAP).attr("y", 13).attr("text-anchor", "end").text((bar) => bar.name)
+      .each(function fit() { shorten(this, ACTOR_WIDTH); }).append("title").text((bar) => bar.name);
+    counted.attr("x", (bar) => ACTOR_WIDTH + 3 * GAP + x(bar.value));
     row.filter((bar) => bar.actor).append("rect").attr("class", "hit").attr("width", WIDTH).attr("height", 18)
       .on("click", (event, bar) => { search.value = strings[bar.actor]; drawFound(); });
   };
