@@ -18,10 +18,10 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
-import os
 import signal
 import threading
 from bisect import bisect_right
+from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, NamedTuple
 
 from eventstore.checkpoints.loader import CheckpointLoader
@@ -104,7 +104,9 @@ class LaterFold:
         context = multiprocessing.get_context("spawn")
         self._answers, answers = context.Pipe(duplex=False)
         self._process = context.Process(target=_run, args=(part, answers), daemon=True)
-        # Blocked from its first moment, as the new process takes over what this thread blocks.
+        # It would be begun on the way, and would let interrupts through again.
+        resource_tracker.ensure_running()
+        # From its first moment on: the new process takes over what this thread blocks.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
         try:
             self._process.start()
@@ -168,7 +170,7 @@ def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
-    os._exit(1)
+    signal.raise_signal(signal.SIGKILL)
 
 
 def fold_later(part: LaterPart) -> LaterResult:

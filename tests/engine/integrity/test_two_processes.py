@@ -290,7 +290,7 @@ def _wait_for_child(process: subprocess.Popen[str]) -> None:
         time.sleep(0.002)
 
 
-@pytest.mark.parametrize("delay_seconds", [0, 0.02, 0.1, 0.2])
+@pytest.mark.parametrize("delay_seconds", [0, 0.03, 0.1, 0.17, 0.25])
 def test_an_interrupt_of_both_says_nothing_beside_what_the_first_says(
     program: Callable[[str], subprocess.Popen[str]], delay_seconds: float
 ) -> None:
