@@ -20,6 +20,9 @@ from support.erasing import (
 from eventstore import CorruptionError, ErasureError, Verdict, erase, repair_store, verify_store
 from eventstore.files.local import local_file_system
 from eventstore.integrity.repair import preview_repair
+from eventstore.log.reader import SegmentScanner, read_segment_header, start_of
+from eventstore.log.redaction import Redaction, redacted_segment
+from eventstore.log.segments import MemoryFile
 from eventstore.maintenance.erasing_note import note_erasing, noted_revision
 from projections.snapshots import MetaStore
 
@@ -225,3 +228,16 @@ def test_oldest_file_that_holds_another_segment_has_lost_what_was_in_it(
     assert (lost.first, lost.last) == (1, following - 1)
     assert foreseen.lost == repaired.lost
     assert not repaired.is_complete
+
+
+def test_what_must_go_behind_damage_is_not_taken_for_gone(tmp_path: Path) -> None:
+    fill(tmp_path / "store")
+    newest = max((tmp_path / "store" / "wal").glob("0*.log"))
+    whole = bytearray(newest.read_bytes())
+    file = MemoryFile("segment", bytes(whole))
+    header = read_segment_header(file)
+    found = list(SegmentScanner(file, header, start_of(header)))
+    said = Redaction(found[-1].revision, b"", b"", (("actor",),))
+    whole[found[0].offset_bytes + 90] ^= 1
+    with pytest.raises(CorruptionError, match="checksum"):
+        redacted_segment("segment", bytes(whole), {said.revision: [said]})
