@@ -241,3 +241,14 @@ def test_what_must_go_behind_damage_is_not_taken_for_gone(tmp_path: Path) -> Non
     whole[found[0].offset_bytes + 90] ^= 1
     with pytest.raises(CorruptionError, match="checksum"):
         redacted_segment("segment", bytes(whole), {said.revision: [said]})
+
+
+def test_torn_note_stops_no_open_for_damage_in_what_was_erased_long_ago(tmp_path: Path) -> None:
+    path = tmp_path / "store"
+    fill(path)
+    erase(path, PROJECTIONS, FIRST, actor="dpo", reason="", options=SMALL)
+    flip(min((path / "archive").iterdir()))
+    (path / "ERASING").write_bytes(b"")
+    assert verify_store(path, PROJECTIONS).verdict is Verdict.CLEAN
+    MetaStore.open(path, options=SMALL).close()
+    assert not (path / "ERASING").exists()
