@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from eventstore.files.interface import FileSystem
     from eventstore.log.interface import Appended, Head, Wanted
     from eventstore.log.reader import Position, Record
-    from eventstore.maintenance.erasing import Erased
+    from eventstore.maintenance.erasures import Erased
     from eventstore.options import StoreOptions
     from eventstore.projection import Projection
     from eventstore.reports import CompactionReport, RecoveryReport

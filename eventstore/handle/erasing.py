@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from eventstore.log.interface import LogReader
     from eventstore.log.reader import Record
     from eventstore.log.redaction import Path
-    from eventstore.maintenance.erasing import Erased
+    from eventstore.maintenance.erasures import Erased
     from eventstore.projection import Projection
     from eventstore.tables.state import State
 

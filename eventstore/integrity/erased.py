@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from eventstore.integrity.redacted import RedactedCheck
 from eventstore.log.redaction import redactions_in
-from eventstore.maintenance.erasing import Said, carry_out
+from eventstore.maintenance.erasing import carry_out
+from eventstore.maintenance.erasures import Said
 from eventstore.recovery.replay import decode_record
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from eventstore.errors import CorruptionError
 from eventstore.log.redaction import may_erase, payload_hash, redactions_in
-from eventstore.maintenance.erasing import Said
+from eventstore.maintenance.erasures import Said
 from eventstore.recovery.replay import decode_record
 from eventstore.reports import Damage
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from eventstore.log.redaction import Redaction
-    from eventstore.maintenance.erasing import Erased
+    from eventstore.maintenance.erasures import Erased
     from eventstore.recovery.replay import PackedRecord
 
 

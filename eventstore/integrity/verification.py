@@ -32,8 +32,9 @@ from eventstore.log.reader import (
 from eventstore.log.search import highest_durable_claim
 from eventstore.log.segments import SegmentSource, list_sources, opened_source
 from eventstore.log.stretches import SegmentStretches
-from eventstore.maintenance.erasing import hindrance, paths_to_go, still_whole, unfinished
+from eventstore.maintenance.erasing import hindrance, paths_to_go
 from eventstore.maintenance.erasing_note import is_erasing
+from eventstore.maintenance.erasures import still_whole, unfinished
 from eventstore.past.checking import IndexCheck
 from eventstore.recovery.decide import (
     Found,

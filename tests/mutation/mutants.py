@@ -2938,7 +2938,7 @@ MUTANTS = (
     ),
     Mutant(
         "a torn note of an erasure is of all there ever were",
-        "eventstore/maintenance/erasing.py",
+        "eventstore/maintenance/erasures.py",
         "    if since is None:\n",
         "    if False:\n",
     ),
