@@ -48,7 +48,7 @@ class CorruptionError(EventStoreError):
 
 
 class ErasureError(EventStoreError):
-    """Something can't be erased; nothing was."""
+    """Something can't be erased, or is erased already; this call erased nothing."""
 
 
 class FormatVersionError(EventStoreError):

@@ -28,7 +28,8 @@ from eventstore.log.preparer import Preparer
 from eventstore.log.spares import SpareKeeper
 from eventstore.log.writer import LogWriter, Salts, Segment, Ticket
 from eventstore.maintenance.compaction import compact
-from eventstore.maintenance.erasing import finish_erasure, is_erasing, note_erasing, obstacle
+from eventstore.maintenance.erasing import finish_erasure, obstacle
+from eventstore.maintenance.erasing_note import is_erasing, note_erasing
 from eventstore.past.indexes import BATCHES_BEHIND_MAX
 from eventstore.past.past import Past
 from eventstore.proofs.store_tree import StoreTree
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from eventstore.files.interface import FileSystem
     from eventstore.log.interface import Appended, Head, Wanted
     from eventstore.log.reader import Position, Record
+    from eventstore.maintenance.erasures import Erased
     from eventstore.options import StoreOptions
     from eventstore.projection import Projection
     from eventstore.reports import CompactionReport, RecoveryReport
@@ -50,7 +52,11 @@ _logger = logging.getLogger("eventstore")
 
 
 class FileLog:
-    """A log in a directory of this machine; see `eventstore.log.interface.Log`."""
+    """A log in a directory of this machine; see `eventstore.log.interface.Log`.
+
+    Attributes:
+        finished_erasures: what the open has taken out, which an erasure names that was cut short.
+    """
 
     def __init__(
         self,
@@ -73,6 +79,7 @@ class FileLog:
         self._projections = projections
         self._past = Past(file_system, path, self.store_id, projections)
         self._indexed_revision = 0
+        self.finished_erasures: Erased = {}
         self._durable_block = file_system.share(
             join(path, DURABLE_NAME), DURABLE_BYTES, writable=True
         )
@@ -259,20 +266,21 @@ class FileLog:
             self._writer.seal()
             note_erasing(self._file_system, self._path, self.head.revision)
 
-    def finish_erasure(self) -> None:
-        """Take out what durable erasures name, beside running transactions; else do nothing.
+    def finish_erasure(self) -> Erased:
+        """Take out what durable erasures name, beside running transactions, and return it.
 
         Raises:
             CorruptionError: a segment is damaged; the next open goes on, as after any other error.
             StorageFullError: there is no space to write a segment anew.
         """
         if not is_erasing(self._file_system, self._path):
-            return
+            return {}
         with full_disk_is_told(self._path, "free some, and open the store again, which goes on"):
-            finish_erasure(self._file_system, self._path)
+            finished = finish_erasure(self._file_system, self._path)
         # What was opened, and what is known of the segments, is of files that are gone.
         self._past = Past(self._file_system, self._path, self.store_id, self._projections)
         self._indexed_revision = 0
+        return finished
 
     @property
     def is_index_behind(self) -> bool:

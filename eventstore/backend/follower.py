@@ -38,7 +38,7 @@ from eventstore.locks import refuse_reentry
 from eventstore.log.cursor import RecordCursor
 from eventstore.log.interface import Head
 from eventstore.log.redaction import may_erase
-from eventstore.maintenance.erasing import is_erasing
+from eventstore.maintenance.erasing_note import is_erasing
 from eventstore.past.past import Past
 from eventstore.recovery.carrying import carried_over
 from eventstore.recovery.decide import decide

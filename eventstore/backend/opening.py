@@ -67,7 +67,6 @@ def hold_file_log(
     try:
         require_made(guarded, path, is_held=True)
         require_files(guarded, path)
-        finish_erasure(guarded, path)
     except BaseException:
         guarded.release()
         raise
@@ -103,6 +102,7 @@ def open_file_log(
         StorageFullError: no space to make or to recover the store.
     """
     started = time.monotonic()
+    finished = finish_erasure(guarded, path)
     scan = scan_store(guarded, path)
     files = StoreFiles(guarded, path, scan.store_id or b"")
     loaded = load(
@@ -124,10 +124,18 @@ def open_file_log(
         log = FileLog(
             guarded, path, options, (segment, end, report), projections, ends_hold=ends_hold
         )
+        log.finished_erasures = finished
     except BaseException:
         segment.file.close()
         raise
     _warn(path, report)
+    if finished:
+        _logger.warning(
+            "%s: finished an erasure that was cut short, of %d batch%s",
+            path,
+            len(finished),
+            "" if len(finished) == 1 else "es",
+        )
     return log, loaded
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from eventstore.arguments import checked_flag
 from eventstore.errors import BackupError
 from eventstore.handle.proofs import Proofs
-from eventstore.maintenance.erasing import is_erasing
+from eventstore.maintenance.erasing_note import is_erasing
 
 if TYPE_CHECKING:
     import os

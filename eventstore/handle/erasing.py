@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from eventstore.arguments import checked_int, excerpt
 from eventstore.backend.file_log import FileLog
 from eventstore.engine_events import ERASED
-from eventstore.errors import CompactedError, ErasureError
+from eventstore.errors import CompactedError, CorruptionError, ErasureError
 from eventstore.event import FIELDS_TYPE, Event
 from eventstore.handle import history
 from eventstore.handle.engine_transaction import EngineTransaction
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from eventstore.log.interface import LogReader
     from eventstore.log.reader import Record
     from eventstore.log.redaction import Path
+    from eventstore.maintenance.erasures import Erased
     from eventstore.projection import Projection
     from eventstore.tables.state import State
 
@@ -106,8 +108,8 @@ class ErasingTransaction(EngineTransaction):
         log.wait_until_durable(self.revision)
         # One that an error has cut short: its note must not be written over, nor what it left be
         # folded again.
-        log.finish_erasure()
-        plan = _Plan(path, log, projections, self.revision)
+        finished = log.finish_erasure() or log.finished_erasures
+        plan = _Plan(path, log, projections, self.revision, finished)
         redactions = plan.redactions(wanted)
         left = plan.left_state()
         self.revisions = tuple(one.revision for one in redactions)
@@ -119,7 +121,7 @@ class ErasingTransaction(EngineTransaction):
         except BaseException:
             if log.failure is None:
                 # The note alone would be taken for an erasure that is under way.
-                with contextlib.suppress(OSError):
+                with contextlib.suppress(OSError, CorruptionError):
                     log.finish_erasure()
             raise
         if receipt is None:
@@ -187,13 +189,19 @@ class _Plan:
     """What becomes of each batch, and of the state."""
 
     def __init__(
-        self, path: str, log: LogReader, projections: Sequence[Projection], last_revision: int
+        self,
+        path: str,
+        log: LogReader,
+        projections: Sequence[Projection],
+        last_revision: int,
+        finished: Erased = MappingProxyType({}),
     ) -> None:
         self.payloads: dict[int, bytes] = {}
         self._path = path
         self._log = log
         self._projections = projections
         self._last_revision = last_revision
+        self._finished = finished
 
     def redactions(self, fields: Mapping[int, tuple[Path, ...]]) -> list[Redaction]:
         """Return what becomes of each batch that is named."""
@@ -247,12 +255,21 @@ class _Plan:
             raise ErasureError(f"{self._path}: revision {record.revision}: {error}") from error
         for path in wanted:
             if path not in found:
-                raise ErasureError(
-                    f"{self._path}: revision {record.revision} has no text at {_shown(path)}, or "
-                    "it was erased already"
-                )
+                raise self._not_there(record.revision, path)
         self.payloads[record.revision] = payload
         return Redaction(record.revision, record.digest, payload_hash(payload), wanted)
+
+    def _not_there(self, revision: int, path: Path) -> ErasureError:
+        for said in self._finished.get(revision, ()):
+            if path in said.redaction.paths:
+                return ErasureError(
+                    f"{self._path}: {_shown(path)} of revision {revision} is erased: the erasure "
+                    f"in revision {said.said_at} was cut short, and has been finished since"
+                )
+        return ErasureError(
+            f"{self._path}: revision {revision} has no text at {_shown(path)}, or it was erased "
+            "already"
+        )
 
     def _require_erasable(self, revision: int, events: Sequence[Event], path: Path) -> None:
         if not is_path(path):

@@ -4,6 +4,9 @@ A redacted record states the digest of a batch that is gone, so nothing in it sa
 redacted by the engine. A later erasure, which is in the chain, names the hash of what is left. Of
 the batch that holds that erasure something may have been erased too: then it vouches for others
 once a later one vouches for it. The last word has a record whose digest is that of its bytes.
+
+The other way round, what an erasure names must be redacted: a file that was copied back from before
+it is whole by all digests.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from eventstore.errors import CorruptionError
 from eventstore.log.redaction import may_erase, payload_hash, redactions_in
+from eventstore.maintenance.erasures import Said
 from eventstore.recovery.replay import decode_record
 from eventstore.reports import Damage
 
@@ -19,7 +23,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from eventstore.log.redaction import Redaction
+    from eventstore.maintenance.erasures import Erased
     from eventstore.recovery.replay import PackedRecord
+
+
+_UNVOUCHED = "what is there is what was left of it"
+
+
+def is_unvouched(problem: Damage) -> bool:
+    """Say whether a problem is that nothing vouches for a redacted record."""
+    return problem.reason.endswith(_UNVOUCHED)
 
 
 class _Unvouched(NamedTuple):
@@ -34,26 +47,42 @@ class RedactedCheck:
 
     def __init__(self) -> None:
         self._found: dict[int, _Unvouched] = {}
+        self._left: dict[int, bytes] = {}
+        self._said: dict[int, list[Said]] = {}
 
     def take_in(self, record: PackedRecord) -> None:
         """Take in the next record."""
         names = _named(record) if may_erase(record.payload) else []
+        for each in names:
+            self._said.setdefault(each.revision, []).append(Said(record.revision, each))
         if not record.is_redacted:
             self._vouch(names)
             return
         reason = (
-            f"revision {record.revision} states to be redacted, and no erasure says that what "
-            "is there is what was left of it"
+            f"revision {record.revision} states to be redacted, and no erasure says that "
+            f"{_UNVOUCHED}"
         )
         damage = Damage(record.path, record.offset_bytes, 0, reason)
-        self._found[record.revision] = _Unvouched(
-            record.digest, payload_hash(record.payload), damage, names
-        )
+        left_hash = payload_hash(record.payload)
+        self._left[record.revision] = left_hash
+        self._found[record.revision] = _Unvouched(record.digest, left_hash, damage, names)
 
     def unnamed(self) -> Iterator[Damage]:
         """Yield what nothing vouches for."""
         for each in self._found.values():
             yield each.damage
+
+    def undone(self) -> Erased:
+        """Return what erasures say of batches that did not look as these leave them, if any."""
+        return {
+            revision: said
+            for revision, said in self._said.items()
+            if self._left.get(revision) != said[-1].redaction.payload_hash
+        }
+
+    def unnamed_revisions(self) -> tuple[int, ...]:
+        """Return the revisions that nothing vouches for."""
+        return tuple(sorted(self._found))
 
     def _vouch(self, names: Sequence[Redaction]) -> None:
         open_names = list(names)

@@ -38,20 +38,20 @@ from eventstore.format.names import (
     CHECKPOINTS_NAME,
     DIRECTORY_NAMES,
     DURABLE_NAME,
-    ERASING_NAME,
     checkpoint_name,
 )
 from eventstore.integrity.chains import ChainBuilder
 from eventstore.integrity.detached import DetachedBatches, write_detached
+from eventstore.integrity.erased import foresee_erased, forget_erased
 from eventstore.integrity.leaves import LeafCheck
 from eventstore.integrity.readable import ReadableFileSystem
 from eventstore.integrity.rebuild import Choice, write_store
+from eventstore.integrity.redacted import is_unvouched
 from eventstore.integrity.salvage import Base, Findings, salvage
 from eventstore.integrity.verify import verify_files
-from eventstore.maintenance.erasing import carry_note, finish_erasure, is_erasing, unfinished
 from eventstore.options import checked_options
 from eventstore.projection import checked_projections
-from eventstore.reports import Damage
+from eventstore.reports import Damage, Verdict
 
 if TYPE_CHECKING:
     import os
@@ -98,6 +98,10 @@ class RepairReport:
         unknown_projections: names of projections that have tables in a checkpoint that was kept,
             but were not given to the repair, or not in that version: nothing says whether these
             tables fit.
+        unerased: revisions of which an erasure names texts that the new store's state still holds:
+            it begins with a checkpoint from before the erasure was carried out.
+        unvouched: revisions that are redacted, and that no erasure in the new store names: a
+            verification of it finds fault with each.
     """
 
     store_id: bytes
@@ -108,6 +112,8 @@ class RepairReport:
     detached: DetachedBatches
     damage: tuple[Damage, ...]
     unknown_projections: tuple[str, ...]
+    unerased: tuple[int, ...] = ()
+    unvouched: tuple[int, ...] = ()
 
     @property
     def is_complete(self) -> bool:
@@ -121,12 +127,14 @@ class RepairPreview(NamedTuple):
     Attributes:
         revision: that the new store would be at.
         first_revision: the oldest batch that it would hold; `revision + 1` if it would hold none.
-        lost: as of `RepairReport`.
+        lost: as of `RepairReport`; so are the others.
     """
 
     revision: int
     first_revision: int
     lost: tuple[LostRevisions, ...]
+    unerased: tuple[int, ...] = ()
+    unvouched: tuple[int, ...] = ()
 
 
 class RepairPreviews(NamedTuple):
@@ -176,14 +184,17 @@ def preview_repairs(
     require_remains(file_system, source)
     reading = ReadableFileSystem(file_system, source)
     found = salvage(reading, source, on_batch)
-    chains = (
-        _choose(reading, found, keep_history=keep_history).chain for keep_history in (False, True)
-    )
-    return RepairPreviews(
-        *(
-            RepairPreview(chain.last_revision, chain.first_revision, tuple(_lost(found, chain)))
-            for chain in chains
-        )
+    choices = (_choose(reading, found, keep_history=keep_history) for keep_history in (False, True))
+    return RepairPreviews(*(_preview(found, choice) for choice in choices))
+
+
+def _preview(found: Findings, choice: Choice) -> RepairPreview:
+    chain = choice.chain
+    return RepairPreview(
+        chain.last_revision,
+        chain.first_revision,
+        tuple(_lost(found, chain)),
+        *foresee_erased(found, choice),
     )
 
 
@@ -222,7 +233,7 @@ def repair_store(
             was written to meanwhile.
         ProjectionError: one of the projections is none, or they do not fit together.
         CorruptionError: nothing says which store it is, or a checkpoint that was kept does not
-            fit the log; or an erasure was cut short that the new store could not finish.
+            fit the log.
         FormatVersionError: a file has a newer format.
         ForeignOwnerError: the output is another user's directory.
         UnsupportedFileSystemError: the output is on a network file system.
@@ -248,10 +259,7 @@ def repair_store(
         write_store(
             reading, guarded, target, found.store_id, choice, _leaves(reading, source, found)
         )
-        if is_erasing(reading, source):
-            carry_note(reading, source, guarded, target)
-            _require_erasable(guarded, target, choice, source)
-            finish_erasure(guarded, target)
+        forget_erased(guarded, target, found, choice)
         left_out, verified = _require_sound(guarded, target, choice, known, source)
         found.damage += left_out
         detached = write_detached(reading, guarded, target, found.stretches, choice.chain)
@@ -261,24 +269,6 @@ def repair_store(
                 "then repair it again"
             )
     return _report(found, choice, detached, verified)
-
-
-def _require_erasable(file_system: FileSystem, path: str, choice: Choice, source: str) -> None:
-    """Check that the new store can forget what an erasure names that was cut short in the old one.
-
-    Raises:
-        CorruptionError: it can't, since it would begin with a checkpoint from after that.
-    """
-    base = choice.bases[0].revision
-    kept = [revision for revision in unfinished(file_system, path) if revision <= base]
-    if kept:
-        raise CorruptionError(
-            join(source, ERASING_NAME),
-            0,
-            f"an erasure in revision {min(kept)} was cut short, and of that only its effect is "
-            f"left, in the checkpoint of revision {base}: a new store would keep what must go; "
-            "remove this file to make it all the same",
-        )
 
 
 def _require_apart(source: str, target: str) -> None:
@@ -351,6 +341,7 @@ def _report(
         detached=detached,
         damage=tuple(found.damage),
         unknown_projections=verified.unknown_projections,
+        **foresee_erased(found, choice)._asdict(),
     )
 
 
@@ -389,8 +380,10 @@ def _require_sound(
             file_system.remove(copy)
         file_system.sync_directory(directory)
         verified = _verified(file_system, path, projections)
-    if verified.problems:
-        reason = verified.problems[0].reason
+    # What an erasure has left is no worse where the erasure itself was lost, which the report says.
+    wrong = [problem for problem in verified.problems if not is_unvouched(problem)]
+    if wrong or verified.verdict is Verdict.CORRUPT:
+        reason = (wrong or verified.problems)[0].reason
         raise CorruptionError(source, 0, f"what can be read of it does not fit together: {reason}")
     left_out = [Damage(str(copies[copy].path), 0, 0, reason) for copy, reason in reasons.items()]
     return left_out, verified

@@ -15,6 +15,7 @@ from eventstore.checkpoints.loader import CheckpointLoader, list_checkpoints, ve
 from eventstore.errors import CorruptionError
 from eventstore.format.segment import genesis_digest
 from eventstore.log.reader import Record, read_segment_header
+from eventstore.log.redaction import may_erase
 from eventstore.log.segments import (
     SegmentSource,
     list_archived,
@@ -57,6 +58,7 @@ class Findings:
         damage: everything that can't be used.
         oldest_revision: the first revision that is, or by its file's name was, in the log.
         newest_revision: the highest one that was found or is known to have been acknowledged.
+        erasing: the records that are redacted, or that say what was erased of others.
     """
 
     store_id: bytes
@@ -65,6 +67,7 @@ class Findings:
     damage: list[Damage] = field(default_factory=list)
     oldest_revision: int = 0
     newest_revision: int = 0
+    erasing: list[Record] = field(default_factory=list)
 
 
 def salvage(
@@ -169,6 +172,7 @@ class _Salvage:
             segment = SegmentStretches(source, file, self._is_batch)
             if segment.header is not None and segment.header.store_id != self._found.store_id:
                 self._add_foreign(source.path)
+                self._add_oldest(source.first_revision)
                 return
             segment.read(self._found.store_id)
         finally:
@@ -185,16 +189,23 @@ class _Salvage:
         self._add_damage(source, problem, segment.gaps)
         first_revision = source.first_revision
         if segment.header is not None and segment.header.first_revision != first_revision:
-            first_revision = segment.header.first_revision
-            reason = f"the header states first revision {first_revision}, the name another one"
+            stated = segment.header.first_revision
+            reason = f"the header states first revision {stated}, the name another one"
             found.damage.append(Damage(source.path, 0, 0, reason))
-        found.oldest_revision = min(found.oldest_revision or first_revision, first_revision)
+            self._add_oldest(stated)
+        # What the file of that name held is gone if another one has taken its place.
+        self._add_oldest(first_revision)
+
+    def _add_oldest(self, revision: int) -> None:
+        self._found.oldest_revision = min(self._found.oldest_revision or revision, revision)
 
     def _is_batch(self, record: Record) -> bool:
         try:
             decode_record(record)
         except CorruptionError:
             return False
+        if record.is_redacted or may_erase(record.payload):
+            self._found.erasing.append(record)
         self._on_batch(record.revision)
         return True
 

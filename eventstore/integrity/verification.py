@@ -33,7 +33,9 @@ from eventstore.log.reader import (
 from eventstore.log.search import highest_durable_claim
 from eventstore.log.segments import SegmentSource, list_sources, opened_source
 from eventstore.log.stretches import SegmentStretches
-from eventstore.maintenance.erasing import is_erasing, paths_to_go
+from eventstore.maintenance.erasing import hindrance, paths_to_go
+from eventstore.maintenance.erasing_note import is_erasing
+from eventstore.maintenance.erasures import still_whole, unfinished
 from eventstore.past.checking import IndexCheck
 from eventstore.recovery.decide import (
     Found,
@@ -125,6 +127,12 @@ class Verification:
                 "the next open for writing finishes it, if it was committed"
             )
             self._pass_over_what_goes()
+            self._add_hindrance()
+        else:
+            # A writer that has erased meanwhile is done: it is read again what there is now.
+            undone = self.redacted.undone()
+            if undone:
+                self.problems.add_all(still_whole(self.file_system, self.path, undone))
         self.replay.finish(acknowledged, asks_projections=self.asks_projections)
         found = Found(
             path=self.path,
@@ -191,6 +199,17 @@ class Verification:
         """Forget what is wrong with files that an unfinished erasure takes away in the end."""
         with contextlib.suppress(CorruptionError):  # of a segment, which is listed
             self.problems.pass_over(paths_to_go(self.file_system, self.path))
+
+    def _add_hindrance(self) -> None:
+        """List what keeps an open, which finishes an erasure first, from doing so."""
+        try:
+            problem = hindrance(
+                self.file_system, self.path, unfinished(self.file_system, self.path)
+            )
+        except CorruptionError as error:
+            problem = Damage(error.path, error.offset_bytes, 0, error.reason)
+        self.problems.add(problem)
+        self.opening_damage = self.opening_damage or problem
 
     def _store_id(self, sources: list[SegmentSource]) -> bytes | None:
         """Return the id in the newest segment whose header holds."""

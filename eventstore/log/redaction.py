@@ -201,7 +201,8 @@ def redacted_segment(
     content = bytearray(whole)
     content[:SEGMENT_HEADER_BYTES] = pack_segment_header(redacting)
     is_changed = False
-    for record in SegmentScanner(file, header, start_of(header)):
+    scanner = SegmentScanner(file, header, start_of(header))
+    for record in scanner:
         payload = left_of(record, wanted.get(record.revision, ()))
         if payload == record.payload:
             continue
@@ -214,6 +215,10 @@ def redacted_segment(
             framing=redacting.framing,
         )
         is_changed = True
+    position, problem = scanner.end or (scanner.position, None)
+    if problem is not None and max(wanted, default=0) > position.revision:
+        # What must go may be behind the damage.
+        raise CorruptionError(path, position.offset_bytes, problem)
     return bytes(content) if is_changed else None
 
 

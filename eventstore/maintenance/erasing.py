@@ -8,8 +8,8 @@ open that finds it first finishes what may have been begun: every step may be do
 
 1. Each segment that holds such a batch, in the log and in the archive, is written anew beside,
    synced, and renamed into its place.
-2. Checkpoints of the first such batch or later are removed, newest first: whoever opens the store
-   folds the redacted log into new ones.
+2. Checkpoints between such a batch and its erasure are removed, newest first: whoever opens the
+   store folds the redacted log into new ones. That this can be done is found out before step 1.
 3. So are the indexes of those segments, which hold hashes of actors, what recoveries have set
    aside, damaged checkpoints and torn tails, which nobody can look into, and what an interrupted
    checkpoint or compaction has left: a handle that goes on after an interrupt may erase.
@@ -17,12 +17,13 @@ open that finds it first finishes what may have been begun: every step may be do
 
 from __future__ import annotations
 
-import sys
 from collections import defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
 from eventstore.checkpoints.loader import list_checkpoints
-from eventstore.files.content import read_file, write_temporary
+from eventstore.errors import CorruptionError
+from eventstore.files.content import write_temporary
+from eventstore.files.forwarding import ForwardingFileSystem
 from eventstore.files.paths import join, parent
 from eventstore.format.names import (
     ARCHIVE_NAME,
@@ -34,8 +35,8 @@ from eventstore.format.names import (
     TORN_NAME,
     index_name,
 )
-from eventstore.log.reader import SegmentScanner, read_segment_header, start_of
-from eventstore.log.redaction import may_erase, redacted_segment, redactions_in
+from eventstore.log.reader import read_segment_header
+from eventstore.log.redaction import redacted_segment
 from eventstore.log.segments import (
     compress,
     list_archived,
@@ -43,17 +44,21 @@ from eventstore.log.segments import (
     list_sources,
     opened_source,
 )
+from eventstore.maintenance.erasing_note import is_erasing
+from eventstore.maintenance.erasures import fitting, unfinished
+from eventstore.recovery.decide import decide
 from eventstore.recovery.replay import decode_record
+from eventstore.recovery.scan import scan_store
+from eventstore.reports import Damage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Container, Iterable, Mapping, Sequence
 
     from eventstore.checkpoints.chains import CheckpointFile
     from eventstore.files.interface import FileSystem
-    from eventstore.log.redaction import Redaction
     from eventstore.log.segments import SegmentSource
+    from eventstore.maintenance.erasures import Erased, Said
 
-_REVISION_BYTES_MAX = 21
 _LEFT_BEHIND = (DAMAGED_SUFFIX, TEMPORARY_SUFFIX)
 
 
@@ -74,81 +79,97 @@ def obstacle(file_system: FileSystem, path: str, payloads: Mapping[int, bytes]) 
     return None
 
 
-def note_erasing(file_system: FileSystem, path: str, revision: int) -> None:
-    """Make it known that what is committed after a revision may be an erasure to be finished."""
-    note = join(path, ERASING_NAME)
-    write_temporary(file_system, note + TEMPORARY_SUFFIX, b"%d\n" % revision)
-    file_system.rename(note + TEMPORARY_SUFFIX, note)
-    file_system.sync_directory(path)
-
-
-def carry_note(source: FileSystem, source_path: str, target: FileSystem, path: str) -> None:
-    """Have a copy of a store know of the erasure that is unfinished in the store."""
-    note_erasing(target, path, _noted_revision(source, source_path))
-
-
-def is_erasing(file_system: FileSystem, path: str) -> bool:
-    """Say whether an erasure may be unfinished."""
-    return file_system.exists(join(path, ERASING_NAME))
-
-
-def finish_erasure(file_system: FileSystem, path: str) -> None:
+def finish_erasure(file_system: FileSystem, path: str) -> Erased:
     """Take out what unfinished erasures name, as the holder of the lock; else do nothing.
 
+    Whether that can be done is decided before anything is changed: what is left must make the state
+    anew, since the checkpoints go that hold what was erased.
+
+    Returns:
+        what was taken out.
+
     Raises:
-        CorruptionError: a segment that must be written anew is damaged; the rest of it stays as it
-            was, and so does the note that the erasure is unfinished.
+        CorruptionError: something is damaged that is needed for that; nothing was changed.
         OSError: the medium fails, or is full.
     """
     if not is_erasing(file_system, path):
-        return
+        return {}
     wanted = unfinished(file_system, path)
+    problem = hindrance(file_system, path, wanted)
+    if problem is not None:
+        raise problem.error()
     if wanted:
         _redact_all(file_system, path, wanted)
     file_system.remove(join(path, ERASING_NAME))
     file_system.sync_directory(path)
-
-
-def unfinished(file_system: FileSystem, path: str) -> Mapping[int, Sequence[Redaction]]:
-    """Return what the erasure names that is noted, of each revision: some of it may be done."""
-    wanted: dict[int, list[Redaction]] = defaultdict(list)
-    for one in _erased_since(file_system, path, _noted_revision(file_system, path)):
-        wanted[one.revision].append(one)
     return wanted
 
 
-def _noted_revision(file_system: FileSystem, path: str) -> int:
-    """Return the revision behind which the erasure was committed that is noted."""
-    note = read_file(file_system, join(path, ERASING_NAME), _REVISION_BYTES_MAX)
-    if note.endswith(b"\n") and note[:-1].isdigit():
-        return int(note)
-    # Older releases could be killed before it was whole, and so before anything was committed.
-    return sys.maxsize
+def carry_out(file_system: FileSystem, path: str, wanted: Erased, *, base_revision: int) -> None:
+    """Take what erasures name out of a new store, of which nobody knows what was done before.
+
+    What is not what an erasure is about stays. So does the checkpoint of `base_revision`.
+
+    Raises:
+        CorruptionError: a segment is damaged.
+        OSError: the medium fails, or is full.
+    """
+    found = fitting(file_system, path, wanted)
+    if found:
+        _redact_all(file_system, path, found, base_revision=base_revision)
 
 
-def _erased_since(file_system: FileSystem, path: str, since: int) -> Iterator[Redaction]:
-    """Yield what was erased after a revision, in order."""
-    ordered = sorted([*list_archived(file_system, path), *list_segments(file_system, path)])
-    later = [each for each in ordered if each.first_revision > since]
-    before = [each for each in ordered if each.first_revision <= since]
-    for source in [*before[-1:], *later]:
-        with opened_source(file_system, source) as file:
-            header = read_segment_header(file)
-            for record in SegmentScanner(file, header, start_of(header)):
-                if record.revision > since and may_erase(record.payload):
-                    yield from redactions_in(decode_record(record).events)
+def hindrance(file_system: FileSystem, path: str, wanted: Erased) -> Damage | None:
+    """Say what is damaged that is needed to finish erasures, if anything is; change nothing."""
+    sources = [*list_archived(file_system, path), *list_segments(file_system, path)]
+    affected = _affected(file_system, path, sources, wanted)
+    try:
+        for source in sources:
+            if source.first_revision in affected.segments:
+                _redacted(file_system, source, affected.segments[source.first_revision])
+        problem = _problem_without(file_system, path, {file.path for file in affected.checkpoints})
+    except CorruptionError as error:
+        problem = Damage(error.path, error.offset_bytes, 0, error.reason)
+    if problem is None or not wanted:
+        return problem
+    reason = (
+        f"{problem.reason}; so the erasure of revision {min(wanted)}, which was cut short, can't "
+        "be finished: a repair makes a store of what can be read"
+    )
+    return problem._replace(reason=reason)
+
+
+def _problem_without(file_system: FileSystem, path: str, hidden: Container[str]) -> Damage | None:
+    """Say what an open would meet that had some checkpoints no more."""
+    scan = scan_store(_Without(file_system, hidden), path)
+    for record in scan:
+        decode_record(record)
+    return decide(scan.result().found).problem
+
+
+class _Without(ForwardingFileSystem):
+    """A store as it will be without some of its files."""
+
+    def __init__(self, file_system: FileSystem, hidden: Container[str]) -> None:
+        super().__init__(file_system)
+        self._hidden = hidden
+
+    def list_directory(self, path: str) -> list[str]:
+        """Return the names in a directory but those that go."""
+        names = super().list_directory(path)
+        return [name for name in names if join(path, name) not in self._hidden]
 
 
 class _Affected(NamedTuple):
     """What carrying an erasure out does besides writing segments anew.
 
     Attributes:
-        segments: first revisions of the segments that hold what goes.
+        segments: what goes of each segment that holds some, by its first revision.
         checkpoints: that go, newest first.
         indexes: names of those that go.
     """
 
-    segments: frozenset[int]
+    segments: Mapping[int, Erased]
     checkpoints: tuple[CheckpointFile, ...]
     indexes: tuple[str, ...]
 
@@ -157,16 +178,36 @@ def _affected(
     file_system: FileSystem,
     path: str,
     sources: Sequence[SegmentSource],
-    wanted: Mapping[int, Sequence[Redaction]],
+    wanted: Erased,
 ) -> _Affected:
     firsts = sorted({source.first_revision for source in sources})
-    holding = {max((each for each in firsts if each <= revision), default=0) for revision in wanted}
-    checkpoints = [f for f in list_checkpoints(file_system, path) if f.revision >= min(wanted)]
+    holding: dict[int, dict[int, Sequence[Said]]] = defaultdict(dict)
+    for revision, found in wanted.items():
+        holding[max((each for each in firsts if each <= revision), default=0)][revision] = found
+    checkpoints = _holding(list_checkpoints(file_system, path), wanted)
     return _Affected(
-        frozenset(holding),
+        holding,
         tuple(sorted(checkpoints, key=lambda file: file.revision, reverse=True)),
         tuple(index_name(each) for each in sorted(holding)),
     )
+
+
+def _holding(files: Sequence[CheckpointFile], wanted: Erased) -> list[CheckpointFile]:
+    """Return the checkpoints that may hold what was erased.
+
+    Those from before the erasure do; from its revision on, the handle that erases has the state
+    without it, and no other has the store before this is finished. A delta goes with what it
+    continues.
+    """
+    going: list[CheckpointFile] = []
+    kept: set[int] = set()
+    for file in sorted(files, key=lambda file: (file.revision, file.previous is not None)):
+        holds = any(each <= file.revision < wanted[each][-1].said_at for each in wanted)
+        if holds or (file.previous is not None and file.previous not in kept):
+            going.append(file)
+        else:
+            kept.add(file.revision)
+    return going if wanted else []
 
 
 def paths_to_go(file_system: FileSystem, path: str) -> frozenset[str]:
@@ -180,15 +221,17 @@ def paths_to_go(file_system: FileSystem, path: str) -> frozenset[str]:
 
 
 def _redact_all(
-    file_system: FileSystem, path: str, wanted: Mapping[int, Sequence[Redaction]]
+    file_system: FileSystem, path: str, wanted: Erased, *, base_revision: int = 0
 ) -> None:
     sources = [*list_archived(file_system, path), *list_segments(file_system, path)]
     affected = _affected(file_system, path, sources, wanted)
     for source in sources:
         if source.first_revision in affected.segments:
-            _redact(file_system, source, wanted)
+            _redact(file_system, source, affected.segments[source.first_revision])
     directory = join(path, CHECKPOINTS_NAME)
     for file in affected.checkpoints:
+        if file.revision == base_revision:
+            continue
         file_system.remove(file.path)
         # Before that which it continues goes: a delta alone would be damage.
         file_system.sync_directory(directory)
@@ -211,13 +254,9 @@ def _remove(file_system: FileSystem, directory: str, names: Iterable[str]) -> No
         file_system.sync_directory(directory)
 
 
-def _redact(
-    file_system: FileSystem, source: SegmentSource, wanted: Mapping[int, Sequence[Redaction]]
-) -> None:
+def _redact(file_system: FileSystem, source: SegmentSource, wanted: Erased) -> None:
     """Write a segment anew without what goes, in its place."""
-    with opened_source(file_system, source) as file:
-        whole = file.read(0, file.size_bytes())
-    content = redacted_segment(source.path, whole, wanted)
+    content = _redacted(file_system, source, wanted)
     if content is None:
         return
     temporary = source.path + TEMPORARY_SUFFIX
@@ -225,3 +264,11 @@ def _redact(
     write_temporary(file_system, temporary, packed)
     file_system.rename(temporary, source.path)
     file_system.sync_directory(parent(source.path))
+
+
+def _redacted(file_system: FileSystem, source: SegmentSource, wanted: Erased) -> bytes | None:
+    """Return what becomes of a segment; None if nothing does."""
+    redactions = {each: [one.redaction for one in found] for each, found in wanted.items()}
+    with opened_source(file_system, source) as file:
+        whole = file.read(0, file.size_bytes())
+    return redacted_segment(source.path, whole, redactions)

@@ -11,7 +11,7 @@ import pytest
 from cli.test_cli_golden import compare, indented, normalised
 from cli.test_cli_schemas import validate
 from support.cli import PROGRAM, ROOT
-from support.erasing import everything
+from support.erasing import OWNER, cut_short, everything, fill
 
 from eventstore import Retention, StoreOptions
 from projections.snapshots import Kind, MetaStore
@@ -235,3 +235,24 @@ def test_show_does_not_send_its_reader_to_itself(call: Call, store: Path) -> Non
     assert "parts of it were erased, see below" in call("show", store, "1").out
     assert "parts of it were erased: `show` says" in call("log", store).out
     assert "  eventstore.erased  erased: actor of revision 1\n" in call("show", store, "4").out
+
+
+def test_repair_says_what_it_could_not_erase_and_what_nothing_vouches_for(
+    call: Call, tmp_path: Path
+) -> None:
+    path = tmp_path / "damaged"
+    fill(path)
+    cut_short(path, {6: [OWNER]})
+    sorted((path / "archive").iterdir())[1].unlink()
+    said = call("check", path)
+    assert "the state at revision 61, which holds what was to be erased of 1 batch, or" in said.out
+    newest = call("repair", path, "--output", tmp_path / "newest")
+    assert "NOT ERASED: the state of the new store still holds" in newest.out
+    assert "of revision 6: it begins with a checkpoint" in newest.out
+    oldest = call("repair", path, "--output", tmp_path / "oldest", "--keep-history")
+    assert "erased, but nothing in the new store says so: revision 6:" in oldest.out
+    assert "NOT ERASED" not in oldest.out
+    as_json = call("repair", path, "--output", tmp_path / "json", "--json")
+    assert validate("repair", as_json.out) == 1
+    found = json.loads(as_json.out)
+    assert (found["unerased"], found["unvouched"]) == ([6], [])

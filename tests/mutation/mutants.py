@@ -2981,8 +2981,8 @@ MUTANTS = (
     Mutant(
         "the note of an unfinished erasure is written over",
         "eventstore/handle/erasing.py",
-        "        log.finish_erasure()\n        plan =",
-        "        plan =",
+        "        finished = log.finish_erasure() or log.finished_erasures\n",
+        "        finished = log.finished_erasures\n",
     ),
     Mutant(
         "a handle reads on what it had open before an erasure",
@@ -2992,7 +2992,7 @@ MUTANTS = (
     ),
     Mutant(
         "the note of an erasure is not synced by its directory",
-        "eventstore/maintenance/erasing.py",
+        "eventstore/maintenance/erasing_note.py",
         "note + TEMPORARY_SUFFIX, note)\n    file_system.sync_directory(path)\n",
         "note + TEMPORARY_SUFFIX, note)\n",
     ),
@@ -3003,22 +3003,82 @@ MUTANTS = (
         "",
     ),
     Mutant(
+        "a damaged note of an erasure is taken for one of nothing",
+        "eventstore/maintenance/erasing_note.py",
+        "if is_whole and revision.isdigit() else None\n",
+        "if is_whole and revision.isdigit() else 1 << 62\n",
+    ),
+    Mutant(
         "a torn note of an erasure is of all there ever were",
-        "eventstore/maintenance/erasing.py",
-        "    return sys.maxsize\n",
-        "    return 0\n",
+        "eventstore/maintenance/erasures.py",
+        "    if since is None:\n",
+        "    if False:\n",
     ),
     Mutant(
-        "a repair forgets that an erasure was cut short",
-        "eventstore/integrity/repair.py",
-        "        if is_erasing(reading, source):\n",
-        "        if False:\n",
-    ),
-    Mutant(
-        "a repair keeps what must go where it can't be made anew",
-        "eventstore/integrity/repair.py",
-        "            _require_erasable(guarded, target, choice, source)\n",
+        "the note of an erasure has no checksum",
+        "eventstore/maintenance/erasing_note.py",
+        'checksum == b"%08x\\n" % zlib.crc32(stated) and ',
         "",
+    ),
+    Mutant(
+        "an erasure is finished whatever is left to make the state of",
+        "eventstore/maintenance/erasing.py",
+        "    if problem is not None:\n        raise problem.error()\n",
+        "",
+    ),
+    Mutant(
+        "an open is judged by checkpoints that an erasure takes",
+        "eventstore/maintenance/erasing.py",
+        "scan_store(_Without(file_system, hidden), path)",
+        "scan_store(file_system, path)",
+    ),
+    Mutant(
+        "a verification does not say that an erasure can't be finished",
+        "eventstore/integrity/verification.py",
+        "            self._add_hindrance()\n",
+        "",
+    ),
+    Mutant(
+        "a verification does not look at what an erasure names",
+        "eventstore/integrity/verification.py",
+        "            if undone:\n",
+        "            if False:\n",
+    ),
+    Mutant(
+        "a repair forgets what was to be erased",
+        "eventstore/integrity/repair.py",
+        "        forget_erased(guarded, target, found, choice)\n",
+        "",
+    ),
+    Mutant(
+        "a repair refuses what an erasure has left if the erasure is lost",
+        "eventstore/integrity/repair.py",
+        "if not is_unvouched(problem)]",
+        "if True]",
+    ),
+    Mutant(
+        "a repair does not say that its state holds what was to be erased",
+        "eventstore/integrity/erased.py",
+        "if each <= base < wanted[each][-1].said_at]",
+        "if False]",
+    ),
+    Mutant(
+        "what an older file held is not missed when another one is in its place",
+        "eventstore/integrity/salvage.py",
+        "        self._add_oldest(first_revision)\n",
+        '        self._add_oldest(getattr(segment.header, "first_revision", first_revision))\n',
+    ),
+    Mutant(
+        "a retry is not told that the open has finished its erasure",
+        "eventstore/backend/opening.py",
+        "        log.finished_erasures = finished\n",
+        "",
+    ),
+    Mutant(
+        "an erasure is done although what must go is behind damage",
+        "eventstore/log/redaction.py",
+        "    if problem is not None and max(wanted",
+        "    if False and max(wanted",
     ),
     Mutant(
         "a backup ends before what vouches for what it has copied",
@@ -3035,8 +3095,8 @@ MUTANTS = (
     Mutant(
         "an open finishes no erasure",
         "eventstore/backend/opening.py",
-        "        finish_erasure(guarded, path)\n",
-        "",
+        "    finished = finish_erasure(guarded, path)\n",
+        "    finished = {}\n",
     ),
     Mutant(
         "checkpoints from before an erasure stay",
@@ -3083,8 +3143,8 @@ MUTANTS = (
     Mutant(
         "the note of an erasure that was refused stays",
         "eventstore/handle/erasing.py",
-        "suppress(OSError):\n                    log.finish_erasure()\n",
-        "suppress(OSError):\n                    pass\n",
+        "suppress(OSError, CorruptionError):\n                    log.finish_erasure()\n",
+        "suppress(OSError, CorruptionError):\n                    pass\n",
     ),
     Mutant(
         "whatever claims to be redacted is taken for it by a verification",

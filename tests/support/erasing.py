@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import gzip
 import re
 import zlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
+
+import pytest
+from support.engine import HookedFileSystem
 
 from eventstore import EventStore, Retention, StoreOptions
 from eventstore.testing import STORE_PATH, SimulatedFileSystem
@@ -67,6 +71,22 @@ def _content(disk: SimulatedFileSystem) -> dict[str, bytes]:
 
 
 FIELDS: dict[int, list[tuple[str, ...]]] = {6: [OWNER], 26: [OWNER], 46: [OWNER], 8: [("actor",)]}
+
+
+def cut_short(path: Path, fields: dict[int, list[tuple[str, ...]]] = FIELDS) -> None:
+    """Leave an erasure as a kill does: committed, and nothing redacted yet."""
+
+    def fail(call: str, name: str) -> None:
+        if call == "create" and name.endswith((".log.tmp", ".gz.tmp")):
+            raise OSError(errno.EIO, "no", name)
+
+    files = HookedFileSystem()
+    with MetaStore.open(path, options=SMALL, file_system=files) as store:
+        files.hook = fail
+        with pytest.raises(OSError, match="no"):
+            store.erase(fields, actor="dpo", reason="")
+        files.hook = lambda call, name: None
+    assert (path / "ERASING").exists()
 
 
 def everything(path: Path) -> bytes:

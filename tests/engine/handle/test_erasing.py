@@ -13,8 +13,17 @@ from random import Random
 from typing import Any
 
 import pytest
-from support.engine import HookedFileSystem, archived, overwrite, records, segments
-from support.erasing import FIELDS, OWNER, PROJECTIONS, SECRET, SMALL, everything, fill
+from support.engine import archived, overwrite, records, segments
+from support.erasing import (
+    FIELDS,
+    OWNER,
+    PROJECTIONS,
+    SECRET,
+    SMALL,
+    cut_short,
+    everything,
+    fill,
+)
 
 from eventstore import (
     CorruptionError,
@@ -31,6 +40,7 @@ from eventstore import (
 from eventstore.engine_events import ERASED
 from eventstore.erasing import foresee_erasure
 from eventstore.format.segment import frame_redacted, pack_segment_header
+from eventstore.integrity.repair import preview_repair
 from eventstore.log.reader import SegmentScanner, read_segment_header, start_of
 from eventstore.log.segments import MemoryFile
 from eventstore.testing import STORE_PATH, FailCall, Failure, SimulatedFileSystem, crash_images
@@ -280,22 +290,6 @@ def test_torn_note_takes_no_checkpoint_that_a_log_without_its_start_needs(
     assert not (path / "ERASING").exists()
 
 
-def cut_short(path: Path) -> None:
-    """Leave an erasure as a kill does: committed, and nothing redacted yet."""
-
-    def fail(call: str, name: str) -> None:
-        if call == "create" and name.endswith((".log.tmp", ".gz.tmp")):
-            raise OSError(errno.EIO, "no", name)
-
-    files = HookedFileSystem()
-    with MetaStore.open(path, options=SMALL, file_system=files) as store:
-        files.hook = fail
-        with pytest.raises(OSError, match="no"):
-            store.erase(FIELDS, actor="dpo", reason="")
-        files.hook = lambda call, name: None
-    assert (path / "ERASING").exists()
-
-
 def test_repair_finishes_an_erasure_that_was_cut_short(tmp_path: Path) -> None:
     path = tmp_path / "store"
     receipts = fill(path)
@@ -311,17 +305,19 @@ def test_repair_finishes_an_erasure_that_was_cut_short(tmp_path: Path) -> None:
         assert store.verify().is_sound
 
 
-def test_repair_that_could_not_finish_an_erasure_says_so_and_makes_nothing(tmp_path: Path) -> None:
+def test_repair_that_could_not_finish_an_erasure_says_what_is_left(tmp_path: Path) -> None:
     path = tmp_path / "store"
     fill(path)
     cut_short(path)
     # The start of the log is lost: the state begins with a checkpoint.
     for file in [*archived(path), *segments(path)[:1]]:
         file.unlink()
-    with pytest.raises(CorruptionError, match="an erasure in revision 6 was cut short"):
-        repair_store(path, tmp_path / "new", PROJECTIONS)
-    (path / "ERASING").unlink()
-    repair_store(path, tmp_path / "new", PROJECTIONS)  # where nothing is, as before
+    foreseen = preview_repair(path)
+    repaired = repair_store(path, tmp_path / "new", PROJECTIONS)
+    assert foreseen.unerased == repaired.unerased
+    assert 6 in repaired.unerased
+    with MetaStore.open(tmp_path / "new", options=SMALL) as store, store.transaction() as now:
+        assert now.get_info("key-5")[1].labels["owner"] == SECRET
 
 
 def test_golden_store_with_redacted_records_stays_readable(tmp_path: Path) -> None:

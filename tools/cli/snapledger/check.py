@@ -239,4 +239,8 @@ def _extent(preview: RepairPreview) -> str:
     if preview.first_revision > preview.revision:
         return f"the state at revision {preview.revision} and no batch"
     batches = f"batches {preview.first_revision} to {preview.revision}"
-    return f"{batches} and the state at revision {preview.revision}"
+    state = f"the state at revision {preview.revision}"
+    if preview.unerased:
+        unerased = counted(len(preview.unerased), "batch", "batches")
+        state += f", which holds what was to be erased of {unerased}"
+    return f"{batches} and {state}"

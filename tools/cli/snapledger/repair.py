@@ -60,7 +60,9 @@ def command(
     checkpoint_revision, lost [first, last, is_in_state], damage [path, offset_bytes, size_bytes,
     reason; the first 1,000], more_damage (how many are not listed), detached {path (null if there
     is none), batch_count, revisions [first, last; the first 1,000], more_revisions},
-    unknown_projections (names of those in the checkpoints kept that could not be compared).
+    unknown_projections (names of those in the checkpoints kept that could not be compared),
+    unerased (revisions of which the state of NEW still holds what was to be erased), unvouched
+    (revisions that are redacted, and that no erasure in NEW names, which check finds fault with).
     """
     total = batch_count_about(store)
     with access_told(store), output.progress("reading batch", total) as show_count:
@@ -101,6 +103,8 @@ def _record(report: RepairReport) -> dict[str, Any]:
             "more_revisions": len(detached.revisions[_JSON_ITEMS_MAX:]),
         },
         "unknown_projections": list(report.unknown_projections),
+        "unerased": list(report.unerased),
+        "unvouched": list(report.unvouched),
     }
 
 
@@ -122,6 +126,17 @@ def _write(report: RepairReport, store: str, new_store: str) -> None:
     oldest = min([report.first_revision, *(lost.first for lost in report.lost)])
     if oldest > 1:
         output.write_line(f"of the damaged store, {start_of_history(oldest)}")
+    if report.unerased:
+        output.write_line(
+            f"NOT ERASED: the state of the new store still holds what was to be erased of "
+            f"{_revisions_text(report.unerased)}: it begins with a checkpoint from before that was "
+            "done; change these labels, or remove these snapshots, to take it out of the state"
+        )
+    if report.unvouched:
+        output.write_line(
+            f"erased, but nothing in the new store says so: {_revisions_text(report.unvouched)}: "
+            "the erasure is among what was lost; check will find fault with that"
+        )
     if report.unknown_projections:
         output.write_line(not_compared(map(quoted, report.unknown_projections)))
     has_batches = report.first_revision <= report.revision
@@ -143,6 +158,10 @@ def _lost_summary(report: RepairReport) -> str:
     if not report.is_complete:
         return "see above"
     return "nothing that was found; see above" if report.unknown_projections else "nothing"
+
+
+def _revisions_text(revisions: tuple[int, ...]) -> str:
+    return _ranges_text(tuple((revision, revision) for revision in revisions))
 
 
 def _ranges_text(ranges: tuple[tuple[int, int], ...]) -> str:
