@@ -7,26 +7,23 @@ none, since the log may hold an erasure that nobody has carried out.
 
 from __future__ import annotations
 
-import zlib
 from typing import TYPE_CHECKING
 
+from eventstore.errors import FormatVersionError
 from eventstore.files.content import read_file, write_temporary
 from eventstore.files.paths import join
+from eventstore.format.blocks import NewerVersionError
+from eventstore.format.erasing import ERASING_BYTES_MAX, pack_erasing, unpack_erasing
 from eventstore.format.names import ERASING_NAME, TEMPORARY_SUFFIX
 
 if TYPE_CHECKING:
     from eventstore.files.interface import FileSystem
 
-_VERSION = 2
-_NOTE_BYTES_MAX = 64
-
 
 def note_erasing(file_system: FileSystem, path: str, revision: int) -> None:
     """Make it known that what is committed after a revision may be an erasure to be finished."""
-    stated = b"%d %d" % (_VERSION, revision)
     note = join(path, ERASING_NAME)
-    content = b"%s %08x\n" % (stated, zlib.crc32(stated))
-    write_temporary(file_system, note + TEMPORARY_SUFFIX, content)
+    write_temporary(file_system, note + TEMPORARY_SUFFIX, pack_erasing(revision))
     file_system.rename(note + TEMPORARY_SUFFIX, note)
     file_system.sync_directory(path)
 
@@ -41,11 +38,12 @@ def noted_revision(file_system: FileSystem, path: str) -> int | None:
 
     None if the note does not say: it is damaged, or an older release was killed before it was whole
     and so before anything was committed. Which of the two, the log tells.
+
+    Raises:
+        FormatVersionError: it is one of a newer format.
     """
-    note = read_file(file_system, join(path, ERASING_NAME), _NOTE_BYTES_MAX)
-    if note.endswith(b"\n") and note[:-1].isdigit():  # of version 1, which had no checksum
-        return int(note)
-    stated, _, checksum = note.rpartition(b" ")
-    version, _, revision = stated.partition(b" ")
-    is_whole = checksum == b"%08x\n" % zlib.crc32(stated) and version == b"%d" % _VERSION
-    return int(revision) if is_whole and revision.isdigit() else None
+    note = join(path, ERASING_NAME)
+    try:
+        return unpack_erasing(read_file(file_system, note, ERASING_BYTES_MAX))
+    except NewerVersionError as error:
+        raise FormatVersionError(note, error.found_version, error.known_version) from error

@@ -3004,9 +3004,9 @@ MUTANTS = (
     ),
     Mutant(
         "a damaged note of an erasure is taken for one of nothing",
-        "eventstore/maintenance/erasing_note.py",
-        "if is_whole and revision.isdigit() else None\n",
-        "if is_whole and revision.isdigit() else 1 << 62\n",
+        "eventstore/format/erasing.py",
+        "        return None\n",
+        "        return 1 << 62\n",
     ),
     Mutant(
         "a torn note of an erasure is of all there ever were",
@@ -3016,8 +3016,8 @@ MUTANTS = (
     ),
     Mutant(
         "the note of an erasure has no checksum",
-        "eventstore/maintenance/erasing_note.py",
-        'checksum == b"%08x\\n" % zlib.crc32(stated) and ',
+        "eventstore/format/erasing.py",
+        'checksum != b"%08x\\n" % zlib.crc32(stated) or ',
         "",
     ),
     Mutant(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import shutil
+import zlib
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,7 +18,15 @@ from support.erasing import (
     fill,
 )
 
-from eventstore import CorruptionError, ErasureError, Verdict, erase, repair_store, verify_store
+from eventstore import (
+    CorruptionError,
+    ErasureError,
+    FormatVersionError,
+    Verdict,
+    erase,
+    repair_store,
+    verify_store,
+)
 from eventstore.files.local import local_file_system
 from eventstore.integrity.repair import preview_repair
 from eventstore.log.reader import SegmentScanner, read_segment_header, start_of
@@ -186,6 +195,19 @@ def test_each_changed_bit_of_the_note_is_found(tmp_path: Path) -> None:
         assert noted_revision(disk, str(tmp_path)) is None
     (tmp_path / "ERASING").write_bytes(b"4711\n")  # of version 1
     assert noted_revision(disk, str(tmp_path)) == 4711
+
+
+def test_note_of_a_newer_release_is_refused_and_left(tmp_path: Path) -> None:
+    path = tmp_path / "store"
+    fill(path)
+    cut_short(path)
+    note = b"3 60 %08x\n" % zlib.crc32(b"3 60")
+    (path / "ERASING").write_bytes(note)
+    with pytest.raises(FormatVersionError, match="format version 3 is newer than 2"):
+        MetaStore.open(path, options=SMALL)
+    with pytest.raises(FormatVersionError):
+        verify_store(path, PROJECTIONS)
+    assert (path / "ERASING").read_bytes() == note
 
 
 def test_retry_of_an_erasure_that_the_open_has_finished_is_told_so(tmp_path: Path) -> None:
