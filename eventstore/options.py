@@ -92,7 +92,8 @@ class StoreOptions:
         checkpoint_on_close: whether a clean close writes a checkpoint if there is much to replay,
             a quarter of that time, and if it is a delta or a base of no more than 200,000 rows,
             which takes a second or two; a larger base only where the next open would replay for
-            longer than it takes.
+            longer than it takes. Then the index of the past is brought up to date too, if 1,024
+            batches or more were appended since it was.
         background: whether checkpoints and compaction run by that policy. The next segment is
             prepared in the background either way.
         retention: what becomes of superseded segments.

@@ -80,6 +80,7 @@ class FileLog:
         self._past = Past(file_system, path, self.store_id, projections)
         self._indexed_revision = 0
         self.finished_erasures: Erased = {}
+        self._opened_revision = self.recovery.revision
         self._durable_block = file_system.share(
             join(path, DURABLE_NAME), DURABLE_BYTES, writable=True
         )
@@ -287,10 +288,15 @@ class FileLog:
         """Whether so much was appended since the last call of `index` that it is time for one."""
         return self.durable_revision - self._indexed_revision >= BATCHES_BEHIND_MAX
 
-    def index(self, pause: Callable[[], object]) -> None:
+    @property
+    def unindexed_count(self) -> int:
+        """How many batches were appended since this was opened that no call of `index` has seen."""
+        return self.durable_revision - max(self._indexed_revision, self._opened_revision)
+
+    def index(self, pause: Callable[[], object], batches_min: int = BATCHES_BEHIND_MAX) -> None:
         """Write the indexes of the past that are missing or behind."""
         durable_revision = self.durable_revision
-        self._past.indexes.keep_up(durable_revision, pause)
+        self._past.indexes.keep_up(durable_revision, pause, batches_min)
         self._indexed_revision = durable_revision
 
     def stats(self) -> dict[str, Any]:

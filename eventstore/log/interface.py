@@ -180,5 +180,14 @@ class Log(LogReader, Protocol):
     def is_index_behind(self) -> bool:
         """Whether it is time for `index`."""
 
-    def index(self, pause: Callable[[], object]) -> None:
-        """Bring the stored index of the past up to date."""
+    @property
+    def unindexed_count(self) -> int:
+        """How many batches were appended since this was opened that no call of `index` has seen."""
+
+    def index(self, pause: Callable[[], object], batches_min: int = ...) -> None:
+        """Bring the stored index of the past up to date.
+
+        Args:
+            pause: called now and then, so that others get the processor.
+            batches_min: how many of the active segment are worth a new file.
+        """

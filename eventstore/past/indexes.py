@@ -151,12 +151,22 @@ class Indexes:
         with self._lock:
             self._refuse(first_revision)
 
-    def keep_up(self, last_revision: int, pause: Callable[[], object]) -> int:
+    def keep_up(
+        self,
+        last_revision: int,
+        pause: Callable[[], object],
+        batches_min: int = BATCHES_BEHIND_MAX,
+    ) -> int:
         """Write the indexes that are missing or behind; remove those whose segment is gone.
 
         The caller holds the store. On a full disk the rest stays unwritten. A damaged segment has
         no index: who reads it is told, and nothing else waits for it. Nor does it for an index in
         whose place a directory is.
+
+        Args:
+            last_revision: that the log is durable to.
+            pause: called now and then, so that others get the processor.
+            batches_min: how many of the active segment are worth a new file.
 
         Returns:
             how many were written.
@@ -165,7 +175,7 @@ class Indexes:
         written = 0
         sources = list_sources(self._file_system, self._path)
         for part in parts_of(sources, 1, last_revision):
-            packed = self._due(part, pause)
+            packed = self._due(part, pause, batches_min)
             if packed is not None:
                 try:
                     if not self._write(part.first_revision, packed):
@@ -183,12 +193,12 @@ class Indexes:
             pause()
         return written
 
-    def _due(self, part: Part, pause: Callable[[], object]) -> bytes | None:
+    def _due(self, part: Part, pause: Callable[[], object], batches_min: int) -> bytes | None:
         """Return the index of a part packed, if it is time to write it."""
         if part.source in self._unindexed:
             return None
         try:
-            if not part.is_sealed and self._behind(part) < BATCHES_BEHIND_MAX:
+            if not part.is_sealed and self._behind(part) < batches_min:
                 return None
             return self._unwritten(part, pause)
         except CorruptionError as error:

@@ -201,7 +201,12 @@ class MemoryLog:
         """Never: there is no index."""
         return False
 
-    def index(self, pause: Callable[[], object]) -> None:
+    @property
+    def unindexed_count(self) -> int:
+        """None: there is no index."""
+        return 0
+
+    def index(self, pause: Callable[[], object], batches_min: int = 0) -> None:
         """Do nothing: there is no index."""
 
     def stats(self) -> dict[str, Any]:

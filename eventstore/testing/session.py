@@ -20,6 +20,7 @@ from eventstore.backend.file_log import FileLog
 from eventstore.errors import StorageFullError
 from eventstore.handle.receipt import Receipt
 from eventstore.options import StoreOptions
+from eventstore.past.indexes import BATCHES_BEHIND_MAX
 from eventstore.store import EventStore
 from eventstore.testing.notes import Given, Issued, Notes, Opened, Promised
 
@@ -164,10 +165,15 @@ class NotedLog:
         """Whether it is time for `index`."""
         return self._log.is_index_behind
 
-    def index(self, pause: Callable[[], object]) -> None:
+    @property
+    def unindexed_count(self) -> int:
+        """How many batches were appended since this was opened that no call of `index` has seen."""
+        return self._log.unindexed_count
+
+    def index(self, pause: Callable[[], object], batches_min: int = BATCHES_BEHIND_MAX) -> None:
         """Bring the stored index of the past up to date."""
         _ = pause
-        self._log.index(_no_pause)
+        self._log.index(_no_pause, batches_min)
 
     def stats(self) -> Mapping[str, Any]:
         """Return sizes and counts."""

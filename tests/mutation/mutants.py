@@ -1881,6 +1881,18 @@ MUTANTS = (
         "with opened.transaction() if moment is None else opened.at(revision) as held:",
     ),
     Mutant(
+        "a close leaves many batches without an index",
+        "eventstore/handle/upkeep.py",
+        "                if self._log.unindexed_count >= _INDEXED_AT_CLOSE_MIN:\n",
+        "                if self._log.is_index_behind:\n",
+    ),
+    Mutant(
+        "a close indexes what others have appended",
+        "eventstore/backend/file_log.py",
+        "max(self._indexed_revision, self._opened_revision)",
+        "self._indexed_revision",
+    ),
+    Mutant(
         "a verification compares only whole lots of digests with the leaves",
         "eventstore/integrity/verification.py",
         "        self._compare_leaves(scanner.position.revision, digests)\n",

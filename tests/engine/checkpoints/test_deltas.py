@@ -598,7 +598,7 @@ def test_a_close_that_cannot_write_its_checkpoint_closes(
 
     monkeypatch.setattr(store._log, "save_checkpoint", full)
     store.close()
-    assert "no checkpoint at the close" in caplog.text
+    assert "not all was saved at the close" in caplog.text
     with open_store(tmp_path) as store:
         assert "a" in str(content(store))
 

@@ -6,6 +6,7 @@ import dataclasses
 import gzip
 import random
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from eventstore import (
     Projection,
     ProjectionError,
     Retention,
+    StoreOptions,
     TableSpec,
     verify_store,
 )
@@ -394,3 +396,34 @@ def test_a_search_by_key_reads_only_records_about_it(path: Path) -> None:
         read = [record.revision for record in log.select(1, 330, wanted)]
         assert read == [batch.revision for batch in store.history("place 7")]
         assert len(read) < 30
+
+
+@pytest.mark.parametrize(
+    ("count", "on_close", "indexed"),
+    [(1023, True, None), (1024, True, 1024), (1500, True, 1500), (1500, False, None)],
+)
+def test_a_close_leaves_few_batches_without_an_index(
+    count: int, on_close: bool, indexed: int | None, tmp_path: Path
+) -> None:
+    options = StoreOptions(checkpoint_on_close=on_close)
+    store = EventStore.open(tmp_path, [Things()], options=options)
+    store._own_upkeep()._background.close()  # so that only the close can do it
+    append_together(store, count)
+    store.close()
+    files = sorted((tmp_path / "index").iterdir())
+    assert [stated(path).last_revision for path in files] == [indexed] * (indexed is not None)
+    EventStore.open(tmp_path, [Things()]).close()  # which has appended nothing
+    assert sorted((tmp_path / "index").iterdir()) == files
+
+
+def stated(path: Path) -> IndexHeader:
+    return PackedIndex(lambda: local_file_system().open(str(path))).header
+
+
+def append_together(store: EventStore, count: int) -> None:
+    def append(number: int) -> None:
+        with store.transaction(writable=True) as tx:
+            tx.emit(Event("made", {"name": NAMES[number % 8], "place": "here"}))
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(append, range(count)))
