@@ -186,7 +186,7 @@ def first_failure(directory: Path, tests: list[str]) -> str | None:
     failed = [line for line in result.stdout.splitlines() if line.startswith(("FAILED", "ERR"))]
     if result.returncode != 1 or not failed:
         sys.exit(f"{tests}: pytest ended with {result.returncode}:\n{result.stdout[-2000:]}")
-    return failed[0].removeprefix("FAILED ").partition(" - ")[0]
+    return failed[0].partition(" ")[2].partition(" - ")[0]
 
 
 def endless_test(directory: Path, traceback: str) -> str:
