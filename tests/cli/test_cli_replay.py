@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from support.cli import Call, tell_story
-from support.erasing import OWNER, SMALL, fill
+from support.erasing import OWNER, SECRET, SMALL, fill
 
 from eventstore import EventStore
 from projections.snapshots import Kind, MetaStore, SnapshotsProjection
@@ -103,3 +103,52 @@ def test_replay_that_an_erasure_overtakes_begins_again(
         result = call("replay", path, "--verify", "--json")
     assert left == []
     assert (result.code, json.loads(result.out)["differing_rows"]) == (0, 0)
+
+
+def test_replay_that_erasures_overtake_each_time_says_so_and_not_that_rows_differ(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, replay = tmp_path / "store", EventStore.replay
+    fill(path)
+    left: list[int] = []
+    with MetaStore.open(path, options=SMALL) as store:
+        for number in range(10):
+            with store.transaction(writable=True) as tx:
+                tx.create_snapshot(Kind.ACTIVE, f"more-{number}", labels={"owner": SECRET})
+            assert tx.receipt is not None
+            left.append(tx.receipt.revision)
+
+        def overtaken(
+            self: EventStore, revision: int | None = None, **arguments: Any
+        ) -> ReadTransaction:
+            store.erase({left.pop(): [OWNER]}, actor="dpo", reason="asked")
+            return replay(self, revision, **arguments)
+
+        monkeypatch.setattr(EventStore, "replay", overtaken)
+        result = call("replay", path, "--verify")
+    assert (result.code, result.out) == (1, "")
+    assert f"{path}: something was erased each time while the log was replayed" in result.err
+    assert "try again when the driver" in result.err
+
+
+def test_replay_that_differs_is_3_also_where_something_was_erased_before(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(tmp_path / "store")
+    right = SnapshotsProjection.apply
+
+    def wrong(self: SnapshotsProjection, event: Event, tables: Mapping[str, WritableTable]) -> None:
+        right(self, event, tables)
+        for name, row in list(tables[SNAPSHOTS].items()):
+            tables[SNAPSHOTS].put(name, (row[0], row[1]._replace(updated_ns=7), row[2]))
+
+    with MetaStore.open(tmp_path / "store", options=SMALL) as store:
+        store.erase({6: [OWNER]}, actor="dpo", reason="asked")
+        with monkeypatch.context() as context:
+            context.setattr(SnapshotsProjection, "apply", wrong)
+            with store.transaction(writable=True) as tx:
+                tx.create_snapshot(Kind.ACTIVE, "last")
+        store.checkpoint()
+    result = call("replay", tmp_path / "store", "--verify", "--json")
+    assert result.code == 3
+    assert json.loads(result.out)["differing_rows"] > 0

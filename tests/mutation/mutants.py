@@ -1881,6 +1881,18 @@ MUTANTS = (
         "with opened.transaction() if moment is None else opened.at(revision) as held:",
     ),
     Mutant(
+        "replay calls different what was erased while it read",
+        "tools/cli/snapledger/replay.py",
+        "if not found.differing or _last_erasure(store) == before:",
+        "if found is not None:",
+    ),
+    Mutant(
+        "replay lets a state that differs pass for one that is overtaken",
+        "tools/cli/snapledger/replay.py",
+        "if not found.differing or _last_erasure(store) == before:",
+        "if not found.differing:",
+    ),
+    Mutant(
         "a close leaves many batches without an index",
         "eventstore/handle/upkeep.py",
         "                if self._log.unindexed_count >= _INDEXED_AT_CLOSE_MIN:\n",

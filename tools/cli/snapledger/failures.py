@@ -17,6 +17,7 @@ from eventstore import (
     EventStoreError,
     ForeignOwnerError,
     NotAStoreError,
+    OvertakenError,
     ProjectionError,
     ProofError,
     StorageFullError,
@@ -40,6 +41,7 @@ _REMEDIES: dict[type[EventStoreError], str] = {
     ProjectionError: "this command knows snapshots only, as of its release: use the release that "
     "the driver has, or let the driver, which knows all of its store, do it",
     StorageFullError: "free some space and try again",
+    OvertakenError: "try again when the driver has less to erase or to compact",
     BatchTooLargeError: "what is in the database does not fit into one batch; no store was made",
 }
 """In the place of `EventStoreError.remedy`."""
