@@ -224,7 +224,7 @@ def test_search_finds_what_was_removed_and_who_did_it(browser: Browser) -> None:
     browser.wait_for("document.querySelectorAll('#found button').length === 1")
     browser.click("#found button")
     browser.wait_for(f"{STORY}.includes('by gc, because unused')")
-    assert "look" in browser.value(ROWS)
+    browser.wait_for(f"{ROWS}.includes('look')")  # the tree is drawn with the next frame
     browser.value("document.getElementById('search').value = ''")
 
 
