@@ -331,3 +331,24 @@ def test_labels_of_charts_are_inside_and_apart_whatever_they_say(
         assert started.value(OUTSIDE) == []
         assert started.value(OVERLAPPING) == []
         assert started.complaints == []
+
+
+@needs_browser
+def test_search_scrolls_to_what_is_shown_at_another_revision_only(
+    huge: Path, tmp_path: Path
+) -> None:
+    with Browser(tmp_path / "profile") as started:
+        started.open(huge.as_uri())
+        to_revision(started, 1)
+        started.press("/")
+        started.write("3 399")
+        started.wait_for("document.querySelectorAll('#found button').length === 1")
+        started.click("#found button")
+        started.wait_for(f"{ROWS}.includes('3 399')")
+        chosen = "document.querySelector('#tree .row.chosen .name').textContent"
+        assert started.value(chosen) == "3 399"
+        to_revision(started, 4)
+        started.value("document.getElementById('tree').scrollTop = 0")
+        to_revision(started, 3)
+        to_revision(started, 4)
+        assert started.value("document.getElementById('tree').scrollTop") == 0

@@ -151,10 +151,13 @@
     const first = Math.max(0, Math.floor(tree.scrollTop / ROW_PX) - 5);
     drawRows(first, first + Math.ceil(tree.clientHeight / ROW_PX) + 10);
   };
+  let isAwaited = false;  // whether what was chosen comes with the tree that is drawn next
   const drawTree = () => {
     rows = treeRows();
     space.style.height = `${rows.length * ROW_PX}px`;
     drawVisible();
+    if (isAwaited) reveal();
+    isAwaited = false;
   };
   const toggle = (row) => {
     if (folded.has(row.id)) folded.delete(row.id); else folded.add(row.id);
@@ -162,7 +165,8 @@
   };
   const reveal = () => {
     const at = rows.findIndex((row) => row.id === chosen);
-    if (at < 0) return;
+    isAwaited = at < 0;
+    if (isAwaited) return;
     const top = at * ROW_PX;
     if (top < tree.scrollTop || top > tree.scrollTop + tree.clientHeight - 2 * ROW_PX) {
       tree.scrollTop = Math.max(0, top - tree.clientHeight / 2);
