@@ -39,7 +39,7 @@ from eventstore.copies.backups import (
 from eventstore.copies.forgetting import Erasures, without_erased
 from eventstore.copies.framing import batch_of, digest_after, framed_segments
 from eventstore.copies.places import place_of, require_apart
-from eventstore.errors import BackupError, DamagedBackupError, EventStoreError
+from eventstore.errors import BackupError, CorruptionError, DamagedBackupError, EventStoreError
 from eventstore.files.local import local_file_system
 from eventstore.files.paths import join
 from eventstore.format.archive import pack_archive
@@ -342,6 +342,9 @@ def _records(
 
     An erasure that is carried out meanwhile redacts batches before that revision, and what vouches
     for them comes behind it.
+
+    Raises:
+        CorruptionError: nothing vouches for one that is redacted, so nobody could restore it.
     """
     redacted, last = RedactedCheck(), source.last_revision
     while first <= last:
@@ -353,6 +356,8 @@ def _records(
         first = last + 1
         if any(redacted.unnamed()):
             last = source.log.durable_revision
+    for damage in redacted.unnamed():
+        raise CorruptionError(damage.path, damage.offset_bytes, damage.reason)
 
 
 def _with_segment(place: BackupPlace, manifest: Manifest, segment: Segment) -> Manifest:

@@ -23,6 +23,8 @@ from eventstore.errors import CompactedError, CorruptionError, ErasureError
 from eventstore.event import FIELDS_TYPE, Event
 from eventstore.handle import history
 from eventstore.handle.engine_transaction import EngineTransaction
+from eventstore.integrity.redacted import RedactedCheck
+from eventstore.log.interface import Wanted
 from eventstore.log.redaction import (
     DATA,
     Redaction,
@@ -249,8 +251,10 @@ class _Plan:
         events = decode_record(record).events
         for path in wanted:
             self._require_erasable(record.revision, events, path)
+        # What a lost erasure has left can be erased again, so that something vouches for it.
+        is_unvouched = record.is_redacted and not self._is_vouched(record)
         try:
-            payload, found = redacted(record.payload, wanted)
+            payload, found = redacted(record.payload, wanted, counts_gone=is_unvouched)
         except ValueError as error:
             raise ErasureError(f"{self._path}: revision {record.revision}: {error}") from error
         for path in wanted:
@@ -258,6 +262,15 @@ class _Plan:
                 raise self._not_there(record.revision, path)
         self.payloads[record.revision] = payload
         return Redaction(record.revision, record.digest, payload_hash(payload), wanted)
+
+    def _is_vouched(self, record: Record) -> bool:
+        """Say whether an erasure names a record as it is now."""
+        check = RedactedCheck()
+        check.take_in(record)
+        wanted = Wanted(event_type=ERASED)
+        for later in self._log.select(record.revision + 1, self._last_revision, wanted):
+            check.take_in(later)
+        return record.revision not in check.unnamed_revisions()
 
     def _not_there(self, revision: int, path: Path) -> ErasureError:
         for said in self._finished.get(revision, ()):

@@ -3,7 +3,8 @@
 An erasure that can be read anywhere in the damaged store is carried out in the new one, also where
 its own batch has no place there. Then nothing in the new store vouches for what is redacted, which
 `check` finds fault with, and the report says. A state that begins with a checkpoint from between a
-batch and its erasure holds what was erased: that is said too.
+batch and its erasure holds what was erased: that is said too. Of an erasure that was cut short and
+whose batch is lost, nothing says what else it was to take: only that it was begun is known.
 """
 
 from __future__ import annotations
@@ -33,10 +34,12 @@ class ErasedInRepair(NamedTuple):
     Attributes:
         unerased: revisions of which its state holds what was erased.
         unvouched: revisions that are redacted, and that no erasure in it names.
+        erasure_lost: whether an erasure that was cut short may be among what is lost.
     """
 
     unerased: tuple[int, ...]
     unvouched: tuple[int, ...]
+    erasure_lost: bool
 
 
 def foresee_erased(found: Findings, choice: Choice) -> ErasedInRepair:
@@ -50,7 +53,11 @@ def foresee_erased(found: Findings, choice: Choice) -> ErasedInRepair:
         check.take_in(record)
     named = {one.revision for record in kept for one in redactions_in(decode_record(record).events)}
     lost = {each for each in wanted if chain.first_revision <= each <= chain.last_revision} - named
-    return ErasedInRepair(tuple(unerased), tuple(sorted({*check.unnamed_revisions(), *lost})))
+    return ErasedInRepair(
+        tuple(unerased),
+        tuple(sorted({*check.unnamed_revisions(), *lost})),
+        _is_erasure_lost(found, chain),
+    )
 
 
 def forget_erased(file_system: FileSystem, path: str, found: Findings, choice: Choice) -> None:
@@ -75,6 +82,18 @@ def _wanted(found: Findings) -> dict[int, list[Said]]:
             if said not in wanted[one.revision]:  # an archived segment may still be in the log
                 wanted[one.revision].append(said)
     return dict(sorted(wanted.items()))
+
+
+def _is_erasure_lost(found: Findings, chain: Chain) -> bool:
+    since = found.unfinished_since
+    if since is None or any(
+        redactions_in(decode_record(record).events)
+        for record in found.erasing
+        if record.revision > since
+    ):
+        return False
+    first_lost = chain.first_revision > since + 1
+    return first_lost or found.newest_revision > max(since, chain.last_revision)
 
 
 def _kept(found: Findings, chain: Chain) -> Iterator[Record]:

@@ -51,6 +51,15 @@ class Problems:
         self.add(problem)
         return problem
 
+    def add_with_consequence(self, problem: Damage) -> None:
+        """Add one in place of the same without what follows from it."""
+        self._found = {
+            one: None
+            for one in self._found
+            if one.path != problem.path or not problem.reason.startswith(one.reason)
+        }
+        self.add(problem)
+
     def pass_over(self, paths: Container[str]) -> None:
         """Forget what is wrong with some files."""
         self._found = {one: None for one in self._found if one.path not in paths}

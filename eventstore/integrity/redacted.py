@@ -27,12 +27,13 @@ if TYPE_CHECKING:
     from eventstore.recovery.replay import PackedRecord
 
 
-_UNVOUCHED = "what is there is what was left of it"
+_UNVOUCHED = "no erasure says that what is there is what was left of it"
+_REMEDY = "if it is to be trusted, as after a repair that has lost it, erase the same fields again"
 
 
 def is_unvouched(problem: Damage) -> bool:
     """Say whether a problem is that nothing vouches for a redacted record."""
-    return problem.reason.endswith(_UNVOUCHED)
+    return _UNVOUCHED in problem.reason
 
 
 class _Unvouched(NamedTuple):
@@ -58,10 +59,7 @@ class RedactedCheck:
         if not record.is_redacted:
             self._vouch(names)
             return
-        reason = (
-            f"revision {record.revision} states to be redacted, and no erasure says that "
-            f"{_UNVOUCHED}"
-        )
+        reason = f"revision {record.revision} states to be redacted, and {_UNVOUCHED}: {_REMEDY}"
         damage = Damage(record.path, record.offset_bytes, 0, reason)
         left_hash = payload_hash(record.payload)
         self._left[record.revision] = left_hash

@@ -101,7 +101,9 @@ class RepairReport:
         unerased: revisions of which an erasure names texts that the new store's state still holds:
             it begins with a checkpoint from before the erasure was carried out.
         unvouched: revisions that are redacted, and that no erasure in the new store names: a
-            verification of it finds fault with each.
+            verification of it finds fault with each until the same fields are erased again.
+        erasure_lost: whether an erasure that was cut short may be among what is lost: other texts
+            that it was to take may still be there, and nothing says which.
     """
 
     store_id: bytes
@@ -114,6 +116,7 @@ class RepairReport:
     unknown_projections: tuple[str, ...]
     unerased: tuple[int, ...] = ()
     unvouched: tuple[int, ...] = ()
+    erasure_lost: bool = False
 
     @property
     def is_complete(self) -> bool:
@@ -135,6 +138,7 @@ class RepairPreview(NamedTuple):
     lost: tuple[LostRevisions, ...]
     unerased: tuple[int, ...] = ()
     unvouched: tuple[int, ...] = ()
+    erasure_lost: bool = False
 
 
 class RepairPreviews(NamedTuple):

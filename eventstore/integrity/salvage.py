@@ -23,6 +23,7 @@ from eventstore.log.segments import (
     open_readable_part,
 )
 from eventstore.log.stretches import Gap, SegmentStretches, Stretch
+from eventstore.maintenance.erasing_note import is_erasing, noted_revision
 from eventstore.recovery.replay import decode_record
 from eventstore.recovery.scan import read_durable_bound, read_durable_store_id
 from eventstore.reports import Damage
@@ -59,6 +60,8 @@ class Findings:
         oldest_revision: the first revision that is, or by its file's name was, in the log.
         newest_revision: the highest one that was found or is known to have been acknowledged.
         erasing: the records that are redacted, or that say what was erased of others.
+        unfinished_since: behind this revision an erasure may have been committed that is not
+            finished, by the note of it, or 0 if that does not say; None if there is no note.
     """
 
     store_id: bytes
@@ -68,6 +71,7 @@ class Findings:
     oldest_revision: int = 0
     newest_revision: int = 0
     erasing: list[Record] = field(default_factory=list)
+    unfinished_since: int | None = None
 
 
 def salvage(
@@ -111,6 +115,8 @@ class _Salvage:
         found.bases.sort(key=lambda base: base.revision)
         for source in self._sources:
             self._read(source)
+        if is_erasing(self._file_system, self._path):
+            found.unfinished_since = noted_revision(self._file_system, self._path) or 0
         bound = read_durable_bound(self._file_system, self._path, found.store_id)
         found.newest_revision = max(found.newest_revision, bound, found.bases[-1].revision)
         return found

@@ -122,12 +122,17 @@ class Verification:
         self._take_in_erasures_since()
         self.problems.add_all(self.redacted.unnamed())
         if is_erasing(self.file_system, self.path):
+            self._pass_over_what_goes()
+            hindering = self._add_hindrance()
+            remedy = (
+                "nothing can finish it as long as that is damaged which is listed"
+                if hindering
+                else "the next open for writing finishes it, if it was committed"
+            )
             self.problems.remarks.append(
                 f"{self.path}: an erasure is unfinished: texts that it names may still be there; "
-                "the next open for writing finishes it, if it was committed"
+                f"{remedy}"
             )
-            self._pass_over_what_goes()
-            self._add_hindrance()
         else:
             # A writer that has erased meanwhile is done: it is read again what there is now.
             undone = self.redacted.undone()
@@ -200,16 +205,18 @@ class Verification:
         with contextlib.suppress(CorruptionError):  # of a segment, which is listed
             self.problems.pass_over(paths_to_go(self.file_system, self.path))
 
-    def _add_hindrance(self) -> None:
-        """List what keeps an open, which finishes an erasure first, from doing so."""
+    def _add_hindrance(self) -> Damage | None:
+        """List, and return, what keeps an open, which finishes an erasure first, from doing so."""
         try:
             problem = hindrance(
                 self.file_system, self.path, unfinished(self.file_system, self.path)
             )
         except CorruptionError as error:
             problem = Damage(error.path, error.offset_bytes, 0, error.reason)
-        self.problems.add(problem)
+        if problem is not None:
+            self.problems.add_with_consequence(problem)
         self.opening_damage = self.opening_damage or problem
+        return problem
 
     def _store_id(self, sources: list[SegmentSource]) -> bytes | None:
         """Return the id in the newest segment whose header holds."""

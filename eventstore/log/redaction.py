@@ -106,8 +106,15 @@ def is_path(path: tuple[Any, ...]) -> bool:
     return path[:1] == (DATA,) and all(type(key) is str for key in path)
 
 
-def redacted(payload: bytes, paths: Iterable[Path]) -> tuple[bytes, set[Path]]:
+def redacted(
+    payload: bytes, paths: Iterable[Path], *, counts_gone: bool = False
+) -> tuple[bytes, set[Path]]:
     """Return a batch's payload without some texts, as long as before, and where there was one.
+
+    Args:
+        payload: of the batch.
+        paths: of the texts that go.
+        counts_gone: whether there was one also where nothing but asterisks is left.
 
     A salt goes with them. What takes its place follows from what was there, which nobody knows any
     more: so each copy of the batch gets the same, and a later erasure of more leaves nothing to try
@@ -120,6 +127,7 @@ def redacted(payload: bytes, paths: Iterable[Path]) -> tuple[bytes, set[Path]]:
     if {type(each) for each in (metadata, events, *events)} != {list}:
         raise ValueError("the batch was packed by another program")
     found: set[Path] = set()
+    is_changed = False
     for path in paths:
         if path[0] == DATA:
             holders = [text_holder(event[2], path[1:]) for event in events]
@@ -133,8 +141,11 @@ def redacted(payload: bytes, paths: Iterable[Path]) -> tuple[bytes, set[Path]]:
                 masked = _masked(inside[key])
                 if masked != inside[key]:
                     inside[key] = masked
-                    found.add(path)
-    if found and salts:
+                    is_changed = True
+                elif not counts_gone:
+                    continue
+                found.add(path)
+    if is_changed and salts:
         salts = [hashlib.sha256(payload).digest()[:SALT_BYTES]]
     left = pack([metadata, events, *salts])
     if len(left) != len(payload):

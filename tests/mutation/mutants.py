@@ -3059,8 +3059,8 @@ MUTANTS = (
     Mutant(
         "a verification does not say that an erasure can't be finished",
         "eventstore/integrity/verification.py",
-        "            self._add_hindrance()\n",
-        "",
+        "            hindering = self._add_hindrance()\n",
+        "            hindering = None\n",
     ),
     Mutant(
         "a verification does not look at what an erasure names",
@@ -3227,7 +3227,7 @@ MUTANTS = (
     Mutant(
         "a salt stays where something was erased",
         "eventstore/log/redaction.py",
-        "    if found and salts:\n",
+        "    if is_changed and salts:\n",
         "    if False:\n",
     ),
     Mutant(
@@ -3284,6 +3284,42 @@ MUTANTS = (
         "eventstore/copies/backing_up.py",
         "    for unnamed in redacted.unnamed():\n",
         "    for unnamed in ():\n",
+    ),
+    Mutant(
+        "a check says that an open finishes what it refuses",
+        "eventstore/integrity/verification.py",
+        "                if hindering\n",
+        "                if not hindering\n",
+    ),
+    Mutant(
+        "a repair does not say that an erasure may be lost",
+        "eventstore/integrity/erased.py",
+        "        _is_erasure_lost(found, chain),\n",
+        "        False,\n",
+    ),
+    Mutant(
+        "a repair takes an erasure that it can read for a lost one",
+        "eventstore/integrity/erased.py",
+        "        if record.revision > since\n",
+        "        if record.revision < since\n",
+    ),
+    Mutant(
+        "a backup is made of what nobody could restore",
+        "eventstore/copies/backing_up.py",
+        "    for damage in redacted.unnamed():\n",
+        "    for damage in ():\n",
+    ),
+    Mutant(
+        "what a lost erasure has left can't be erased again",
+        "eventstore/handle/erasing.py",
+        "        is_unvouched = record.is_redacted and not self._is_vouched(record)\n",
+        "        is_unvouched = False\n",
+    ),
+    Mutant(
+        "what was erased can be erased again for ever",
+        "eventstore/handle/erasing.py",
+        "        return record.revision not in check.unnamed_revisions()\n",
+        "        return False\n",
     ),
     Mutant(
         "a restore to before an erasure does not state it again",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from support.erasing import FIELDS, OWNER, PROJECTIONS, SECRET, SMALL, everythin
 
 from eventstore import (
     BackupError,
+    CorruptionError,
     DamagedBackupError,
     DumpError,
     Event,
@@ -30,12 +30,14 @@ from eventstore.copies.places import place_of
 from eventstore.engine_events import ERASED
 from eventstore.format.manifest import MANIFEST_NAME
 from eventstore.handle.engine_transaction import EngineTransaction
+from eventstore.integrity.redacted import RedactedCheck
 from projections.snapshots import Kind, MetaStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from eventstore import Damage
     from eventstore.log.interface import LogReader
 
 GONE = "*" * len(SECRET)
@@ -212,19 +214,39 @@ class CutLog:
         return getattr(self._log, name)
 
 
-def test_backup_that_claims_an_erasure_which_nothing_names_is_damaged(tmp_path: Path) -> None:
-    path, copy = tmp_path / "store", tmp_path / "copy"
-    fill(path)
-    erase(path, PROJECTIONS, FIELDS, actor="dpo", reason="r", options=SMALL)
-    back_up(path, copy)
+class Careless(RedactedCheck):
+    """As if another program had made the backup."""
+
+    def unnamed(self) -> Iterator[Damage]:
+        return iter(())
+
+
+def back_up_cut(path: Path, copy: Path) -> None:
+    """Back a store up as if it had been cut before the erasure: then nothing vouches for it."""
     with MetaStore.open(path, options=SMALL) as store:
-        # As if the store had been cut before the erasure: then nothing vouches for it.
         log: Any = CutLog(store.event_store._log)
         source = backing_up.Source(store.path, log, store.event_store._tree, last_revision=60)
-        place = place_of(tmp_path / "cut", store.event_store._process())
-        with pytest.raises(DamagedBackupError, match="states to be redacted"):
-            backing_up.back_up(source, place, verify=True, on_batch=lambda revision: None)
-    shutil.rmtree(copy)
+        place = place_of(copy, store.event_store._process())
+        backing_up.back_up(source, place, verify=False, on_batch=lambda revision: None)
+
+
+def test_backup_of_an_erasure_which_nothing_names_is_refused(tmp_path: Path) -> None:
+    fill(tmp_path / "store")
+    erase(tmp_path / "store", PROJECTIONS, FIELDS, actor="dpo", reason="r", options=SMALL)
+    with pytest.raises(CorruptionError, match="revision 6 states to be redacted"):
+        back_up_cut(tmp_path / "store", tmp_path / "copy")
+
+
+def test_backup_with_an_erasure_which_nothing_names_is_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(tmp_path / "store")
+    erase(tmp_path / "store", PROJECTIONS, FIELDS, actor="dpo", reason="r", options=SMALL)
+    with monkeypatch.context() as patch:
+        patch.setattr(backing_up, "RedactedCheck", Careless)
+        back_up_cut(tmp_path / "store", tmp_path / "copy")
+    with pytest.raises(DamagedBackupError, match="revision 6 states to be redacted"):
+        verify_backup(tmp_path / "copy")
 
 
 def dumped(path: Path) -> bytes:

@@ -74,6 +74,10 @@ def test_open_that_can_not_finish_an_erasure_changes_nothing_and_a_repair_makes_
     before = content(path)
     report = verify_store(path, PROJECTIONS)
     assert report.verdict is Verdict.CORRUPT
+    assert sum("erasure of revision 6" in problem.reason for problem in report.problems) == 1
+    assert len({problem.path for problem in report.problems}) == len(report.problems)
+    [remark] = [each for each in report.remarks if "an erasure is unfinished" in each]
+    assert "nothing can finish it" in remark
     for _ in range(2):
         with pytest.raises(CorruptionError, match=r"erasure of revision 6.* a repair makes"):
             MetaStore.open(path, options=SMALL)
@@ -123,8 +127,75 @@ def test_repair_that_loses_the_erasure_keeps_what_it_left_and_says_that_nothing_
     assert repaired.unerased == ()
     report = verify_store(new, PROJECTIONS)
     assert [problem.reason.split(" states")[0] for problem in report.problems] == ["revision 6"]
-    with MetaStore.open(new, options=SMALL) as store, store.transaction() as now:
-        assert now.get_info("key-5")[1].labels["owner"] == "*" * len(SECRET)
+    assert all("erase the same fields again" in problem.reason for problem in report.problems)
+    assert owner(new) == "*" * len(SECRET)
+
+
+def owner(path: Path) -> str:
+    """Return the label that `FIRST` is about."""
+    with MetaStore.open(path, options=SMALL) as store, store.transaction() as now:
+        return now.get_info("key-5")[1].labels["owner"]
+
+
+@pytest.mark.parametrize("is_committed", [False, True])
+def test_repair_says_that_an_erasure_which_was_cut_short_may_be_lost(
+    is_committed: bool, tmp_path: Path
+) -> None:
+    path, new = tmp_path / "store", tmp_path / "new"
+    fill(path)
+    if is_committed:
+        cut_short(path, FIRST)
+    else:
+        note_erasing(local_file_system(), str(path), 60)  # the last revision that was committed
+    flip(sorted((path / "checkpoints").iterdir())[-1])
+    assert preview_repair(path).erasure_lost is False  # it can be read, or nothing is missing
+    without_erasure(path)
+    foreseen, repaired = preview_repair(path), repair_store(path, new, PROJECTIONS)
+    assert foreseen.erasure_lost is repaired.erasure_lost is is_committed
+    assert (repaired.unerased, repaired.unvouched) == ((), ())
+    assert owner(new) == SECRET
+    (path / "ERASING").unlink()
+    assert preview_repair(path).erasure_lost is False
+
+
+def test_repair_takes_no_erasure_for_lost_that_has_no_place_but_can_be_read(
+    tmp_path: Path,
+) -> None:
+    path, new = tmp_path / "store", tmp_path / "new"
+    fill(path)
+    cut_short(path, FIRST)
+    without_its_past(path)
+    assert preview_repair(path).erasure_lost is False
+    repaired = repair_store(path, new, PROJECTIONS)
+    assert (repaired.unvouched, repaired.erasure_lost) == ((6,), False)
+    assert owner(new) == "*" * len(SECRET)
+
+
+@pytest.mark.parametrize("is_live", [False, True])
+def test_erasing_the_same_again_vouches_for_what_a_lost_erasure_has_left(
+    is_live: bool, tmp_path: Path
+) -> None:
+    path, new = tmp_path / "store", tmp_path / "new"
+    fill(path)
+    erase(path, PROJECTIONS, FIRST, actor="dpo", reason="", options=SMALL)
+    without_erasure(path)
+    repair_store(path, new, PROJECTIONS)
+    assert not verify_store(new, PROJECTIONS).is_sound
+    if is_live:
+        with MetaStore.open(new, options=SMALL) as store:
+            erased = store.erase(FIRST, actor="dpo", reason="lost in the repair")
+    else:
+        erased = erase(new, PROJECTIONS, FIRST, actor="dpo", reason="lost in the repair")
+    assert erased.revisions == (6,)
+    assert verify_store(new, PROJECTIONS).is_sound
+    with MetaStore.open(new, options=SMALL) as store:
+        [batch] = store.event_store.batches(erased.receipt.revision)
+        assert (batch.metadata.actor, batch.metadata.reason) == ("dpo", "lost in the repair")
+        assert len(list(store.event_store.dump())) > 60
+        with pytest.raises(ErasureError, match=r"has no text at .* or it was erased already"):
+            store.erase(FIRST, actor="dpo", reason="once more")
+        with pytest.raises(ErasureError, match="has no text at"):
+            store.erase({6: [("reason",), ("request_id",)]}, actor="dpo", reason="none is there")
 
 
 def test_repair_without_the_erasure_carries_it_out_where_that_can_still_be_read(

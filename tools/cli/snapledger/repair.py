@@ -62,7 +62,9 @@ def command(
     is none), batch_count, revisions [first, last; the first 1,000], more_revisions},
     unknown_projections (names of those in the checkpoints kept that could not be compared),
     unerased (revisions of which the state of NEW still holds what was to be erased), unvouched
-    (revisions that are redacted, and that no erasure in NEW names, which check finds fault with).
+    (revisions that are redacted, and that no erasure in NEW names, which check finds fault with
+    until the same fields are erased again), erasure_lost (whether an erasure that was cut short may
+    be among what is lost).
     """
     total = batch_count_about(store)
     with access_told(store), output.progress("reading batch", total) as show_count:
@@ -105,6 +107,7 @@ def _record(report: RepairReport) -> dict[str, Any]:
         "unknown_projections": list(report.unknown_projections),
         "unerased": list(report.unerased),
         "unvouched": list(report.unvouched),
+        "erasure_lost": report.erasure_lost,
     }
 
 
@@ -135,7 +138,13 @@ def _write(report: RepairReport, store: str, new_store: str) -> None:
     if report.unvouched:
         output.write_line(
             f"erased, but nothing in the new store says so: {_revisions_text(report.unvouched)}: "
-            "the erasure is among what was lost; check will find fault with that"
+            "the erasure is among what was lost; check finds fault with that until `erase` is told "
+            "to erase the same fields again"
+        )
+    if report.erasure_lost:
+        output.write_line(
+            "an erasure was cut short, and may be among what was lost: other texts that it was to "
+            "take may still be readable in the new store, and nothing says which: erase them again"
         )
     if report.unknown_projections:
         output.write_line(not_compared(map(quoted, report.unknown_projections)))
