@@ -37,6 +37,10 @@ MEASURED = {
     "checkpoints": {"1_percent_s", "all_s", "commit_p99_us", "commit_p99_beside_us"},
     "opens": {"killed_open_s", "close_s", "closed_open_s"},
     "past": {"open_s", "at_longest_s"},
+    "history": {
+        *("disk_of_the_past_share", "check_us_a_batch", "proof_ms", "watch_p50_ms", "log_s"),
+        *("commit_p50_beside_history_ratio", "backup_again_s", "dump_above_info_mib"),
+    },
 }
 
 

@@ -18,5 +18,6 @@ memory with another:
     plot        the picture for the docs: `python -m tools.bench.plot RESULTS.json PICTURE.svg`
 
 The children's half uses public names of the engine and of the metastore only, and only those that
-older sources have too, so that `--against CHECKOUT` can measure these in the same run.
+older sources have too, so that `--against CHECKOUT` can measure these in the same run. `history`
+measures this source alone, and may use what only it has.
 """

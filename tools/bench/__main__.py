@@ -23,6 +23,7 @@ from tools.bench.sections import (
     checkpoints,
     creates,
     growth,
+    history,
     memory,
     opens,
     past,
@@ -47,6 +48,7 @@ SECTIONS: dict[str, Callable[[Bench], Section]] = {
     "checkpoints": checkpoints.run,
     "opens": opens.run,
     "past": past.run,
+    "history": history.run,
 }
 
 
