@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NoReturn
 import pytest
 
 from eventstore import StoreFailedError, WriteTransaction
-from projections.snapshots import Kind
+from projections.snapshots import Kind, MetaStore
 from snapledger.snapshotter.metadata import Options
 from snapledger.snapshotter.serving import opened
 from snapledger.snapshotter.settling import Settled
@@ -142,6 +142,18 @@ def test_a_missing_directory_is_reported(place: Path) -> None:
         snapshotter.create(Kind.ACTIVE, "a", "", {})
     os.rename(root / "snapshots/1", place / "elsewhere")
     assert settled(root).missing == ("1",)
+
+
+def test_many_missing_directories_are_reported_without_reading_the_history_of_each(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = place / "root"
+    with opened(str(root), "overlay", Options()) as (snapshotter, _):
+        for number in range(20):
+            snapshotter.create(Kind.ACTIVE, f"{number}", "", {})
+    os.rename(root / "snapshots", place / "elsewhere")
+    monkeypatch.setattr(MetaStore, "history", None)
+    assert len(settled(root).missing) == 20
 
 
 def test_a_native_view_of_a_parent_needs_no_directory(place: Path) -> None:

@@ -60,7 +60,8 @@ def settle(store: MetaStore, directories: Directories, strategy: Strategy) -> Se
     stages = {name for name in found.unknown if name.startswith(_OURS)}
     renamed, missing = [], []
     for snapshot_id, info in _without_directory(store, found).items():
-        stage = _stage_of(store, snapshot_id, info.name)
+        # Many may be missing, after a disk was lost, and each question reads the history.
+        stage = _stage_of(store, snapshot_id, info.name) if stages else ""
         if stage in stages:
             directories.settle(stage, snapshot_id)
             stages.discard(stage)
