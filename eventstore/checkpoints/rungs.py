@@ -109,7 +109,13 @@ class RungLoader:
             FormatVersionError: a file has a newer format.
             FileNotFoundError: a file was removed meanwhile.
         """
-        state = self.state_by(file)
+        try:
+            state = self.state_by(file)
+        except CorruptionError as error:
+            if error.path == file.path:
+                raise
+            reason = f"it rests on a rung that can't be used: {error.reason}"
+            raise CorruptionError(file.path, 0, reason) from error
         header = state.header
         tables = []
         for name, chunks in zip(state.table_names, state.tables, strict=True):

@@ -4,8 +4,9 @@ A past state is loaded from the newest state at or before it that is there, and 
 there on are replayed. So states are left as *rungs* (`checkpoints.rungs`), at first one for each
 checkpoint that was superseded. All together take no more than a share of what archive and log
 take. Where they would take more, the one goes whose loss leaves the smallest *gap*: from the rung
-below to the one above. That keeps gaps of about one size over the whole past, however long it
-becomes.
+below to the one above. So gaps keep to about one size over the whole past, however long it becomes:
+none is more than four times as large as if as many rungs were evenly spread, or as checkpoints are
+apart.
 
 Retention rules it: a rung whose following batches are gone is of no use, and goes too, unless a
 later one is packed against it.
