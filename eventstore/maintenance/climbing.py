@@ -41,8 +41,8 @@ _ROOT_SHARE = 2
 """A root takes about one in so many parts of a base's bytes."""
 _EFFORT_BYTES = 256 * 1024 * 1024
 """So much of bases is packed in one compaction, about 5 s of processor time, or one base."""
-_SAVED_SHARE = 20
-"""To take a rung out must save one in so many parts of what it and the one above it take."""
+_SAVED_SHARE = 8
+"""To take a rung out must save one in so many parts of the smaller one of it and that above it."""
 
 
 class Climb:
@@ -187,8 +187,8 @@ class Climb:
         below = [file for file in self._files if file.revision == own.previous]
         before = loader.state_by(below[0]) if below else None
         rung = packed_rung(loader.state_by(above), before, self._pause)
-        taken_bytes = self._sizes_bytes[own] + self._sizes_bytes[above]
-        if (taken_bytes - len(rung.content)) * _SAVED_SHARE < taken_bytes:
+        sizes_bytes = self._sizes_bytes[own], self._sizes_bytes[above]
+        if (sum(sizes_bytes) - len(rung.content)) * _SAVED_SHARE < min(sizes_bytes):
             return False
         written = write_rung(self._file_system, self._directory, rung, self._pause)
         self._remove([own, above])

@@ -46,7 +46,7 @@ from eventstore.tables.stored import StoredRows
 from projections.snapshots import Kind, MetaStore, SnapshotsProjection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from eventstore.checkpoints.chains import CheckpointFile
 
@@ -157,7 +157,7 @@ def test_what_has_not_changed_takes_next_to_nothing(tmp_path: Path) -> None:
 
 
 def test_a_table_that_was_emptied_may_have_keys_of_another_type(tmp_path: Path) -> None:
-    numbers: Any = {number: b"\x01" for number in range(100)}
+    numbers: Any = dict.fromkeys(range(100), b"\x01")
     files = written(tmp_path, {1: {"a": numbered(100)}, 2: {"a": numbers}})
     loaded = RungLoader(local_file_system(), files, checks_rows=True).load_by(files[1])
     assert rows_of(loaded) == {"a": numbers}
