@@ -28,7 +28,7 @@ from eventstore.tables.packed import PackedChunk, PackedRows
 from eventstore.tables.stored import StoredRows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from eventstore.checkpoints.reader import TableName
     from eventstore.files.interface import FileSystem
@@ -109,35 +109,40 @@ class RungLoader:
             FormatVersionError: a file has a newer format.
             FileNotFoundError: a file was removed meanwhile.
         """
-        try:
-            state = self.state_by(file)
-        except CorruptionError as error:
-            if error.path == file.path:
-                raise
-            reason = f"it rests on a rung that can't be used: {error.reason}"
-            raise CorruptionError(file.path, 0, reason) from error
+        state = self.state_by(file)
         header = state.header
         tables = []
         for name, chunks in zip(state.table_names, state.tables, strict=True):
-            try:
+            with told_as_damage(file.path):
                 own = [PackedChunk(*parts_of(chunk), file.path, 0) for chunk in chunks]
                 rows = PackedRows(own, sum(chunk.row_count for chunk in chunks), file.path)
                 if self._checks_rows:
                     check_rows(rows)
-            except (DecodeError, MalformedError) as error:
-                raise CorruptionError(file.path, 0, f"the rows can't be read: {error}") from error
             tables.append((name, StoredRows(rows)))
         return Checkpoint(
             header.store_id, header.revision, header.time_ns, header.digest, tuple(tables)
         )
 
+    def head(self, file: CheckpointFile) -> tuple[CheckpointHeader, tuple[TableName, ...]]:
+        """Return header and table names of a file, all of whose bytes are checked; no other is.
+
+        Raises:
+            CorruptionError: it is damaged, or what it is packed against is not there.
+            FormatVersionError: it has a newer format.
+        """
+        self._require_rooted(file)
+        with self._judging(file), told_as_damage(file.path):
+            content = read_file(self._file_system, file.path)
+            header = unpack_rung_header(content)
+            names = unpack_table_names(header.table_names)
+        _require_named(header, file)
+        return header, names
+
     def state_by(self, file: CheckpointFile) -> RungState:
         """Return the state that a file leads to; raises as `load_by` does."""
         if file.previous is None:
             return self._read_along([file])
-        if file.previous not in self._chains:
-            reason = f"the rung {file.previous} is missing, which it is packed against"
-            raise CorruptionError(file.path, 0, reason)
+        self._require_rooted(file)
         return self._read_along([*self._chains.to(file.previous), file])
 
     def _read_along(self, chain: Sequence[CheckpointFile]) -> RungState:
@@ -153,12 +158,18 @@ class RungLoader:
         return state
 
     def _read(self, file: CheckpointFile, before: RungState | None) -> RungState:
-        with unreadable_is_damage(file.path) if self._judges_medium else contextlib.nullcontext():
+        with self._judging(file):
             state = read_rung(self._file_system, file.path, before, self._pause)
-        if state.header.revision != file.revision:
-            reason = f"the header states revision {state.header.revision}"
-            raise CorruptionError(file.path, 0, reason)
+        _require_named(state.header, file)
         return state
+
+    def _judging(self, file: CheckpointFile) -> contextlib.AbstractContextManager[None]:
+        return unreadable_is_damage(file.path) if self._judges_medium else contextlib.nullcontext()
+
+    def _require_rooted(self, file: CheckpointFile) -> None:
+        if file.previous is not None and file.previous not in self._chains:
+            reason = f"the rung {file.previous} is missing, which it is packed against"
+            raise CorruptionError(file.path, 0, reason)
 
 
 def read_rung(
@@ -180,18 +191,33 @@ def read_rung(
         FormatVersionError: it has a newer format.
     """
     content = read_file(file_system, path)
-    try:
+    with told_as_damage(path):
         header = unpack_rung_header(content)
         names = unpack_table_names(header.table_names)
         _require_continued(header, before)
         tables = unpack_rung(content, header, len(names), _tables_of(before, len(names)), pause)
+    return RungState(header, names, tables)
+
+
+@contextlib.contextmanager
+def told_as_damage(path: str) -> Iterator[None]:
+    """Raise `CorruptionError` or `FormatVersionError` where the bytes of a rung can't be read."""
+    try:
+        yield
     except MalformedError as error:
         raise CorruptionError(path, error.offset_bytes, error.reason) from error
     except NewerVersionError as error:
         raise FormatVersionError(path, error.found_version, error.known_version) from error
     except DecodeError as error:
         raise CorruptionError(path, 0, f"the rung can't be decoded: {error}") from error
-    return RungState(header, names, tables)
+
+
+def _require_named(header: CheckpointHeader, file: CheckpointFile) -> None:
+    previous = None if header.previous is None else header.previous[0]
+    if (header.revision, previous) != (file.revision, file.previous):
+        raise CorruptionError(
+            file.path, 0, f"the header states revision {header.revision}, packed against {previous}"
+        )
 
 
 def _require_continued(header: CheckpointHeader, before: RungState | None) -> None:

@@ -128,10 +128,11 @@ class CheckpointCheck:
             CorruptionError: it has become damaged, or what is carried over is.
             ProjectionError: a projection can't carry it over.
         """
-        # What is slow to check of all the bytes was checked when they were read first.
-        loader = self._loader(with_digest=False)
         if file.is_rung:  # they are asked for in order, and each goes on from the one before
-            loader = self._rungs_loader = self._rungs_loader or loader
+            loader = self._rungs_loader = self._rungs_loader or self._loader(with_digest=True)
+        else:
+            # What is slow to check of all the bytes was checked when they were read first.
+            loader = self._loader(with_digest=False)
         return carried_over(projections, loader.load_by(file))
 
     def _loader(self, *, with_digest: bool) -> CheckpointLoader:

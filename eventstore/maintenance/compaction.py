@@ -6,9 +6,9 @@ the other, so that it can be cut at any point and started again.
 Always kept: the newest two checkpoints, the fallback, which shares no file with the newest one
 (`checkpoints.chains`), and every segment with a batch after the fallback. So one bad file costs
 time, not data; and nothing is dropped while one of these checkpoints lacks a table of another.
-Beyond that, superseded checkpoints stay as far as the ladder has a use for them (`ladder`). A
-checkpoint file is removed after those that continue it, and durably so, so that a crash leaves no
-delta without its base.
+Before superseded checkpoints go, the ladder takes their states (`climbing`), and in the end it is
+cut down to its share. A checkpoint file is removed after those that continue it, and durably so, so
+that a crash leaves no delta without its base.
 
 First of all a long chain is folded into a new base, which takes its place; the deltas are what
 the fallback is loaded from then.

@@ -103,6 +103,6 @@ def everything(path: Path) -> bytes:
                     found.append(zlib.decompressobj().decompress(content[start.start() :]))
     rungs = list_rungs(local_file_system(), str(path))
     loader = RungLoader(local_file_system(), rungs)
-    for file in rungs:
-        found += [chunk.body for chunks in loader.state_by(file).tables for chunk in chunks]
+    for rung in rungs:
+        found += [chunk.body for chunks in loader.state_by(rung).tables for chunk in chunks]
     return b"\n".join(found)

@@ -34,6 +34,8 @@ from eventstore.checkpoints.rung_writer import packed_rung, rung_state, write_ru
 from eventstore.checkpoints.rungs import RungLoader, RungState, list_rungs, read_rung
 from eventstore.checkpoints.writer import packed_rows
 from eventstore.files.local import LocalFileSystem, local_file_system
+from eventstore.format import checkpoint as checkpoint_format
+from eventstore.format import rung as rung_format
 from eventstore.format.blocks import MalformedError
 from eventstore.format.checkpoint import lengths_of, pack_ends
 from eventstore.format.codec import pack
@@ -61,6 +63,11 @@ Rows = dict[str, bytes]
 
 @pytest.fixture(autouse=True)
 def _small_chains(monkeypatch: pytest.MonkeyPatch) -> None:
+    patch_small(monkeypatch)
+
+
+def patch_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have small stores write deltas, fold them soon, and keep small rungs."""
     monkeypatch.setattr(checkpointing, "BASE_ROWS", 8)
     monkeypatch.setattr(compaction, "_CHAIN_DELTAS", 2)
     monkeypatch.setattr(compaction, "_FOLD_SHARE", 1)
@@ -199,8 +206,8 @@ def test_no_flipped_bit_and_no_cut_of_a_rung_passes(tmp_path: Path) -> None:
 
 
 def test_a_rung_of_a_newer_version_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    newer = rung_writer.pack_rung.__globals__["RUNG"]._replace(version=2)
-    monkeypatch.setitem(rung_writer.pack_rung.__globals__, "RUNG", newer)
+    newer = checkpoint_format.RUNG._replace(version=2)
+    monkeypatch.setattr(rung_format, "RUNG", newer)
     [file] = written(tmp_path, {1: STATES[1]})
     monkeypatch.undo()
     with pytest.raises(FormatVersionError):
@@ -238,9 +245,7 @@ def test_a_directory_that_claims_too_much_is_refused_before_it_is_unpacked() -> 
     state = rung_state(checkpoint_of(1, {"a": numbered(5)}))
     content = bytearray(packed_rung(state, None).content)
     header = unpack_rung_header(bytes(content))
-    at = rung_writer.pack_rung.__globals__["checkpoint_header_bytes"](
-        bytes(content[:200]), rung_writer.pack_rung.__globals__["RUNG"]
-    )
+    at = checkpoint_format.checkpoint_header_bytes(bytes(content[:200]), checkpoint_format.RUNG)
     content[at + 4 : at + 8] = b"\xff\xff\xff\x7f"
     with pytest.raises(MalformedError, match="longer than it can be"):
         unpack_rung(bytes(content), header, 1, [[]], lambda: None)
@@ -291,9 +296,31 @@ def change(store: EventStore, number: int) -> None:
         open_account(tx, f"{number:03}-new")
 
 
+States = dict[int, dict[object, object]]
+
+
+@pytest.fixture(scope="module")
+def usual(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, States]:
+    """A store with a ladder, and its states by their revisions."""
+    path = tmp_path_factory.mktemp("usual") / "store"
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        patch_small(monkeypatch)
+        store, states = climbed(path)
+        store.close()
+    return path, states
+
+
+@pytest.fixture
+def climbed_store(tmp_path: Path, usual: tuple[Path, States]) -> tuple[EventStore, States]:
+    """An open copy of that store, at `tmp_path`."""
+    path, states = usual
+    shutil.copytree(path, tmp_path, dirs_exist_ok=True)
+    return open_store(tmp_path, options=ALL), dict(states)
+
+
 def climbed(
     path: Path, count: int = 24, options: object = ALL, **given: Any
-) -> tuple[EventStore, dict[int, dict[object, object]]]:
+) -> tuple[EventStore, States]:
     """Return a store with a ladder, and its states by their revisions."""
     store = filled(path, options, **given)
     states = {}
@@ -333,8 +360,10 @@ def replayed(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     return counted
 
 
-def test_each_superseded_state_becomes_a_rung(tmp_path: Path, replayed: list[object]) -> None:
-    store, states = climbed(tmp_path)
+def test_each_superseded_state_becomes_a_rung(
+    tmp_path: Path, climbed_store: tuple[EventStore, States], replayed: list[object]
+) -> None:
+    store, states = climbed_store
     with store:
         below = min(file.revision for file in list_checkpoints(local_file_system(), str(tmp_path)))
         assert [file.revision for file in rungs(tmp_path)] == list(range(1, below))
@@ -380,8 +409,10 @@ def test_a_smaller_share_thins_the_ladder_and_none_removes_it(tmp_path: Path) ->
     assert rungs(tmp_path) == []
 
 
-def test_where_nothing_is_archived_there_is_no_ladder(tmp_path: Path) -> None:
-    store, _ = climbed(tmp_path, 9)
+def test_where_nothing_is_archived_there_is_no_ladder(
+    tmp_path: Path, climbed_store: tuple[EventStore, States]
+) -> None:
+    store, _ = climbed_store
     store.close()
     assert rungs(tmp_path)
     with open_store(tmp_path, options=replace(SMALL, retention=Retention.none())) as store:
@@ -389,8 +420,10 @@ def test_where_nothing_is_archived_there_is_no_ladder(tmp_path: Path) -> None:
     assert rungs(tmp_path) == []
 
 
-def test_rungs_go_with_the_batches_that_follow_them(tmp_path: Path) -> None:
-    store, states = climbed(tmp_path)
+def test_rungs_go_with_the_batches_that_follow_them(
+    tmp_path: Path, climbed_store: tuple[EventStore, States]
+) -> None:
+    store, states = climbed_store
     store.close()
     retention = Retention(revisions=8, checkpoint_share=10_000.0)
     with open_store(tmp_path, options=replace(SMALL, retention=retention)) as store:
@@ -412,15 +445,18 @@ def test_a_long_chain_of_rungs_begins_anew(tmp_path: Path, monkeypatch: pytest.M
         require_past(store, states)
 
 
-def test_a_damaged_rung_costs_time_and_is_removed_by_the_next_compaction(tmp_path: Path) -> None:
-    store, states = climbed(tmp_path)
+def test_a_damaged_rung_costs_time_and_is_removed_by_the_next_compaction(
+    tmp_path: Path, climbed_store: tuple[EventStore, States]
+) -> None:
+    store, states = climbed_store
     with store:
         [_, _, damaged, *_] = before = rungs(tmp_path)
         flip(Path(damaged.path), Path(damaged.path).stat().st_size // 2)
         require_past(store, states)
         report = store.verify()
         assert not report.is_sound
-        assert {problem.path for problem in report.problems} == {f.path for f in before[2:]}
+        assert [problem.path for problem in report.problems] == [damaged.path]
+        assert [problem.path for problem in store.verify(quick=True).problems] == [damaged.path]
         for number in range(24, 32):
             change(store, number)
             states[store.stats()["revision"]] = content(store)
@@ -430,8 +466,10 @@ def test_a_damaged_rung_costs_time_and_is_removed_by_the_next_compaction(tmp_pat
         require_past(store, states)
 
 
-def test_no_open_rests_on_the_ladder(tmp_path: Path) -> None:
-    store, _ = climbed(tmp_path)
+def test_no_open_rests_on_the_ladder(
+    tmp_path: Path, climbed_store: tuple[EventStore, States]
+) -> None:
+    store, _ = climbed_store
     expected = content(store)
     store.close()
     for file in list_checkpoints(local_file_system(), str(tmp_path)):
@@ -510,8 +548,10 @@ def test_where_states_share_little_the_newest_rung_goes(tmp_path: Path) -> None:
         assert 3 <= len(left) < len(before)
 
 
-def test_what_a_crash_has_left_beside_a_rung_that_was_packed_anew_goes(tmp_path: Path) -> None:
-    store, states = climbed(tmp_path)
+def test_what_a_crash_has_left_beside_a_rung_that_was_packed_anew_goes(
+    tmp_path: Path, climbed_store: tuple[EventStore, States]
+) -> None:
+    store, states = climbed_store
     store.close()
     first, second, third, *_ = before = rungs(tmp_path)
     loader = RungLoader(local_file_system(), before)
@@ -566,8 +606,10 @@ def _state(path: Path, file: CheckpointFile) -> RungState:
     return RungLoader(local_file_system(), rungs(path)).state_by(file)
 
 
-def test_files_of_the_ladder_count_as_checkpoints_on_disk(tmp_path: Path) -> None:
-    store, _ = climbed(tmp_path, 12)
+def test_files_of_the_ladder_count_as_checkpoints_on_disk(
+    tmp_path: Path, climbed_store: tuple[EventStore, States]
+) -> None:
+    store, _ = climbed_store
     with store:
         stats = store.stats()
         plain = list_checkpoints(local_file_system(), str(tmp_path))
@@ -576,8 +618,10 @@ def test_files_of_the_ladder_count_as_checkpoints_on_disk(tmp_path: Path) -> Non
         assert stats["checkpoint_bytes"] == sum(Path(file.path).stat().st_size for file in found)
 
 
-def test_a_rung_whose_rows_are_wrong_is_found_by_a_verification(tmp_path: Path) -> None:
-    store, _ = climbed(tmp_path, 9)
+def test_a_rung_whose_rows_are_wrong_is_found_by_a_verification(
+    tmp_path: Path, climbed_store: tuple[EventStore, States]
+) -> None:
+    store, _ = climbed_store
     with store:
         file = rungs(tmp_path)[0]
         for each in rungs(tmp_path)[1:]:
@@ -596,8 +640,9 @@ def test_a_rung_whose_rows_are_wrong_is_found_by_a_verification(tmp_path: Path) 
 
 def test_a_loader_takes_the_checkpoint_before_the_rung_and_the_rung_in_its_need(
     tmp_path: Path,
+    climbed_store: tuple[EventStore, States],
 ) -> None:
-    store, states = climbed(tmp_path)
+    store, states = climbed_store
     store.close()
     plain = list_checkpoints(local_file_system(), str(tmp_path))
     whole = CheckpointLoader(local_file_system(), plain).load(plain[0].revision)
