@@ -29,16 +29,16 @@ class Retention:
         size_bytes: keep the newest archive files that fit into this.
         revisions: keep segments that hold any of this many newest revisions.
         archive: False drops superseded segments at once, whatever the limits are.
-        checkpoint_share: superseded checkpoints stay, so that the past is near (`EventStore.at`),
+        checkpoint_share: past states stay, packed, so that the past is near (`EventStore.at`),
             while they take no more than this share of what archive and log take, and while there
-            are batches that follow them; the oldest go first. 0 keeps none.
+            are batches that follow them; those go first that leave the smallest gap. 0 keeps none.
     """
 
     age_seconds: float | None = None
     size_bytes: int | None = None
     revisions: int | None = None
     archive: bool = True
-    checkpoint_share: float = 0.5
+    checkpoint_share: float = 0.25
 
     def __post_init__(self) -> None:
         age = self.age_seconds

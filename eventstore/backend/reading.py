@@ -6,6 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from eventstore.checkpoints.loader import CheckpointLoader, list_checkpoints
+from eventstore.checkpoints.rungs import list_rungs
 from eventstore.directory.contents import require_store
 from eventstore.errors import CompactedError, CorruptionError
 from eventstore.files.failures import is_no_file
@@ -99,9 +100,9 @@ class StoreFiles:
 
     def _newest_until(self, revision: int) -> Checkpoint | None:
         problem: CorruptionError | None = None
-        loader = CheckpointLoader(
-            self._file_system, list_checkpoints(self._file_system, self._path)
-        )
+        files = list_checkpoints(self._file_system, self._path)
+        files += list_rungs(self._file_system, self._path)
+        loader = CheckpointLoader(self._file_system, files)
         for found in loader.revisions:
             if found > revision:
                 continue
@@ -154,6 +155,7 @@ class StoreFiles:
         segments = list_segments(self._file_system, self._path)
         archived = list_archived(self._file_system, self._path)
         checkpoints = list_checkpoints(self._file_system, self._path)
+        checkpoints += list_rungs(self._file_system, self._path)
         usage = []
         for found in (segments, archived, checkpoints):
             sizes = list(self._sizes_bytes([file.path for file in found]))

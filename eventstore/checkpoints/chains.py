@@ -28,11 +28,14 @@ class CheckpointFile(NamedTuple):
         revision: that it leads to.
         previous: revision of the checkpoint that it continues; None for a base.
         path: of the file.
+        is_rung: whether it is one of the ladder (`rungs`), which leads to a past state only, by a
+            chain of its own; `previous` is then the rung that it is packed against.
     """
 
     revision: int
     previous: int | None
     path: str
+    is_rung: bool = False
 
 
 class Kept(NamedTuple):
@@ -62,6 +65,10 @@ class Chains:
             if is_rooted:
                 self._next.setdefault(file.revision, file)
         self.revisions = sorted(self._next)
+
+    def __contains__(self, revision: int) -> bool:
+        """Say whether the state at a revision can be loaded, if no file is damaged."""
+        return revision in self._next
 
     def to(self, revision: int) -> list[CheckpointFile]:
         """Return the chain of a state that can be loaded: the base, then its deltas."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from eventstore.checkpoints.chains import CheckpointFile
 from eventstore.checkpoints.checkpoint import Checkpoint, empty_tables
 from eventstore.checkpoints.reader import CheckpointPart, TableName, no_pause, read_part
+from eventstore.checkpoints.rungs import RungLoader
 from eventstore.errors import CorruptionError
 from eventstore.files.failures import unreadable_is_damage
 from eventstore.files.paths import join, parent
@@ -43,7 +44,7 @@ def _listed(file_system: FileSystem, directory: str) -> list[CheckpointFile]:
 
 
 class CheckpointLoader:
-    """Loads checkpoints of files that were listed.
+    """Loads checkpoints of files that were listed, those of the ladder among them if they were.
 
     Attributes:
         problems: by path, why files can't be used: they are damaged, unreadable, not what their
@@ -81,13 +82,24 @@ class CheckpointLoader:
         self._with_digest = with_digest
         self._parts: dict[str, CheckpointPart] = {}
         self._files: dict[int, list[CheckpointFile]] = {}
+        rungs: list[CheckpointFile] = []
         for file in sorted(files, key=lambda file: (file.revision, file.previous or 0)):
-            self._files.setdefault(file.revision, []).append(file)
+            if file.is_rung:
+                rungs.append(file)
+            else:
+                self._files.setdefault(file.revision, []).append(file)
+        self._ladder = RungLoader(
+            file_system,
+            rungs,
+            checks_rows=with_digest,
+            judges_medium=judges_medium,
+            pause=pause,
+        )
 
     @property
     def revisions(self) -> list[int]:
         """The revisions that files lead to, newest first."""
-        return sorted(self._files, reverse=True)
+        return sorted({*self._files, *self._ladder.revisions}, reverse=True)
 
     def load(self, revision: int) -> Checkpoint:
         """Return the checkpoint at a revision, by whatever chain of valid files leads there.
@@ -97,14 +109,29 @@ class CheckpointLoader:
             FormatVersionError: a file has a newer format.
             FileNotFoundError: a file was removed meanwhile.
         """
-        return self._joined(self._chain(revision))
+        try:
+            return self._joined(self._chain(revision))
+        except CorruptionError:
+            if revision not in self._ladder.revisions:
+                raise
+        return self._ladder.load_at(revision)
 
     def load_by(self, file: CheckpointFile) -> Checkpoint:
         """Return the checkpoint that a file leads to; raises as `load` does."""
+        if file.is_rung:
+            return self._ladder.load_by(file)
         return self._joined(self._chain_of(file))
 
     def load_without_rows(self, file: CheckpointFile) -> Checkpoint:
-        """Return what `load_by` does, all files of the chain checked, but no row of it."""
+        """Return what `load_by` does, all files of the chain checked, but no row of it.
+
+        Of a rung its own bytes are checked, and, with the digest, that it can be unpacked.
+        """
+        if file.is_rung:
+            header, table_names = self._ladder.head(file)
+            if self._with_digest:
+                self._ladder.state_by(file)
+            return _checkpoint(header, empty_tables(table_names))
         chain = self._chain_of(file)
         header, table_names = self._head(file)
         return _checkpoint(header, empty_tables(table_names), len(chain) - 1)

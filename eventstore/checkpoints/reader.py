@@ -109,14 +109,14 @@ class _PartReader:
     def read(self) -> CheckpointPart:
         header = self._read_header()
         self._is_delta = header.previous is not None
-        table_names = _unpack_table_names(header.table_names)
+        table_names = unpack_table_names(header.table_names)
         footer = self._read_footer(len(table_names))
         chunks = self._read_chunks(header, len(table_names), footer)
         tables = []
         for table, own, row_count in zip(table_names, chunks, footer.row_counts, strict=True):
             rows = PackedRows(own, row_count, self._path)
             if self._digest is not None:
-                _check_rows(rows)
+                check_rows(rows)
             tables.append((table, rows))
         if self._digest is not None and self._digest.digest() != footer.digest:
             raise MalformedError(0, "the file does not have the SHA-256 that it states")
@@ -185,7 +185,12 @@ class _PartReader:
         return data
 
 
-def _unpack_table_names(packed: bytes) -> tuple[TableName, ...]:
+def unpack_table_names(packed: bytes) -> tuple[TableName, ...]:
+    """Return what the tables of a checkpoint are, by its header.
+
+    Raises:
+        DecodeError: they can't be told.
+    """
     try:
         names = tuple(TableName(*table) for table in unpack_row(packed))
     except TypeError as error:
@@ -198,7 +203,12 @@ def _unpack_table_names(packed: bytes) -> tuple[TableName, ...]:
     return names
 
 
-def _check_rows(rows: PackedRows) -> None:
+def check_rows(rows: PackedRows) -> None:
+    """Check that the rows of a table are in order, and whole; O(n).
+
+    Raises:
+        MalformedError: they are not.
+    """
     try:
         rows.check()
     except (AssertionError, TypeError, ValueError) as error:

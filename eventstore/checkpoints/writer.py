@@ -72,7 +72,7 @@ def write_checkpoint(
         StorageFullError: no space; nothing is left behind.
         CorruptionError: what was written can't be read back.
     """
-    header = _header(content, content.previous)
+    header = checkpoint_header(content, content.previous)
     tables = [partial(_packed_anew, rows) for _, rows in content.tables]
     return _write(file_system, directory, header, tables, pause)
 
@@ -91,17 +91,17 @@ def fold_checkpoint(
         checkpoint: what the chain holds.
         pause: called after each chunk.
     """
-    header = _header(checkpoint)
-    tables = [partial(_folded, rows) for _, rows in checkpoint.tables]
+    header = checkpoint_header(checkpoint)
+    tables = [partial(folded_chunks, rows) for _, rows in checkpoint.tables]
     return _write(file_system, directory, header, tables, pause)
 
 
 def packed_base(checkpoint: Checkpoint) -> bytes:
     """Return what `fold_checkpoint` would write. Memory: the whole file, twice for a moment."""
-    header = _header(checkpoint)
+    header = checkpoint_header(checkpoint)
     output = _Gathered()
     _write_content(
-        output, header, [partial(_folded, rows) for _, rows in checkpoint.tables], no_pause
+        output, header, [partial(folded_chunks, rows) for _, rows in checkpoint.tables], no_pause
     )
     return b"".join(output.parts)
 
@@ -120,9 +120,10 @@ def packed_rows(rows: Iterable[tuple[Any, bytes]], path: str) -> PackedRows:
     return PackedRows(chunks, row_count, path)
 
 
-def _header(
+def checkpoint_header(
     of: Checkpoint | CheckpointContent, previous: tuple[int, bytes] | None = None
 ) -> CheckpointHeader:
+    """Return the header of a file that holds a state, or what has changed since another one."""
     table_names = pack([list(table) for table, _ in of.tables])
     return CheckpointHeader(of.store_id, of.revision, of.time_ns, of.digest, table_names, previous)
 
@@ -275,7 +276,7 @@ def _chunks(rows: Iterable[tuple[Any, bytes]]) -> Iterator[tuple[list[Any], list
         yield keys, values
 
 
-def _folded(rows: StoredRows) -> Chunks:
+def folded_chunks(rows: StoredRows) -> Iterator[tuple[int, Parts]]:
     """Yield the chunks of a base under its changes: as they are where there are none.
 
     A merged chunk that has become small is merged with the next one, so that chunks stay of use.

@@ -32,6 +32,7 @@ from eventstore.format.names import (
     DURABLE_NAME,
     ERASING_NAME,
     INDEX_NAME,
+    LADDER_NAME,
     LOCK_NAME,
     MAKING_NAME,
     TEMPORARY_SUFFIX,
@@ -43,6 +44,7 @@ from eventstore.format.names import (
     parse_delta_name,
     parse_index_name,
     parse_leaves_name,
+    parse_rung_name,
     parse_segment_name,
 )
 from eventstore.format.names import beside as beside_path
@@ -64,6 +66,7 @@ _FILES_MADE: dict[str, Callable[[str], object]] = {
     TORN_NAME: lambda name: None,
     INDEX_NAME: parse_index_name,
     TREE_NAME: parse_leaves_name,
+    LADDER_NAME: parse_rung_name,
 }
 """By directory, what tells the files that a making may have written; none is ever torn."""
 _ROOT_FILES_MADE = (DURABLE_NAME, ERASING_NAME)

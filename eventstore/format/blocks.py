@@ -7,10 +7,18 @@ and version, and ends in the checksum of all before it.
 from __future__ import annotations
 
 import struct
+import sys
+from array import array
+from typing import TYPE_CHECKING
 from zlib import crc32
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 UINT32 = struct.Struct("<I")
 """One number, as lengths, versions and checksums are."""
+
+_UINT32_ARRAY_CODE = "I"
 
 
 class MalformedError(Exception):
@@ -67,3 +75,24 @@ def known_version(version: int, newest: int) -> int:
     if not 1 <= version <= newest:
         raise NewerVersionError(version, newest)
     return version
+
+
+def pack_numbers(numbers: Iterable[int]) -> bytes:
+    """Return numbers of 32 bits, one after the other."""
+    return _in_file_order(array(_UINT32_ARRAY_CODE, numbers)).tobytes()
+
+
+def unpack_numbers(packed: bytes) -> array[int]:
+    """Return the numbers that `pack_numbers` has packed.
+
+    Raises:
+        ValueError: a part of a number is left over.
+    """
+    return _in_file_order(array(_UINT32_ARRAY_CODE, packed))
+
+
+def _in_file_order(numbers: array[int]) -> array[int]:
+    """Swap the bytes of an array between the order of the machine and that of the file."""
+    if sys.byteorder == "big":  # pragma: no cover
+        numbers.byteswap()
+    return numbers

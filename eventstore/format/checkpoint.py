@@ -6,15 +6,20 @@ Everything here is a pure function of its arguments. FORMAT.md describes the sam
 from __future__ import annotations
 
 import struct
-import sys
-from array import array
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, NamedTuple
 from zlib import compress, crc32, decompressobj
 from zlib import error as zlib_error
 
-from eventstore.format.blocks import UINT32, MalformedError, check_block, seal_block
+from eventstore.format.blocks import (
+    UINT32,
+    MalformedError,
+    check_block,
+    pack_numbers,
+    seal_block,
+    unpack_numbers,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,11 +46,27 @@ if _CHUNK_HEADER.size != CHUNK_HEADER_BYTES:  # pragma: no cover
     raise ImportError("the struct of a chunk's header has the wrong size")
 
 
+class HeaderKind(NamedTuple):
+    """What a file is that begins with a header block.
+
+    Attributes:
+        magic: number that it starts with.
+        version: newest that is known.
+    """
+
+    magic: bytes
+    version: int
+
+
+CHECKPOINT = HeaderKind(_CHECKPOINT_MAGIC, CHECKPOINT_VERSION)
+RUNG = HeaderKind(b"EVSTRNG\0", 1)
+"""A rung (`format.rung`), which begins with the same block under another name."""
+
 _FOOTER_MAGIC = b"EVSTCKF\0"
 _FOOTER = struct.Struct("<8sIIQ32s")
 _ROW_COUNT = struct.Struct("<Q")
 _TWO_ENDS = struct.Struct("<II")
-_UINT32_ARRAY_CODE = "I"
+_UINT32_LIMIT = 1 << 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,15 +135,15 @@ class CheckpointFooter(NamedTuple):
     row_counts: tuple[int, ...]
 
 
-def pack_checkpoint_header(header: CheckpointHeader) -> bytes:
-    """Return the first block of a checkpoint; its length stands in it."""
+def pack_checkpoint_header(header: CheckpointHeader, kind: HeaderKind = CHECKPOINT) -> bytes:
+    """Return the first block of a checkpoint or a rung; its length stands in it."""
     previous = _PREVIOUS.pack(*header.previous) if header.previous else _NO_PREVIOUS
     block_bytes = CHECKPOINT_HEADER_BYTES_MIN + len(previous) + len(header.table_names)
     if block_bytes > CHECKPOINT_HEADER_BYTES_MAX:
         raise ValueError("the names of the tables do not fit into a checkpoint header")
     fields = _CHECKPOINT_HEADER.pack(
-        _CHECKPOINT_MAGIC,
-        CHECKPOINT_VERSION,
+        kind.magic,
+        kind.version,
         block_bytes,
         header.store_id,
         header.revision,
@@ -132,13 +153,13 @@ def pack_checkpoint_header(header: CheckpointHeader) -> bytes:
     return seal_block(fields + previous + header.table_names, block_bytes)
 
 
-def checkpoint_header_bytes(start: bytes) -> int:
+def checkpoint_header_bytes(start: bytes, kind: HeaderKind = CHECKPOINT) -> int:
     """Return the length of the header block that starts with these bytes.
 
     Raises:
-        MalformedError: no checkpoint starts like this.
+        MalformedError: no file of the kind starts like this.
     """
-    if len(start) < CHECKPOINT_HEADER_BYTES_MIN or not start.startswith(_CHECKPOINT_MAGIC):
+    if len(start) < CHECKPOINT_HEADER_BYTES_MIN or not start.startswith(kind.magic):
         raise MalformedError(0, "the checkpoint does not start with its magic number")
     block_bytes = int(_CHECKPOINT_HEADER.unpack_from(start)[2])
     if not CHECKPOINT_HEADER_BYTES_MIN <= block_bytes <= CHECKPOINT_HEADER_BYTES_MAX:
@@ -146,19 +167,17 @@ def checkpoint_header_bytes(start: bytes) -> int:
     return block_bytes
 
 
-def unpack_checkpoint_header(block: bytes) -> CheckpointHeader:
-    """Return the header in the first block of a checkpoint.
+def unpack_checkpoint_header(block: bytes, kind: HeaderKind = CHECKPOINT) -> CheckpointHeader:
+    """Return the header in the first block of a checkpoint or a rung.
 
     Raises:
         MalformedError: the bytes are not a checkpoint header.
         NewerVersionError: they are one of a newer format.
     """
-    version = check_block(
-        block, len(block), _CHECKPOINT_MAGIC, CHECKPOINT_VERSION, "checkpoint header"
-    )
+    version = check_block(block, len(block), kind.magic, kind.version, "checkpoint header")
     _, _, _, store_id, revision, time_ns, digest = _CHECKPOINT_HEADER.unpack_from(block)
     rest = block[_CHECKPOINT_HEADER.size : -UINT32.size]
-    if version == _VERSION_WITHOUT_DELTAS:
+    if kind is CHECKPOINT and version == _VERSION_WITHOUT_DELTAS:
         return CheckpointHeader(store_id, revision, time_ns, digest, rest)
     if len(rest) < _PREVIOUS.size:
         raise MalformedError(0, "the checkpoint header is too short for its version")
@@ -255,7 +274,7 @@ def _parts(header: ChunkHeader, body: bytes) -> tuple[bytes, bytes, bytes, bytes
 
 def pack_ends(values: Sequence[bytes]) -> bytes:
     """Return where each of a chunk's values ends when they stand one after the other."""
-    return _in_file_order(array(_UINT32_ARRAY_CODE, accumulate(map(len, values)))).tobytes()
+    return pack_numbers(accumulate(map(len, values)))
 
 
 def unpack_ends(ends: bytes) -> Sequence[int]:
@@ -264,7 +283,21 @@ def unpack_ends(ends: bytes) -> Sequence[int]:
     Raises:
         ValueError: a part of an end is left over.
     """
-    return _in_file_order(array(_UINT32_ARRAY_CODE, ends))
+    return unpack_numbers(ends)
+
+
+def lengths_of(ends: bytes) -> bytes:
+    """Return the length of each of a chunk's values, packed as their ends are.
+
+    Unlike the ends they are nearly the same in all rows, and remain so when one changes.
+    """
+    places = unpack_ends(ends)
+    return pack_numbers((end - start) % _UINT32_LIMIT for start, end in pairwise((0, *places)))
+
+
+def ends_of(lengths: bytes) -> bytes:
+    """Return the ends of a chunk's values by their lengths."""
+    return pack_numbers(end % _UINT32_LIMIT for end in accumulate(unpack_ends(lengths)))
 
 
 def are_ends(ends: bytes, count: int) -> bool:
@@ -283,13 +316,6 @@ def value_place(ends: bytes, index: int) -> tuple[int, int]:
         start, end = _TWO_ENDS.unpack_from(ends, UINT32.size * (index - 1))
         return start, end
     return 0, UINT32.unpack_from(ends)[0]
-
-
-def _in_file_order(numbers: array[int]) -> array[int]:
-    """Swap the bytes of an array between the order of the machine and that of the file."""
-    if sys.byteorder == "big":  # pragma: no cover
-        numbers.byteswap()
-    return numbers
 
 
 def footer_bytes(table_count: int) -> int:

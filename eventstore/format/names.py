@@ -14,6 +14,7 @@ ARCHIVE_NAME = "archive"
 TORN_NAME = "torn"
 INDEX_NAME = "index"
 TREE_NAME = "tree"
+LADDER_NAME = "ladder"
 DURABLE_NAME = "durable"
 MAKING_NAME = "MAKING"
 REQUEST_NAME = "compact.request"
@@ -22,11 +23,20 @@ ERASING_NAME = "ERASING"
 TEMPORARY_SUFFIX = ".tmp"
 _DETACHED_SUFFIX = ".detached.jsonl"
 DAMAGED_SUFFIX = ".damaged"
-DIRECTORY_NAMES = (WAL_NAME, CHECKPOINTS_NAME, ARCHIVE_NAME, INDEX_NAME, TORN_NAME, TREE_NAME)
+DIRECTORY_NAMES = (
+    WAL_NAME,
+    CHECKPOINTS_NAME,
+    ARCHIVE_NAME,
+    INDEX_NAME,
+    TORN_NAME,
+    TREE_NAME,
+    LADDER_NAME,
+)
 
 _SEGMENT_NAME = re.compile(r"([0-9]{20})\.log")
 _CHECKPOINT_NAME = re.compile(r"([0-9]{20})\.ckpt")
 _DELTA_NAME = re.compile(r"([0-9]{20})-([0-9]{20})\.delta")
+_RUNG_NAME = re.compile(r"([0-9]{20})(?:-([0-9]{20}))?\.rung")
 _ARCHIVE_NAME = re.compile(r"([0-9]{20})\.log\.gz")
 _INDEX_NAME = re.compile(r"([0-9]{20})\.index")
 _LEAVES_NAME = re.compile(r"([0-9]{20})-([1-9][0-9]{0,4})\.leaves")
@@ -47,6 +57,16 @@ def checkpoint_name(revision: int, previous: int | None = None) -> str:
     if previous is not None:
         return f"{revision:020d}-{previous:020d}.delta"
     return f"{revision:020d}.ckpt"
+
+
+def rung_name(revision: int, previous: int | None) -> str:
+    """Return the file name of the rung at a revision.
+
+    Args:
+        revision: of the rung.
+        previous: of the one that it is packed against, if there is one.
+    """
+    return f"{revision:020d}.rung" if previous is None else f"{revision:020d}-{previous:020d}.rung"
 
 
 def archive_name(first_revision: int) -> str:
@@ -106,6 +126,14 @@ def parse_delta_name(name: str) -> tuple[int, int] | None:
     """Return the revisions that a delta's name states, its own first; None for another name."""
     match = _DELTA_NAME.fullmatch(name)
     return (int(match[1]), int(match[2])) if match else None
+
+
+def parse_rung_name(name: str) -> tuple[int, int | None] | None:
+    """Return the revisions that a rung's name states, its own first; None for another name."""
+    match = _RUNG_NAME.fullmatch(name)
+    if match is None:
+        return None
+    return int(match[1]), None if match[2] is None else int(match[2])
 
 
 def parse_archive_name(name: str) -> int | None:

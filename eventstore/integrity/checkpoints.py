@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from eventstore.checkpoints.chains import CheckpointFile, must_keep
 from eventstore.checkpoints.checkpoint import Checkpoint, without_rows
 from eventstore.checkpoints.loader import CheckpointLoader, list_checkpoints
+from eventstore.checkpoints.rungs import list_rungs
 from eventstore.errors import CorruptionError, ProjectionError
 from eventstore.recovery.carrying import carried_over
 from eventstore.reports import Damage
@@ -28,6 +29,7 @@ class CheckpointCheck:
 
     Attributes:
         files: as they are listed.
+        rungs: those of the ladder, which no open rests on.
         valid: what each valid file leads to, without rows.
         by_revision: of those the first one at each revision, oldest first.
     """
@@ -44,8 +46,10 @@ class CheckpointCheck:
         self._path = path
         self._problems = problems
         self.files: list[CheckpointFile] = []
+        self.rungs: list[CheckpointFile] = []
         self.valid: dict[CheckpointFile, Checkpoint] = {}
         self.by_revision: dict[int, Checkpoint] = {}
+        self._rungs_loader: CheckpointLoader | None = None
 
     def read(self, store_id: bytes | None, *, with_digest: bool) -> None:
         """Read every file, and list what is wrong with it.
@@ -55,8 +59,9 @@ class CheckpointCheck:
             with_digest: whether SHA-256 and the order of rows are checked too.
         """
         self.files = list_checkpoints(self._file_system, self._path)
+        self.rungs = list_rungs(self._file_system, self._path)
         loader = self._loader(with_digest=with_digest)
-        for file in self.files:
+        for file in self.all_files:
             try:
                 checkpoint = loader.load_without_rows(file)
                 if store_id is not None and checkpoint.store_id != store_id:
@@ -68,9 +73,18 @@ class CheckpointCheck:
                 self.by_revision.setdefault(file.revision, checkpoint)
 
     @property
+    def all_files(self) -> list[CheckpointFile]:
+        """The files of checkpoints and the rungs, oldest first."""
+        return sorted([*self.files, *self.rungs], key=lambda file: (file.revision, file.is_rung))
+
+    @property
     def base_revision(self) -> int:
         """The newest valid checkpoint's, which an open begins at; 0 if there is none."""
-        return max(self.by_revision, default=0)
+        return max((file.revision for file in self._bearing()), default=0)
+
+    def _bearing(self) -> list[CheckpointFile]:
+        """Return the valid files that an open may rest on."""
+        return [file for file in self.valid if not file.is_rung]
 
     def check_start_of_log(self, sources: Sequence[SegmentSource]) -> None:
         """Check that the log goes on from every checkpoint, or starts at the first batch.
@@ -79,7 +93,7 @@ class CheckpointCheck:
         with the newest one.
         """
         first_revision = first_revision_of(sources) or 1
-        newest, fallback = self.base_revision, must_keep(self.valid).fallback
+        newest, fallback = self.base_revision, must_keep(self._bearing()).fallback
         if first_revision == 1 or min(newest, fallback or newest) >= first_revision - 1:
             return
         reason = f"the log starts at revision {first_revision}, "
@@ -114,12 +128,16 @@ class CheckpointCheck:
             CorruptionError: it has become damaged, or what is carried over is.
             ProjectionError: a projection can't carry it over.
         """
-        # What is slow to check of all the bytes was checked when they were read first.
-        return carried_over(projections, self._loader(with_digest=False).load_by(file))
+        if file.is_rung:  # they are asked for in order, and each goes on from the one before
+            loader = self._rungs_loader = self._rungs_loader or self._loader(with_digest=True)
+        else:
+            # What is slow to check of all the bytes was checked when they were read first.
+            loader = self._loader(with_digest=False)
+        return carried_over(projections, loader.load_by(file))
 
     def _loader(self, *, with_digest: bool) -> CheckpointLoader:
         return CheckpointLoader(
-            self._file_system, self.files, with_digest=with_digest, keeps_rows=False
+            self._file_system, self.all_files, with_digest=with_digest, keeps_rows=False
         )
 
     def files_at(self, revision: int) -> list[CheckpointFile]:

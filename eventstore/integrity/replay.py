@@ -106,7 +106,7 @@ class Replay:
                 path=self._path,
                 projections=tuple(self._projections),
                 sources=tuple(sources),
-                all_files=tuple(self._checkpoints.files),
+                all_files=tuple(self._checkpoints.all_files),
                 start=start,
                 digests=tuple(
                     (file, checkpoint.digest)

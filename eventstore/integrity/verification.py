@@ -155,7 +155,7 @@ class Verification:
             segment_count=self.segment_count,
             unread_segments=self.unread_segments,
             batch_count=self.batch_count,
-            checkpoint_count=len(self.checkpoints.files),
+            checkpoint_count=len(self.checkpoints.all_files),
             replayed_checkpoints=self.replay.compared_count,
             unknown_projections=self.replay.unknown_projections(),
             first_revision=first_revision_of(sources),
@@ -174,7 +174,7 @@ class Verification:
 
     def was_overtaken(self) -> bool:
         """Say whether a running writer has removed anything that was judged."""
-        paths = [file.path for file in self.checkpoints.files]
+        paths = [file.path for file in self.checkpoints.all_files]
         paths += [source.path for source in self.sources]
         return not all(map(self.file_system.exists, paths))
 

@@ -6,9 +6,9 @@ the other, so that it can be cut at any point and started again.
 Always kept: the newest two checkpoints, the fallback, which shares no file with the newest one
 (`checkpoints.chains`), and every segment with a batch after the fallback. So one bad file costs
 time, not data; and nothing is dropped while one of these checkpoints lacks a table of another.
-Beyond that, superseded checkpoints stay as far as the ladder has a use for them (`ladder`). A
-checkpoint file is removed after those that continue it, and durably so, so that a crash leaves no
-delta without its base.
+Before superseded checkpoints go, the ladder takes their states (`climbing`), and in the end it is
+cut down to its share. A checkpoint file is removed after those that continue it, and durably so, so
+that a crash leaves no delta without its base.
 
 First of all a long chain is folded into a new base, which takes its place; the deltas are what
 the fallback is loaded from then.
@@ -41,6 +41,7 @@ from eventstore.files.paths import join
 from eventstore.format.names import (
     ARCHIVE_NAME,
     CHECKPOINTS_NAME,
+    LADDER_NAME,
     TEMPORARY_SUFFIX,
     WAL_NAME,
     archive_name,
@@ -54,7 +55,7 @@ from eventstore.log.segments import (
     list_sources,
     open_source,
 )
-from eventstore.maintenance.ladder import rungs
+from eventstore.maintenance.climbing import Climb
 from eventstore.reports import CompactionReport
 
 if TYPE_CHECKING:
@@ -254,6 +255,7 @@ class _Compaction:
             on_segment(archived + dropped, len(going.segments))
         if archived:
             dropped += self._drop_archived()
+        self._thin_ladder()
         return CompactionReport(
             archived=archived,
             dropped=dropped,
@@ -281,26 +283,31 @@ class _Compaction:
         fold_checkpoint(self._file_system, self._checkpoints_path, checkpoint, self._pause)
 
     def _remove_checkpoints(self, superseded: Sequence[CheckpointFile]) -> int:
-        """Remove superseded checkpoints that the ladder does not need; return how many."""
-        if not superseded:
-            return 0
-        ladder: set[CheckpointFile] = set()
-        if self._retention.archive and self._retention.checkpoint_share:
+        """Remove superseded checkpoints, once the ladder has their states; return how many."""
+        if superseded:
             files = list_checkpoints(self._file_system, self._path)
-            sources = list_sources(self._file_system, self._path)
-            log_bytes = sum(self._file_system.size_bytes(source.path) for source in sources)
-            ladder = rungs(
-                self._sizes_bytes(files),
-                set(files).difference(superseded),
-                sources[0].first_revision,
-                int(log_bytes * self._retention.checkpoint_share),
-            )
-        removed = [file for file in superseded if file not in ladder]
-        for file in sorted(removed, key=lambda file: file.revision, reverse=True):
+            self._climb().add(files, superseded)
+        for file in sorted(superseded, key=lambda file: file.revision, reverse=True):
             self._file_system.remove(file.path)
             # Before that which it continues goes: a delta alone would be damage.
             self._file_system.sync_directory(self._checkpoints_path)
-        return len(removed)
+        return len(superseded)
+
+    def _thin_ladder(self) -> None:
+        """Cut the ladder down to its share of what archive and log take by now."""
+        sources = list_sources(self._file_system, self._path)
+        files = list_checkpoints(self._file_system, self._path)
+        oldest = min((file.revision for file in files), default=0)
+        self._climb().thin(sources[0].first_revision, oldest)
+
+    def _climb(self) -> Climb:
+        bytes_max = 0
+        if self._retention.archive and self._retention.checkpoint_share:
+            # The active segment is counted once it is full: it was allocated as a whole.
+            sources = list_sources(self._file_system, self._path)[:-1]
+            log_bytes = sum(self._file_system.size_bytes(source.path) for source in sources)
+            bytes_max = int(log_bytes * self._retention.checkpoint_share)
+        return Climb(self._file_system, self._path, bytes_max, self._pause)
 
     def _loader(self, files: Sequence[CheckpointFile]) -> CheckpointLoader:
         return CheckpointLoader(self._file_system, files, judges_medium=False, pause=self._pause)
@@ -451,7 +458,8 @@ class _Compaction:
         return Span(following.first_revision - 1, size_bytes, sealed_ns)
 
     def _store_bytes(self) -> int:
-        directories = (self._wal_path, self._archive_path, self._checkpoints_path)
+        names = (WAL_NAME, ARCHIVE_NAME, CHECKPOINTS_NAME, LADDER_NAME)
+        directories = [join(self._path, name) for name in names]
         total = 0
         for directory in directories:
             for name in self._file_system.list_directory(directory):

@@ -21,6 +21,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
 from eventstore.checkpoints.loader import list_checkpoints
+from eventstore.checkpoints.rungs import list_rungs
 from eventstore.errors import CorruptionError
 from eventstore.files.content import write_temporary
 from eventstore.files.forwarding import ForwardingFileSystem
@@ -31,6 +32,7 @@ from eventstore.format.names import (
     DAMAGED_SUFFIX,
     ERASING_NAME,
     INDEX_NAME,
+    LADDER_NAME,
     TEMPORARY_SUFFIX,
     TORN_NAME,
     index_name,
@@ -185,9 +187,10 @@ def _affected(
     for revision, found in wanted.items():
         holding[max((each for each in firsts if each <= revision), default=0)][revision] = found
     checkpoints = _holding(list_checkpoints(file_system, path), wanted)
+    rungs = _holding(list_rungs(file_system, path), wanted)
     return _Affected(
         holding,
-        tuple(sorted(checkpoints, key=lambda file: file.revision, reverse=True)),
+        tuple(sorted([*checkpoints, *rungs], key=lambda file: file.revision, reverse=True)),
         tuple(index_name(each) for each in sorted(holding)),
     )
 
@@ -230,12 +233,12 @@ def _redact_all(
             _redact(file_system, source, affected.segments[source.first_revision])
     directory = join(path, CHECKPOINTS_NAME)
     for file in affected.checkpoints:
-        if file.revision == base_revision:
+        if file.revision == base_revision and not file.is_rung:
             continue
         file_system.remove(file.path)
         # Before that which it continues goes: a delta alone would be damage.
-        file_system.sync_directory(directory)
-    for each in (directory, join(path, ARCHIVE_NAME)):
+        file_system.sync_directory(parent(file.path))
+    for each in (directory, join(path, ARCHIVE_NAME), join(path, LADDER_NAME)):
         if file_system.is_directory(each):
             names = file_system.list_directory(each)
             _remove(file_system, each, [name for name in names if name.endswith(_LEFT_BEHIND)])

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from eventstore.checkpoints.loader import list_checkpoints
+from eventstore.checkpoints.rungs import list_rungs
 from eventstore.errors import CorruptionError
 from eventstore.log.reader import SegmentScanner, read_segment_header, start_of
 from eventstore.log.redaction import left_of, may_erase, redactions_in
@@ -99,7 +100,8 @@ def _said_in(
 
 def _undone(file_system: FileSystem, path: str, wanted: Erased) -> Iterator[int]:
     """Yield the revisions of which a record or a checkpoint still holds what was erased."""
-    revisions = [file.revision for file in list_checkpoints(file_system, path)]
+    files = [*list_checkpoints(file_system, path), *list_rungs(file_system, path)]
+    revisions = [file.revision for file in files]
     undone = {
         revision
         for revision, found in wanted.items()

@@ -1,83 +1,105 @@
-"""The ladder: superseded checkpoints that stay, so that the past is near. Pure.
+"""The ladder: which past states stay, so that the past is near. Pure.
 
-A past state is loaded from the newest checkpoint at or before it, and the batches from there on are
-replayed. So checkpoints are left where they were made, one for about as much log as an open
-replays: the rungs. What they take is bounded three times:
-
-- Deltas are left as a chain: each holds what has changed from one rung to the next, so all of them
-  together hold each change once. A base that a fold has made beside a delta stays only if the
-  deltas since the base before it take as much, or are many: then it saves loading them.
-- Where every checkpoint is a base, rungs are some thousand batches apart.
-- All together take no more than a share of what archive and log take, not counting what recovery
-  needs anyway; the oldest go first, with all that continue them up to the next base.
+A past state is loaded from the newest state at or before it that is there, and the batches from
+there on are replayed. So states are left as *rungs* (`checkpoints.rungs`), at first one for each
+checkpoint that was superseded. All together take no more than a share of what archive and log
+take. Where they would take more, the one goes whose loss leaves the smallest *gap*: from the rung
+below to the one above. So gaps keep to about one size over the whole past, however long it becomes:
+none is more than four times as large as if as many rungs were evenly spread, or as checkpoints are
+apart.
 
 Retention rules it: a rung whose following batches are gone is of no use, and goes too, unless a
-later one continues it.
+later one is packed against it.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from eventstore.checkpoints.chains import Chains
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Sequence
 
-    from eventstore.checkpoints.chains import CheckpointFile
+LINKS_MAX = 32
+"""So many rungs are packed one against the other; then comes a root, packed against nothing."""
+_FILE_BYTES_MIN = 16 * 1024
+"""No file counts as less, so that small ones do not become too many."""
+_FEW = 3
 
-_LINKS_MAX = 64
-_BASE_BATCHES = 10_000
-"""Bases that nothing leads to but themselves are left this far apart."""
+
+class Rung(NamedTuple):
+    """A rung of the ladder.
+
+    Attributes:
+        revision: of the state that it holds.
+        size_bytes: of its file.
+        is_root: whether it is packed against nothing.
+    """
+
+    revision: int
+    size_bytes: int
+    is_root: bool
 
 
-def rungs(
-    sizes_bytes: Mapping[CheckpointFile, int],
-    needed: Collection[CheckpointFile],
-    first_revision: int,
-    bytes_max: int,
-) -> set[CheckpointFile]:
-    """Return which files the ladder needs.
+def bytes_of(rungs: Sequence[Rung]) -> int:
+    """Return what rungs count against their share."""
+    return sum(max(rung.size_bytes, _FILE_BYTES_MIN) for rung in rungs)
+
+
+def useless_count(rungs: Sequence[Rung], first_revision: int) -> int:
+    """Return how many of the oldest rungs are of no use.
 
     Args:
-        sizes_bytes: of all checkpoint files.
-        needed: those that stay in any case.
+        rungs: oldest first.
         first_revision: of the oldest batch that is kept.
-        bytes_max: how much the others may take.
     """
-    chains = Chains(_useful(sizes_bytes))
-    kept: set[CheckpointFile] = set()
-    kept_bytes = 0
-    for revision in reversed(chains.revisions):
-        if revision < first_revision - 1:
-            break
-        added = [file for file in chains.to(revision) if file not in kept]
-        kept_bytes += sum(sizes_bytes[file] for file in added if file not in needed)
-        if kept_bytes > bytes_max:
-            break
-        kept.update(added)
-    return kept
+    count = 0
+    for number, rung in enumerate(rungs):
+        if rung.is_root:
+            count = number
+        if rung.revision >= first_revision - 1:
+            return count
+    return len(rungs)
 
 
-def _useful(sizes_bytes: Mapping[CheckpointFile, int]) -> list[CheckpointFile]:
-    """Return all deltas, and of the bases those that are needed or save much loading."""
-    useful: list[CheckpointFile] = []
-    led_to = {file.revision for file in sizes_bytes if file.previous is not None}
-    continued = {file.previous for file in sizes_bytes}
-    delta_bytes = link_count = 0
-    base_revision = 0
-    for file in sorted(sizes_bytes, key=lambda file: (file.revision, file.previous is None)):
-        if file.previous is not None:
-            delta_bytes += sizes_bytes[file]
-            link_count += 1
-        elif file.revision in led_to:
-            if delta_bytes < sizes_bytes[file] and link_count < _LINKS_MAX:
-                continue
-            delta_bytes = link_count = 0
-        elif file.revision in continued or file.revision >= base_revision + _BASE_BATCHES:
-            delta_bytes = link_count = 0
-            base_revision = file.revision
-        else:
-            continue
-        useful.append(file)
-    return useful
+def needs_root(rungs: Sequence[Rung]) -> bool:
+    """Say whether the next rung must be a root: there is none, or the chain has become long."""
+    newest_first = reversed(rungs)
+    root = next((place for place, rung in enumerate(newest_first) if rung.is_root), LINKS_MAX)
+    return root >= LINKS_MAX - 1
+
+
+def is_worth(rungs: Sequence[Rung], added: Rung, state_bytes: int, bytes_max: int) -> bool:
+    """Say whether a newer rung is worth to be made: it would not be the next one to go.
+
+    Args:
+        rungs: oldest first.
+        added: the newer one, of about that size.
+        state_bytes: about how much a root of its state would take: however few rungs there are,
+            they hold all of the last one's state.
+        bytes_max: how much all may take.
+    """
+    if max(state_bytes, bytes_of([added])) > bytes_max:
+        return False
+    if bytes_of([*rungs, added]) <= bytes_max or len(rungs) < _FEW:
+        return True
+    revisions = [rung.revision for rung in rungs]
+    gaps = [above - below for below, above in zip(revisions, revisions[2:], strict=False)]
+    return 2 * (added.revision - revisions[-1]) >= min(gaps)
+
+
+def next_to_go(
+    rungs: Sequence[Rung], first_revision: int, end_revision: int, bytes_max: int
+) -> int | None:
+    """Return the place of the rung that goes next; None if all may stay.
+
+    Args:
+        rungs: oldest first.
+        first_revision: of the oldest batch that is kept.
+        end_revision: of the oldest state that stays in any case.
+        bytes_max: how much all may take.
+    """
+    if bytes_of(rungs) <= bytes_max:
+        return None
+    places = [first_revision - 1, *(rung.revision for rung in rungs), end_revision]
+    gaps = [above - below for below, above in zip(places, places[2:], strict=False)]
+    return min(range(len(rungs)), key=lambda place: (gaps[place], -rungs[place].size_bytes))

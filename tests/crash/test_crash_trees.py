@@ -9,7 +9,7 @@ import pytest
 from support.crash import LEDGER, WORKLOADS, opened, pay
 
 from eventstore import Retention
-from eventstore.maintenance import checkpointing, compaction
+from eventstore.maintenance import checkpointing, compaction, ladder
 from eventstore.testing import DEEP, QUICK, SMALL, NotedStore, Session, explore
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ def _small_chains(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpointing, "BASE_ROWS", 16)
     monkeypatch.setattr(compaction, "_CHAIN_DELTAS", 2)
     monkeypatch.setattr(compaction, "_FOLD_SHARE", 1)
+    monkeypatch.setattr(ladder, "_FILE_BYTES_MIN", 1)
 
 
 def dropping_at_once(session: Session) -> None:

@@ -12,7 +12,7 @@ import pytest
 from support.crash import LEDGER, WORKLOADS, rolls
 from support.ledger import balances, total
 
-from eventstore.maintenance import checkpointing, compaction
+from eventstore.maintenance import checkpointing, compaction, ladder
 from eventstore.testing import DEEP, Defect, Depth, NotedStore, explore
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ def _small_chains(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpointing, "BASE_ROWS", 16)
     monkeypatch.setattr(compaction, "_CHAIN_DELTAS", 2)
     monkeypatch.setattr(compaction, "_FOLD_SHARE", 1)
+    monkeypatch.setattr(ladder, "_FILE_BYTES_MIN", 1)
 
 
 def both_projections_agree(store: NotedStore) -> None:

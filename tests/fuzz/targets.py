@@ -30,6 +30,8 @@ from support.bolt_builder import repair_checksums
 from eventstore.checkpoints.chains import CheckpointFile
 from eventstore.checkpoints.loader import CheckpointLoader
 from eventstore.checkpoints.reader import read_part
+from eventstore.checkpoints.rung_writer import packed_rung, rung_state
+from eventstore.checkpoints.rungs import RungLoader, RungState
 from eventstore.copies.loading import DumpReader
 from eventstore.errors import CorruptionError, DumpError, FormatVersionError
 from eventstore.format.blocks import MalformedError, NewerVersionError
@@ -46,6 +48,7 @@ from eventstore.format.codec import DecodeError, decode_batch, pack, unpack_row
 from eventstore.format.durable import unpack_durable
 from eventstore.format.index import IndexHeader, pack_index
 from eventstore.format.manifest import pack_manifest, unpack_manifest
+from eventstore.format.rung import Chunk, Seen, pack_rung
 from eventstore.format.segment import (
     SEGMENT_HEADER_BYTES,
     RecordHeader,
@@ -77,6 +80,8 @@ MARK = b"the mark"
 ERASED_PATHS = (("actor",), ("reason",), ("request_id",), ("data", "labels", "owner"))
 BASE = CheckpointFile(1, None, "base")
 DELTA = CheckpointFile(2, 1, "delta")
+ROOT = CheckpointFile(1, None, "root", is_rung=True)
+RUNG = CheckpointFile(2, 1, "rung", is_rung=True)
 INFO = Info("a/b", "p", Kind.ACTIVE, {"containerd.io/gc": "x", "empty": "y"}, 1, 2)
 
 
@@ -92,6 +97,16 @@ def _base() -> bytes:
 
 
 BASE_CONTENT = _base()
+
+
+def _root() -> tuple[bytes, RungState]:
+    """Return the rung of that base, packed against nothing."""
+    base = CheckpointLoader(FilesFileSystem({BASE.path: BASE_CONTENT}), [BASE]).load(1)
+    state = rung_state(base)
+    return packed_rung(state, None).content, state
+
+
+ROOT_CONTENT, ROOT_STATE = _root()
 
 
 def batch(data: bytes) -> None:
@@ -236,6 +251,43 @@ def sealed_delta(data: bytes) -> None:
         delta(content)
 
 
+def rung(data: bytes) -> None:
+    """A rung on another one; if it is taken for a good one, every row can be read."""
+    files = {ROOT.path: ROOT_CONTENT, RUNG.path: data}
+    try:
+        loader = RungLoader(FilesFileSystem(files), [ROOT, RUNG], checks_rows=True)
+        loaded = loader.load_by(RUNG)
+    except (CorruptionError, FormatVersionError):
+        return
+    for _, rows in loaded.tables:
+        for key, value in rows.items():
+            if rows.get(key) != value:
+                raise AssertionError(f"the row of {key!r} is not found")
+
+
+def sealed_rung(data: bytes) -> None:
+    """The same with right checksums and lengths around whatever chunks, on whatever others."""
+    names = ROOT_STATE.header.table_names
+    header = CheckpointHeader(STORE_ID, 2, 0, bytes(32), names, (1, bytes(32)))
+    chunks: list[list[Chunk]] = [[], []]
+    seen: list[list[Seen]] = [[], []]
+    while len(data) >= 6:
+        table = data[0] % 2
+        seen[table].append(Seen(data[1] % 3, data[2] % 3))
+        body = data[6 : 6 + data[5] % 64]
+        chunks[table].append(Chunk(data[0] // 2 % 8, data[3] % 16, data[4] % 32, body))
+        data = data[6 + len(body) :]
+    rung(
+        pack_rung(
+            header,
+            chunks,
+            ROOT_STATE.tables,
+            lambda table, number: seen[table][number],
+            lambda: None,
+        )
+    )
+
+
 def _sealed_checkpoints(data: bytes, previous: tuple[int, bytes] | None) -> Iterator[bytes]:
     table_names_bytes = data[0] if data else 0
     table_names, data = data[1 : 1 + table_names_bytes], data[1 + table_names_bytes :]
@@ -367,6 +419,8 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
         sealed_checkpoint,
         delta,
         sealed_delta,
+        rung,
+        sealed_rung,
         archive,
         index,
         sealed_index,

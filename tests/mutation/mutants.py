@@ -1193,6 +1193,181 @@ MUTANTS = (
         "            or self._replay_seconds() >= options.checkpoint_after_seconds\n",
         "",
     ),
+    # The ladder of past states
+    Mutant(
+        "a rung is written in place",
+        "eventstore/checkpoints/rung_writer.py",
+        "    temporary = path + TEMPORARY_SUFFIX\n",
+        "    temporary = path\n",
+    ),
+    Mutant(
+        "no sync of a rung before its rename",
+        "eventstore/checkpoints/rung_writer.py",
+        "            file.sync()\n            pause()\n",
+        "            pause()\n",
+    ),
+    Mutant(
+        "a rung is not read back",
+        "eventstore/checkpoints/rung_writer.py",
+        "        if read_rung(file_system, temporary, rung.before, pause).tables "
+        "!= rung.state.tables:\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        "no directory sync after a rung",
+        "eventstore/checkpoints/rung_writer.py",
+        "    file_system.sync_directory(directory)\n    return CheckpointFile",
+        "    return CheckpointFile",
+    ),
+    Mutant(
+        "what a rung rests on goes before it",
+        "eventstore/maintenance/climbing.py",
+        "key=lambda file: file.revision, reverse=True)",
+        "key=lambda file: file.revision)",
+    ),
+    Mutant(
+        "no directory sync between rungs that go",
+        "eventstore/maintenance/climbing.py",
+        "            # Before that which it is packed against goes.\n"
+        "            self._file_system.sync_directory(self._directory)\n",
+        "",
+    ),
+    Mutant(
+        "rungs go before the one that takes their place is there",
+        "eventstore/maintenance/climbing.py",
+        "        written = write_rung(self._file_system, self._directory, rung, self._pause)\n"
+        "        self._remove([own, above])\n",
+        "        self._remove([own, above])\n"
+        "        written = write_rung(self._file_system, self._directory, rung, self._pause)\n",
+    ),
+    Mutant(
+        "superseded checkpoints go before the ladder has their states",
+        "eventstore/maintenance/compaction.py",
+        "            self._climb().add(files, superseded)\n",
+        "            _ = files\n",
+    ),
+    Mutant(
+        "the ladder is not cut down to its share",
+        "eventstore/maintenance/compaction.py",
+        "        self._thin_ladder()\n        return",
+        "        return",
+    ),
+    Mutant(
+        "a ladder stays where there is to be none",
+        "eventstore/maintenance/climbing.py",
+        "        if not self._bytes_max:\n            self._remove(self._files)\n",
+        "        if not self._bytes_max:\n            return\n",
+    ),
+    Mutant(
+        "what a crash has left beside a rung that was packed anew stays",
+        "eventstore/maintenance/climbing.py",
+        "        self._remove([file for file in found if file not in self._sizes_bytes])\n",
+        "",
+    ),
+    Mutant(
+        "a rung that others rest on is taken out as if none did",
+        "eventstore/maintenance/climbing.py",
+        "        if not rest or rest[0].previous is None:\n",
+        "        if True:\n",
+    ),
+    Mutant(
+        "a rung is taken out although that saves nothing",
+        "eventstore/maintenance/climbing.py",
+        "        if (sum(sizes_bytes) - len(rung.content)) * _SAVED_SHARE < min(sizes_bytes):\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        "a compaction fails of a full disk, for the ladder's sake",
+        "eventstore/maintenance/climbing.py",
+        "                if not is_full(error):\n                    raise\n                _logger",
+        "                raise\n                _logger",
+    ),
+    Mutant(
+        "a damaged rung is kept, and packed against",
+        "eventstore/maintenance/climbing.py",
+        "        self._remove(self._files[start : next(after, None)])\n",
+        "        _ = start, after\n",
+    ),
+    Mutant(
+        "the newest rung goes rather than that which leaves the smallest gap",
+        "eventstore/maintenance/ladder.py",
+        "    return min(range(len(rungs)), key=lambda place: "
+        "(gaps[place], -rungs[place].size_bytes))\n",
+        "    return len(rungs) - 1\n",
+    ),
+    Mutant(
+        "a rung is of no use although a later one rests on it",
+        "eventstore/maintenance/ladder.py",
+        "        if rung.is_root:\n            count = number\n",
+        "        count = number\n",
+    ),
+    Mutant(
+        "a state that takes more than the share is made a rung",
+        "eventstore/maintenance/ladder.py",
+        "    if max(state_bytes, bytes_of([added])) > bytes_max:\n",
+        "    if False:\n",
+    ),
+    Mutant(
+        "no checksum of a rung",
+        "eventstore/format/rung.py",
+        "    if zlib.crc32(view[: -UINT32.size], seed) != UINT32.unpack(view[-UINT32.size :])[0]:\n",
+        "    if False:\n",
+    ),
+    Mutant(
+        "a rung is believed whatever it unpacks to",
+        "eventstore/format/rung.py",
+        "    if crc != UINT32.unpack_from(content, end)[0]:\n",
+        "    if False:\n",
+    ),
+    Mutant(
+        "a chunk of a rung may unpack to anything",
+        "eventstore/format/rung.py",
+        "    if own_bytes > entry.body_bytes or "
+        "entry.body_bytes > _COMPRESSION_RATIO_MAX * len(packed):\n",
+        "    if False:\n",
+    ),
+    Mutant(
+        "the directory of a rung may unpack to anything",
+        "eventstore/format/rung.py",
+        "    if size_bytes > _COMPRESSION_RATIO_MAX * len(packed):\n",
+        "    if False:\n",
+    ),
+    Mutant(
+        "a rung is unpacked against another history",
+        "eventstore/checkpoints/rungs.py",
+        "    if header.previous != (own.revision, own.digest):\n",
+        "    if False:\n",
+    ),
+    Mutant(
+        "a rung is taken for that of another revision",
+        "eventstore/checkpoints/rungs.py",
+        "    if (header.revision, previous) != (file.revision, file.previous):\n",
+        "    if False:\n",
+    ),
+    Mutant(
+        "a verification does not look at the ladder",
+        "eventstore/integrity/checkpoints.py",
+        "        self.rungs = list_rungs(self._file_system, self._path)\n",
+        "",
+    ),
+    Mutant(
+        "a verification takes a rung for what an open begins at",
+        "eventstore/integrity/checkpoints.py",
+        "        return [file for file in self.valid if not file.is_rung]\n",
+        "        return list(self.valid)\n",
+    ),
+    Mutant(
+        "rungs from before an erasure stay",
+        "eventstore/maintenance/erasing.py",
+        "    rungs = _holding(list_rungs(file_system, path), wanted)\n",
+        "    rungs: list[CheckpointFile] = []\n",
+    ),
+    Mutant(
+        "a past state is read without the ladder",
+        "eventstore/backend/reading.py",
+        "        files += list_rungs(self._file_system, self._path)\n",
+        "",
+    ),
     # Texts from elsewhere
     Mutant(
         "a quoted text may end its quotes",

@@ -55,6 +55,11 @@ _COPIES = (
     "tests/damage/test_damage_backup.py",
     "tests/crash/test_copies_crash.py",
 )
+_LADDER = (
+    "tests/engine/maintenance/test_ladder.py",
+    "tests/engine/checkpoints/test_rungs.py",
+    "tests/crash/test_exploration.py",
+)
 NEAR = {
     "eventstore/copies/": _COPIES,
     "eventstore/format/manifest.py": _COPIES,
@@ -66,6 +71,10 @@ NEAR = {
         "tests/engine/test_contract.py",
         "tests/engine/handle/test_shown_revision.py",
     ),
+    "eventstore/checkpoints/rung": _LADDER,
+    "eventstore/format/rung.py": _LADDER,
+    "eventstore/maintenance/ladder.py": _LADDER,
+    "eventstore/maintenance/climbing.py": _LADDER,
     "eventstore/checkpoints/": ("tests/engine/checkpoints", "tests/engine/maintenance"),
     "eventstore/log/": (
         "tests/engine/recovery/test_recovery.py",

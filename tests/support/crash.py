@@ -128,17 +128,21 @@ def deltas(session: Session) -> None:
 
 
 def rungs(session: Session) -> None:
-    """A ladder that is climbed, and cut at its foot."""
+    """A ladder that is climbed, thinned, and cut at its foot."""
     session.options = replace(SMALL, retention=Retention(checkpoint_share=100.0))
     with session.open() as store:
         with store.transaction(writable=True) as tx:
             for number in range(20):
                 open_account(tx, str(number))
-        for number in range(4):
+        for number in range(7):
             pay(store, str(number), 1, 1500)
             store.compact()
-        for revision in range(1, 6):
+        for revision in range(1, 9):
             assert store.at(revision).revision == revision
+    # Of four rungs one is taken out, and the one above it is packed anew.
+    with session.open(replace(SMALL, retention=Retention(checkpoint_share=0.5))) as store:
+        pay(store, "5", 1, 1500)
+        store.compact()
     with session.open(replace(SMALL, retention=Retention(revisions=1))) as store:
         pay(store, "5", 1, 1500)
         store.compact()

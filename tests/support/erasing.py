@@ -15,6 +15,8 @@ import pytest
 from support.engine import HookedFileSystem
 
 from eventstore import EventStore, Retention, StoreOptions
+from eventstore.checkpoints.rungs import RungLoader, list_rungs
+from eventstore.files.local import local_file_system
 from eventstore.testing import STORE_PATH, SimulatedFileSystem
 from projections.snapshots import Kind, MetaStore, SnapshotsProjection
 
@@ -99,4 +101,8 @@ def everything(path: Path) -> bytes:
             for start in re.finditer(b"\x78", content):  # of zlib's
                 with contextlib.suppress(zlib.error):
                     found.append(zlib.decompressobj().decompress(content[start.start() :]))
+    rungs = list_rungs(local_file_system(), str(path))
+    loader = RungLoader(local_file_system(), rungs)
+    for rung in rungs:
+        found += [chunk.body for chunks in loader.state_by(rung).tables for chunk in chunks]
     return b"\n".join(found)

@@ -1,16 +1,12 @@
-"""Chains of checkpoint files: which lead to a state, which must be kept, which are rungs."""
+"""Chains of checkpoint files: which lead to a state, and which must be kept."""
 
 from __future__ import annotations
 
-from itertools import pairwise
-
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from eventstore.checkpoints.chains import Chains, CheckpointFile, must_keep
 from eventstore.maintenance.compaction import is_fold_due, plan
-from eventstore.maintenance.ladder import rungs
 
 
 def base(revision: int) -> CheckpointFile:
@@ -83,41 +79,3 @@ def test_a_chain_is_folded_once_it_has_many_deltas_or_much_in_them() -> None:
     longer = [*chain, delta(10, 9)]
     assert is_fold_due(longer, sizes | {longer[-1]: 10})
     assert is_fold_due(chain, sizes | {chain[3]: 500})
-
-
-def test_all_deltas_are_rungs_and_bases_beside_them_only_where_they_save_much() -> None:
-    files = [base(1), delta(2, 1), delta(3, 2), base(3), delta(4, 3), delta(5, 4), base(5)]
-    sizes = dict.fromkeys(files, 10) | {base(3): 30, base(5): 30}
-    # Behind the two before it, the base at 3 is not worth it; behind four, the one at 5 is.
-    assert rungs(sizes, (), 1, 1000) == {*files} - {base(3), delta(5, 4)}
-
-
-def test_rungs_go_oldest_first_once_they_take_too_much() -> None:
-    files = [base(1), delta(2, 1), base(20_000), delta(20_001, 20_000), base(40_000)]
-    sizes = dict.fromkeys(files, 10)
-    assert rungs(sizes, (), 1, 1000) == set(files)
-    assert rungs(sizes, (), 1, 39) == set(files[2:])
-    assert rungs(sizes, (), 1, 5) == set()
-
-
-def test_what_is_needed_anyway_does_not_count_as_rungs() -> None:
-    files = [base(1), delta(2, 1), delta(3, 2), base(3), delta(4, 3)]
-    sizes = dict.fromkeys(files, 10) | {base(3): 1000}
-    # The base at 3 goes once it is not needed: the deltas must lead on without it.
-    assert rungs(sizes, {base(3), delta(4, 3)}, 1, 30) == {*files} - {base(3)}
-    assert rungs(sizes, {base(3), delta(4, 3)}, 1, 29) == set()
-
-
-def test_rungs_behind_which_batches_are_gone_go_unless_they_are_continued() -> None:
-    files = [base(1), delta(2, 1), delta(3, 2), base(20_000), delta(20_001, 20_000)]
-    sizes = dict.fromkeys(files, 10)
-    assert rungs(sizes, (), 4, 1000) == set(files)
-    assert rungs(sizes, (), 5, 1000) == set(files[3:])
-
-
-@pytest.mark.parametrize("spacing", [100, 9_999])
-def test_bases_alone_are_rungs_some_thousand_batches_apart(spacing: int) -> None:
-    files = [base(number * spacing) for number in range(1, 400)]
-    kept = sorted(file.revision for file in rungs(dict.fromkeys(files, 1), (), 1, 1000))
-    assert all(high - low >= 10_000 for low, high in pairwise(kept))
-    assert all(high - low < 10_000 + spacing for low, high in pairwise(kept))
