@@ -172,6 +172,27 @@ class PackedChunk:
             start = end
         return found
 
+    def places_holding(self, parts: Sequence[bytes]) -> Iterator[int]:
+        """Yield the places of the rows whose packed values hold all of some bytes; others may be.
+
+        Args:
+            parts: the first, which is looked for in all values at once, should be the longest.
+        """
+        if not parts:
+            yield from range(self.row_count)
+            return
+        values, first = self._values, parts[0]
+        at = values.find(first)
+        if at < 0:
+            return
+        self.unpacked_keys()  # checks that the ends are those of the rows
+        ends = unpack_ends(self._ends)
+        while at >= 0 and (place := bisect_right(ends, at)) < len(ends):
+            start, end = ends[place - 1] if place else 0, ends[place]
+            if all(values.find(part, start, end) >= 0 for part in parts[1:]):
+                yield place
+            at = values.find(first, max(end, at + 1))
+
     def check(self) -> None:
         """Check that the parts belong together; O(rows).
 
@@ -293,6 +314,18 @@ class PackedRows:
                 chunk = self._chunks[chunk_number]
             place = number - starts[chunk_number]
             yield chunk.key(place), chunk.value(place)
+
+    def numbers_holding(self, parts: Sequence[bytes]) -> Iterator[int]:
+        """Yield the numbers of the rows whose packed values hold all of some bytes.
+
+        O(bytes), some 0.1 µs a row, and as much again for each that is found. A few others may be
+        among them.
+        """
+        start = 0
+        for chunk in self._chunks:
+            for place in chunk.places_holding(parts):
+                yield start + place
+            start += chunk.row_count
 
     def slice(
         self, start: Any, stop: Any, limit: int, *, inclusive: bool

@@ -14,9 +14,10 @@ from eventstore.tables.index import Indexes
 from eventstore.tables.order import KeyOrder
 from eventstore.tables.packed import ABSENT, TOMBSTONE
 from eventstore.tables.slices import SLICE_ROWS_MAX, merged
+from eventstore.tables.texts import rows_holding
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from typing import Self
 
     from eventstore.format.codec import KeyShape
@@ -52,7 +53,7 @@ class Rows:
         # Whether some of those are of a checkpoint.
         self._has_stored_changes = bool(self._rows)
         self._order = KeyOrder()
-        self._indexes = Indexes(spec.name, spec.indexes) if spec.indexes else None
+        self._indexes = Indexes(spec.name, spec.indexes, spec.texts) if spec.indexes else None
         # Of all keys; None until the first one is seen.
         self._key_shape: KeyShape | None = None
         if self._rows:
@@ -108,6 +109,10 @@ class Rows:
             for key, packed in self._packed.rows_at(numbers):
                 value = rows.get(key, packed)
                 yield key, ABSENT if value is TOMBSTONE else value
+
+    def holding(self, parts: Sequence[bytes]) -> tuple[list[Any], list[int]]:
+        """Return the changed keys, and the numbers of packed rows, whose values hold all parts."""
+        return rows_holding(self._rows, self._packed, parts)
 
     def changed_keys(self) -> list[Any]:
         """Return the keys that have a changed row, in any order."""

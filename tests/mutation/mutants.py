@@ -922,6 +922,36 @@ MUTANTS = (
         "        if False:\n",
     ),
     Mutant(
+        "a question without an index is not answered as of its moment",
+        "eventstore/tables/texts.py",
+        "        for key, value in list(rows.items())  # in one step\n",
+        "        for key, value in ()\n",
+    ),
+    Mutant(
+        "rows that have a text at their end are passed over",
+        "eventstore/tables/packed.py",
+        "place := bisect_right(ends, at)",
+        "place := bisect_right(ends, at + len(first))",
+    ),
+    Mutant(
+        "of two rows with a text that stand together one is passed over",
+        "eventstore/tables/packed.py",
+        "at = values.find(first, max(end, at + 1))",
+        "at = values.find(first, end + 1)",
+    ),
+    Mutant(
+        "whoever goes on asking never gets an index",
+        "eventstore/tables/index.py",
+        "self._unmade_cost[index] = spent + cost(source, found)",
+        "self._unmade_cost[index] = 0",
+    ),
+    Mutant(
+        "texts that a row does not hold are not found by a check",
+        "eventstore/tables/index.py",
+        "if type(value) is bytes and not all(part in value for part in parts):",
+        "if False:",
+    ),
+    Mutant(
         "an index that an interrupt has left half done is not made anew",
         "eventstore/tables/index.py",
         "        anew = not self._is_whole or drops != self._drops_seen\n",
