@@ -22,7 +22,7 @@ from eventstore.format.checkpoint import are_ends, ends_count, unpack_ends, valu
 from eventstore.format.codec import DecodeError, pack, require_keys, unpack_keys, unpack_row
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 CHUNK_ROWS = 64
 """Rows in a chunk as it is written: a first touch unpacks this many keys. Older files have 128."""
@@ -30,6 +30,8 @@ _FOUND_MAX = 2048
 """What was found of late is kept, of twice as many keys at the most."""
 _UNPACKED_CHUNKS_MAX = 32
 """Chunks whose unpacked keys are kept."""
+_ROWS_PASSED_A_SEARCH = 16
+"""So many keys can be unpacked and passed in the time in which one is looked for: 3 µs."""
 _FEW_ROWS = 4
 """Fewer rows than this part of a chunk are taken one by one; to take all costs a quarter a row."""
 
@@ -268,6 +270,12 @@ class PackedRows:
             self._found_before, self._found = self._found, {}
         self._found[key] = value
         return value
+
+    def count_of(self, keys: Mapping[Any, Any]) -> int:
+        """Return how many of some keys have a row here. O(keys), O(rows) at the most."""
+        if len(keys) * _ROWS_PASSED_A_SEARCH < self.row_count:
+            return sum(1 for key in keys if self.get(key) is not ABSENT)
+        return sum(sum(map(keys.__contains__, chunk.unpacked_keys())) for chunk in self._chunks)
 
     def _search(self, key: Any) -> bytes | Absent:
         try:

@@ -132,13 +132,13 @@ class Rows:
         return max(len(self._rows), packed_count)
 
     def row_count(self) -> int:
-        """Return the number of rows as they are now. O(changed rows)."""
+        """Return the number of rows as they are now. O(changed rows), O(rows) at the most."""
         packed = self._packed
         if packed is None:
             return len(self._rows)
-        rows = list(self._rows.items())
-        added = sum(1 for key, value in rows if packed.get(key) is ABSENT)
-        deleted = sum(1 for _, value in rows if value is TOMBSTONE)
+        rows = self._rows.copy()
+        added = len(rows) - packed.count_of(rows)
+        deleted = sum(1 for value in rows.values() if value is TOMBSTONE)
         return packed.row_count + added - deleted
 
     def renew_lock(self) -> None:

@@ -61,10 +61,8 @@ def rows_holding(
         packed: those below, also where a changed one lies over.
         parts: bytes.
     """
-    changed = [
-        key
-        for key, value in list(rows.items())  # in one step
-        if value is not TOMBSTONE
-        and (type(value) is not bytes or all(part in value for part in parts))
-    ]
-    return changed, list(packed.numbers_holding(parts)) if packed is not None else []
+    found = [(key, value) for key, value in list(rows.items()) if value is not TOMBSTONE]
+    for part in parts:  # in a loop over all rows, this would take twice as long
+        found = [row for row in found if type(row[1]) is not bytes or part in row[1]]
+    numbers = packed.numbers_holding(parts) if packed is not None else ()
+    return [key for key, _ in found], list(numbers)

@@ -924,8 +924,8 @@ MUTANTS = (
     Mutant(
         "a question without an index is not answered as of its moment",
         "eventstore/tables/texts.py",
-        "        for key, value in list(rows.items())  # in one step\n",
-        "        for key, value in ()\n",
+        "(key, value) for key, value in list(rows.items()) if",
+        "(key, value) for key, value in () if",
     ),
     Mutant(
         "rows that have a text at their end are passed over",
