@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from eventstore.event import Event, Plain
 
     KeyFunction = Callable[[Any, Any], Iterable[Hashable]]
+    TextsFunction = Callable[[Any], Iterable[str]]
 
     K = TypeVar("K", default=Any)
     V = TypeVar("V", default=Any)
@@ -78,6 +79,7 @@ class TableSpec(Generic[K, V]):
     `TableSpec("accounts", indexes={"by_owner": lambda number, account: (account.owner,)})`. They
     are derived from the rows whenever they are asked, and never part of events or checkpoints, so
     a key function may be changed at any time. The first question after an open looks at all rows.
+    With `texts`, the first few look for bytes instead, which takes a tenth of the time.
 
     Attributes:
         name: unique in the store.
@@ -88,12 +90,17 @@ class TableSpec(Generic[K, V]):
         indexes: for each index, by its name, its key function: key and value → the entries that the
             row has in the index, in a list or a tuple. Entries are equal, or not, as keys of a
             dictionary are. It must be pure.
+        texts: for an index, by its name, what gives for an entry some texts that stand in the plain
+            data of every row with that entry, such as the entry itself. Of a row without them
+            nobody asks whether it has the entry, so that what is wrong here hides rows; `check`
+            of the store, and `eventstore.testing`, find that.
     """
 
     name: str
     encode: Callable[[V], Plain] = _encode_unchanged
     decode: Callable[[K, Plain], V] = _decode_unchanged
     indexes: Mapping[str, Callable[[K, V], Iterable[Hashable]]] = field(default_factory=dict)
+    texts: Mapping[str, Callable[[Any], Iterable[str]]] = field(default_factory=dict)
 
     def __hash__(self) -> int:
         return hash(self.name)
@@ -325,6 +332,11 @@ def _require_well_stated(projection: Projection) -> None:
             raise ProjectionError(
                 f"the indexes of table {spec.name!r} must be functions by the names of the "
                 f"indexes, not {excerpt(spec.indexes)}"
+            )
+        if not _are_indexes(spec.texts) or not set(spec.texts) <= set(spec.indexes):
+            raise ProjectionError(
+                f"the texts of table {spec.name!r} must be functions by the names of its indexes, "
+                f"not {excerpt(spec.texts)}"
             )
 
 

@@ -54,6 +54,11 @@ class Window:
             self._start_bytes, start = offset_bytes, 0
         return self._buffer[start : start + size_bytes]
 
+    def at_hand(self, offset_bytes: int) -> tuple[bytes, int]:
+        """Return what is in the buffer, and where in it the bytes at an offset are, if they are."""
+        start = offset_bytes - self._start_bytes
+        return (self._buffer, start) if start >= 0 else (b"", 0)
+
     def is_zero_from(self, offset_bytes: int) -> bool:
         """Say whether the file holds nothing but zeros from an offset on."""
         while data := self.read(offset_bytes, _WINDOW_BYTES):

@@ -157,6 +157,15 @@ def _is_text(value: object) -> bool:
         return False
 
 
+def text_bytes(text: str) -> bytes:
+    """Return the bytes that stand, one after the other, wherever a text is packed.
+
+    Raises:
+        UnicodeEncodeError: it can't be packed, since it holds a lone surrogate.
+    """
+    return text.encode()
+
+
 def pack_plain_row(value: Plain) -> bytes:
     """Pack a value of a row; refuse one that `unpack_row` would not give back as it is.
 

@@ -28,6 +28,7 @@ from eventstore.format.segment import (
     parts_hold,
     payload_holds,
     record_digest,
+    sound_records,
     unpack_record_header,
     unpack_segment_header,
 )
@@ -168,11 +169,32 @@ class SegmentScanner:
 
     def __iter__(self) -> Iterator[Record]:
         while True:
+            yield from self._sound()
             record = self._next()
             if isinstance(record, ScanEnd):
                 self.end = record
                 return
             self._previous, self._next_bytes = record, record.end_bytes
+            yield record
+
+    def _sound(self) -> Iterator[Record]:
+        """Yield the records that are in the window, up to the first that needs a closer look."""
+        previous, offset, path = self._previous, self._next_bytes, self._path
+        window, start = self._window.at_hand(offset)
+        before = offset - start
+        found = sound_records(
+            window,
+            start,
+            self._framing,
+            (previous.revision, previous.time_ns, previous.digest),
+            self._payload_bytes_max,
+        )
+        for at, revision, time_ns, durable_revision, digest, payload, after in found:
+            end = before + after
+            self._previous = record = Record(
+                before + at, revision, time_ns, durable_revision, digest, payload, path, end
+            )
+            self._next_bytes = end
             yield record
 
     def _next(self) -> Record | ScanEnd:

@@ -16,6 +16,8 @@ The candidates come from three places:
 - *recent*: keys changed since, in a dictionary by the hash. Once they are more than an eighth, the
   changed rows are sorted anew, and entries move on to the new places without a look at the rows.
 
+To the first questions they may come from the bytes of the rows, before there is an index: `texts`.
+
 In the first two an entry is 8 bytes: 32 bits of the hash of what the key function gave, then the
 number of the row. So the entries of one hash stand together, in key order, and are found by
 bisection. Arrays and lists are never changed, only replaced; so what was begun under the lock may
@@ -36,11 +38,12 @@ from eventstore.arguments import excerpt
 from eventstore.errors import ProjectionError
 from eventstore.locks import refuse_reentry
 from eventstore.tables.packed import ABSENT
+from eventstore.tables.texts import cost, parts_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-    from eventstore.projection import KeyFunction
+    from eventstore.projection import KeyFunction, TextsFunction
 
     Row = tuple[Any, Any]
 
@@ -73,6 +76,12 @@ A `StopIteration` would end whatever iteration it comes into.
 
 class Source(Protocol):
     """The rows, as their table gives them: values as they are kept, perhaps packed."""
+
+    def row_count_about(self) -> int:
+        """Return how many rows there are, or down to half as many."""
+
+    def holding(self, parts: Sequence[bytes]) -> tuple[list[Any], list[int]]:
+        """Return the changed keys, and the numbers of packed rows, whose values hold all parts."""
 
     def packed_rows(self) -> Iterator[Row]:
         """Yield all rows of the checkpoint, in key order, also where they were changed since."""
@@ -119,12 +128,22 @@ class Indexes:
         "_sorted",
         "_table",
         "_taken",
+        "_texts",
         "_touched",
+        "_unmade_cost",
     )
 
-    def __init__(self, table: str, functions: Mapping[str, KeyFunction]) -> None:
+    def __init__(
+        self,
+        table: str,
+        functions: Mapping[str, KeyFunction],
+        texts: Mapping[str, TextsFunction] | None = None,
+    ) -> None:
         self._table = table
         self._functions = functions
+        self._texts = texts or {}
+        # What questions have cost that were answered without an index.
+        self._unmade_cost: dict[str, int] = {}
         # What may have changed since; the writer's.
         self._touched: list[Any] = []
         # How often the writer has begun another list of touched keys, and how often that was seen.
@@ -157,7 +176,7 @@ class Indexes:
 
     def emptied(self) -> Indexes:
         """Return the indexes of the same table without any row."""
-        return Indexes(self._table, self._functions)
+        return Indexes(self._table, self._functions, self._texts)
 
     def entries(self, index: str, key: Any, value: Any) -> frozenset[Any]:
         """Return the entries of a row.
@@ -199,6 +218,9 @@ class Indexes:
                 f"table {self._table!r} has no index {excerpt(index)}: it has {names}"
             )
         hashed = hash(entry) & _HASH_MASK
+        unmade = self._found_by_texts(source, index, entry)
+        if unmade is not None:
+            return unmade
         refuse_reentry(self._lock)
         with self._lock:
             self._take_touched(source)
@@ -223,6 +245,29 @@ class Indexes:
             found.append(source.rows_at(number & _NUMBER_MASK for number in numbers))
         return merged(found)
 
+    def _found_by_texts(self, source: Source, index: str, entry: Any) -> Iterator[Row] | None:
+        """Return what `found` does; None where that is up to the index: see `texts`.
+
+        All rows are looked at before this returns, so that what changes from now on is known to
+        whoever looks at the undo maps after that.
+        """
+        spent = self._unmade_cost.get(index, 0)
+        if index in self._packed_entries or spent >= source.row_count_about():
+            return None
+        parts = self._parts(index, entry)
+        if parts is None:
+            return None
+        changed, numbers = found = source.holding(parts)
+        self._unmade_cost[index] = spent + cost(source, found)
+        return merged([source.raw_rows(sorted(changed)), source.rows_at(numbers)])
+
+    def _parts(self, index: str, entry: Any) -> list[bytes] | None:
+        """Return the bytes that a row with an entry holds, as far as that is told."""
+        try:
+            return parts_of(self._texts[index](entry))
+        except FAILURES:  # as where no row can have such an entry
+            return None
+
     def renew_lock(self) -> None:
         """Replace the lock, in the child of a fork: no thread is there to release the old one."""
         self._lock = threading.RLock()
@@ -237,9 +282,10 @@ class Indexes:
         for index in self._functions:
             expected: dict[Any, set[Any]] = {}
             for rows in source.slices():
-                for key, value in source.decoded_rows(rows):
+                for kept, (key, value) in zip(rows, source.decoded_rows(rows), strict=True):
                     for entry in self.entries(index, key, value):
                         expected.setdefault(entry, set()).add(key)
+                        self._check_texts(index, entry, kept)
             for entry, keys in expected.items():
                 found = [key for key, _ in self.found(source, index, entry)]
                 if any(not low < high for low, high in pairwise(found)):
@@ -250,6 +296,15 @@ class Indexes:
                     raise AssertionError(
                         f"index {index!r} of table {self._table!r} does not agree with the rows"
                     )
+
+    def _check_texts(self, index: str, entry: Any, kept: Row) -> None:
+        key, value = kept
+        parts = self._parts(index, entry) or ()
+        if type(value) is bytes and not all(part in value for part in parts):
+            raise AssertionError(
+                f"index {index!r} of table {self._table!r}: key {excerpt(key)} has entry "
+                f"{excerpt(entry)}, but not the texts of it"
+            )
 
     def check_functions(self, source: Source) -> None:
         """Check that each key function tells the entries of every row; O(n), for `verify`.

@@ -22,7 +22,7 @@ from eventstore.format.checkpoint import are_ends, ends_count, unpack_ends, valu
 from eventstore.format.codec import DecodeError, pack, require_keys, unpack_keys, unpack_row
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 CHUNK_ROWS = 64
 """Rows in a chunk as it is written: a first touch unpacks this many keys. Older files have 128."""
@@ -30,6 +30,8 @@ _FOUND_MAX = 2048
 """What was found of late is kept, of twice as many keys at the most."""
 _UNPACKED_CHUNKS_MAX = 32
 """Chunks whose unpacked keys are kept."""
+_ROWS_PASSED_A_SEARCH = 16
+"""So many keys can be unpacked and passed in the time in which one is looked for: 3 µs."""
 _FEW_ROWS = 4
 """Fewer rows than this part of a chunk are taken one by one; to take all costs a quarter a row."""
 
@@ -172,6 +174,27 @@ class PackedChunk:
             start = end
         return found
 
+    def places_holding(self, parts: Sequence[bytes]) -> Iterator[int]:
+        """Yield the places of the rows whose packed values hold all of some bytes; others may be.
+
+        Args:
+            parts: the first, which is looked for in all values at once, should be the longest.
+        """
+        if not parts:
+            yield from range(self.row_count)
+            return
+        values, first = self._values, parts[0]
+        at = values.find(first)
+        if at < 0:
+            return
+        self.unpacked_keys()  # checks that the ends are those of the rows
+        ends = unpack_ends(self._ends)
+        while at >= 0 and (place := bisect_right(ends, at)) < len(ends):
+            start, end = ends[place - 1] if place else 0, ends[place]
+            if all(values.find(part, start, end) >= 0 for part in parts[1:]):
+                yield place
+            at = values.find(first, max(end, at + 1))
+
     def check(self) -> None:
         """Check that the parts belong together; O(rows).
 
@@ -248,6 +271,12 @@ class PackedRows:
         self._found[key] = value
         return value
 
+    def count_of(self, keys: Mapping[Any, Any]) -> int:
+        """Return how many of some keys have a row here. O(keys), O(rows) at the most."""
+        if len(keys) * _ROWS_PASSED_A_SEARCH < self.row_count:
+            return sum(1 for key in keys if self.get(key) is not ABSENT)
+        return sum(sum(map(keys.__contains__, chunk.unpacked_keys())) for chunk in self._chunks)
+
     def _search(self, key: Any) -> bytes | Absent:
         try:
             number = bisect_right(self._first_keys, key) - 1
@@ -293,6 +322,18 @@ class PackedRows:
                 chunk = self._chunks[chunk_number]
             place = number - starts[chunk_number]
             yield chunk.key(place), chunk.value(place)
+
+    def numbers_holding(self, parts: Sequence[bytes]) -> Iterator[int]:
+        """Yield the numbers of the rows whose packed values hold all of some bytes.
+
+        O(bytes), some 0.1 µs a row, and as much again for each that is found. A few others may be
+        among them.
+        """
+        start = 0
+        for chunk in self._chunks:
+            for place in chunk.places_holding(parts):
+                yield start + place
+            start += chunk.row_count
 
     def slice(
         self, start: Any, stop: Any, limit: int, *, inclusive: bool

@@ -14,9 +14,10 @@ from eventstore.tables.index import Indexes
 from eventstore.tables.order import KeyOrder
 from eventstore.tables.packed import ABSENT, TOMBSTONE
 from eventstore.tables.slices import SLICE_ROWS_MAX, merged
+from eventstore.tables.texts import rows_holding
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from typing import Self
 
     from eventstore.format.codec import KeyShape
@@ -52,7 +53,7 @@ class Rows:
         # Whether some of those are of a checkpoint.
         self._has_stored_changes = bool(self._rows)
         self._order = KeyOrder()
-        self._indexes = Indexes(spec.name, spec.indexes) if spec.indexes else None
+        self._indexes = Indexes(spec.name, spec.indexes, spec.texts) if spec.indexes else None
         # Of all keys; None until the first one is seen.
         self._key_shape: KeyShape | None = None
         if self._rows:
@@ -109,6 +110,10 @@ class Rows:
                 value = rows.get(key, packed)
                 yield key, ABSENT if value is TOMBSTONE else value
 
+    def holding(self, parts: Sequence[bytes]) -> tuple[list[Any], list[int]]:
+        """Return the changed keys, and the numbers of packed rows, whose values hold all parts."""
+        return rows_holding(self._rows, self._packed, parts)
+
     def changed_keys(self) -> list[Any]:
         """Return the keys that have a changed row, in any order."""
         # The items in one step: the writer may be at work.
@@ -127,13 +132,13 @@ class Rows:
         return max(len(self._rows), packed_count)
 
     def row_count(self) -> int:
-        """Return the number of rows as they are now. O(changed rows)."""
+        """Return the number of rows as they are now. O(changed rows), O(rows) at the most."""
         packed = self._packed
         if packed is None:
             return len(self._rows)
-        rows = list(self._rows.items())
-        added = sum(1 for key, value in rows if packed.get(key) is ABSENT)
-        deleted = sum(1 for _, value in rows if value is TOMBSTONE)
+        rows = self._rows.copy()
+        added = len(rows) - packed.count_of(rows)
+        deleted = sum(1 for value in rows.values() if value is TOMBSTONE)
         return packed.row_count + added - deleted
 
     def renew_lock(self) -> None:

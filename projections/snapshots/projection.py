@@ -28,7 +28,7 @@ from projections.snapshots.model import Info, Kind, Usage
 from projections.snapshots.validation import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from eventstore import Event, ReadableTable, WritableTable
 
@@ -62,8 +62,15 @@ class SnapshotsProjection(Projection):
 
     def __init__(self) -> None:
         indexes = {BY_PARENT: _parent, BY_KIND: _kind, BY_LABEL: _labels, BY_SUFFIX: _suffix}
+        texts: dict[str, Callable[[Any], Iterable[str]]] = {
+            BY_PARENT: _itself,
+            BY_KIND: _itself,
+            BY_LABEL: _key_and_value,
+        }
         self.tables = (
-            TableSpec(SNAPSHOTS, encode=_encode_row, decode=_decode_row, indexes=indexes),
+            TableSpec(
+                SNAPSHOTS, encode=_encode_row, decode=_decode_row, indexes=indexes, texts=texts
+            ),
             TableSpec(CHILDREN),
             TableSpec(COUNTERS),
             intents.INTENTS,
@@ -259,6 +266,14 @@ def _kind(name: str, row: Row) -> tuple[str]:
 def _labels(name: str, row: Row) -> Iterable[tuple[str, str]]:
     _ = name
     return row[1].labels.items()
+
+
+def _itself(entry: str) -> tuple[str]:
+    return (entry,)
+
+
+def _key_and_value(label: tuple[str, str]) -> tuple[str, str]:
+    return label
 
 
 def _suffix(name: str, row: Row) -> tuple[str]:

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from eventstore import WritableTable
 
 ROWS = "rows"
-PARTS, ODD = "parts", "odd"
+PARTS, HELD, ODD = "parts", "held", "odd"
 KEYS = 30
 
 
@@ -59,7 +59,13 @@ class Rows(Projection):
 
     name = "rows"
     version = 1
-    tables = (TableSpec(ROWS, indexes={PARTS: parts, ODD: lambda key, value: (key % 2,)}),)
+    tables = (
+        TableSpec(
+            ROWS,
+            indexes={PARTS: parts, HELD: parts, ODD: lambda key, value: (key % 2,)},
+            texts={HELD: lambda entry: (entry,)},
+        ),
+    )
 
     def apply(self, event: Event, tables: Mapping[str, WritableTable]) -> None:
         for key, value in event.data:
@@ -130,7 +136,7 @@ keys = st.integers(0, KEYS - 1)
 values = st.text("abcxyz01é", max_size=3) | st.tuples(st.integers(-9, 9), st.booleans())
 bounds = st.none() | st.integers(-1, KEYS)
 questions = st.tuples(st.just(ODD), st.integers(0, 1)) | st.tuples(
-    st.just(PARTS), st.sampled_from("abcxyz01é") | st.integers(-9, 9)
+    st.sampled_from([PARTS, HELD]), st.sampled_from("abcxyz01é") | st.integers(-9, 9)
 )
 
 

@@ -9,6 +9,7 @@ import click
 
 from projections.snapshots import Kind
 from projections.snapshots.intents import INTENTS
+from projections.snapshots.projection import SNAPSHOTS
 from snapledger import output
 from snapledger.arguments import json_option, store_argument
 from snapledger.reading import open_for_reading
@@ -17,7 +18,7 @@ from snapledger.text import format_size, format_time, printable
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from projections.snapshots import MetaStore
+    from projections.snapshots import MetaStore, SnapshotTransaction
 
 _FILES = ("segment", "archive", "checkpoint")
 _UNITS = ("count", "bytes")
@@ -51,9 +52,10 @@ def command(store: str, as_json: bool) -> None:
 
 def _record(store: MetaStore) -> dict[str, Any]:
     with store.transaction() as transaction:
-        kinds = Counter(info.kind for info in transaction.walk_info())
+        stats = store.stats()
+        is_same = stats["revision"] == transaction.revision
+        kinds = _kinds(transaction, stats["rows"][SNAPSHOTS] if is_same else None)
         begun = [intent.time_ns for _, intent in transaction.items(INTENTS.name)]
-    stats = store.stats()
     return {
         **{
             name: stats[name]
@@ -66,6 +68,27 @@ def _record(store: MetaStore) -> dict[str, Any]:
         **{f"{kind}_{unit}": stats[f"{kind}_{unit}"] for kind in _FILES for unit in _UNITS},
         "checkpoint_revision": stats["checkpoint_revision"],
     }
+
+
+def _kinds(transaction: SnapshotTransaction, count: int | None) -> dict[Kind, int]:
+    """Return how many snapshots there are of each kind.
+
+    Of all but committed ones there are few, which are looked for: to go through 100,000 takes
+    0.3 s.
+
+    Args:
+        transaction: that sees them.
+        count: of all snapshots, if it is known.
+    """
+    if count is None:
+        return Counter(info.kind for info in transaction.walk_info())
+    kinds: dict[Kind, int] = {
+        kind: sum(1 for _ in transaction.walk_info(kind=kind))
+        for kind in Kind
+        if kind is not Kind.COMMITTED
+    }
+    kinds[Kind.COMMITTED] = count - sum(kinds.values())
+    return kinds
 
 
 def _fields(record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
