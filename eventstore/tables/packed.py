@@ -18,8 +18,15 @@ from itertools import accumulate, islice, pairwise
 from typing import TYPE_CHECKING, Any
 
 from eventstore.errors import CorruptionError
-from eventstore.format.checkpoint import are_ends, ends_count, unpack_ends, value_place
-from eventstore.format.codec import DecodeError, pack, require_keys, unpack_keys, unpack_row
+from eventstore.format.checkpoint import packed_ends, unpack_ends
+from eventstore.format.codec import (
+    DecodeError,
+    pack,
+    require_keys,
+    text_starts,
+    unpack_keys,
+    unpack_row,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -69,15 +76,17 @@ class PackedChunk:
 
     Raises:
         DecodeError: the first key is no key.
+        ValueError: the ends are not whole.
     """
 
     __slots__ = (
         "_ends",
         "_is_checked",
-        "_key_bytes",
         "_offset_bytes",
         "_packed_keys",
         "_path",
+        "_text_bytes",
+        "_texts",
         "_values",
         "first_key",
     )
@@ -96,20 +105,22 @@ class PackedChunk:
         self.first_key: Any = unpack_row(first_key)
         self._packed_keys = keys
         self._is_checked = False
-        # How long each key is, packed, where they are texts of one length; 0 where that is unknown.
-        self._key_bytes = 0
-        self._ends = ends
+        # Where each key starts, without its header, and how long it is, where they are texts of one
+        # length; None where that is unknown.
+        self._texts: range | None = None
+        self._text_bytes = 0
+        self._ends = unpack_ends(ends)
         self._values = values
 
     @property
     def parts(self) -> tuple[bytes, bytes, bytes, bytes]:
         """What the chunk was made of: first key, keys, ends and values."""
-        return pack(self.first_key), self._packed_keys, self._ends, self._values
+        return pack(self.first_key), self._packed_keys, packed_ends(self._ends), self._values
 
     @property
     def row_count(self) -> int:
         """How many values there are."""
-        return ends_count(self._ends)
+        return len(self._ends)
 
     def unpacked_keys(self) -> Sequence[Any]:
         """Unpack all keys, and check them the first time.
@@ -124,50 +135,60 @@ class PackedChunk:
             keys = unpack_keys(self._packed_keys)
         except DecodeError as error:
             raise CorruptionError(self._path, self._offset_bytes, str(error)) from error
-        if keys[:1] != [self.first_key] or not are_ends(self._ends, len(keys)):
+        if keys[:1] != [self.first_key] or len(self._ends) != len(keys):
             reason = "a chunk of rows does not hold the keys that it states"
             raise CorruptionError(self._path, self._offset_bytes, reason)
         self._is_checked = True
-        self._key_bytes = _common_length(keys, self._packed_keys)
+        self._texts = text_starts(keys, self._packed_keys)
+        if self._texts is not None:
+            self._text_bytes = len(self.first_key.encode())
         return keys
 
-    def key(self, place: int) -> Any:
-        """Return one key; O(1) where all have the same length."""
-        size = self._key_bytes
-        if not size:
-            return self.unpacked_keys()[place]
-        # The texts are ASCII (`_common_length`), each behind a header of the same length.
-        end = len(self._packed_keys) - size * (self.row_count - place - 1)
-        return self._packed_keys[end - len(self.first_key) : end].decode("ascii")
+    def row(self, place: int) -> tuple[Any, bytes]:
+        """Return one row: key and packed value; O(1) where all keys are texts of one length."""
+        if self._texts is None:
+            return self.unpacked_keys()[place], self.value(place)
+        at = self._texts[place]
+        return self._packed_keys[at : at + self._text_bytes].decode(), self.value(place)
 
-    def find(self, packed_key: bytes) -> int | None:
-        """Return the place of a key by its bytes, -1 if it has none; None where that is unknown."""
-        size = self._key_bytes
-        if not size:
-            return None
-        if size != len(packed_key):
+    @property
+    def has_texts_of_one_length(self) -> bool:
+        """Whether all keys are known to be that, so that `find` can look for one."""
+        return self._texts is not None
+
+    def find(self, key: str) -> int:
+        """Return the place of a key among texts of one length, -1 if it has none.
+
+        Raises:
+            UnicodeEncodeError: it can't be a key.
+        """
+        text, texts, keys = key.encode(), self._texts, self._packed_keys
+        size = len(text)
+        if texts is None or size != self._text_bytes:
             return -1
-        keys, low, high = self._packed_keys, 0, self.row_count
-        start = len(keys) - size * high
+        # As bytes of UTF-8 they are in the order of the texts.
+        low, high = 0, len(texts)
         while low < high:
             middle = (low + high) // 2
-            at = start + size * middle
-            if keys[at : at + size] < packed_key:
+            at = texts[middle]
+            if keys[at : at + size] < text:
                 low = middle + 1
             else:
                 high = middle
-        at = start + size * low
-        return low if keys[at : at + size] == packed_key else -1
+        if low == len(texts):
+            return -1
+        at = texts[low]
+        return low if keys[at : at + size] == text else -1
 
-    def value(self, index: int) -> bytes:
+    def value(self, place: int) -> bytes:
         """Return the packed value of a row."""
-        start, end = value_place(self._ends, index)
-        return self._values[start:end]
+        ends = self._ends
+        return self._values[ends[place - 1] if place else 0 : ends[place]]
 
     def values(self) -> list[bytes]:
         """Return the packed values of all rows."""
         values, start, found = self._values, 0, []
-        for end in unpack_ends(self._ends):
+        for end in self._ends:
             found.append(values[start:end])
             start = end
         return found
@@ -180,7 +201,7 @@ class PackedChunk:
             ValueError: a part can't be unpacked.
             CorruptionError: a part is damaged.
         """
-        ends = [0, *unpack_ends(self._ends)]
+        ends = [0, *self._ends]
         keys = self.unpacked_keys()
         if len(ends) != len(keys) + 1 or ends[-1] != len(self._values):
             raise AssertionError("a chunk does not have one value for each key")
@@ -253,17 +274,19 @@ class PackedRows:
             number = bisect_right(self._first_keys, key) - 1
             if number < 0:
                 return ABSENT
-            if type(key) is str and number not in self._unpacked:
-                place = self._chunks[number].find(pack(key))
-                if place is not None:
-                    return self._chunks[number].value(place) if place >= 0 else ABSENT
-            keys = self._keys(number)
+            chunk = self._chunks[number]
+            keys = self._unpacked.get(number)
+            if keys is None and chunk.has_texts_of_one_length and type(key) is str:
+                index = chunk.find(key)
+                return chunk.value(index) if index >= 0 else ABSENT
+            if keys is None:
+                keys = self._keys(number)
             index = bisect_left(keys, key)
         except (TypeError, UnicodeEncodeError):  # as a lone surrogate has it
             return ABSENT
         if index == len(keys) or keys[index] != key:
             return ABSENT
-        return self._chunks[number].value(index)
+        return chunk.value(index)
 
     def _keys(self, number: int) -> Sequence[Any]:
         """Return the keys of a chunk."""
@@ -291,8 +314,7 @@ class PackedRows:
                 chunk_number = bisect_right(starts, number) - 1
                 end = starts[chunk_number + 1]
                 chunk = self._chunks[chunk_number]
-            place = number - starts[chunk_number]
-            yield chunk.key(place), chunk.value(place)
+            yield chunk.row(number - starts[chunk_number])
 
     def slice(
         self, start: Any, stop: Any, limit: int, *, inclusive: bool
@@ -341,15 +363,3 @@ class PackedRows:
         if len(keys) != self.row_count:
             raise AssertionError(f"{len(keys)} packed rows where {self.row_count} are stated")
 
-
-def _common_length(keys: Sequence[Any], packed: bytes) -> int:
-    """Return how long each of the keys of a chunk is, packed; 0 unless they are as long all."""
-    size = len(pack(keys[0]))
-    header = 1 if len(keys) < 16 else 3 if len(keys) < 1 << 16 else 5
-    # No text takes fewer bytes than that, so the sum is right only if each is, also where another
-    # packer has spent more on some.
-    if type(keys[0]) is not str or len(keys[0].encode()) != len(keys[0]):
-        return 0
-    if set(map(len, keys)) != {len(keys[0])}:
-        return 0
-    return size if header + size * len(keys) == len(packed) else 0
