@@ -44,6 +44,7 @@ if _CHUNK_HEADER.size != CHUNK_HEADER_BYTES:  # pragma: no cover
 _FOOTER_MAGIC = b"EVSTCKF\0"
 _FOOTER = struct.Struct("<8sIIQ32s")
 _ROW_COUNT = struct.Struct("<Q")
+_TWO_ENDS = struct.Struct("<II")
 _UINT32_ARRAY_CODE = "I"
 
 
@@ -257,7 +258,7 @@ def pack_ends(values: Sequence[bytes]) -> bytes:
     return _in_file_order(array(_UINT32_ARRAY_CODE, accumulate(map(len, values)))).tobytes()
 
 
-def unpack_ends(ends: bytes) -> array[int]:
+def unpack_ends(ends: bytes) -> Sequence[int]:
     """Return where each of a chunk's values ends.
 
     Raises:
@@ -266,9 +267,22 @@ def unpack_ends(ends: bytes) -> array[int]:
     return _in_file_order(array(_UINT32_ARRAY_CODE, ends))
 
 
-def packed_ends(ends: array[int]) -> bytes:
-    """Return the ends that `unpack_ends` gave as they stand in a file."""
-    return _in_file_order(array(_UINT32_ARRAY_CODE, ends)).tobytes()
+def are_ends(ends: bytes, count: int) -> bool:
+    """Say whether there are so many ends of values."""
+    return len(ends) == UINT32.size * count
+
+
+def ends_count(ends: bytes) -> int:
+    """Return how many ends of values there are."""
+    return len(ends) // UINT32.size
+
+
+def value_place(ends: bytes, index: int) -> tuple[int, int]:
+    """Return where one of a chunk's values starts and ends."""
+    if index:
+        start, end = _TWO_ENDS.unpack_from(ends, UINT32.size * (index - 1))
+        return start, end
+    return 0, UINT32.unpack_from(ends)[0]
 
 
 def _in_file_order(numbers: array[int]) -> array[int]:

@@ -364,24 +364,25 @@ def _require_key_types(keys: list[Any]) -> None:
         raise DecodeError("a key is of a type that no key can have")
 
 
-def text_starts(keys: Sequence[Any], packed: bytes) -> range | None:
-    """Return where each of the keys that `unpack_keys` gave starts in these bytes, its header left.
+def text_places(keys: Sequence[Any], packed: bytes) -> tuple[int, int, int]:
+    """Return where the keys that `unpack_keys` gave stand in these bytes, without their headers.
 
-    None unless they are texts of one length, each with a header like that of the first.
+    The place of the first one, how far they are apart, and how long each is; three zeros unless
+    they are texts of one length, each with a header like that of the first.
     """
     if type(keys[0]) is not str:
-        return None
+        return 0, 0, 0
     first, count = pack(keys[0]), len(keys)
-    size = len(first)
-    start = len(packed) - size * count
+    step = len(first)
+    start = len(packed) - step * count
     if start < 0 or packed[:start] != msgpack.Packer().pack_array_header(count):
-        return None
+        return 0, 0, 0
     # One after the other: where a key has that header, the next one stands this far behind it.
-    header_bytes = size - len(keys[0].encode())
-    for place in range(header_bytes):
-        if packed[start + place :: size] != first[place : place + 1] * count:
-            return None
-    return range(start + header_bytes, len(packed) + header_bytes, size)
+    text_bytes = len(keys[0].encode())
+    for place in range(step - text_bytes):
+        if packed[start + place :: step] != first[place : place + 1] * count:
+            return 0, 0, 0
+    return start + step - text_bytes, step, text_bytes
 
 
 def _require_shallow(payload: bytes | memoryview, batch: Plain) -> None:

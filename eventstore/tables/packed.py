@@ -18,12 +18,12 @@ from itertools import accumulate, islice, pairwise
 from typing import TYPE_CHECKING, Any
 
 from eventstore.errors import CorruptionError
-from eventstore.format.checkpoint import packed_ends, unpack_ends
+from eventstore.format.checkpoint import are_ends, ends_count, unpack_ends, value_place
 from eventstore.format.codec import (
     DecodeError,
     pack,
     require_keys,
-    text_starts,
+    text_places,
     unpack_keys,
     unpack_row,
 )
@@ -76,7 +76,6 @@ class PackedChunk:
 
     Raises:
         DecodeError: the first key is no key.
-        ValueError: the ends are not whole.
     """
 
     __slots__ = (
@@ -86,7 +85,8 @@ class PackedChunk:
         "_packed_keys",
         "_path",
         "_text_bytes",
-        "_texts",
+        "_text_start",
+        "_text_step",
         "_values",
         "first_key",
     )
@@ -105,22 +105,21 @@ class PackedChunk:
         self.first_key: Any = unpack_row(first_key)
         self._packed_keys = keys
         self._is_checked = False
-        # Where each key starts, without its header, and how long it is, where they are texts of one
-        # length; None where that is unknown.
-        self._texts: range | None = None
-        self._text_bytes = 0
-        self._ends = unpack_ends(ends)
+        # Where keys that are texts of one length stand, without their headers: the first one, how
+        # far they are apart, and how long each is. They are 0 where that is unknown.
+        self._text_start = self._text_step = self._text_bytes = 0
+        self._ends = ends
         self._values = values
 
     @property
     def parts(self) -> tuple[bytes, bytes, bytes, bytes]:
         """What the chunk was made of: first key, keys, ends and values."""
-        return pack(self.first_key), self._packed_keys, packed_ends(self._ends), self._values
+        return pack(self.first_key), self._packed_keys, self._ends, self._values
 
     @property
     def row_count(self) -> int:
         """How many values there are."""
-        return len(self._ends)
+        return ends_count(self._ends)
 
     def unpacked_keys(self) -> Sequence[Any]:
         """Unpack all keys, and check them the first time.
@@ -135,26 +134,27 @@ class PackedChunk:
             keys = unpack_keys(self._packed_keys)
         except DecodeError as error:
             raise CorruptionError(self._path, self._offset_bytes, str(error)) from error
-        if keys[:1] != [self.first_key] or len(self._ends) != len(keys):
+        if keys[:1] != [self.first_key] or not are_ends(self._ends, len(keys)):
             reason = "a chunk of rows does not hold the keys that it states"
             raise CorruptionError(self._path, self._offset_bytes, reason)
         self._is_checked = True
-        self._texts = text_starts(keys, self._packed_keys)
-        if self._texts is not None:
-            self._text_bytes = len(self.first_key.encode())
+        places = text_places(keys, self._packed_keys)
+        self._text_start, self._text_step, self._text_bytes = places
         return keys
 
     def row(self, place: int) -> tuple[Any, bytes]:
         """Return one row: key and packed value; O(1) where all keys are texts of one length."""
-        if self._texts is None:
-            return self.unpacked_keys()[place], self.value(place)
-        at = self._texts[place]
-        return self._packed_keys[at : at + self._text_bytes].decode(), self.value(place)
+        start, end = value_place(self._ends, place)
+        value = self._values[start:end]
+        if not self._text_step:
+            return self.unpacked_keys()[place], value
+        at = self._text_start + self._text_step * place
+        return self._packed_keys[at : at + self._text_bytes].decode(), value
 
     @property
     def has_texts_of_one_length(self) -> bool:
         """Whether all keys are known to be that, so that `find` can look for one."""
-        return self._texts is not None
+        return self._text_step > 0
 
     def find(self, key: str) -> int:
         """Return the place of a key among texts of one length, -1 if it has none.
@@ -162,33 +162,31 @@ class PackedChunk:
         Raises:
             UnicodeEncodeError: it can't be a key.
         """
-        text, texts, keys = key.encode(), self._texts, self._packed_keys
-        size = len(text)
-        if texts is None or size != self._text_bytes:
+        text, keys = key.encode(), self._packed_keys
+        first, step, size = self._text_start, self._text_step, self._text_bytes
+        if size != len(text):
             return -1
         # As bytes of UTF-8 they are in the order of the texts.
-        low, high = 0, len(texts)
+        low, high = 0, ends_count(self._ends) - 1
         while low < high:
             middle = (low + high) // 2
-            at = texts[middle]
+            at = first + step * middle
             if keys[at : at + size] < text:
                 low = middle + 1
             else:
                 high = middle
-        if low == len(texts):
-            return -1
-        at = texts[low]
+        at = first + step * low
         return low if keys[at : at + size] == text else -1
 
     def value(self, place: int) -> bytes:
         """Return the packed value of a row."""
-        ends = self._ends
-        return self._values[ends[place - 1] if place else 0 : ends[place]]
+        start, end = value_place(self._ends, place)
+        return self._values[start:end]
 
     def values(self) -> list[bytes]:
         """Return the packed values of all rows."""
         values, start, found = self._values, 0, []
-        for end in self._ends:
+        for end in unpack_ends(self._ends):
             found.append(values[start:end])
             start = end
         return found
@@ -201,7 +199,7 @@ class PackedChunk:
             ValueError: a part can't be unpacked.
             CorruptionError: a part is damaged.
         """
-        ends = [0, *self._ends]
+        ends = [0, *unpack_ends(self._ends)]
         keys = self.unpacked_keys()
         if len(ends) != len(keys) + 1 or ends[-1] != len(self._values):
             raise AssertionError("a chunk does not have one value for each key")
@@ -362,4 +360,3 @@ class PackedRows:
             raise AssertionError("the packed rows are not in key order")
         if len(keys) != self.row_count:
             raise AssertionError(f"{len(keys)} packed rows where {self.row_count} are stated")
-

@@ -45,6 +45,7 @@ Row = tuple[str, Info, Usage]
 """A row of the `snapshots` table: id, info, usage."""
 
 _KINDS = {kind.value: kind for kind in Kind}
+_new_tuple = tuple.__new__
 _NO_LABELS: Mapping[str, str] = MappingProxyType({})
 _NO_USAGE = Usage()
 _REFUSALS = (KeyError, TypeError, ValueError, AttributeError)
@@ -304,5 +305,5 @@ def _decode_row(name: str, plain: tuple[Any, ...]) -> Row:
     id_number, parent, kind, labels, created_ns, updated_ns, inodes, size = plain
     # Without the functions around it, this takes half of the time, and a walk does it for each row.
     read_only = MappingProxyType(labels) if labels else _NO_LABELS
-    info = tuple.__new__(Info, (name, parent, _KINDS[kind], read_only, created_ns, updated_ns))
-    return str(id_number), info, tuple.__new__(Usage, (inodes, size))
+    info = _new_tuple(Info, (name, parent, _KINDS[kind], read_only, created_ns, updated_ns))
+    return str(id_number), info, _new_tuple(Usage, (inodes, size))

@@ -910,10 +910,22 @@ MUTANTS = (
         "        if False:\n            found = merged",
     ),
     Mutant(
+        "a reader shows what an index gives as it is now",
+        "eventstore/tables/view.py",
+        "        if self._merged is None and version.next is None and not version.undo.get(table):\n",
+        "        if self._merged is None:\n",
+    ),
+    Mutant(
+        "a reader shows what an index gives as it is being changed",
+        "eventstore/tables/view.py",
+        "        if self._merged is None and version.next is None and not version.undo.get(table):\n",
+        "        if self._merged is None and version.next is None:\n",
+    ),
+    Mutant(
         "what an index gives is not confirmed by the row",
-        "eventstore/tables/table.py",
-        "if self._indexes is not None and self._indexes.has_entry(index, key, value, entry):\n",
-        "if True:\n",
+        "eventstore/tables/index.py",
+        "            if has_entry:\n",
+        "            if True:\n",
     ),
     Mutant(
         "a question of the writer shows what was changed since it was asked",
@@ -948,7 +960,7 @@ MUTANTS = (
     Mutant(
         "keys of several lengths are taken for keys of one",
         "eventstore/format/codec.py",
-        "        if packed[start + place :: size] != first[place : place + 1] * count:\n",
+        "        if packed[start + place :: step] != first[place : place + 1] * count:\n",
         "        if False:\n",
     ),
     Mutant(
@@ -1540,13 +1552,13 @@ MUTANTS = (
     Mutant(
         "a chunk states another first key than it holds",
         "eventstore/tables/packed.py",
-        "        if keys[:1] != [self.first_key] or len(self._ends)",
-        "        if len(self._ends)",
+        "        if keys[:1] != [self.first_key] or not are_ends",
+        "        if not are_ends",
     ),
     Mutant(
         "a chunk holds more values than keys",
         "eventstore/tables/packed.py",
-        "[self.first_key] or len(self._ends) != len(keys):\n",
+        "[self.first_key] or not are_ends(self._ends, len(keys)):\n",
         "[self.first_key]:\n",
     ),
     Mutant(
@@ -2231,9 +2243,12 @@ MUTANTS = (
     Mutant(
         "an entry that can't be compared is told as an error of Python",
         "eventstore/tables/index.py",
-        "            return entry in entries\n        except RecursionError:\n            raise\n"
-        "        except FAILURES as error:\n",
-        "            return entry in entries\n        except RecursionError as error:\n",
+        "                has_entry = entry in frozenset(found)\n"
+        "            except RecursionError:  # of whoever called from too deep\n"
+        "                raise\n"
+        "            except FAILURES as error:\n",
+        "                has_entry = entry in frozenset(found)\n"
+        "            except RecursionError as error:\n",
     ),
     Mutant(
         "a limit on files is told as an error of the system",
