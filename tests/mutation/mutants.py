@@ -984,8 +984,8 @@ MUTANTS = (
     Mutant(
         "the last child is not counted off",
         "projections/snapshots/projection.py",
-        "        if count > 1:\n",
-        "        if count > 0:\n",
+        "    if count > 1:\n",
+        "    if count > 0:\n",
     ),
     Mutant(
         "the lock of an index is not renewed in a child",
