@@ -350,13 +350,9 @@ def require_keys(keys: list[Any]) -> list[Any]:
     Raises:
         DecodeError: they do not.
     """
-    kinds = set(map(type, keys))
-    if kinds == {tuple}:
-        kinds = set(map(type, chain.from_iterable(keys)))
-    elif len(kinds) > 1:
-        raise DecodeError("the keys of a table are of several types")
-    if not _KEY_TYPES.issuperset(kinds):
-        raise DecodeError("a key is of a type that no key can have")
+    # A text sorts among texts alone, so where the first one is a text sorting shows that all are.
+    if not keys or type(keys[0]) is not str:
+        _require_key_types(keys)
     try:
         # Sorting what is sorted takes a third of the time of comparing neighbours.
         ascend = keys == sorted(keys)
@@ -365,6 +361,37 @@ def require_keys(keys: list[Any]) -> list[Any]:
     if not ascend:
         raise DecodeError("the keys of a table do not ascend")
     return keys
+
+
+def _require_key_types(keys: list[Any]) -> None:
+    kinds = set(map(type, keys))
+    if kinds == {tuple}:
+        kinds = set(map(type, chain.from_iterable(keys)))
+    elif len(kinds) > 1:
+        raise DecodeError("the keys of a table are of several types")
+    if not _KEY_TYPES.issuperset(kinds):
+        raise DecodeError("a key is of a type that no key can have")
+
+
+def text_places(keys: Sequence[Any], packed: bytes) -> tuple[int, int, int]:
+    """Return where the keys that `unpack_keys` gave stand in these bytes, without their headers.
+
+    The place of the first one, how far they are apart, and how long each is; three zeros unless
+    they are texts of one length, each with a header like that of the first.
+    """
+    if type(keys[0]) is not str:
+        return 0, 0, 0
+    first, count = pack(keys[0]), len(keys)
+    step = len(first)
+    start = len(packed) - step * count
+    if start < 0 or packed[:start] != msgpack.Packer().pack_array_header(count):
+        return 0, 0, 0
+    # One after the other: where a key has that header, the next one stands this far behind it.
+    text_bytes = len(keys[0].encode())
+    for place in range(step - text_bytes):
+        if packed[start + place :: step] != first[place : place + 1] * count:
+            return 0, 0, 0
+    return start + step - text_bytes, step, text_bytes
 
 
 def _require_shallow(payload: bytes | memoryview, batch: Plain) -> None:
@@ -392,16 +419,12 @@ def _no_extension(code: int, data: bytes) -> Plain:
 
 
 def _unpack(packed: bytes | memoryview, *, use_list: bool) -> Plain:
-    limit = len(packed)
+    # Nothing inside may be longer than these bytes: so does `unpackb` of its own accord.
     try:
         return msgpack.unpackb(
             packed,
             use_list=use_list,
             strict_map_key=False,
-            max_str_len=limit,
-            max_bin_len=limit,
-            max_array_len=limit,
-            max_map_len=limit,
             max_ext_len=0,
             ext_hook=_no_extension,
         )

@@ -19,7 +19,14 @@ from typing import TYPE_CHECKING, Any
 
 from eventstore.errors import CorruptionError
 from eventstore.format.checkpoint import are_ends, ends_count, unpack_ends, value_place
-from eventstore.format.codec import DecodeError, pack, require_keys, unpack_keys, unpack_row
+from eventstore.format.codec import (
+    DecodeError,
+    pack,
+    require_keys,
+    text_places,
+    unpack_keys,
+    unpack_row,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -76,10 +83,12 @@ class PackedChunk:
     __slots__ = (
         "_ends",
         "_is_checked",
-        "_key_bytes",
         "_offset_bytes",
         "_packed_keys",
         "_path",
+        "_text_bytes",
+        "_text_start",
+        "_text_step",
         "_values",
         "first_key",
     )
@@ -98,8 +107,9 @@ class PackedChunk:
         self.first_key: Any = unpack_row(first_key)
         self._packed_keys = keys
         self._is_checked = False
-        # How long each key is, packed, where they are texts of one length; 0 where that is unknown.
-        self._key_bytes = 0
+        # Where keys that are texts of one length stand, without their headers: the first one, how
+        # far they are apart, and how long each is. They are 0 where that is unknown.
+        self._text_start = self._text_step = self._text_bytes = 0
         self._ends = ends
         self._values = values
 
@@ -130,40 +140,49 @@ class PackedChunk:
             reason = "a chunk of rows does not hold the keys that it states"
             raise CorruptionError(self._path, self._offset_bytes, reason)
         self._is_checked = True
-        self._key_bytes = _common_length(keys, self._packed_keys)
+        places = text_places(keys, self._packed_keys)
+        self._text_start, self._text_step, self._text_bytes = places
         return keys
 
-    def key(self, place: int) -> Any:
-        """Return one key; O(1) where all have the same length."""
-        size = self._key_bytes
-        if not size:
-            return self.unpacked_keys()[place]
-        # The texts are ASCII (`_common_length`), each behind a header of the same length.
-        end = len(self._packed_keys) - size * (self.row_count - place - 1)
-        return self._packed_keys[end - len(self.first_key) : end].decode("ascii")
+    def row(self, place: int) -> tuple[Any, bytes]:
+        """Return one row: key and packed value; O(1) where all keys are texts of one length."""
+        start, end = value_place(self._ends, place)
+        value = self._values[start:end]
+        if not self._text_step:
+            return self.unpacked_keys()[place], value
+        at = self._text_start + self._text_step * place
+        return self._packed_keys[at : at + self._text_bytes].decode(), value
 
-    def find(self, packed_key: bytes) -> int | None:
-        """Return the place of a key by its bytes, -1 if it has none; None where that is unknown."""
-        size = self._key_bytes
-        if not size:
-            return None
-        if size != len(packed_key):
+    @property
+    def has_texts_of_one_length(self) -> bool:
+        """Whether all keys are known to be that, so that `find` can look for one."""
+        return self._text_step > 0
+
+    def find(self, key: str) -> int:
+        """Return the place of a key among texts of one length, -1 if it has none.
+
+        Raises:
+            UnicodeEncodeError: it can't be a key.
+        """
+        text, keys = key.encode(), self._packed_keys
+        first, step, size = self._text_start, self._text_step, self._text_bytes
+        if size != len(text):
             return -1
-        keys, low, high = self._packed_keys, 0, self.row_count
-        start = len(keys) - size * high
+        # As bytes of UTF-8 they are in the order of the texts.
+        low, high = 0, ends_count(self._ends) - 1
         while low < high:
             middle = (low + high) // 2
-            at = start + size * middle
-            if keys[at : at + size] < packed_key:
+            at = first + step * middle
+            if keys[at : at + size] < text:
                 low = middle + 1
             else:
                 high = middle
-        at = start + size * low
-        return low if keys[at : at + size] == packed_key else -1
+        at = first + step * low
+        return low if keys[at : at + size] == text else -1
 
-    def value(self, index: int) -> bytes:
+    def value(self, place: int) -> bytes:
         """Return the packed value of a row."""
-        start, end = value_place(self._ends, index)
+        start, end = value_place(self._ends, place)
         return self._values[start:end]
 
     def values(self) -> list[bytes]:
@@ -282,17 +301,19 @@ class PackedRows:
             number = bisect_right(self._first_keys, key) - 1
             if number < 0:
                 return ABSENT
-            if type(key) is str and number not in self._unpacked:
-                place = self._chunks[number].find(pack(key))
-                if place is not None:
-                    return self._chunks[number].value(place) if place >= 0 else ABSENT
-            keys = self._keys(number)
+            chunk = self._chunks[number]
+            keys = self._unpacked.get(number)
+            if keys is None and chunk.has_texts_of_one_length and type(key) is str:
+                index = chunk.find(key)
+                return chunk.value(index) if index >= 0 else ABSENT
+            if keys is None:
+                keys = self._keys(number)
             index = bisect_left(keys, key)
         except (TypeError, UnicodeEncodeError):  # as a lone surrogate has it
             return ABSENT
         if index == len(keys) or keys[index] != key:
             return ABSENT
-        return self._chunks[number].value(index)
+        return chunk.value(index)
 
     def _keys(self, number: int) -> Sequence[Any]:
         """Return the keys of a chunk."""
@@ -320,8 +341,7 @@ class PackedRows:
                 chunk_number = bisect_right(starts, number) - 1
                 end = starts[chunk_number + 1]
                 chunk = self._chunks[chunk_number]
-            place = number - starts[chunk_number]
-            yield chunk.key(place), chunk.value(place)
+            yield chunk.row(number - starts[chunk_number])
 
     def numbers_holding(self, parts: Sequence[bytes]) -> Iterator[int]:
         """Yield the numbers of the rows whose packed values hold all of some bytes.
@@ -381,16 +401,3 @@ class PackedRows:
             raise AssertionError("the packed rows are not in key order")
         if len(keys) != self.row_count:
             raise AssertionError(f"{len(keys)} packed rows where {self.row_count} are stated")
-
-
-def _common_length(keys: Sequence[Any], packed: bytes) -> int:
-    """Return how long each of the keys of a chunk is, packed; 0 unless they are as long all."""
-    size = len(pack(keys[0]))
-    header = 1 if len(keys) < 16 else 3 if len(keys) < 1 << 16 else 5
-    # No text takes fewer bytes than that, so the sum is right only if each is, also where another
-    # packer has spent more on some.
-    if type(keys[0]) is not str or len(keys[0].encode()) != len(keys[0]):
-        return 0
-    if set(map(len, keys)) != {len(keys[0])}:
-        return 0
-    return size if header + size * len(keys) == len(packed) else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from typing import TYPE_CHECKING, Any
 
 from eventstore.tables.packed import ABSENT, TOMBSTONE
@@ -28,10 +29,12 @@ def merged(
     merged.update(changed)
     keys = sorted(merged)
     if full:
-        bound = min(full)
-        keys = [key for key in keys if not bound < key]
-    rows = [(key, merged[key]) for key in keys]
-    rows = [row for row in rows if row[1] is not TOMBSTONE and row[1] is not ABSENT]
+        del keys[bisect_right(keys, min(full)) :]
+    rows = [
+        (key, value)
+        for key in keys
+        if (value := merged[key]) is not TOMBSTONE and value is not ABSENT
+    ]
     return rows, keys[-1] if keys else start, bool(full)
 
 

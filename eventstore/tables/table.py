@@ -38,9 +38,6 @@ if TYPE_CHECKING:
     from eventstore.tables.journal import Change, Journal
     from eventstore.tables.packed import PackedRows
 
-_CONFIRMED_AT_ONCE = 16
-"""So many rows that an index gives are decoded before the first of them is yielded."""
-
 
 class Table(Values):
     """An ordered map, changed by one writer at a time and read as it is now.
@@ -174,13 +171,13 @@ class Table(Values):
         return self._indexes.found(self, index, entry)
 
     def confirmed(
-        self, index: str, entry: Any, rows: Iterable[tuple[Any, Any]]
+        self, index: str, entry: Any, rows: list[tuple[Any, Any]]
     ) -> Iterator[tuple[Any, Any]]:
         """Yield of rows as they are kept those that have an entry in an index, decoded."""
-        there = (row for row in rows if row[1] is not ABSENT)
-        for key, value in self.decoded_rows(there, _CONFIRMED_AT_ONCE):
-            if self._indexes is not None and self._indexes.has_entry(index, key, value, entry):
-                yield key, value
+        if self._indexes is None:
+            return iter(())
+        there = [row for row in rows if row[1] is not ABSENT]
+        return self._indexes.confirmed(index, entry, self.decoded_rows(there))
 
     def check(self) -> None:
         """Check every invariant of the table; O(n), for tests.

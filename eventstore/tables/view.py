@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import threading
-from itertools import chain
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from sortedcontainers import SortedDict
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 _WALKED_VERSIONS_MAX = 16
 """As many as wait for a sync where 16 threads write."""
+_CONFIRMED_AT_ONCE = 64
+"""So many rows that an index gives are decoded before the first of them is yielded; at first few,
+since whoever asks for one may take no more."""
 
 
 class View:
@@ -78,13 +81,22 @@ class View:
         changed = self._changed_keys(table)
         if changed:
             found = merged([found, table.raw_rows(changed)])
-        return self._confirmed(table, index, entry, found)
+        return chain.from_iterable(self._confirmed(table, index, entry, found))
 
     def _confirmed(
         self, table: Table, index: str, entry: Any, found: Iterator[tuple[Any, Any]]
-    ) -> Iterator[tuple[Any, Any]]:
-        rows = ((key, self._as_of(table, key, value)) for key, value in found)
-        return table.confirmed(index, entry, rows)
+    ) -> Iterator[Iterator[tuple[Any, Any]]]:
+        limit = FIRST_SLICE_ROWS
+        while rows := list(islice(found, limit)):
+            yield table.confirmed(index, entry, self._rows_as_of(table, rows))
+            limit = min(2 * limit, _CONFIRMED_AT_ONCE)
+
+    def _rows_as_of(self, table: Table, rows: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
+        """Return rows, just taken, with what they held at this version; see `_as_of`."""
+        version = self._version
+        if self._merged is None and version.next is None and not version.undo.get(table):
+            return rows
+        return [(key, self._as_of(table, key, value)) for key, value in rows]
 
     def _changed_keys(self, table: Table) -> list[Any]:
         """Return the keys of a table that were changed since this version, in order."""

@@ -45,6 +45,7 @@ Row = tuple[str, Info, Usage]
 """A row of the `snapshots` table: id, info, usage."""
 
 _KINDS = {kind.value: kind for kind in Kind}
+_new_tuple = tuple.__new__
 _NO_LABELS: Mapping[str, str] = MappingProxyType({})
 _NO_USAGE = Usage()
 _REFUSALS = (KeyError, TypeError, ValueError, AttributeError)
@@ -170,7 +171,6 @@ def _fold(event: Event, tables: Mapping[str, WritableTable]) -> None:
             if event.version == 1:  # else the id had been reserved
                 tables[COUNTERS].put(LAST_ID, data["id"])
         case events.COMMITTED:
-            _delete(tables, data["key"])
             info = Info(
                 data["name"],
                 data["parent"],
@@ -180,7 +180,7 @@ def _fold(event: Event, tables: Mapping[str, WritableTable]) -> None:
                 data["time_ns"],
             )
             usage = Usage(data["inodes"], data["size"])
-            _insert(tables, (str(data["id"]), info, usage))
+            _replace(tables, data["key"], (str(data["id"]), info, usage))
         case events.UPDATED:
             _update(tables, data["name"], _read_only(data["labels"]), data["time_ns"])
         case events.REMOVED:
@@ -224,20 +224,38 @@ def _insert(tables: Mapping[str, WritableTable], row: Row) -> None:
     info = row[1]
     tables[SNAPSHOTS].put(info.name, row)
     if info.parent:
-        children = tables[CHILDREN]
-        children.put(info.parent, children.get(info.parent, 0) + 1)
+        _count_child(tables[CHILDREN], info.parent)
 
 
 def _delete(tables: Mapping[str, WritableTable], name: str) -> None:
     parent = tables[SNAPSHOTS][name][1].parent
     tables[SNAPSHOTS].delete(name)
     if parent:
-        children = tables[CHILDREN]
-        count = children[parent]
-        if count > 1:
-            children.put(parent, count - 1)
-        else:
-            children.delete(parent)
+        _discount_child(tables[CHILDREN], parent)
+
+
+def _replace(tables: Mapping[str, WritableTable], name: str, row: Row) -> None:
+    """Delete a row and insert another, which most often has the same parent."""
+    snapshots, parent, info = tables[SNAPSHOTS], tables[SNAPSHOTS][name][1].parent, row[1]
+    snapshots.delete(name)
+    snapshots.put(info.name, row)
+    if parent != info.parent:
+        if parent:
+            _discount_child(tables[CHILDREN], parent)
+        if info.parent:
+            _count_child(tables[CHILDREN], info.parent)
+
+
+def _count_child(children: WritableTable, parent: str) -> None:
+    children.put(parent, children.get(parent, 0) + 1)
+
+
+def _discount_child(children: WritableTable, parent: str) -> None:
+    count = children[parent]
+    if count > 1:
+        children.put(parent, count - 1)
+    else:
+        children.delete(parent)
 
 
 def _update(
@@ -319,5 +337,5 @@ def _decode_row(name: str, plain: tuple[Any, ...]) -> Row:
     id_number, parent, kind, labels, created_ns, updated_ns, inodes, size = plain
     # Without the functions around it, this takes half of the time, and a walk does it for each row.
     read_only = MappingProxyType(labels) if labels else _NO_LABELS
-    info = tuple.__new__(Info, (name, parent, _KINDS[kind], read_only, created_ns, updated_ns))
-    return str(id_number), info, tuple.__new__(Usage, (inodes, size))
+    info = _new_tuple(Info, (name, parent, _KINDS[kind], read_only, created_ns, updated_ns))
+    return str(id_number), info, _new_tuple(Usage, (inodes, size))

@@ -1000,10 +1000,22 @@ MUTANTS = (
         "        if False:\n            found = merged",
     ),
     Mutant(
+        "a reader shows what an index gives as it is now",
+        "eventstore/tables/view.py",
+        "        if self._merged is None and version.next is None and not version.undo.get(table):\n",
+        "        if self._merged is None:\n",
+    ),
+    Mutant(
+        "a reader shows what an index gives as it is being changed",
+        "eventstore/tables/view.py",
+        "        if self._merged is None and version.next is None and not version.undo.get(table):\n",
+        "        if self._merged is None and version.next is None:\n",
+    ),
+    Mutant(
         "what an index gives is not confirmed by the row",
-        "eventstore/tables/table.py",
-        "if self._indexes is not None and self._indexes.has_entry(index, key, value, entry):\n",
-        "if True:\n",
+        "eventstore/tables/index.py",
+        "            if has_entry:\n",
+        "            if True:\n",
     ),
     Mutant(
         "a question of the writer shows what was changed since it was asked",
@@ -1037,9 +1049,9 @@ MUTANTS = (
     ),
     Mutant(
         "keys of several lengths are taken for keys of one",
-        "eventstore/tables/packed.py",
-        "    if set(map(len, keys)) != {len(keys[0])}:\n",
-        "    if False:\n",
+        "eventstore/format/codec.py",
+        "        if packed[start + place :: step] != first[place : place + 1] * count:\n",
+        "        if False:\n",
     ),
     Mutant(
         "what a projection could not carry over is taken for carried over",
@@ -1062,8 +1074,8 @@ MUTANTS = (
     Mutant(
         "the last child is not counted off",
         "projections/snapshots/projection.py",
-        "        if count > 1:\n",
-        "        if count > 0:\n",
+        "    if count > 1:\n",
+        "    if count > 0:\n",
     ),
     Mutant(
         "the lock of an index is not renewed in a child",
@@ -2496,9 +2508,12 @@ MUTANTS = (
     Mutant(
         "an entry that can't be compared is told as an error of Python",
         "eventstore/tables/index.py",
-        "            return entry in entries\n        except RecursionError:\n            raise\n"
-        "        except FAILURES as error:\n",
-        "            return entry in entries\n        except RecursionError as error:\n",
+        "                has_entry = entry in frozenset(found)\n"
+        "            except RecursionError:  # of whoever called from too deep\n"
+        "                raise\n"
+        "            except FAILURES as error:\n",
+        "                has_entry = entry in frozenset(found)\n"
+        "            except RecursionError as error:\n",
     ),
     Mutant(
         "a limit on files is told as an error of the system",
