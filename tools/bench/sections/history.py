@@ -82,7 +82,9 @@ def written(path: str, count: int) -> Figures:
         "archive": _size_bytes(Path(path).glob("archive/*")),
         "index": _size_bytes(Path(path).glob("index/*")),
         "tree": _size_bytes(Path(path).glob("tree/*")),
-        "ladder": _size_bytes(Path(file.path) for file in superseded),
+        "ladder": _size_bytes(
+            [*Path(path).glob("ladder/*"), *(Path(file.path) for file in superseded)]
+        ),
     }
     past = sizes["index"] + sizes["tree"] + sizes["ladder"]
     return {
