@@ -1002,13 +1002,15 @@ MUTANTS = (
     Mutant(
         "a reader shows what an index gives as it is now",
         "eventstore/tables/view.py",
-        "        if self._merged is None and version.next is None and not version.undo.get(table):\n",
+        "        if self._merged is None and version.next is None "
+        "and not version.undo.get(table):\n",
         "        if self._merged is None:\n",
     ),
     Mutant(
         "a reader shows what an index gives as it is being changed",
         "eventstore/tables/view.py",
-        "        if self._merged is None and version.next is None and not version.undo.get(table):\n",
+        "        if self._merged is None and version.next is None "
+        "and not version.undo.get(table):\n",
         "        if self._merged is None and version.next is None:\n",
     ),
     Mutant(
@@ -1381,7 +1383,8 @@ MUTANTS = (
     Mutant(
         "a compaction fails of a full disk, for the ladder's sake",
         "eventstore/maintenance/climbing.py",
-        "                if not is_full(error):\n                    raise\n                _logger",
+        "                if not is_full(error):\n                    raise\n"
+        "                _logger",
         "                raise\n                _logger",
     ),
     Mutant(
@@ -1412,7 +1415,8 @@ MUTANTS = (
     Mutant(
         "no checksum of a rung",
         "eventstore/format/rung.py",
-        "    if zlib.crc32(view[: -UINT32.size], seed) != UINT32.unpack(view[-UINT32.size :])[0]:\n",
+        "    if zlib.crc32(view[: -UINT32.size], seed) "
+        "!= UINT32.unpack(view[-UINT32.size :])[0]:\n",
         "    if False:\n",
     ),
     Mutant(
