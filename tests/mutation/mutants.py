@@ -1279,7 +1279,8 @@ MUTANTS = (
     Mutant(
         "a compaction fails of a full disk, for the ladder's sake",
         "eventstore/maintenance/climbing.py",
-        "                if not is_full(error):\n                    raise\n                _logger",
+        "                if not is_full(error):\n"
+        "                    raise\n                _logger",
         "                raise\n                _logger",
     ),
     Mutant(
@@ -1310,7 +1311,8 @@ MUTANTS = (
     Mutant(
         "no checksum of a rung",
         "eventstore/format/rung.py",
-        "    if zlib.crc32(view[: -UINT32.size], seed) != UINT32.unpack(view[-UINT32.size :])[0]:\n",
+        "    if zlib.crc32(view[: -UINT32.size], seed) != "
+        "UINT32.unpack(view[-UINT32.size :])[0]:\n",
         "    if False:\n",
     ),
     Mutant(

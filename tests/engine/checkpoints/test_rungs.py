@@ -498,6 +498,48 @@ def test_damage_in_a_superseded_checkpoint_leaves_out_its_states(tmp_path: Path)
         assert store.verify().is_sound
 
 
+class Noting(LocalFileSystem):
+    """Notes what is renamed and removed in the ladder, and when its directory is synced."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def remove(self, path: str) -> None:
+        super().remove(path)
+        self._note("remove", path)
+
+    def rename(self, source: str, target: str) -> None:
+        super().rename(source, target)
+        self._note("rename", target)
+
+    def sync_directory(self, path: str) -> None:
+        super().sync_directory(path)
+        self._note("sync", path + "/")
+
+    def _note(self, call: str, path: str) -> None:
+        if "/ladder/" in path:
+            self.calls.append(f"{call} {path.rpartition('/ladder/')[2]}".strip())
+
+
+def test_what_takes_the_place_of_rungs_is_durable_before_they_go_one_by_one(
+    tmp_path: Path, climbed_store: tuple[EventStore, States]
+) -> None:
+    climbed_store[0].close()
+    before = rungs(tmp_path)
+    last_bytes = Path(before[-1].path).stat().st_size
+    share = (ladder_bytes(tmp_path) - last_bytes // 2) / sealed_bytes(tmp_path)
+    noting = Noting()
+    options = replace(SMALL, retention=Retention(checkpoint_share=share))
+    with open_store(tmp_path, options=options, file_system=noting) as store:
+        store.compact()
+    [written] = set(rungs(tmp_path)).difference(before)
+    gone = sorted(set(before).difference(rungs(tmp_path)), reverse=True)
+    assert [file.revision for file in gone] == [written.revision, written.revision - 1]
+    removals = [call for file in gone for call in (f"remove {Path(file.path).name}", "sync")]
+    expected = [f"rename {Path(written.path).name}", "sync", *removals]
+    assert noting.calls[-len(expected) :] == expected
+
+
 class Full(LocalFileSystem):
     """A disk without space for files of the ladder."""
 
