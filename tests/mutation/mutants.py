@@ -1365,6 +1365,12 @@ MUTANTS = (
         "    rungs: list[CheckpointFile] = []\n",
     ),
     Mutant(
+        "what the ladder still holds of an erased text is not looked for",
+        "eventstore/maintenance/erasures.py",
+        "    files = [*list_checkpoints(file_system, path), *list_rungs(file_system, path)]\n",
+        "    files = list_checkpoints(file_system, path)\n",
+    ),
+    Mutant(
         "a past state is read without the ladder",
         "eventstore/backend/reading.py",
         "        files += list_rungs(self._file_system, self._path)\n",

@@ -23,6 +23,7 @@ from eventstore import (
     EventStore,
     FormatVersionError,
     Retention,
+    StoreOptions,
     erase,
     verify_store,
 )
@@ -624,8 +625,8 @@ def test_of_many_large_states_some_become_rungs_evenly(
         require_past(store, states)
 
 
-def test_an_erasure_leaves_nothing_of_a_text_in_the_ladder(tmp_path: Path) -> None:
-    path = tmp_path / "store"
+def filled_with_secrets(path: Path) -> StoreOptions:
+    """Make a store whose ladder holds what is to be erased; return its options."""
     retention = Retention(checkpoint_share=10_000.0)
     fill(path, retention)
     options = replace(SMALL, retention=retention)
@@ -634,6 +635,12 @@ def test_an_erasure_leaves_nothing_of_a_text_in_the_ladder(tmp_path: Path) -> No
             with store.transaction(writable=True) as tx:
                 tx.create_snapshot(Kind.ACTIVE, f"later-{number}")
             store.compact()
+    return options
+
+
+def test_an_erasure_leaves_nothing_of_a_text_in_the_ladder(tmp_path: Path) -> None:
+    path = tmp_path / "store"
+    options = filled_with_secrets(path)
     before = rungs(path)
     assert any(file.previous is not None for file in before)
     bodies = [chunk.body for file in before for chunk in _state(path, file).tables[0]]
@@ -642,6 +649,24 @@ def test_an_erasure_leaves_nothing_of_a_text_in_the_ladder(tmp_path: Path) -> No
     assert SECRET.encode() not in everything(path)
     assert all(file.revision < min(FIELDS) for file in rungs(path))
     assert verify_store(path, [SnapshotsProjection()]).is_sound
+
+
+def test_an_erasure_whose_note_is_damaged_finds_what_the_ladder_still_holds(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "store"
+    options = filled_with_secrets(path)
+    before = {file.path: Path(file.path).read_bytes() for file in rungs(path)}
+    assert before
+    erase(path, [SnapshotsProjection()], FIELDS, actor="dpo", reason="", options=options)
+    for name, held in before.items():
+        Path(name).write_bytes(held)
+    assert SECRET.encode() in everything(path)
+    assert not verify_store(path, [SnapshotsProjection()]).is_sound
+    (path / "ERASING").write_text("damaged")
+    with MetaStore.open(path, options=options) as store:
+        assert store.verify().is_sound
+    assert SECRET.encode() not in everything(path)
 
 
 def _state(path: Path, file: CheckpointFile) -> RungState:
