@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.engine import SMALL, flip, open_store
 from support.erasing import FIELDS, SECRET, everything, fill
-from support.ledger import ACCOUNTS, close_account, deposit, open_account
+from support.ledger import ACCOUNTS, Ledger, Totals, close_account, deposit, open_account
 
 from eventstore import (
     CorruptionError,
@@ -24,6 +24,7 @@ from eventstore import (
     FormatVersionError,
     Retention,
     StoreOptions,
+    Verdict,
     erase,
     verify_store,
 )
@@ -41,7 +42,14 @@ from eventstore.format.blocks import MalformedError
 from eventstore.format.checkpoint import lengths_of, pack_ends
 from eventstore.format.codec import pack
 from eventstore.format.names import parse_rung_name, rung_name
-from eventstore.format.rung import chunk_of, parts_of, unpack_rung, unpack_rung_header
+from eventstore.format.rung import (
+    Seen,
+    chunk_of,
+    pack_rung,
+    parts_of,
+    unpack_rung,
+    unpack_rung_header,
+)
 from eventstore.handle import history
 from eventstore.maintenance import checkpointing, climbing, compaction, ladder
 from eventstore.recovery import replay as replay_module
@@ -59,6 +67,7 @@ ALL = replace(SMALL, retention=Retention(checkpoint_share=10_000.0))
 GOLDEN = json.loads(
     (Path(__file__).parents[2] / "data" / "format" / "rungs-version-1.json").read_text()
 )
+PROJECTIONS = (Ledger(), Totals())
 Rows = dict[str, bytes]
 
 
@@ -250,6 +259,25 @@ def test_a_directory_that_claims_too_much_is_refused_before_it_is_unpacked() -> 
     content[at + 4 : at + 8] = b"\xff\xff\xff\x7f"
     with pytest.raises(MalformedError, match="longer than it can be"):
         unpack_rung(bytes(content), header, 1, [[]], lambda: None)
+
+
+def test_a_chunk_that_is_shorter_than_its_parts_is_refused() -> None:
+    state = rung_state(checkpoint_of(1, {"a": numbered(5)}))
+    [[chunk]] = state.tables
+    longer = chunk._replace(row_count=1000)
+    content = packed_rung(state._replace(tables=[[longer]]), None).content
+    with pytest.raises(MalformedError, match="another length"):
+        unpack_rung(content, unpack_rung_header(content), 1, [[]], lambda: None)
+
+
+@pytest.mark.parametrize("seen", [Seen(0, 1), Seen(7, 1), Seen(0, 9)])
+def test_a_chunk_is_not_unpacked_against_what_is_not_there(seen: Seen) -> None:
+    state = rung_state(checkpoint_of(1, {"a": numbered(5)}))
+    eight = [state.tables[0] * 8]
+    content = pack_rung(state.header, state.tables, eight, lambda *_: seen, lambda: None)
+    before = eight if seen.chunk_count > 8 else [[]]
+    with pytest.raises(MalformedError, match="not there"):
+        unpack_rung(content, state.header, 1, before, lambda: None)
 
 
 def test_names_of_rungs_read_back() -> None:
@@ -480,6 +508,24 @@ def test_no_open_rests_on_the_ladder(
     with open_store(tmp_path) as store:
         assert store.recovery.checkpoint_revision == 0
         assert content(store) == expected
+
+
+def test_a_verification_says_what_an_open_does_that_rests_on_no_rung(
+    tmp_path: Path, climbed_store: tuple[EventStore, States]
+) -> None:
+    climbed_store[0].close()
+    retention = Retention(revisions=8, checkpoint_share=10_000.0)
+    with open_store(tmp_path, options=replace(SMALL, retention=retention)) as store:
+        store.compact()
+        store.compact()
+        assert rungs(tmp_path)[-1].revision >= store.verify().first_revision - 1
+    for file in list_checkpoints(local_file_system(), str(tmp_path)):
+        Path(file.path).unlink()
+    report = verify_store(tmp_path, PROJECTIONS)
+    assert report.verdict is Verdict.CORRUPT
+    assert any("no valid checkpoint holds" in problem.reason for problem in report.problems)
+    with pytest.raises(CorruptionError):
+        open_store(tmp_path)
 
 
 def test_damage_in_a_superseded_checkpoint_leaves_out_its_states(tmp_path: Path) -> None:
