@@ -18,7 +18,7 @@ The map of the engine, from the top. What stands in a line may import what stand
     recovery/                                     disk to state: scan, decide, execute, replay
     proofs/                                       what an outsider can check: the tree and its texts
     log/                                          the write-ahead log
-    checkpoints/                                  the state in files: bases, deltas, their chains
+    checkpoints/                                  the state in files: bases, deltas, rungs, chains
     tables/                                       the state in memory
     directory/                                    a store's directory: contents, hold, making
     files/                                        the only file I/O

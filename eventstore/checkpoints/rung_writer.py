@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from bisect import bisect_right
 from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from eventstore.checkpoints.chains import CheckpointFile
@@ -45,12 +46,20 @@ class PackedRung(NamedTuple):
     content: bytes
 
 
-def rung_state(checkpoint: Checkpoint) -> RungState:
-    """Return the state that a checkpoint holds as a rung would."""
-    tables = [
-        [chunk_of(row_count, parts) for row_count, parts in folded_chunks(rows)]
-        for _, rows in checkpoint.tables
-    ]
+def rung_state(checkpoint: Checkpoint, pause: Callable[[], object] = no_pause) -> RungState:
+    """Return the state that a checkpoint holds as a rung would.
+
+    Args:
+        checkpoint: that holds it.
+        pause: called after each chunk.
+    """
+    tables: Tables = []
+    for _, rows in checkpoint.tables:
+        chunks = []
+        for row_count, parts in folded_chunks(rows):
+            chunks.append(chunk_of(row_count, parts))
+            pause()
+        tables.append(chunks)
     names = tuple(name for name, _ in checkpoint.tables)
     return RungState(checkpoint_header(checkpoint), names, tables)
 
@@ -123,7 +132,8 @@ def write_rung(
         file_system.remove(temporary)
     try:
         _write(file_system, temporary, rung.content, pause)
-        if read_rung(file_system, temporary, rung.before, pause).tables != rung.state.tables:
+        written = read_rung(file_system, temporary, rung.before, pause)
+        if not _are_same(written.tables, rung.state.tables, pause):
             raise CorruptionError(temporary, 0, "the rung is not what was written")
         file_system.rename(temporary, path)
     except BaseException:
@@ -132,6 +142,17 @@ def write_rung(
         raise
     file_system.sync_directory(directory)
     return CheckpointFile(revision, previous, path, is_rung=True)
+
+
+def _are_same(tables: Tables, others: Tables, pause: Callable[[], object]) -> bool:
+    """Say whether tables are the same, chunk by chunk: at once it would hold up all threads."""
+    if list(map(len, tables)) != list(map(len, others)):
+        return False
+    for own, other in zip(chain(*tables), chain(*others), strict=True):
+        if own != other:
+            return False
+        pause()
+    return True
 
 
 def _write(file_system: FileSystem, path: str, content: bytes, pause: Callable[[], object]) -> None:

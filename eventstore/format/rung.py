@@ -212,7 +212,7 @@ def unpack_rung(
 def _unpack_chunk(packed: bytes, entry: _Entry, before: Sequence[Chunk], at: int) -> Chunk:
     own_bytes = entry.first_key_bytes + entry.keys_bytes + UINT32.size * entry.row_count
     seen = Seen(entry.seen_first, entry.seen_count)
-    if own_bytes > entry.body_bytes or entry.body_bytes > _COMPRESSION_RATIO_MAX * len(packed):
+    if own_bytes > entry.body_bytes:
         raise MalformedError(at, "a chunk of the rung has another length than it can have")
     if seen.chunk_count > SEEN_CHUNKS_MAX or seen.first + seen.chunk_count > len(before):
         raise MalformedError(at, "a chunk of the rung is packed against what is not there")

@@ -86,7 +86,7 @@ class Climb:
             if not self._is_worth(chain):
                 continue
             try:
-                self._write(rung_state(loader.load(chain[-1].revision)))
+                self._write(rung_state(loader.load(chain[-1].revision), self._pause))
             except CorruptionError as error:
                 _logger.warning("a past state is left out of the ladder: %s", error)
             except OSError as error:

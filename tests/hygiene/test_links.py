@@ -29,7 +29,7 @@ def test_a_link_anywhere_in_the_tree_is_refused_and_nothing_is_touched(tmp_path:
     path, elsewhere = tmp_path / "store", tmp_path / "elsewhere"
     entries = _entries(path)
     directories = {entry.split("/")[0] for entry in entries}
-    made = {"wal", "checkpoints", "archive", "torn", "index", "tree"}
+    made = {"wal", "checkpoints", "archive", "torn", "index", "tree", "ladder"}
     assert directories == {"LOCK", "durable", *made}
     for entry in entries:
         (path / entry).rename(elsewhere)

@@ -16,13 +16,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.engine import SMALL, flip, open_store
 from support.erasing import FIELDS, SECRET, everything, fill
-from support.ledger import ACCOUNTS, close_account, deposit, open_account
+from support.ledger import ACCOUNTS, Ledger, Totals, close_account, deposit, open_account
 
 from eventstore import (
     CorruptionError,
     EventStore,
     FormatVersionError,
     Retention,
+    StoreOptions,
+    Verdict,
     erase,
     verify_store,
 )
@@ -40,7 +42,14 @@ from eventstore.format.blocks import MalformedError
 from eventstore.format.checkpoint import lengths_of, pack_ends
 from eventstore.format.codec import pack
 from eventstore.format.names import parse_rung_name, rung_name
-from eventstore.format.rung import chunk_of, parts_of, unpack_rung, unpack_rung_header
+from eventstore.format.rung import (
+    Seen,
+    chunk_of,
+    pack_rung,
+    parts_of,
+    unpack_rung,
+    unpack_rung_header,
+)
 from eventstore.handle import history
 from eventstore.maintenance import checkpointing, climbing, compaction, ladder
 from eventstore.recovery import replay as replay_module
@@ -58,6 +67,7 @@ ALL = replace(SMALL, retention=Retention(checkpoint_share=10_000.0))
 GOLDEN = json.loads(
     (Path(__file__).parents[2] / "data" / "format" / "rungs-version-1.json").read_text()
 )
+PROJECTIONS = (Ledger(), Totals())
 Rows = dict[str, bytes]
 
 
@@ -249,6 +259,25 @@ def test_a_directory_that_claims_too_much_is_refused_before_it_is_unpacked() -> 
     content[at + 4 : at + 8] = b"\xff\xff\xff\x7f"
     with pytest.raises(MalformedError, match="longer than it can be"):
         unpack_rung(bytes(content), header, 1, [[]], lambda: None)
+
+
+def test_a_chunk_that_is_shorter_than_its_parts_is_refused() -> None:
+    state = rung_state(checkpoint_of(1, {"a": numbered(5)}))
+    [[chunk]] = state.tables
+    longer = chunk._replace(row_count=1000)
+    content = packed_rung(state._replace(tables=[[longer]]), None).content
+    with pytest.raises(MalformedError, match="another length"):
+        unpack_rung(content, unpack_rung_header(content), 1, [[]], lambda: None)
+
+
+@pytest.mark.parametrize("seen", [Seen(0, 1), Seen(7, 1), Seen(0, 9)])
+def test_a_chunk_is_not_unpacked_against_what_is_not_there(seen: Seen) -> None:
+    state = rung_state(checkpoint_of(1, {"a": numbered(5)}))
+    eight = [state.tables[0] * 8]
+    content = pack_rung(state.header, state.tables, eight, lambda *_: seen, lambda: None)
+    before = eight if seen.chunk_count > 8 else [[]]
+    with pytest.raises(MalformedError, match="not there"):
+        unpack_rung(content, state.header, 1, before, lambda: None)
 
 
 def test_names_of_rungs_read_back() -> None:
@@ -481,6 +510,24 @@ def test_no_open_rests_on_the_ladder(
         assert content(store) == expected
 
 
+def test_a_verification_says_what_an_open_does_that_rests_on_no_rung(
+    tmp_path: Path, climbed_store: tuple[EventStore, States]
+) -> None:
+    climbed_store[0].close()
+    retention = Retention(revisions=8, checkpoint_share=10_000.0)
+    with open_store(tmp_path, options=replace(SMALL, retention=retention)) as store:
+        store.compact()
+        store.compact()
+        assert rungs(tmp_path)[-1].revision >= store.verify().first_revision - 1
+    for file in list_checkpoints(local_file_system(), str(tmp_path)):
+        Path(file.path).unlink()
+    report = verify_store(tmp_path, PROJECTIONS)
+    assert report.verdict is Verdict.CORRUPT
+    assert any("no valid checkpoint holds" in problem.reason for problem in report.problems)
+    with pytest.raises(CorruptionError):
+        open_store(tmp_path)
+
+
 def test_damage_in_a_superseded_checkpoint_leaves_out_its_states(tmp_path: Path) -> None:
     store = filled(tmp_path)
     with store:
@@ -496,6 +543,48 @@ def test_damage_in_a_superseded_checkpoint_leaves_out_its_states(tmp_path: Path)
         assert [file.revision for file in rungs(tmp_path)][:2] == [1, 2]
         assert delta.revision not in [file.revision for file in rungs(tmp_path)]
         assert store.verify().is_sound
+
+
+class Noting(LocalFileSystem):
+    """Notes what is renamed and removed in the ladder, and when its directory is synced."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def remove(self, path: str) -> None:
+        super().remove(path)
+        self._note("remove", path)
+
+    def rename(self, source: str, target: str) -> None:
+        super().rename(source, target)
+        self._note("rename", target)
+
+    def sync_directory(self, path: str) -> None:
+        super().sync_directory(path)
+        self._note("sync", path + "/")
+
+    def _note(self, call: str, path: str) -> None:
+        if "/ladder/" in path:
+            self.calls.append(f"{call} {path.rpartition('/ladder/')[2]}".strip())
+
+
+def test_what_takes_the_place_of_rungs_is_durable_before_they_go_one_by_one(
+    tmp_path: Path, climbed_store: tuple[EventStore, States]
+) -> None:
+    climbed_store[0].close()
+    before = rungs(tmp_path)
+    last_bytes = Path(before[-1].path).stat().st_size
+    share = (ladder_bytes(tmp_path) - last_bytes // 2) / sealed_bytes(tmp_path)
+    noting = Noting()
+    options = replace(SMALL, retention=Retention(checkpoint_share=share))
+    with open_store(tmp_path, options=options, file_system=noting) as store:
+        store.compact()
+    [written] = set(rungs(tmp_path)).difference(before)
+    gone = sorted(set(before).difference(rungs(tmp_path)), reverse=True)
+    assert [file.revision for file in gone] == [written.revision, written.revision - 1]
+    removals = [call for file in gone for call in (f"remove {Path(file.path).name}", "sync")]
+    expected = [f"rename {Path(written.path).name}", "sync", *removals]
+    assert noting.calls[-len(expected) :] == expected
 
 
 class Full(LocalFileSystem):
@@ -582,8 +671,8 @@ def test_of_many_large_states_some_become_rungs_evenly(
         require_past(store, states)
 
 
-def test_an_erasure_leaves_nothing_of_a_text_in_the_ladder(tmp_path: Path) -> None:
-    path = tmp_path / "store"
+def filled_with_secrets(path: Path) -> StoreOptions:
+    """Make a store whose ladder holds what is to be erased; return its options."""
     retention = Retention(checkpoint_share=10_000.0)
     fill(path, retention)
     options = replace(SMALL, retention=retention)
@@ -592,6 +681,12 @@ def test_an_erasure_leaves_nothing_of_a_text_in_the_ladder(tmp_path: Path) -> No
             with store.transaction(writable=True) as tx:
                 tx.create_snapshot(Kind.ACTIVE, f"later-{number}")
             store.compact()
+    return options
+
+
+def test_an_erasure_leaves_nothing_of_a_text_in_the_ladder(tmp_path: Path) -> None:
+    path = tmp_path / "store"
+    options = filled_with_secrets(path)
     before = rungs(path)
     assert any(file.previous is not None for file in before)
     bodies = [chunk.body for file in before for chunk in _state(path, file).tables[0]]
@@ -600,6 +695,24 @@ def test_an_erasure_leaves_nothing_of_a_text_in_the_ladder(tmp_path: Path) -> No
     assert SECRET.encode() not in everything(path)
     assert all(file.revision < min(FIELDS) for file in rungs(path))
     assert verify_store(path, [SnapshotsProjection()]).is_sound
+
+
+def test_an_erasure_whose_note_is_damaged_finds_what_the_ladder_still_holds(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "store"
+    options = filled_with_secrets(path)
+    before = {file.path: Path(file.path).read_bytes() for file in rungs(path)}
+    assert before
+    erase(path, [SnapshotsProjection()], FIELDS, actor="dpo", reason="", options=options)
+    for name, held in before.items():
+        Path(name).write_bytes(held)
+    assert SECRET.encode() in everything(path)
+    assert not verify_store(path, [SnapshotsProjection()]).is_sound
+    (path / "ERASING").write_text("damaged")
+    with MetaStore.open(path, options=options) as store:
+        assert store.verify().is_sound
+    assert SECRET.encode() not in everything(path)
 
 
 def _state(path: Path, file: CheckpointFile) -> RungState:
