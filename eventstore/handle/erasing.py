@@ -17,7 +17,6 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from eventstore.arguments import checked_int, excerpt
-from eventstore.backend.file_log import FileLog
 from eventstore.engine_events import ERASED
 from eventstore.errors import CompactedError, CorruptionError, ErasureError
 from eventstore.event import FIELDS_TYPE, Event
@@ -40,6 +39,7 @@ from eventstore.upcasting import upcast
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from eventstore.backend.file_log import FileLog
     from eventstore.handle.receipt import Receipt
     from eventstore.log.interface import LogReader
     from eventstore.log.reader import Record
@@ -136,6 +136,8 @@ class ErasingTransaction(EngineTransaction):
         log.finish_erasure()
 
     def _log_in_files(self, path: str) -> FileLog:
+        from eventstore.backend.file_log import FileLog  # noqa: PLC0415 - a reader does without
+
         if not isinstance(self._log, FileLog):
             raise ErasureError(f"{path}: only a log in files can be erased in")
         return self._log

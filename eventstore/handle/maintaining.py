@@ -10,9 +10,6 @@ from eventstore.event import Metadata
 from eventstore.handle.engine_transaction import EngineTransaction
 from eventstore.handle.erasing import ErasingTransaction, Erasure, found_texts
 from eventstore.handle.transactions import Transactions
-from eventstore.handle.upkeep import Upkeep
-from eventstore.maintenance.checkpointing import Checkpointer
-from eventstore.maintenance.requests import RequestDesk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,6 +17,7 @@ if TYPE_CHECKING:
     from eventstore.engine_events import Dropping
     from eventstore.handle.erasing import FoundText
     from eventstore.handle.opening import Opened, Written
+    from eventstore.handle.upkeep import Upkeep
     from eventstore.options import Retention
     from eventstore.reports import CompactionReport
 
@@ -157,6 +155,11 @@ class Maintaining(Transactions):
             self._upkeep.start()
 
     def _upkeep_of(self, parts: Opened, written: Written) -> Upkeep:
+        # Imported here: who only reads does without.
+        from eventstore.handle.upkeep import Upkeep  # noqa: PLC0415
+        from eventstore.maintenance.checkpointing import Checkpointer  # noqa: PLC0415
+        from eventstore.maintenance.requests import RequestDesk  # noqa: PLC0415
+
         checkpointer = Checkpointer(
             self.path, self._state, written.log, self._projections, parts.options, written.loaded
         )

@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from eventstore.arguments import checked_flag, checked_text
 from eventstore.backend.follower import FollowerLog
-from eventstore.backend.opening import hold_file_log, open_file_log
 from eventstore.directory.contents import full_disk_is_told
-from eventstore.directory.making import making
 from eventstore.files.local import local_file_system
 from eventstore.files.paths import absolute
 from eventstore.locks import checked_timeout
@@ -101,6 +99,9 @@ def opened(
             file_system,
             refresh=follower.refresh,
         )
+    # Imported here: who only reads does without all that writes, a tenth of the import.
+    from eventstore.backend.opening import hold_file_log, open_file_log  # noqa: PLC0415
+
     timeout = checked_timeout(lock_timeout, "lock_timeout")
     with full_disk_is_told(directory, "free some space and open the store again"):
         held = hold_file_log(
@@ -133,6 +134,9 @@ def made(
     file_system: FileSystem | None,
 ) -> Iterator[Opened]:
     """Do what `EventStore.create` says, with its arguments; whoever enters closes the log."""
+    from eventstore.backend.opening import open_file_log  # noqa: PLC0415 - as above
+    from eventstore.directory.making import making  # noqa: PLC0415
+
     known = checked_projections(projections)
     directory = absolute(path)
     file_system = file_system or local_file_system()

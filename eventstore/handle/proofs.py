@@ -9,25 +9,24 @@ from eventstore.errors import ProofError, ReceiptError
 from eventstore.handle import history
 from eventstore.handle.reading import Reading
 from eventstore.handle.receipt import Receipt, require_own
-from eventstore.proofs.publishing import PublishedTree
-from eventstore.proofs.store_tree import StoreTree
-from eventstore.proofs.tree import ConsistencyProof, InclusionProof, TreeHead
 
 if TYPE_CHECKING:
     from eventstore.event import Batch
     from eventstore.handle.opening import Opened
+    from eventstore.proofs.publishing import PublishedTree
+    from eventstore.proofs.store_tree import StoreTree
+    from eventstore.proofs.tree import ConsistencyProof, InclusionProof, TreeHead
 
 
 class Proofs(Reading):
-    """What a handle proves to its user, and lets him prove to others."""
+    """What a handle proves to its user, and lets him prove to others.
+
+    The modules of the tree are imported when it is asked for: an open does without.
+    """
 
     def __init__(self, parts: Opened) -> None:
         super().__init__(parts)
-        # Grows when it is asked for. That of the log, which a compaction saves, is another.
-        if parts.file_system is None:
-            self._tree = StoreTree.of_log(parts.log)
-        else:
-            self._tree = StoreTree.of_files(parts.file_system, parts.path, parts.log.store_id)
+        self._made_tree: StoreTree | None = None
 
     def check_receipt(self, receipt: Receipt) -> Batch:
         """Return the batch that a receipt was given for.
@@ -114,6 +113,8 @@ class Proofs(Reading):
             CorruptionError: as of `tree_head`.
             TypeError: one of them has another type.
         """
+        from eventstore.proofs.tree import TreeHead  # noqa: PLC0415
+
         tree, shown = self._grown()
         size = _checked_size(size, shown)
         old_size = checked_whole(old.size if isinstance(old, TreeHead) else old, "a size", 0)
@@ -132,15 +133,34 @@ class Proofs(Reading):
 
     def published_tree(self) -> PublishedTree:
         """Return the tree as files that anyone can fetch; raises as `tree_head` does."""
+        from eventstore.proofs.publishing import PublishedTree  # noqa: PLC0415
+
         return PublishedTree(*self._grown())
+
+    @property
+    def _tree(self) -> StoreTree:
+        """The tree, which grows when it is asked; that of the log, saved by compaction, is another.
+
+        Where two threads make one at once, each goes on with its own.
+        """
+        if self._made_tree is None:
+            from eventstore.proofs.store_tree import StoreTree  # noqa: PLC0415
+
+            self._made_tree = (
+                StoreTree.of_log(self._log)
+                if self._file_system is None
+                else StoreTree.of_files(self._file_system, self.path, self._log.store_id)
+            )
+        return self._made_tree
 
     def _grown(self) -> tuple[StoreTree, int]:
         """Return the tree with everything that readers are shown, and how much that is."""
         self._closing.require_open()
         shown = self._shown_revision()
         with self._closing.told():
-            self._tree.grow(shown)
-        return self._tree, shown
+            tree = self._tree
+            tree.grow(shown)
+        return tree, shown
 
 
 def _checked_size(size: int | None, shown: int) -> int:

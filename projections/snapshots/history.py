@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from projections.snapshots import events
 from projections.snapshots.model import Kind, Usage
+from projections.snapshots.projection import SNAPSHOTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from datetime import datetime
 
     from eventstore import Batch, Event, EventStore, Metadata
+    from projections.snapshots.projection import Row
 
     Fields = dict[str, Any]
     """What is known of a snapshot: name, kind, parent, labels, usage."""
@@ -103,6 +105,18 @@ class Step(NamedTuple):
     place: int
     number: int
     event: Event
+
+
+class _Lasting(NamedTuple):
+    """What does not change of a committed snapshot.
+
+    Attributes:
+        fields: of it; its labels, which do, are empty.
+        since_ns: when it was committed.
+    """
+
+    fields: Fields
+    since_ns: int
 
 
 class _Waiting(NamedTuple):
@@ -199,6 +213,7 @@ def diff(store: EventStore, first: int, last: int) -> Iterator[SnapshotDiff]:
     entries: dict[int, list[HistoryEntry]] = {}
     before: dict[int, Fields | None] = {}
     now: dict[int, Fields | None] = {}
+    is_complete = store.oldest_revision() <= 1
     for batch in store.batches(first + 1, last):
         for place, event in _in_order(batch, reverse=False):
             number = events.id_in(event)
@@ -206,7 +221,10 @@ def diff(store: EventStore, first: int, last: int) -> Iterator[SnapshotDiff]:
                 continue
             step = Step(batch, place, number, event)
             if number not in now:
-                before[number] = now[number] = _fields_before(store, step, whole=True)
+                lasting = _lasting(store, step) if is_complete else None
+                before[number] = now[number] = _fields_before(
+                    store, step, whole=True, lasting=lasting
+                )
             entries.setdefault(number, []).append(_entry(step, now[number]))
             now[number] = _after(now[number], event)
     for number, found in entries.items():
@@ -262,15 +280,57 @@ def _folded(event: Event, older: list[Event]) -> Fields | None:
     return fields
 
 
-def _fields_before(store: EventStore, step: Step, *, whole: bool = False) -> Fields | None:
-    """Look up what a snapshot was before a step; unless `whole`, what the step can have changed."""
+def _fields_before(
+    store: EventStore, step: Step, *, whole: bool = False, lasting: _Lasting | None = None
+) -> Fields | None:
+    """Look up what a snapshot was before a step; unless `whole`, what the step can have changed.
+
+    Args:
+        store: with its history.
+        step: of the snapshot.
+        whole: whether all of its fields are wanted.
+        lasting: what is known of them.
+    """
     older: list[Event] = []
     if not _is_told(step.event, older, whole=whole):
         for event in _events_before(store, step):
+            if lasting is not None and not older and _is_after(event, lasting):
+                return {**lasting.fields, **_stated(event.data, "labels")}
             older.append(event)
             if _is_told(step.event, older, whole=whole):
                 break
     return _folded(step.event, older)
+
+
+def _lasting(store: EventStore, step: Step) -> _Lasting | None:
+    """Return what a snapshot has been since its commit, if its labels change and it is still there.
+
+    So that what it was before that is told by the last labels alone, not by all up to its commit.
+    """
+    name = step.event.data.get("name")
+    if step.event.type != events.UPDATED or not isinstance(name, str):
+        return None
+    with store.transaction() as present:
+        row: Row | None = present.get(SNAPSHOTS, name)
+    if row is None or row[0] != str(step.number) or row[1].kind is not Kind.COMMITTED:
+        return None
+    _, info, usage = row
+    fields = {"kind": info.kind, "name": name, "parent": info.parent, "labels": {}, "usage": usage}
+    return _Lasting(fields, info.created_ns)
+
+
+def _is_after(event: Event, lasting: _Lasting) -> bool:
+    """Say whether an event gave a snapshot new labels after its commit; never, if that is unsure.
+
+    The times of one snapshot never go back.
+    """
+    data = event.data
+    return (
+        event.type == events.UPDATED
+        and data.get("name") == lasting.fields["name"]
+        and "labels" in data
+        and data.get("time_ns", 0) > lasting.since_ns
+    )
 
 
 def _events_before(store: EventStore, step: Step) -> Iterator[Event]:

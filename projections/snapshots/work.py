@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import secrets
 import threading
 import time
 from collections.abc import Callable
@@ -121,6 +120,8 @@ class Work:
         """Give a name that no other stage gets, and count it as in flight in this block."""
         with self._store.begin_read(SnapshotReadTransaction):
             pass  # a closed store gives no names
+        import secrets  # noqa: PLC0415 - an open does without
+
         name = prefix + secrets.token_hex(_STAGE_BYTES)
         self._stages.add(name)
         for seen in tuple(self._seen.values()):

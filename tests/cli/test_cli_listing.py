@@ -60,6 +60,17 @@ def test_ls_lists_in_the_order_that_is_asked_for(
     assert [record["name"] for record in records] == expected
 
 
+@pytest.mark.parametrize("order", ["name", "id", "kind", "size", "created", "updated"])
+@pytest.mark.parametrize("direction", [[], ["--reverse"]], ids=["upwards", "downwards"])
+def test_ls_with_a_limit_lists_the_first_of_what_it_lists_without(
+    order: str, direction: list[str], call: Call, chains: Path
+) -> None:
+    everything = names(call, chains, "--sort", order, *direction)
+    for limit in range(7):
+        expected = everything[:limit]
+        assert names(call, chains, "--sort", order, *direction, "-n", str(limit)) == expected
+
+
 @pytest.mark.parametrize("columns", ["", "size,", "labels.", "color"])
 def test_ls_refuses_a_column_that_is_none(columns: str, call: Call, chains: Path) -> None:
     assert call("ls", chains, "--columns", columns).code == 2
@@ -144,6 +155,51 @@ def test_tree_shows_the_part_that_is_asked_for(
 ) -> None:
     document = json.loads(call("tree", chains, *arguments, "--json").out)
     assert [(each["depth"], each["name"]) for each in document["snapshots"]] == expected
+
+
+@pytest.fixture(scope="module")
+def bush(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a store in which 12 of the snapshots below "top" have two below them, opened anew."""
+    path = tmp_path_factory.mktemp("bush") / "store"
+    parents = {"top": "", "other": ""}
+    parents |= {f"twig-{number:02}": "top" for number in range(12)}
+    parents |= {
+        f"leaf-{number:02}-{side}": f"twig-{number:02}" for number in range(12) for side in "ab"
+    }
+    with MetaStore.open(path, options=OPTIONS) as store, store.transaction(writable=True) as tx:
+        for name, parent in parents.items():
+            tx.create_snapshot(Kind.ACTIVE, "work", parent)
+            tx.commit_active("work", name, Usage())
+    with MetaStore.open(path, options=OPTIONS) as store, store.transaction(writable=True) as tx:
+        tx.create_snapshot(Kind.VIEW, "view", "twig-03")
+    return path
+
+
+@pytest.mark.parametrize("depth", [[], ["--depth", "0"], ["--depth", "1"], ["--depth", "2"]])
+def test_tree_of_a_key_is_its_part_of_the_whole_tree(
+    depth: list[str], call: Call, bush: Path
+) -> None:
+    whole = call("tree", bush, *depth).out.splitlines()
+    assert whole[0].startswith("other")
+    assert whole[1].startswith("top")
+    assert call("tree", bush, "top", *depth).out.splitlines() == whole[1:]
+    documents = [
+        json.loads(call("tree", bush, *key, *depth, "--json").out)["snapshots"]
+        for key in ((), ("top",))
+    ]
+    assert documents[1] == documents[0][1:]
+
+
+def test_tree_of_a_key_is_deep_where_its_branches_are(call: Call, bush: Path) -> None:
+    lines = call("tree", bush, "top").out.splitlines()
+    assert len(lines) == 1 + 12 + 24 + 1
+    assert [line.split("  (")[0] for line in lines[10:15]] == [
+        "  twig-03",
+        "    leaf-03-a",
+        "    leaf-03-b",
+        "    view",
+        "  twig-04",
+    ]
 
 
 def test_tree_of_a_key_that_is_not_there_fails(call: Call, chains: Path) -> None:

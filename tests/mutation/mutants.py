@@ -922,6 +922,12 @@ MUTANTS = (
         "        if False:\n",
     ),
     Mutant(
+        "what a snapshot was before its commit is told by what it is now",
+        "projections/snapshots/history.py",
+        'and data.get("time_ns", 0) > lasting.since_ns',
+        "",
+    ),
+    Mutant(
         "a question without an index is not answered as of its moment",
         "eventstore/tables/texts.py",
         "(key, value) for key, value in list(rows.items()) if",

@@ -15,6 +15,8 @@ from projections.snapshots import (
     MetaStore,
     NotFoundError,
     Usage,
+    events,
+    history,
 )
 
 if TYPE_CHECKING:
@@ -210,3 +212,66 @@ def test_a_difference_equals_that_of_the_two_states(store: MetaStore) -> None:
                             "labels": dict(info.labels),
                             "usage": usage if info.kind is Kind.COMMITTED else None,
                         }
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_difference_is_the_same_with_and_without_what_is_there_now(
+    seed: int, store: MetaStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chance = random.Random(seed)
+    names = ["one", "two", "three"]
+    for number in range(60):
+        with store.transaction(writable=True) as tx:
+            name = chance.choice(names)
+            labels = {"n": str(number)}
+            there = {info.name: info.kind for info in tx.walk_info()}
+            if name not in there:
+                tx.create_snapshot(Kind.ACTIVE, name, labels=labels)
+            elif chance.random() < 0.15:
+                tx.remove(name)
+            elif there[name] is not Kind.ACTIVE or chance.random() < 0.6:
+                tx.update_info(name, labels)
+            elif free := [each for each in names if each not in there]:
+                tx.commit_active(name, chance.choice(free), Usage(number), labels)
+            else:
+                # As only somebody who emits events by hand can have it: under its own key.
+                snapshot_id, info, _ = tx.get_info(name)
+                tx.emit(
+                    events.committed(
+                        id_number=int(snapshot_id),
+                        key=name,
+                        name=name,
+                        parent="",
+                        labels=labels,
+                        usage=Usage(number),
+                        time_ns=info.updated_ns,
+                    )
+                )
+    last = store.stats()["revision"]
+    ranges = [(first, min(first + 9, last)) for first in range(0, last, 4)]
+    quick = [list(store.diff(*each)) for each in ranges]
+    monkeypatch.setattr(history, "_lasting", lambda *arguments: None)
+    assert quick == [list(store.diff(*each)) for each in ranges]
+
+
+def test_a_difference_of_labels_reads_no_more_of_the_past_than_the_last_change(
+    store: MetaStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with store.transaction(writable=True) as tx:
+        create_committed(tx, "layer")
+    for number in range(20):
+        with store.transaction(writable=True) as tx:
+            tx.update_info("layer", {"n": str(number)})
+    last = store.stats()["revision"]
+    read: list[Any] = []
+    events_before = history._events_before
+
+    def counted(*arguments: Any) -> Any:
+        for event in events_before(*arguments):
+            read.append(event)
+            yield event
+
+    monkeypatch.setattr(history, "_events_before", counted)
+    [one] = store.diff(last - 1)
+    assert one.changes == {"labels": Change({"n": "18"}, {"n": "19"})}
+    assert len(read) == 1

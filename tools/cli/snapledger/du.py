@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
 import click
@@ -20,7 +21,7 @@ from snapledger.text import label_text, printable
 from snapledger.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from projections.snapshots import Info, SnapshotTransaction, Usage
     from snapledger.arguments import Moment
@@ -106,8 +107,10 @@ def command(
     """
     with snapshots_at(store, moment) as transaction:
         mention_useless(filters)
-        found = transaction.walk(*filters)
-        total, sums = _summed(found, _groups_of(grouping, transaction))
+        if grouping == "chain":
+            total, sums = _summed_chains(transaction, filters)
+        else:
+            total, sums = _summed(transaction.walk(*filters), _groups_of(grouping))
         revision = transaction.revision
     largest = sorted(sums.items(), key=lambda item: (-item[1].size, item[0] is None, item[0] or ""))
     left_out = len(largest[limit:]) if limit is not None else 0
@@ -129,44 +132,57 @@ def command(
 
 def _summed(found: Iterable[Row], groups_of: GroupsOf) -> tuple[Sum, dict[str | None, Sum]]:
     total = Sum()
-    sums: dict[str | None, Sum] = {}
+    sums: dict[str | None, Sum] = defaultdict(Sum)
     for _, info, usage in found:
         total.add(usage)
         for group in groups_of(info):
-            sums.setdefault(group, Sum()).add(usage)
+            sums[group].add(usage)
     return total, sums
 
 
-def _groups_of(grouping: str, transaction: SnapshotTransaction) -> GroupsOf:
+def _groups_of(grouping: str) -> GroupsOf:
     match grouping:
         case "kind":
-            return lambda info: (str(info.kind),)
+            return lambda info: (info.kind.value,)
         case "label":
             return lambda info: (
                 [label_text(key, value) for key, value in info.labels.items()] or (None,)
             )
-        case "chain":
-            return _chains(transaction)
         case _:
             key = grouping[len(_OF_A_LABEL) :]
             return lambda info: (info.labels.get(key),)
 
 
-def _chains(transaction: SnapshotTransaction) -> GroupsOf:
-    """Return what finds the first of a snapshot's ancestors; each is looked up once."""
-    parents = {info.name: info.parent for info in transaction.walk_info()}
+def _summed_chains(
+    transaction: SnapshotTransaction, filters: tuple[str, ...]
+) -> tuple[Sum, dict[str | None, Sum]]:
+    """Return the sums by the first of each snapshot's ancestors; each is looked up once."""
+    total = Sum()
+    sums: dict[str | None, Sum] = defaultdict(Sum)
+    parents: dict[str, str] = {}
+    chosen: list[tuple[str, Usage]] = []
+    for _, info, usage in transaction.walk():
+        parents[info.name] = info.parent
+        if not filters:
+            chosen.append((info.name, usage))
+    if filters:
+        chosen = [(info.name, usage) for _, info, usage in transaction.walk(*filters)]
     roots: dict[str, str] = {}
+    for name, usage in chosen:
+        total.add(usage)
+        sums[_root_of(name, parents, roots)].add(usage)
+    return total, sums
 
-    def root_of(info: Info) -> tuple[str]:
-        path, name = [], info.name
-        while name not in roots and parents[name]:
-            path.append(name)
-            name = parents[name]
-        root = roots.setdefault(name, name)
-        roots.update(dict.fromkeys(path, root))
-        return (root,)
 
-    return root_of
+def _root_of(name: str, parents: Mapping[str, str], roots: dict[str, str]) -> str:
+    """Return the first ancestor of a snapshot, and keep it for all on the way."""
+    path = []
+    while name not in roots and parents[name]:
+        path.append(name)
+        name = parents[name]
+    root = roots.setdefault(name, name)
+    roots.update(dict.fromkeys(path, root))
+    return root
 
 
 def _total_title(groups_left_out: int) -> str:

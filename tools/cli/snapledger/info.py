@@ -10,7 +10,6 @@ from projections.snapshots import Kind, NotFoundError
 from projections.snapshots.events import COMMITTED
 from snapledger import output
 from snapledger.arguments import at_option, json_option, store_argument
-from snapledger.diff import entry_line
 from snapledger.reading import begin, open_for_reading
 from snapledger.records import SNAPSHOT_FIELDS, snapshot_record
 from snapledger.text import format_size, format_time, label_text, printable
@@ -54,6 +53,8 @@ def command(store: str, key: str, moment: Moment | None, as_json: bool) -> None:
 
 def _absence(store: MetaStore, key: str, revision: int) -> Exception:
     """Return why there is no snapshot of that name at a revision; a commit is mentioned apart."""
+    from snapledger.diff import entry_line  # noqa: PLC0415 - only where there is none
+
     removed = store.who_removed(key, at=revision)
     committed = _committed(store, key, revision)
     if committed is not None and (removed is None or removed.id == committed.id):

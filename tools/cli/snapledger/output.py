@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sys
 import textwrap
 from contextlib import contextmanager
@@ -97,6 +96,8 @@ def write_table(
 
             left_out = draw_table(columns, first, facts, first_to_go)
             if left_out:
+                import shutil  # noqa: PLC0415 - with all that compresses archives
+
                 said = f"note: no room for {', '.join(left_out)} on this terminal"
                 for line in textwrap.wrap(said, shutil.get_terminal_size().columns):
                     click.echo(line, err=True)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from projections.snapshots import Kind
+from projections.snapshots.projection import CHILDREN
 from snapledger import output
 from snapledger.arguments import COUNT, at_option, json_option, store_argument
 from snapledger.reading import snapshots_at
@@ -14,12 +15,13 @@ from snapledger.text import printable
 from snapledger.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator, Sequence
 
-    from projections.snapshots import Info, Usage
+    from projections.snapshots import Info, SnapshotTransaction, Usage
     from snapledger.arguments import Moment
 
 Row = tuple[str, "Info", "Usage"]
+_LOOK_UPS_MAX = 6
 _EXAMPLE = """\b
 Example: what is built directly on a layer, a week ago:
   snapledger tree STORE sha256:5f70bf18 --depth 1 --at 7d"""
@@ -49,11 +51,9 @@ def command(
     flat so that no chain of parents is too deep for a JSON parser.
     """
     with snapshots_at(store, moment) as transaction:
-        top = None
-        if key is not None:
-            snapshot_id, info, usage = transaction.get_info(key)
-            top = (snapshot_id, info, usage)
-        nodes = depth_first(transaction.walk(), top, depth_max)
+        children = Children(transaction)
+        first = children.of("") if key is None else (transaction.get_info(key),)
+        nodes = depth_first(first, children, depth_max)
         if as_json:
             records = (_record(depth, *row) for depth, row, _ in nodes)
             output.write_json_list({"revision": transaction.revision}, "snapshots", records)
@@ -64,31 +64,59 @@ def command(
             )
 
 
+class Children:
+    """The snapshots below each: looked up for a few, and for more taken from one walk over all.
+
+    In a store of 100,000 a look-up takes 25 ms, and the walk 0.45 s.
+    """
+
+    def __init__(self, transaction: SnapshotTransaction) -> None:
+        self._transaction = transaction
+        self._looked_up = 0
+        self._by_parent: dict[str, list[Row]] | None = None
+
+    def count(self, name: str) -> int:
+        """Return how many there are below a snapshot."""
+        if self._by_parent is not None:
+            return len(self._by_parent.get(name, ()))
+        count: int = self._transaction.get(CHILDREN, name, 0)
+        return count
+
+    def of(self, name: str) -> Sequence[Row]:
+        """Return those below a snapshot, or, below "", those without a parent, by their names."""
+        if self._by_parent is None:
+            if name and not self.count(name):
+                return ()
+            if name and self._looked_up < _LOOK_UPS_MAX:
+                self._looked_up += 1
+                return list(self._transaction.children(name))
+            self._by_parent = {}
+            for row in self._transaction.walk():
+                self._by_parent.setdefault(row[1].parent, []).append(row)
+        return self._by_parent.get(name, ())
+
+
 def depth_first(
-    found: Iterable[Row], top: Row | None = None, depth_max: int | None = None
+    first: Sequence[Row], children: Children, depth_max: int | None
 ) -> Iterator[tuple[int, Row, int]]:
-    """Yield the rows, which come in key order, in the order of their tree.
+    """Yield rows, and those below them, in the order of their tree.
 
     With each come its depth, and how many that are directly below it are left out.
 
     Args:
-        found: all rows of a store.
-        top: whose part of the tree is wanted; None for all of it.
+        first: the rows at depth 0.
+        children: of all.
         depth_max: how deep; None without end.
     """
-    children: dict[str, list[Row]] = {}
-    for row in found:
-        children.setdefault(row[1].parent, []).append(row)
-    first = children.get("", ()) if top is None else (top,)
     waiting = [(0, row) for row in reversed(first)]
     while waiting:
         depth, row = waiting.pop()
-        below = children.get(row[1].name, ())
+        name = row[1].name
         if depth_max is None or depth < depth_max:
             yield depth, row, 0
-            waiting += [(depth + 1, child) for child in reversed(below)]
+            waiting += [(depth + 1, child) for child in reversed(children.of(name))]
         else:
-            yield depth, row, len(below)
+            yield depth, row, children.count(name)
 
 
 def _record(depth: int, snapshot_id: str, info: Info, usage: Usage) -> dict[str, Any]:
