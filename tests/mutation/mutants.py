@@ -912,14 +912,14 @@ MUTANTS = (
     Mutant(
         "a reader shows what an index gives as it is now",
         "eventstore/tables/view.py",
-        "        if self._merged is None and version.next is None and not version.undo.get(table):\n",
-        "        if self._merged is None:\n",
+        "is None and version.next is None and not version.undo.get(table):\n",
+        "is None:\n",
     ),
     Mutant(
         "a reader shows what an index gives as it is being changed",
         "eventstore/tables/view.py",
-        "        if self._merged is None and version.next is None and not version.undo.get(table):\n",
-        "        if self._merged is None and version.next is None:\n",
+        "is None and version.next is None and not version.undo.get(table):\n",
+        "is None and version.next is None:\n",
     ),
     Mutant(
         "what an index gives is not confirmed by the row",
@@ -980,6 +980,12 @@ MUTANTS = (
         "projections/snapshots/projection.py",
         "        if type(key) is not str or type(value) is not str:\n",
         "        if False:\n",
+    ),
+    Mutant(
+        "an import leaves the garbage collector at rest",
+        "projections/snapshots/importer.py",
+        "        if was_enabled:\n            gc.enable()\n",
+        "        pass\n",
     ),
     Mutant(
         "the last child is not counted off",
