@@ -381,10 +381,11 @@ def text_places(keys: Sequence[Any], packed: bytes) -> tuple[int, int, int]:
     """
     if type(keys[0]) is not str:
         return 0, 0, 0
-    first, count = pack(keys[0]), len(keys)
+    packer, count = msgpack.Packer(), len(keys)
+    first = packer.pack(keys[0])
     step = len(first)
     start = len(packed) - step * count
-    if start < 0 or packed[:start] != msgpack.Packer().pack_array_header(count):
+    if start < 0 or packed[:start] != packer.pack_array_header(count):
         return 0, 0, 0
     # One after the other: where a key has that header, the next one stands this far behind it.
     text_bytes = len(keys[0].encode())

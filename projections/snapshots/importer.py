@@ -8,8 +8,10 @@ import that was cut short leaves what is no store, and can be run again.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import fcntl
+import gc
 import hashlib
 import os
 import stat
@@ -28,7 +30,7 @@ from projections.snapshots.metastore import MetaStore
 from projections.snapshots.validation import check_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from eventstore import Receipt
 
@@ -80,20 +82,48 @@ def import_containerd(
         EventStoreError: the store can't be made; as of `EventStore.create`.
         OSError: the file can't be read.
     """
-    data = _read_database(os.fspath(database))
+    with _collector_at_rest():
+        data = _read_database(os.fspath(database))
+        content = _read_content(os.fspath(database), data)
+        sha256 = hashlib.sha256(data).hexdigest()
+        reason = f"import of containerd database {os.path.abspath(database)} (SHA-256 {sha256})"
+        room = _with_room(options, len(data))
+        try:
+            receipt = _write(store, content, actor, reason, room, on_snapshot)
+        except StoreExistsError as error:
+            raise AlreadyExistsError(str(error)) from error
+        return ImportReport(len(content.snapshots), content.last_id, sha256, receipt)
+
+
+@contextlib.contextmanager
+def _collector_at_rest() -> Iterator[None]:
+    """Keep the collector of cyclic garbage from looking at what an import makes meanwhile.
+
+    There is no garbage in it before the end, and to look at it over and over takes a fifth of the
+    time of an import.
+    """
+    was_enabled = gc.isenabled()
+    try:
+        gc.disable()
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _read_content(path: str, data: bytes) -> ContainerdSnapshots:
+    """Return what a database holds, if all of it can be taken over.
+
+    Raises:
+        InvalidArgumentError: it can't.
+    """
     try:
         content = read_snapshots(data)
         for snapshot in content.snapshots:
             check_key(snapshot.info.name, "name")
     except (BoltFormatError, InvalidArgumentError) as error:
-        raise InvalidArgumentError(f"{os.fspath(database)}: {error}; no store was made") from error
-    sha256 = hashlib.sha256(data).hexdigest()
-    reason = f"import of containerd database {os.path.abspath(database)} (SHA-256 {sha256})"
-    try:
-        receipt = _write(store, content, actor, reason, _with_room(options, len(data)), on_snapshot)
-    except StoreExistsError as error:
-        raise AlreadyExistsError(str(error)) from error
-    return ImportReport(len(content.snapshots), content.last_id, sha256, receipt)
+        raise InvalidArgumentError(f"{path}: {error}; no store was made") from error
+    return content
 
 
 def _read_database(path: str) -> bytes:

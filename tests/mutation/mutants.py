@@ -1011,6 +1011,8 @@ MUTANTS = (
         "        if self._merged is None and version.next is None "
         "and not version.undo.get(table):\n",
         "        if self._merged is None:\n",
+        "is None and version.next is None and not version.undo.get(table):\n",
+        "is None:\n",
     ),
     Mutant(
         "a reader shows what an index gives as it is being changed",
@@ -1018,6 +1020,8 @@ MUTANTS = (
         "        if self._merged is None and version.next is None "
         "and not version.undo.get(table):\n",
         "        if self._merged is None and version.next is None:\n",
+        "is None and version.next is None and not version.undo.get(table):\n",
+        "is None and version.next is None:\n",
     ),
     Mutant(
         "what an index gives is not confirmed by the row",
@@ -1078,6 +1082,12 @@ MUTANTS = (
         "projections/snapshots/projection.py",
         "        if type(key) is not str or type(value) is not str:\n",
         "        if False:\n",
+    ),
+    Mutant(
+        "an import leaves the garbage collector at rest",
+        "projections/snapshots/importer.py",
+        "        if was_enabled:\n            gc.enable()\n",
+        "        pass\n",
     ),
     Mutant(
         "the last child is not counted off",

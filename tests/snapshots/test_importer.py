@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import json
 import struct
 from datetime import datetime
@@ -88,6 +89,29 @@ def test_ids_go_on_where_the_database_stopped(tmp_path: Path) -> None:
             created = transaction.create_snapshot(Kind.ACTIVE, "next")
         assert int(created.id) == report.last_id + 1
         assert report.last_id >= max(int(each["id"]) for each in expected_content())
+
+
+@pytest.mark.parametrize("is_enabled", [True, False])
+def test_import_leaves_the_garbage_collector_as_it_was(tmp_path: Path, *, is_enabled: bool) -> None:
+    damaged = tmp_path / "damaged.db"
+    damaged.write_bytes(b"")
+    was_enabled, seen = gc.isenabled(), []
+    try:
+        gc.enable() if is_enabled else gc.disable()
+        import_containerd(
+            DATABASE,
+            tmp_path / "store",
+            options=OPTIONS,
+            on_snapshot=lambda *_: seen.append(gc.isenabled()),
+        )
+        assert gc.isenabled() == is_enabled
+        with pytest.raises(InvalidArgumentError):
+            import_containerd(damaged, tmp_path / "none", options=OPTIONS)
+        assert gc.isenabled() == is_enabled
+    finally:
+        gc.enable() if was_enabled else gc.disable()
+    assert seen
+    assert not any(seen)
 
 
 @pytest.mark.parametrize("size", [0, 100, 4096, 16384, 40000])
