@@ -2614,13 +2614,13 @@ MUTANTS = (
     Mutant(
         "a stage is a leftover while it is worked on",
         "tools/cli/snapledger/snapshotter/metadata.py",
-        "            if is_leftover and not self._directories.is_kept(name):\n",
-        "            if is_leftover:\n",
+        " if not directories.is_kept(name)]\n",
+        "]\n",
     ),
     Mutant(
         "a commit of unknown fate loses its directory",
         "tools/cli/snapledger/snapshotter/metadata.py",
-        "            except (*_CHANGED_NOTHING, _ParentReplacedError):\n",
+        "            except (*_CHANGED_NOTHING, _ParentReplacedError, _NumberTakenError):\n",
         "            except BaseException:\n",
     ),
     Mutant(
@@ -2631,9 +2631,33 @@ MUTANTS = (
     ),
     Mutant(
         "a start removes what it knows nothing of",
-        "tools/cli/snapledger/snapshotter/settling.py",
+        "tools/cli/snapledger/snapshotter/leftovers.py",
         " if removal is not None}\n",
         "}\n",
+    ),
+    Mutant(
+        "what can't be removed keeps a driver from starting",
+        "tools/cli/snapledger/snapshotter/leftovers.py",
+        "    except OSError as error:\n",
+        "    except FileNotFoundError as error:\n",
+    ),
+    Mutant(
+        "a stage that could not get its name is a leftover",
+        "tools/cli/snapledger/snapshotter/settling.py",
+        "        directories.keep(stage)\n",
+        "",
+    ),
+    Mutant(
+        "a root is given back although a directory has no name yet",
+        "tools/cli/snapledger/snapshotter/takeover.py",
+        "    if settled.unnamed:",
+        "    if False:",
+    ),
+    Mutant(
+        "a snapshot gets the number of something that is there",
+        "tools/cli/snapledger/snapshotter/metadata.py",
+        "                    if self._directories.is_there(snapshot.id):\n",
+        "                    if False:\n",
     ),
     Mutant(
         "a socket that somebody listens on is taken",

@@ -8,6 +8,7 @@ copies from its parts:
 - `metadata`: the ten operations, each with its order of directory and metadata;
 - `repeated`: calls that come again, after their answer was lost;
 - `settling`: what a start makes of what a crash left;
+- `leftovers`: what goes then, and at a Cleanup;
 - `audit`: who asks, as far as containerd says;
 - `service`: gRPC, and which error is which code; `proto` has the messages;
 - `place`: one driver a root and a socket;

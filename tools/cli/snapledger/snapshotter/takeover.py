@@ -117,7 +117,7 @@ def give_back(path: str) -> Moved:
 
     Raises:
         PlaceError: the root can't be used, or a driver has it.
-        FailedPreconditionError: there is another metadata.db.
+        FailedPreconditionError: there is another metadata.db, or a directory can't get its name.
         EventStoreError: there is no store, or it can't be opened.
     """
     root = checked_root(path)
@@ -139,7 +139,12 @@ def give_back(path: str) -> Moved:
 
 def _settle(store: MetaStore, root: str) -> None:
     directories = Directories(f"{root}/{SNAPSHOTS}")
-    settle(store, directories, STRATEGIES["overlay"](directories.path))
+    settled = settle(store, directories, STRATEGIES["overlay"](directories.path))
+    if settled.unnamed:  # containerd knows no stages, and would remove them
+        raise FailedPreconditionError(
+            f"{directories.path}: {', '.join(settled.unnamed)} can't get the names of their "
+            "snapshots; the log says why"
+        )
     sync(directories.path)
 
 
