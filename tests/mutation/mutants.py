@@ -2642,6 +2642,18 @@ MUTANTS = (
         "    except FileNotFoundError as error:\n",
     ),
     Mutant(
+        "a copy outlives its driver",
+        "tools/cli/snapledger/snapshotter/copying.py",
+        "        [*_prefix(), *copying],\n",
+        "        copying,\n",
+    ),
+    Mutant(
+        "what cp says depends on the language",
+        "tools/cli/snapledger/snapshotter/copying.py",
+        '        env={**os.environ, "LC_ALL": "C"},',
+        "        env=os.environ,",
+    ),
+    Mutant(
         "a stage that could not get its name is a leftover",
         "tools/cli/snapledger/snapshotter/settling.py",
         "        directories.keep(stage)\n",
