@@ -2642,6 +2642,30 @@ MUTANTS = (
         "    except FileNotFoundError as error:\n",
     ),
     Mutant(
+        "a root is served with another strategy",
+        "tools/cli/snapledger/snapshotter/recorded.py",
+        "    if found != strategy:\n",
+        "    if False:\n",
+    ),
+    Mutant(
+        "the record of a strategy is not synced",
+        "tools/cli/snapledger/snapshotter/recorded.py",
+        "        os.fsync(file.fileno())\n",
+        "",
+    ),
+    Mutant(
+        "the name of a strategy's record is not synced",
+        "tools/cli/snapledger/snapshotter/recorded.py",
+        "    sync(root)\n",
+        "",
+    ),
+    Mutant(
+        "a native root is given back",
+        "tools/cli/snapledger/snapshotter/takeover.py",
+        '            check_strategy(root, _STRATEGY, store, f"{root}/{SNAPSHOTS}")\n',
+        "",
+    ),
+    Mutant(
         "a copy outlives its driver",
         "tools/cli/snapledger/snapshotter/copying.py",
         "        [*_prefix(), *copying],\n",

@@ -4,7 +4,7 @@ It serves `containerd.services.snapshots.v1.Snapshots` on a Unix socket. An auth
 copies from its parts:
 
 - `strategy`: what a snapshot's directory holds, and how it is mounted: overlay, native;
-- `copying`: native's copies;
+- `copying`: native's copies; `recorded`: which strategy a root is kept with;
 - `directories`: staging, syncing, renaming and removing them; what is on disk;
 - `metadata`: the ten operations, each with its order of directory and metadata;
 - `repeated`: calls that come again, after their answer was lost;

@@ -15,6 +15,7 @@ from projections.snapshots import MetaStore
 from snapledger.snapshotter.directories import Directories
 from snapledger.snapshotter.metadata import Options, Snapshotter
 from snapledger.snapshotter.place import LOCK, checked_root, checked_socket, clear_socket, held
+from snapledger.snapshotter.recorded import check_strategy
 from snapledger.snapshotter.service import Service
 from snapledger.snapshotter.settling import Settled, settle
 from snapledger.snapshotter.strategy import STRATEGIES
@@ -46,15 +47,17 @@ def opened(path: str, strategy: str, options: Options) -> Iterator[Opened]:
     """Hold a root, open its store and settle what is on disk; close all at the end.
 
     Raises:
-        PlaceError: the root can't be used, another driver has it, or containerd's own snapshotter.
+        PlaceError: the root can't be used, another driver has it, or containerd's own snapshotter,
+            or it is kept with another strategy.
         EventStoreError: the store can't be opened.
-        OSError: a directory can't be made, renamed or removed.
+        OSError: a directory can't be made or listed.
     """
     root = checked_root(path)
     with held(f"{root}/{LOCK}", root):
         refuse_foreign(root)
         with MetaStore.open(f"{root}/{METADATA}") as store:
             directories = Directories(f"{root}/{SNAPSHOTS}")
+            check_strategy(root, strategy, store, directories.path)
             chosen = STRATEGIES[strategy](directories.path)
             settled = settle(store, directories, chosen)
             yield Opened(Snapshotter(store, directories, chosen, options), settled)
