@@ -2666,6 +2666,18 @@ MUTANTS = (
         "",
     ),
     Mutant(
+        "a start hears no signal",
+        "tools/cli/snapledger/snapshotter/stopping.py",
+        "            raise KeyboardInterrupt\n",
+        "            pass\n",
+    ),
+    Mutant(
+        "a second signal cuts the clean-up short",
+        "tools/cli/snapledger/snapshotter/stopping.py",
+        "            self._interrupts = False\n            raise",
+        "            raise",
+    ),
+    Mutant(
         "a copy outlives its driver",
         "tools/cli/snapledger/snapshotter/copying.py",
         "        [*_prefix(), *copying],\n",

@@ -13,7 +13,8 @@ copies from its parts:
 - `audit`: who asks, as far as containerd says;
 - `service`: gRPC, and which error is which code; `proto` has the messages;
 - `place`: one driver a root and a socket;
-- `serving`: all of it put together; `telling`: logs, counts, and the service manager;
+- `serving`: all of it put together; `stopping`: signals;
+- `telling`: logs, counts, and the service manager;
 - `takeover`: a root of containerd's overlay snapshotter becomes ours, and back; `renaming` gives a
   snapshotter another name in containerd's own metadata;
 - `program`: the command.

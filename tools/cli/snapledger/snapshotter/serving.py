@@ -72,6 +72,7 @@ class Server:
         The umask belongs to the process, so this comes before there are threads that make files,
         such as a store's: a client that connects meanwhile waits for `serving`.
         """
+        self.address = address
         self.counts = Counts()
         self.failed = threading.Event()
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="call")
@@ -82,6 +83,11 @@ class Server:
             self._server.add_insecure_port(f"unix:{address}")
         finally:
             os.umask(umask)
+        self._bound = _identity(address)
+
+    def is_reachable(self) -> bool:
+        """Return whether the socket is there still: else nobody new finds the driver."""
+        return self._bound is not None and _identity(self.address) == self._bound
 
     @contextmanager
     def serving(self, snapshotter: Snapshotter) -> Iterator[None]:
@@ -98,6 +104,17 @@ class Server:
         """Let go of the socket; does nothing the second time."""
         self._server.stop(_DRAIN_SECONDS).wait()
         self._executor.shutdown()
+        if self.is_reachable():  # gRPC leaves the socket of a server that has not started
+            os.unlink(self.address)
+
+
+def _identity(path: str) -> tuple[int, int, int] | None:
+    """Return what tells a file from a later one of its name; None if there is none."""
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_mtime_ns  # an inode's number may come again
 
 
 @contextmanager
