@@ -2811,6 +2811,12 @@ MUTANTS = (
         "            was_done = False\n",
     ),
     Mutant(
+        "a window of requests may last for ever",
+        "projections/snapshots/requests.py",
+        "        if not (isinstance(seconds, int | float) and 0 <= seconds <= _SECONDS_MAX):\n",
+        "        if False:\n",
+    ),
+    Mutant(
         "requests stay for ever",
         "projections/snapshots/requests.py",
         "        expired = revision\n",
