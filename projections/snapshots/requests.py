@@ -19,10 +19,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from eventstore import CompactedError, Event, Receipt, TableSpec
 from projections.snapshots.errors import FailedPreconditionError, InvalidArgumentError
 from projections.snapshots.model import utc
-from projections.snapshots.validation import check_key, checked_text, shown
+from projections.snapshots.validation import check_key, check_text, checked_text, shown
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import datetime
+    from typing import Self
 
     from eventstore import EventStore, WritableTable
     from projections.snapshots.operations import SnapshotTransaction
@@ -42,19 +44,49 @@ REQUEST_COUNT = "requests"
 """The counter of requests that are kept, beside that of ids."""
 
 _EXPIRED_PER_REQUEST = 64
+_SECONDS_MAX = 9_223_372_036
+"""As many as the nanoseconds that 64 bits can count."""
+
+_DECIMAL_BITS_MAX = 2000
+"""Python writes no longer number in decimals where its limit is lowest: 640 digits."""
 _SCALARS = (type(None), bool, int, float, str, bytes)
 
 
-class RequestWindow(NamedTuple):
+class _Window(NamedTuple):
+    seconds: float
+    requests: int
+
+
+class RequestWindow(_Window):
     """How long, and how many, requests are remembered: until either is exceeded.
 
     Attributes:
-        seconds: for so long.
+        seconds: for so long, up to 292 years.
         requests: the last so many; each takes about half a KB of memory.
     """
 
-    seconds: float = 86_400.0
-    requests: int = 100_000
+    __slots__ = ()
+
+    def __new__(cls, seconds: float = 86_400.0, requests: int = 100_000) -> Self:
+        """Make a window.
+
+        Raises:
+            InvalidArgumentError: either is no number that time or requests can be counted by.
+        """
+        # A comparison that NaN fails, and that no number is too large for.
+        if not (isinstance(seconds, int | float) and 0 <= seconds <= _SECONDS_MAX):
+            raise InvalidArgumentError(
+                f"a window of requests lasts from 0 to {_SECONDS_MAX} seconds, not {shown(seconds)}"
+            )
+        if not (isinstance(requests, int) and requests >= 0):
+            raise InvalidArgumentError(
+                f"a window of requests has a whole number of them, not {shown(requests)}"
+            )
+        return super().__new__(cls, seconds, requests)
+
+    @classmethod
+    def _make(cls, iterable: Iterable[Any]) -> Self:  # type: ignore[override] # mypy has its own
+        return cls(*iterable)  # so that `_replace` checks, too
 
 
 class Request(NamedTuple):
@@ -180,6 +212,8 @@ def _feed(update: Callable[[bytes], object], value: Any) -> None:
     # Each begins with what it is, and ends where nothing inside can end: no two are fed alike.
     if isinstance(value, str):
         update(b"s" + repr(str.__str__(value)).encode("utf-8", "surrogatepass"))
+    elif isinstance(value, int) and value.bit_length() > _DECIMAL_BITS_MAX:
+        update(f"int {value:#x};".encode())
     elif isinstance(value, _SCALARS):
         update(f"{type(value).__name__} {value!r};".encode())
     elif isinstance(value, Mapping):
@@ -209,6 +243,9 @@ def _checked_result(result: Any) -> Any:
                 f"the result of a request must be None, bool, int, float, str or bytes, or a dict "
                 f"from str to these, not {shown(result)}"
             )
+        for text in (name, value):
+            if type(text) is str:
+                check_text(text, "result of a request")
         if type(value) is int and not -(2**63) <= value < 2**63:
             raise InvalidArgumentError(
                 f"the result of a request has {shown(value)}: a whole number takes 64 bits at most"

@@ -25,7 +25,10 @@ def shown(value: object) -> str:
         return repr(cut) + "…" * (len(value) > len(cut))
     if isinstance(value, int) and value.bit_length() > 64:
         return f"a number of {value.bit_length()} bits"
-    text = repr(value)
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # a number in it has too many digits; it is too deep
+        text = f"a {type(value).__name__}"
     return text[:_SHOWN_CHARACTERS_MAX] + "…" * (len(text) > _SHOWN_CHARACTERS_MAX)
 
 

@@ -2638,13 +2638,13 @@ MUTANTS = (
     Mutant(
         "a stage is a leftover while it is worked on",
         "tools/cli/snapledger/snapshotter/metadata.py",
-        "            if is_leftover and not self._directories.is_kept(name):\n",
-        "            if is_leftover:\n",
+        " if not directories.is_kept(name)]\n",
+        "]\n",
     ),
     Mutant(
         "a commit of unknown fate loses its directory",
         "tools/cli/snapledger/snapshotter/metadata.py",
-        "            except (*_CHANGED_NOTHING, _ParentReplacedError):\n",
+        "            except (*_CHANGED_NOTHING, _ParentReplacedError, _NumberTakenError):\n",
         "            except BaseException:\n",
     ),
     Mutant(
@@ -2655,9 +2655,81 @@ MUTANTS = (
     ),
     Mutant(
         "a start removes what it knows nothing of",
-        "tools/cli/snapledger/snapshotter/settling.py",
+        "tools/cli/snapledger/snapshotter/leftovers.py",
         " if removal is not None}\n",
         "}\n",
+    ),
+    Mutant(
+        "what can't be removed keeps a driver from starting",
+        "tools/cli/snapledger/snapshotter/leftovers.py",
+        "    except OSError as error:\n",
+        "    except FileNotFoundError as error:\n",
+    ),
+    Mutant(
+        "a root is served with another strategy",
+        "tools/cli/snapledger/snapshotter/recorded.py",
+        "    if found != strategy:\n",
+        "    if False:\n",
+    ),
+    Mutant(
+        "the record of a strategy is not synced",
+        "tools/cli/snapledger/snapshotter/recorded.py",
+        "        os.fsync(file.fileno())\n",
+        "",
+    ),
+    Mutant(
+        "the name of a strategy's record is not synced",
+        "tools/cli/snapledger/snapshotter/recorded.py",
+        "    sync(root)\n",
+        "",
+    ),
+    Mutant(
+        "a native root is given back",
+        "tools/cli/snapledger/snapshotter/takeover.py",
+        '            check_strategy(root, _STRATEGY, store, f"{root}/{SNAPSHOTS}")\n',
+        "",
+    ),
+    Mutant(
+        "a start hears no signal",
+        "tools/cli/snapledger/snapshotter/stopping.py",
+        "            raise KeyboardInterrupt\n",
+        "            pass\n",
+    ),
+    Mutant(
+        "a second signal cuts the clean-up short",
+        "tools/cli/snapledger/snapshotter/stopping.py",
+        "            self._interrupts = False\n            raise",
+        "            raise",
+    ),
+    Mutant(
+        "a copy outlives its driver",
+        "tools/cli/snapledger/snapshotter/copying.py",
+        "        [*_prefix(), *copying],\n",
+        "        copying,\n",
+    ),
+    Mutant(
+        "what cp says depends on the language",
+        "tools/cli/snapledger/snapshotter/copying.py",
+        '        env={**os.environ, "LC_ALL": "C"},',
+        "        env=os.environ,",
+    ),
+    Mutant(
+        "a stage that could not get its name is a leftover",
+        "tools/cli/snapledger/snapshotter/settling.py",
+        "        directories.keep(stage)\n",
+        "",
+    ),
+    Mutant(
+        "a root is given back although a directory has no name yet",
+        "tools/cli/snapledger/snapshotter/takeover.py",
+        "    if settled.unnamed:",
+        "    if False:",
+    ),
+    Mutant(
+        "a snapshot gets the number of something that is there",
+        "tools/cli/snapledger/snapshotter/metadata.py",
+        "                    if self._directories.is_there(snapshot.id):\n",
+        "                    if False:\n",
     ),
     Mutant(
         "a socket that somebody listens on is taken",
@@ -2761,6 +2833,12 @@ MUTANTS = (
         "projections/snapshots/driving.py",
         "            was_done = requests.is_repeat(tx, checked, digest)\n",
         "            was_done = False\n",
+    ),
+    Mutant(
+        "a window of requests may last for ever",
+        "projections/snapshots/requests.py",
+        "        if not (isinstance(seconds, int | float) and 0 <= seconds <= _SECONDS_MAX):\n",
+        "        if False:\n",
     ),
     Mutant(
         "requests stay for ever",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import math
+import pickle
 import threading
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -178,6 +180,11 @@ def test_an_actor_that_is_stated_around_it_is_that_of_the_request(store: MetaSto
         ("r", None, {"a": ("b",)}),
         ("r", None, {5: "b"}),
         ("r", None, Usage()),
+        ("r", None, "\udcff"),
+        ("r", None, {"a": "\udcff"}),
+        ("r", None, {"\udcff": "a"}),
+        ("r", None, [10**5000]),
+        ("r", {10**5000}, None),
     ],
 )
 def test_what_could_not_be_kept_or_compared_is_refused(
@@ -337,3 +344,47 @@ def test_a_result_of_more_than_64_bits_is_refused_as_what_it_is(store: MetaStore
         with pytest.raises(InvalidArgumentError, match="64 bits"):
             store.once("r", [], lambda tx, result=result: result)  # type: ignore[misc]
     assert store.once("r", [2**70], lambda tx: 2**63 - 1).result == 2**63 - 1
+
+
+def test_content_may_have_numbers_of_any_length(store: MetaStore) -> None:
+    for power in (600, 605, 5000):
+        for number in (10**power, -(10**power)):
+            first = store.once(f"{power} {number < 0}", [number], lambda tx: 1)
+            assert store.once(first.id, [number], lambda tx: 2) == first._replace(is_repeat=True)
+            for other in (number + 1, -number, hex(number), str(number < 0)):
+                with pytest.raises(FailedPreconditionError, match="with other content"):
+                    store.once(first.id, [other], lambda tx: 2)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "requests"),
+    [
+        (math.inf, 1),
+        (-math.inf, 1),
+        (math.nan, 1),
+        (1e300, 1),
+        (-1, 1),
+        ("60", 1),
+        (10**400, 1),
+        (60, math.inf),
+        (60, 2.5),
+        (60, -1),
+        (60, None),
+        (None, 1),
+    ],
+)
+def test_a_window_that_could_not_be_kept_is_refused_when_it_is_made(
+    seconds: Any, requests: Any
+) -> None:
+    with pytest.raises(InvalidArgumentError, match="window of requests"):
+        RequestWindow(seconds, requests)
+    with pytest.raises(InvalidArgumentError, match="window of requests"):
+        RequestWindow()._replace(seconds=seconds, requests=requests)
+
+
+def test_the_widest_and_the_narrowest_window_are_kept(open_store: OpenStore) -> None:
+    for window in (RequestWindow(9e9, 10**18), RequestWindow(0, 0), RequestWindow(requests=1)):
+        assert pickle.loads(pickle.dumps(window)) == window
+        with open_store(request_window=window) as store:
+            create(store, repr(window), repr(window))
+            assert store.find_request(repr(window)) is not None

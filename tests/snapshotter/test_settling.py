@@ -128,7 +128,7 @@ def test_the_log_of_a_start_says_who_removed_what(
     with opened(str(root), "overlay", Options(remove_asynchronously=True)) as (snapshotter, _):
         snapshotter.create(Kind.ACTIVE, "default/4/a", "", {})
         snapshotter.remove("default/4/a")
-    with caplog.at_level("INFO", "snapledger.snapshotter.settling"):
+    with caplog.at_level("INFO", "snapledger.snapshotter.leftovers"):
         assert settled(root).removed == ("1",)
     [record] = caplog.records
     assert vars(record)["why"].startswith(

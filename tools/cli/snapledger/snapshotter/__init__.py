@@ -4,14 +4,17 @@ It serves `containerd.services.snapshots.v1.Snapshots` on a Unix socket. An auth
 copies from its parts:
 
 - `strategy`: what a snapshot's directory holds, and how it is mounted: overlay, native;
+- `copying`: native's copies; `recorded`: which strategy a root is kept with;
 - `directories`: staging, syncing, renaming and removing them; what is on disk;
 - `metadata`: the ten operations, each with its order of directory and metadata;
 - `repeated`: calls that come again, after their answer was lost;
 - `settling`: what a start makes of what a crash left;
+- `leftovers`: what goes then, and at a Cleanup;
 - `audit`: who asks, as far as containerd says;
 - `service`: gRPC, and which error is which code; `proto` has the messages;
 - `place`: one driver a root and a socket;
-- `serving`: all of it put together; `telling`: logs, counts, and the service manager;
+- `serving`: all of it put together; `stopping`: signals;
+- `telling`: logs, counts, and the service manager;
 - `takeover`: a root of containerd's overlay snapshotter becomes ours, and back; `renaming` gives a
   snapshotter another name in containerd's own metadata;
 - `program`: the command.

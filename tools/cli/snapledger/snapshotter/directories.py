@@ -91,9 +91,19 @@ class Directories:
         """Return the names of all that is there."""
         return os.listdir(self.path)
 
-    def leave(self, names: Iterable[str]) -> None:
-        """Take these for not ours, from now on."""
-        self._left = frozenset(names)
+    def is_there(self, name: str) -> bool:
+        """Return whether something has a name."""
+        return self._is_there(self.of(name))
+
+    def keep(self, stage: str) -> None:
+        """Let nobody take a stage for a leftover until the next start."""
+        self._in_flight.add(stage)
+
+    def leave(self, names: Iterable[str]) -> list[str]:
+        """Take these too for not ours, from now on; return those that were not yet."""
+        new = [name for name in names if name not in self._left]
+        self._left |= frozenset(new)
+        return new
 
     def is_kept(self, name: str) -> bool:
         """Return whether it is not ours, or a stage that is worked on or of unknown fate."""
@@ -105,7 +115,7 @@ class Directories:
         return keeps_order(self.path)
 
     def _is_there(self, path: str) -> bool:
-        return os.path.isdir(path)
+        return os.path.lexists(path)
 
     def _make(self, path: str) -> None:
         os.mkdir(path, 0o700)

@@ -7,7 +7,6 @@ transaction: directories are made, measured and removed outside.
 from __future__ import annotations
 
 import ctypes
-import logging
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -20,8 +19,9 @@ from projections.snapshots import (
     Usage,
 )
 from snapledger.snapshotter import audit
-from snapledger.snapshotter.directories import REMOVED_PREFIX, STAGE_PREFIX, usage
+from snapledger.snapshotter.directories import usage
 from snapledger.snapshotter.labels import check_size
+from snapledger.snapshotter.leftovers import ACTOR, OURS, clear, is_removed
 from snapledger.snapshotter.repeated import is_repeated_commit
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from snapledger.snapshotter.directories import Directories
     from snapledger.snapshotter.strategy import Mount, Strategy
 
-_log = logging.getLogger(__name__)
 _libc = ctypes.CDLL(None, use_errno=True)
 
 _CHANGED_NOTHING = (SnapshotError, StorageFullError, BatchTooLargeError)
@@ -53,6 +52,10 @@ class Options(NamedTuple):
 
 class _ParentReplacedError(Exception):
     """Another snapshot has got the parent's name since the stage was filled."""
+
+
+class _NumberTakenError(Exception):
+    """Something that is not ours has the name that the directory of a new snapshot would get."""
 
 
 class Snapshotter:
@@ -86,6 +89,8 @@ class Snapshotter:
                 return self._create(kind, key, parent, parent_id, labels)
             except _ParentReplacedError:
                 continue
+            except _NumberTakenError:
+                self.store.reconcile(self._directories.names, actor=ACTOR)  # beyond that number
 
     def _parent_id(self, parent: str) -> str | None:
         if not parent:
@@ -120,7 +125,9 @@ class Snapshotter:
                     snapshot = transaction.create_snapshot(kind, key, parent, labels)
                     if snapshot.parent_ids[:1] != ((parent_id,) if parent_id else ()):
                         raise _ParentReplacedError
-            except (*_CHANGED_NOTHING, _ParentReplacedError):
+                    if self._directories.is_there(snapshot.id):
+                        raise _NumberTakenError
+            except (*_CHANGED_NOTHING, _ParentReplacedError, _NumberTakenError):
                 self._directories.discard(stage)
                 raise
             self._directories.settle(stage, snapshot.id)
@@ -178,7 +185,7 @@ class Snapshotter:
         ) as transaction:
             snapshot_id, _ = transaction.remove(key)
         if not self._options.remove_asynchronously:
-            self._remove_directory(snapshot_id)
+            is_removed(self._directories, snapshot_id)
 
     def stat(self, key: str) -> Info:
         """Return what is known of a snapshot."""
@@ -215,25 +222,15 @@ class Snapshotter:
     def cleanup(self) -> None:
         """Remove the directories of removed snapshots and of attempts that came to nothing.
 
-        The directory is read before the snapshots: whatever has an id there had been committed, so
-        if it is no snapshot now, it was removed.
+        The directories are listed before the snapshots are looked at: whatever has an id there had
+        been committed, so if it is no snapshot now, it was removed, or it is not ours.
         """
-        names = self._directories.names()
-        with self.store.transaction() as now:
-            live = now.id_map()
-        for name in names:
-            is_stage = name.startswith((STAGE_PREFIX, REMOVED_PREFIX))
-            is_leftover = is_stage or (name.isdecimal() and name not in live)
-            if is_leftover and not self._directories.is_kept(name):
-                self._remove_directory(name)
+        found = self.store.reconcile(lambda: _not_kept(self._directories), actor=ACTOR)
+        clear(self._directories, found, [name for name in found.unknown if name.startswith(OURS)])
 
-    def _remove_directory(self, name: str) -> None:
-        try:
-            self._directories.remove(name)
-        except OSError as error:
-            _log.warning(
-                "a directory can't be removed", extra={"name_on_disk": name, "error": str(error)}
-            )
+
+def _not_kept(directories: Directories) -> list[str]:
+    return [name for name in directories.names() if not directories.is_kept(name)]
 
 
 class _Found(NamedTuple):

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import signal
 import sys
-import threading
 from typing import TYPE_CHECKING
 
 import click
@@ -16,6 +14,7 @@ from snapledger.snapshotter.metadata import Options
 from snapledger.snapshotter.place import PlaceError
 from snapledger.snapshotter.renaming import rename_snapshotter
 from snapledger.snapshotter.serving import THREADS, Server, bound, opened
+from snapledger.snapshotter.stopping import Stop
 from snapledger.snapshotter.strategy import STRATEGIES
 from snapledger.snapshotter.takeover import give_back, take_over
 from snapledger.snapshotter.telling import MetricsServer, log_to_stderr, notify, store_lines
@@ -76,24 +75,31 @@ def serve(
 ) -> None:
     """Serve containerd until SIGTERM or SIGINT; calls under way are answered first."""
     log_to_stderr(log_level)
-    stopped = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopped.set())
+    stop = Stop()
     options = Options(async_remove, sync_contents)
-    with bound(socket, threads=threads) as server:
-        with opened(root, strategy, options) as (snapshotter, _), server.serving(snapshotter):
-            metrics = _metrics(metrics_port, server, snapshotter.store)
-            _log.info("serving", extra={"root": root, "socket": socket, "strategy": strategy})
-            notify("READY=1")
-            while not (stopped.wait(_SECONDS_BETWEEN_LOOKS) or server.failed.is_set()):
-                pass
-            notify("STOPPING=1")
-            _log.info("stopping")
-            if metrics is not None:
-                metrics.close()
-        if server.failed.is_set():
-            _log.error("the store has failed and must be opened anew")
-            sys.exit(_FAILED)
+    try:
+        with bound(socket, threads=threads) as server:
+            with opened(root, strategy, options) as (snapshotter, _), server.serving(snapshotter):
+                stop.interrupts_no_more()
+                metrics = _metrics(metrics_port, server, snapshotter.store)
+                _log.info("serving", extra={"root": root, "socket": socket, "strategy": strategy})
+                _wait(stop, server)
+                if metrics is not None:
+                    metrics.close()
+            if server.failed.is_set():
+                _log.error("the store has failed and must be opened anew")
+                sys.exit(_FAILED)
+    except KeyboardInterrupt:
+        _log.info("stopped before it served")
+
+
+def _wait(stop: Stop, server: Server) -> None:
+    """Tell the service manager that we serve, until we are to stop."""
+    notify("READY=1")
+    while not (stop.is_asked(_SECONDS_BETWEEN_LOOKS) or server.failed.is_set()):
+        pass
+    notify("STOPPING=1")
+    _log.info("stopping")
 
 
 def _metrics(port: int | None, server: Server, store: MetaStore) -> MetricsServer | None:

@@ -15,6 +15,7 @@ from projections.snapshots import MetaStore
 from snapledger.snapshotter.directories import Directories
 from snapledger.snapshotter.metadata import Options, Snapshotter
 from snapledger.snapshotter.place import LOCK, checked_root, checked_socket, clear_socket, held
+from snapledger.snapshotter.recorded import check_strategy
 from snapledger.snapshotter.service import Service
 from snapledger.snapshotter.settling import Settled, settle
 from snapledger.snapshotter.strategy import STRATEGIES
@@ -46,15 +47,17 @@ def opened(path: str, strategy: str, options: Options) -> Iterator[Opened]:
     """Hold a root, open its store and settle what is on disk; close all at the end.
 
     Raises:
-        PlaceError: the root can't be used, another driver has it, or containerd's own snapshotter.
+        PlaceError: the root can't be used, another driver has it, or containerd's own snapshotter,
+            or it is kept with another strategy.
         EventStoreError: the store can't be opened.
-        OSError: a directory can't be made, renamed or removed.
+        OSError: a directory can't be made or listed.
     """
     root = checked_root(path)
     with held(f"{root}/{LOCK}", root):
         refuse_foreign(root)
         with MetaStore.open(f"{root}/{METADATA}") as store:
             directories = Directories(f"{root}/{SNAPSHOTS}")
+            check_strategy(root, strategy, store, directories.path)
             chosen = STRATEGIES[strategy](directories.path)
             settled = settle(store, directories, chosen)
             yield Opened(Snapshotter(store, directories, chosen, options), settled)
@@ -69,6 +72,7 @@ class Server:
         The umask belongs to the process, so this comes before there are threads that make files,
         such as a store's: a client that connects meanwhile waits for `serving`.
         """
+        self.address = address
         self.counts = Counts()
         self.failed = threading.Event()
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="call")
@@ -79,6 +83,11 @@ class Server:
             self._server.add_insecure_port(f"unix:{address}")
         finally:
             os.umask(umask)
+        self._bound = _identity(address)
+
+    def is_reachable(self) -> bool:
+        """Return whether the socket is there still: else nobody new finds the driver."""
+        return self._bound is not None and _identity(self.address) == self._bound
 
     @contextmanager
     def serving(self, snapshotter: Snapshotter) -> Iterator[None]:
@@ -95,6 +104,17 @@ class Server:
         """Let go of the socket; does nothing the second time."""
         self._server.stop(_DRAIN_SECONDS).wait()
         self._executor.shutdown()
+        if self.is_reachable():  # gRPC leaves the socket of a server that has not started
+            os.unlink(self.address)
+
+
+def _identity(path: str) -> tuple[int, int, int] | None:
+    """Return what tells a file from a later one of its name; None if there is none."""
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_mtime_ns  # an inode's number may come again
 
 
 @contextmanager

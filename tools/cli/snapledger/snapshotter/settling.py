@@ -3,14 +3,12 @@
 | there is | since | it is |
 | --- | --- | --- |
 | a snapshot without a directory, but with its stage | the rename was lost | renamed |
+| that, and the rename fails | of the disk | reported, and the stage kept for the next start |
 | a snapshot with neither | somebody removed it | reported, if its mounts need it |
-| another stage, or `rm-…` | nothing refers to it | removed |
-| an id that was given and is no snapshot | it was removed | removed, and who did is said |
-| an id that was never given, or that nothing is told of | it is not ours | left, and reported |
-| anything else | it is not ours | left, and reported |
+| what belongs to no snapshot | | of `leftovers` |
 
 An id that was never given but is there is not given any more (`MetaStore.reconcile`). Nothing is
-served meanwhile.
+served meanwhile. No leftover keeps a start from going on.
 """
 
 from __future__ import annotations
@@ -19,17 +17,14 @@ import logging
 from typing import TYPE_CHECKING, NamedTuple
 
 from projections.snapshots import events
-from snapledger.snapshotter.directories import REMOVED_PREFIX, STAGE_PREFIX
+from snapledger.snapshotter.leftovers import ACTOR, OURS, clear
 
 if TYPE_CHECKING:
     from projections.snapshots import Info, MetaStore
-    from projections.snapshots.reconcile import Reconciliation, Removal
+    from projections.snapshots.reconcile import Reconciliation
     from snapledger.snapshotter.directories import Directories
     from snapledger.snapshotter.strategy import Strategy
 
-ACTOR = "snapledger-snapshotter"
-
-_OURS = (STAGE_PREFIX, REMOVED_PREFIX)
 _log = logging.getLogger(__name__)
 
 
@@ -41,12 +36,16 @@ class Settled(NamedTuple):
         missing: ids of snapshots without the directory that they need.
         removed: leftovers.
         unknown: what was left as it is.
+        stuck: leftovers that could not be removed.
+        unnamed: stages of missing snapshots that could not be renamed.
     """
 
     renamed: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
+    stuck: tuple[str, ...] = ()
+    unnamed: tuple[str, ...] = ()
 
 
 def settle(store: MetaStore, directories: Directories, strategy: Strategy) -> Settled:
@@ -54,33 +53,47 @@ def settle(store: MetaStore, directories: Directories, strategy: Strategy) -> Se
 
     Raises:
         EventStoreError: the store can't be read, or its counter of ids not be moved.
-        OSError: a directory can't be renamed or removed.
+        OSError: the directories can't be listed.
     """
     found = store.reconcile(directories.names, actor=ACTOR)
-    stages = {name for name in found.unknown if name.startswith(_OURS)}
-    renamed, missing = [], []
+    stages = {name for name in found.unknown if name.startswith(OURS)}
+    renamed, missing, unnamed = [], [], []
     for snapshot_id, info in _without_directory(store, found).items():
         # Many may be missing, after a disk was lost, and each question reads the history.
         stage = _stage_of(store, snapshot_id, info.name) if stages else ""
         if stage in stages:
-            directories.settle(stage, snapshot_id)
             stages.discard(stage)
-            renamed.append(snapshot_id)
-            _log.info("a prepared directory got its name", extra={"id": snapshot_id})
-        elif strategy.needs_directory(info.kind, info.parent):
+            if _is_renamed(directories, stage, snapshot_id):
+                renamed.append(snapshot_id)
+                continue
+            unnamed.append(stage)
+        if strategy.needs_directory(info.kind, info.parent):
             missing.append(snapshot_id)
             _log.error("a snapshot has no directory", extra={"id": snapshot_id, "key": info.name})
-    leftovers = {name: removal for name, removal in found.removed.items() if removal is not None}
-    for name in (*leftovers, *sorted(stages)):
-        directories.remove(name)
-        why = _why(leftovers.get(name))
-        _log.info("a leftover was removed", extra={"name_on_disk": name, "why": why})
-    untold = [name for name, removal in found.removed.items() if removal is None]
-    unknown = (*(name for name in found.unknown if not name.startswith(_OURS)), *untold)
-    directories.leave(unknown)
-    for name in unknown:
-        _log.warning("what is not known is left as it is", extra={"name_on_disk": name})
-    return Settled(tuple(renamed), tuple(missing), (*leftovers, *sorted(stages)), unknown)
+    cleared = clear(directories, found, stages)
+    return Settled(
+        tuple(renamed),
+        tuple(missing),
+        cleared.removed,
+        cleared.unknown,
+        cleared.stuck,
+        tuple(unnamed),
+    )
+
+
+def _is_renamed(directories: Directories, stage: str, snapshot_id: str) -> bool:
+    """Give a stage its name; where that can't be done, keep it, say so and return False."""
+    try:
+        directories.settle(stage, snapshot_id)
+    except OSError as error:
+        directories.keep(stage)
+        told = {"id": snapshot_id, "path": directories.of(stage), "error": str(error)}
+        _log.error(
+            "a prepared directory can't get its name: the next start tries again", extra=told
+        )
+        return False
+    _log.info("a prepared directory got its name", extra={"id": snapshot_id})
+    return True
 
 
 def _without_directory(store: MetaStore, found: Reconciliation) -> dict[str, Info]:
@@ -95,11 +108,3 @@ def _stage_of(store: MetaStore, snapshot_id: str, name: str) -> str:
         if entry.id == snapshot_id and entry.event.type == events.CREATED:
             return entry.metadata.request_id or ""
     return ""
-
-
-def _why(removal: Removal | None) -> str:
-    """Return what the history knows of a leftover."""
-    if removal is None:
-        return "nothing refers to it"
-    who, reason = removal.metadata.actor, removal.metadata.reason
-    return f"{removal.name} was removed at revision {removal.revision} by {who}: {reason}"

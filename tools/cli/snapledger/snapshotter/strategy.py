@@ -10,10 +10,10 @@ over from them, and given back.
 from __future__ import annotations
 
 import os
-import subprocess
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from projections.snapshots import InvalidArgumentError, Kind, NotFoundError
+from snapledger.snapshotter.copying import copy_tree
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -140,12 +140,12 @@ class Native:
         os.chmod(directory, _TREE_MODE)
         if parent_id is not None and kind is Kind.ACTIVE:
             source = self.content(parent_id)
-            copying = ["cp", "-a", "--reflink=auto", "--", f"{source}/.", directory]
-            done = subprocess.run(copying, check=False, capture_output=True, text=True)
-            if done.returncode != 0:
-                if not os.path.isdir(source):
-                    raise NotFoundError(f"the directory of parent {parent_id} has gone")
-                raise OSError(f"copying {source} failed: {done.stderr.strip()[:500]}")
+            try:
+                copy_tree(source, directory)
+            except OSError as error:
+                if os.path.isdir(source):
+                    raise
+                raise NotFoundError(f"the directory of parent {parent_id} has gone") from error
         return [directory]
 
     def mounts(self, snapshot: Snapshot) -> tuple[Mount, ...]:

@@ -19,6 +19,7 @@ from projections.snapshots.exporter import containerd_bytes, export_containerd
 from projections.snapshots.importer import import_containerd
 from snapledger.snapshotter.directories import Directories, sync
 from snapledger.snapshotter.place import LOCK, PlaceError, checked_root, held
+from snapledger.snapshotter.recorded import check_strategy, record_strategy
 from snapledger.snapshotter.settling import settle
 from snapledger.snapshotter.strategy import STRATEGIES
 
@@ -30,6 +31,7 @@ SNAPSHOTS = "snapshots"
 DATABASE = "metadata.db"
 
 _ACTOR = "take-over"
+_STRATEGY = "overlay"
 _SHOWN_DIGITS = 12
 
 
@@ -74,6 +76,7 @@ def take_over(path: str) -> Moved:
             count = _imported_before(store, sha256)
         else:
             count = import_containerd(database, store, actor=_ACTOR).snapshot_count
+        record_strategy(root, _STRATEGY)
         kept = f"{database}.taken-over-{sha256[:_SHOWN_DIGITS]}"
         os.rename(database, kept)
         sync(root)
@@ -116,14 +119,15 @@ def give_back(path: str) -> Moved:
     """Make a root of ours one of containerd's overlay snapshotter.
 
     Raises:
-        PlaceError: the root can't be used, or a driver has it.
-        FailedPreconditionError: there is another metadata.db.
+        PlaceError: the root can't be used, a driver has it, or it is kept with another strategy.
+        FailedPreconditionError: there is another metadata.db, or a directory can't get its name.
         EventStoreError: there is no store, or it can't be opened.
     """
     root = checked_root(path)
     database = f"{root}/{DATABASE}"
     with held(f"{root}/{LOCK}", root):
         with MetaStore.open(f"{root}/{METADATA}", create=False) as store:
+            check_strategy(root, _STRATEGY, store, f"{root}/{SNAPSHOTS}")
             _settle(store, root)
             with store.transaction() as now:
                 if os.path.lexists(database):
@@ -139,7 +143,12 @@ def give_back(path: str) -> Moved:
 
 def _settle(store: MetaStore, root: str) -> None:
     directories = Directories(f"{root}/{SNAPSHOTS}")
-    settle(store, directories, STRATEGIES["overlay"](directories.path))
+    settled = settle(store, directories, STRATEGIES[_STRATEGY](directories.path))
+    if settled.unnamed:  # containerd knows no stages, and would remove them
+        raise FailedPreconditionError(
+            f"{directories.path}: {', '.join(settled.unnamed)} can't get the names of their "
+            "snapshots; the log says why"
+        )
     sync(directories.path)
 
 
