@@ -61,6 +61,19 @@ def test_giving_back_goes_on_where_it_was_cut_short(root: Path) -> None:
     assert Path(give_back(str(root)).kept) == kept
 
 
+def test_a_root_goes_to_and_fro_with_nothing_done_between(root: Path) -> None:
+    kept = set()
+    for _ in range(3):
+        take_over(str(root))
+        kept.add(give_back(str(root)).kept)
+    assert len(kept) == 3
+    for each in kept:
+        with MetaStore.open(each, create=False) as store, store.transaction() as now:
+            assert len(now.id_map()) == len(CONTENT.snapshots)
+    assert not (root / "metadata").exists()
+    assert read_snapshots((root / "metadata.db").read_bytes()) == CONTENT
+
+
 def test_two_states_are_refused_either_way(root: Path) -> None:
     with MetaStore.open(root / "metadata"):
         pass

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import itertools
 import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
@@ -124,17 +125,26 @@ def give_back(path: str) -> Moved:
     database = f"{root}/{DATABASE}"
     with held(f"{root}/{LOCK}", root):
         with MetaStore.open(f"{root}/{METADATA}", create=False) as store:
-            _settle(store, root)
-            with store.transaction() as now:
-                if os.path.lexists(database):
+            is_written = os.path.lexists(database)
+            if is_written:
+                with store.transaction() as now:
                     _check_same(database, containerd_bytes(now))
-                else:
+            else:
+                _settle(store, root)
+            with store.transaction() as now:
+                kept = _free(f"{root}/{METADATA}.given-back-{now.revision}")
+                if not is_written:
                     export_containerd(now, database)
-                count, revision = len(now.id_map()), now.revision
-        kept = f"{root}/{METADATA}.given-back-{revision}"
+                count = len(now.id_map())
         os.rename(f"{root}/{METADATA}", kept)
         sync(root)
     return Moved(count, kept)
+
+
+def _free(path: str) -> str:
+    """Return the path, or the first of `PATH-2`, `PATH-3` and so on where nothing is."""
+    candidates = itertools.chain([path], (f"{path}-{number}" for number in itertools.count(2)))
+    return next(candidate for candidate in candidates if not os.path.lexists(candidate))
 
 
 def _settle(store: MetaStore, root: str) -> None:
