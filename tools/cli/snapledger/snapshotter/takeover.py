@@ -84,10 +84,8 @@ def take_over(path: str) -> Moved | None:
         InvalidArgumentError: the database is damaged.
         EventStoreError: the store can't be made.
     """
-    root = checked_root(path)
-    database, store = f"{root}/{DATABASE}", f"{root}/{METADATA}"
-    with held(f"{root}/{LOCK}", root):
-        clear_leftovers(database)
+    with _held(path) as root:
+        database, store = f"{root}/{DATABASE}", f"{root}/{METADATA}"
         if not os.path.lexists(database) and _is_store(store):
             return None
         with _still(database) as data:
@@ -97,6 +95,25 @@ def take_over(path: str) -> Moved | None:
             os.rename(database, kept)
             sync(root)
     return Moved(count, kept)
+
+
+@contextmanager
+def _held(path: str) -> Iterator[str]:
+    """Hold a root that is there, cleared of what was cut short; where is none, none is made.
+
+    Raises:
+        PlaceError: there is none, it can't be used, or a driver has it.
+    """
+    root = os.path.abspath(path)
+    if not any(os.path.lexists(f"{root}/{name}") for name in (DATABASE, METADATA)):
+        raise PlaceError(
+            f"{root}: neither {DATABASE} nor {METADATA} is there, so there is nothing to take over "
+            "or give back: check --root"
+        )
+    checked_root(root)
+    with held(f"{root}/{LOCK}", root):
+        clear_leftovers(f"{root}/{DATABASE}")
+        yield root
 
 
 def _imported(database: str, data: bytes, path: str) -> int:
@@ -169,10 +186,8 @@ def give_back(path: str) -> Moved | None:
         FailedPreconditionError: there is another metadata.db, or a take-over was cut short.
         EventStoreError: there is no store, or it can't be opened.
     """
-    root = checked_root(path)
-    database, metadata = f"{root}/{DATABASE}", f"{root}/{METADATA}"
-    with held(f"{root}/{LOCK}", root):
-        clear_leftovers(database)
+    with _held(path) as root:
+        database, metadata = f"{root}/{DATABASE}", f"{root}/{METADATA}"
         if os.path.lexists(database) and not os.path.lexists(metadata):
             return None
         with _to_give_back(metadata, database) as store:
