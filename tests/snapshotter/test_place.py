@@ -11,9 +11,11 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from click.testing import CliRunner
 
 from snapledger.snapshotter.metadata import Options
 from snapledger.snapshotter.place import PlaceError, checked_root, checked_socket, clear_socket
+from snapledger.snapshotter.program import group
 from snapledger.snapshotter.serving import bound, opened
 
 if TYPE_CHECKING:
@@ -99,6 +101,22 @@ def test_a_root_that_cant_be_one_is_refused_in_a_line_that_says_what_to_do(
     assert done.stderr == f"snapledger-snapshotter: {path}: {said}\n"
     assert done.returncode == 1
     assert (place / "file").read_text() == "x"
+
+
+@pytest.mark.parametrize("command", ["take-over", "give-back"])
+@pytest.mark.parametrize("root", ["none", "none/deep/down", "empty", "file", "dangling"])
+def test_nothing_is_made_where_there_is_no_root_to_take_over_or_give_back(
+    command: str, root: str, place: Path
+) -> None:
+    (place / "empty").mkdir()
+    (place / "file").write_text("x")
+    (place / "dangling").symlink_to("none")
+    before = {*place.rglob("*")}
+    done = CliRunner().invoke(group, [command, "--root", str(place / root)])
+    assert isinstance(done.exception, PlaceError)
+    assert f"{place / root}: " in str(done.exception)
+    assert "metadata.db" in str(done.exception)
+    assert {*place.rglob("*")} == before
 
 
 def test_a_root_of_containerds_own_snapshotter_is_refused(place: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -18,10 +19,24 @@ from projections.snapshots.importer import import_containerd
 from snapledger.snapshotter.place import PlaceError
 from snapledger.snapshotter.program import group
 from snapledger.snapshotter.renaming import rename_snapshotter
-from snapledger.snapshotter.takeover import give_back, take_over
+from snapledger.snapshotter.takeover import Moved, give_back, take_over
 
 DATABASE = Path(__file__).parent.parent / "data/containerd/containerd-overlayfs-metadata.db"
 CONTENT = read_snapshots(DATABASE.read_bytes())
+
+
+def taken_over(root: Path) -> Moved:
+    """Take a root over that is not ours yet."""
+    moved = take_over(str(root))
+    assert moved is not None
+    return moved
+
+
+def given_back(root: Path) -> Moved:
+    """Give a root back that is not containerd's yet."""
+    moved = give_back(str(root))
+    assert moved is not None
+    return moved
 
 
 @pytest.fixture
@@ -36,37 +51,61 @@ def root(place: Path) -> Path:
 
 
 def test_a_root_is_taken_over_and_given_back(root: Path) -> None:
-    taken = take_over(str(root))
+    taken = taken_over(root)
     assert taken.snapshot_count == len(CONTENT.snapshots)
     assert Path(taken.kept).read_bytes() == DATABASE.read_bytes()
     assert not (root / "metadata.db").exists()
     with MetaStore.open(root / "metadata") as store, store.transaction() as now:
         assert len(now.id_map()) == taken.snapshot_count
-    given = give_back(str(root))
+    given = given_back(root)
     assert read_snapshots((root / "metadata.db").read_bytes()) == CONTENT
     assert os.listdir(given.kept)
-    assert take_over(str(root)).snapshot_count == taken.snapshot_count
+    assert taken_over(root).snapshot_count == taken.snapshot_count
 
 
 def test_taking_over_goes_on_where_it_was_cut_short(root: Path) -> None:
     import_containerd(root / "metadata.db", root / "metadata")
-    assert take_over(str(root)).snapshot_count == len(CONTENT.snapshots)
+    assert taken_over(root).snapshot_count == len(CONTENT.snapshots)
     assert not (root / "metadata.db").exists()
 
 
 def test_giving_back_goes_on_where_it_was_cut_short(root: Path) -> None:
     take_over(str(root))
-    kept = Path(give_back(str(root)).kept)
+    kept = Path(given_back(root).kept)
     kept.rename(root / "metadata")
-    assert Path(give_back(str(root)).kept) == kept
+    assert Path(given_back(root).kept) == kept
+
+
+def test_a_root_goes_to_and_fro_with_nothing_done_between(root: Path) -> None:
+    kept = set()
+    for _ in range(3):
+        taken_over(root)
+        kept.add(given_back(root).kept)
+    assert len(kept) == 3
+    for each in kept:
+        with MetaStore.open(each, create=False) as store, store.transaction() as now:
+            assert len(now.id_map()) == len(CONTENT.snapshots)
+    assert not (root / "metadata").exists()
+    assert read_snapshots((root / "metadata.db").read_bytes()) == CONTENT
+
+
+def test_what_is_done_already_is_said_and_not_done_again(root: Path) -> None:
+    for command, whose in (("take-over", "ours"), ("give-back", "containerd's")):
+        assert CliRunner().invoke(group, [command, "--root", str(root)]).exit_code == 0
+        before = {*os.listdir(root)}
+        done = CliRunner().invoke(group, [command, "--root", str(root)])
+        assert done.exit_code == 0
+        assert done.output == f"{root} is {whose} already; nothing was done\n"
+        assert {*os.listdir(root)} == before
 
 
 def test_two_states_are_refused_either_way(root: Path) -> None:
     with MetaStore.open(root / "metadata"):
         pass
-    with pytest.raises(FailedPreconditionError, match="not made of this"):
+    said = re.escape(f"they don't say the same: move {root}/metadata away")
+    with pytest.raises(FailedPreconditionError, match=said):
         take_over(str(root))
-    with pytest.raises(FailedPreconditionError, match="not of this store's state"):
+    with pytest.raises(FailedPreconditionError, match=said):
         give_back(str(root))
     assert (root / "metadata.db").read_bytes() == DATABASE.read_bytes()
 

@@ -119,6 +119,9 @@ def take_over_command(root: str) -> None:
     """
     log_to_stderr("info")
     moved = take_over(root)
+    if moved is None:
+        click.echo(f"{root} is ours already; nothing was done")
+        return
     click.echo(f"{moved.snapshot_count} snapshots taken over; the old metadata is {moved.kept}")
 
 
@@ -131,6 +134,9 @@ def give_back_command(root: str) -> None:
     """
     log_to_stderr("info")
     moved = give_back(root)
+    if moved is None:
+        click.echo(f"{root} is containerd's already; nothing was done")
+        return
     click.echo(f"{moved.snapshot_count} snapshots given back; the history is {moved.kept}")
 
 

@@ -2,29 +2,40 @@
 
 The directories stay as they are, under the same ids. To take over, `metadata.db` is imported and
 then renamed, so that containerd can't go on from an old state by mistake; to give back, one is
-written, and our store is renamed. Between the two steps both are there, and neither is used:
-whoever was interrupted calls again.
+written, and our store is renamed. Between the two steps both are there, say the same, and neither
+is used. Whatever cuts a command short, either one may be called after it, and goes on from there.
 """
 
 from __future__ import annotations
 
 import fcntl
 import hashlib
+import itertools
 import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
-from projections.snapshots import FailedPreconditionError, MetaStore
-from projections.snapshots.exporter import containerd_bytes, export_containerd
+from eventstore import NotAStoreError
+from projections.snapshots import AlreadyExistsError, FailedPreconditionError, MetaStore
+from projections.snapshots.boltfile import BoltFormatError
+from projections.snapshots.containerd_db import read_snapshots
+from projections.snapshots.containerd_writer import write_snapshots
+from projections.snapshots.exporter import containerd_bytes
 from projections.snapshots.importer import import_containerd
 from snapledger.snapshotter.directories import Directories, sync
 from snapledger.snapshotter.place import LOCK, PlaceError, checked_root, held
+<<<<<<< HEAD
 from snapledger.snapshotter.recorded import check_strategy, record_strategy
+=======
+from snapledger.snapshotter.replacing import clear_leftovers, write_new
+>>>>>>> s7-take
 from snapledger.snapshotter.settling import settle
 from snapledger.snapshotter.strategy import STRATEGIES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from projections.snapshots.operations import SnapshotTransaction
 
 METADATA = "metadata"
 SNAPSHOTS = "snapshots"
@@ -53,15 +64,24 @@ def refuse_foreign(root: str) -> None:
     Raises:
         PlaceError: there is a metadata.db.
     """
-    if os.path.lexists(f"{root}/{DATABASE}"):
+    if not os.path.lexists(f"{root}/{DATABASE}"):
+        return
+    if os.path.lexists(f"{root}/{METADATA}"):
         raise PlaceError(
-            f"{root}: it has a {DATABASE}, so it is of containerd's own snapshotter: "
-            "`snapledger-snapshotter take-over` makes it ours"
+            f"{root}: it has both {DATABASE} and {METADATA}: `snapledger-snapshotter take-over` "
+            "ends a take-over or give-back that was cut short, or says which one to move away"
         )
+    raise PlaceError(
+        f"{root}: it has a {DATABASE}, so it is of containerd's own snapshotter: "
+        "`snapledger-snapshotter take-over` makes it ours"
+    )
 
 
-def take_over(path: str) -> Moved:
+def take_over(path: str) -> Moved | None:
     """Make a root ours that is of containerd's overlay snapshotter.
+
+    Returns:
+        None if it is ours already: nothing was done.
 
     Raises:
         PlaceError: the root can't be used, a driver has it, or it has no metadata.db.
@@ -69,6 +89,7 @@ def take_over(path: str) -> Moved:
         InvalidArgumentError: the database is damaged.
         EventStoreError: the store can't be made.
     """
+<<<<<<< HEAD
     root = checked_root(path)
     database, store = f"{root}/{DATABASE}", f"{root}/{METADATA}"
     with held(f"{root}/{LOCK}", root), _still(database) as sha256:
@@ -80,12 +101,82 @@ def take_over(path: str) -> Moved:
         kept = f"{database}.taken-over-{sha256[:_SHOWN_DIGITS]}"
         os.rename(database, kept)
         sync(root)
+=======
+    with _held(path) as root:
+        database, store = f"{root}/{DATABASE}", f"{root}/{METADATA}"
+        if not os.path.lexists(database) and _is_store(store):
+            return None
+        with _still(database) as data:
+            count = _imported(database, data, store)
+            sha256 = hashlib.sha256(data).hexdigest()
+            kept = f"{database}.taken-over-{sha256[:_SHOWN_DIGITS]}"
+            os.rename(database, kept)
+            sync(root)
+>>>>>>> s7-take
     return Moved(count, kept)
 
 
 @contextmanager
-def _still(database: str) -> Iterator[str]:
-    """Keep containerd from opening a database, and give its SHA-256.
+def _held(path: str) -> Iterator[str]:
+    """Hold a root that is there, cleared of what was cut short; where is none, none is made.
+
+    Raises:
+        PlaceError: there is none, it can't be used, or a driver has it.
+    """
+    root = os.path.abspath(path)
+    if not any(os.path.lexists(f"{root}/{name}") for name in (DATABASE, METADATA)):
+        raise PlaceError(
+            f"{root}: neither {DATABASE} nor {METADATA} is there, so there is nothing to take over "
+            "or give back: check --root"
+        )
+    checked_root(root)
+    with held(f"{root}/{LOCK}", root):
+        clear_leftovers(f"{root}/{DATABASE}")
+        yield root
+
+
+def _imported(database: str, data: bytes, path: str) -> int:
+    """Make a store of a database, or find it made, and return how many snapshots it has.
+
+    What an import that was cut short has left is no store, and is imported over.
+    """
+    try:
+        return import_containerd(database, path, actor=_ACTOR).snapshot_count
+    except AlreadyExistsError:
+        with MetaStore.open(path, create=False) as store, store.transaction() as now:
+            _require_same(now, path, database, data)
+            return len(now.id_map())
+
+
+def _is_store(path: str) -> bool:
+    """Return whether a store is there, and its making was not cut short."""
+    try:
+        MetaStore.open(path, create=False).close()
+    except NotAStoreError:
+        return False
+    return True
+
+
+def _require_same(now: SnapshotTransaction, store: str, database: str, data: bytes) -> None:
+    """Refuse a store and a database, both there, of which one has been changed since.
+
+    Raises:
+        FailedPreconditionError: they don't say the same.
+    """
+    try:
+        is_same = write_snapshots(read_snapshots(data)) == containerd_bytes(now)
+    except BoltFormatError:
+        is_same = False
+    if not is_same:
+        raise FailedPreconditionError(
+            f"{store}: a store is there beside {DATABASE}, and they don't say the same: move "
+            f"{store} away if what containerd has done counts, else {database}; then do it again"
+        )
+
+
+@contextmanager
+def _still(database: str) -> Iterator[bytes]:
+    """Keep containerd from opening a database, and give what is in it.
 
     bbolt's writer holds the file exclusively while it has it open; a shared hold keeps it out.
     """
@@ -100,25 +191,17 @@ def _still(database: str) -> Iterator[str]:
             raise FailedPreconditionError(
                 f"{database}: containerd has it open: stop containerd first"
             ) from None
-        yield hashlib.file_digest(file, "sha256").hexdigest()
+        yield file.read()
 
 
-def _imported_before(path: str, sha256: str) -> int:
-    """Return how many snapshots a store has that was made of this very database."""
-    with MetaStore.open(path, create=False) as store:
-        first = next(iter(store.event_store.batches()), None)
-        if first is None or sha256 not in (first.metadata.reason or ""):
-            raise FailedPreconditionError(
-                f"{path}: a store that was not made of this {DATABASE}: move one of them away"
-            )
-        with store.transaction() as now:
-            return len(now.id_map())
-
-
-def give_back(path: str) -> Moved:
+def give_back(path: str) -> Moved | None:
     """Make a root of ours one of containerd's overlay snapshotter.
 
+    Returns:
+        None if it is containerd's already: nothing was done.
+
     Raises:
+<<<<<<< HEAD
         PlaceError: the root can't be used, a driver has it, or it is kept with another strategy.
         FailedPreconditionError: there is another metadata.db, or a directory can't get its name.
         EventStoreError: there is no store, or it can't be opened.
@@ -129,16 +212,48 @@ def give_back(path: str) -> Moved:
         with MetaStore.open(f"{root}/{METADATA}", create=False) as store:
             check_strategy(root, _STRATEGY, store, f"{root}/{SNAPSHOTS}")
             _settle(store, root)
+=======
+        PlaceError: the root can't be used, or a driver has it.
+        FailedPreconditionError: there is another metadata.db, or a take-over was cut short.
+        EventStoreError: there is no store, or it can't be opened.
+    """
+    with _held(path) as root:
+        database, metadata = f"{root}/{DATABASE}", f"{root}/{METADATA}"
+        if os.path.lexists(database) and not os.path.lexists(metadata):
+            return None
+        with _to_give_back(metadata, database) as store:
+            if os.path.lexists(database):
+                with open(database, "rb") as file, store.transaction() as now:
+                    _require_same(now, metadata, database, file.read())
+            else:
+                _settle(store, root)
+>>>>>>> s7-take
             with store.transaction() as now:
-                if os.path.lexists(database):
-                    _check_same(database, containerd_bytes(now))
-                else:
-                    export_containerd(now, database)
-                count, revision = len(now.id_map()), now.revision
-        kept = f"{root}/{METADATA}.given-back-{revision}"
-        os.rename(f"{root}/{METADATA}", kept)
+                kept = _free(f"{metadata}.given-back-{now.revision}")
+                if not os.path.lexists(database):
+                    write_new(database, containerd_bytes(now))
+                count = len(now.id_map())
+        os.rename(metadata, kept)
         sync(root)
     return Moved(count, kept)
+
+
+def _to_give_back(path: str, database: str) -> MetaStore:
+    try:
+        return MetaStore.open(path, create=False)
+    except NotAStoreError:
+        if not os.path.lexists(database):
+            raise
+        raise FailedPreconditionError(
+            f"{path}: a take-over was cut short there, so all is containerd's still, in "
+            f"{DATABASE}, and nothing is to be given back: remove {path}, or call take-over again"
+        ) from None
+
+
+def _free(path: str) -> str:
+    """Return the path, or the first of `PATH-2`, `PATH-3` and so on where nothing is."""
+    candidates = itertools.chain([path], (f"{path}-{number}" for number in itertools.count(2)))
+    return next(candidate for candidate in candidates if not os.path.lexists(candidate))
 
 
 def _settle(store: MetaStore, root: str) -> None:
@@ -150,11 +265,3 @@ def _settle(store: MetaStore, root: str) -> None:
             "snapshots; the log says why"
         )
     sync(directories.path)
-
-
-def _check_same(database: str, expected: bytes) -> None:
-    with open(database, "rb") as file:
-        if file.read() != expected:
-            raise FailedPreconditionError(
-                f"{database}: there is one already, and it is not of this store's state"
-            )

@@ -1,0 +1,161 @@
+"""Taking a root over and giving it back, cut short at any call: the same command again ends it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import gc
+import os
+import shutil
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from support.syscalls import Raising, copies_at_each_change, watched
+
+from eventstore import EventStoreError
+from projections.snapshots import FailedPreconditionError, MetaStore
+from projections.snapshots.containerd_db import read_snapshots
+from snapledger.snapshotter.metadata import Options
+from snapledger.snapshotter.place import PlaceError
+from snapledger.snapshotter.serving import opened
+from snapledger.snapshotter.takeover import Moved, give_back, take_over
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+DATABASE = Path(__file__).parent.parent / "data/containerd/containerd-overlayfs-metadata.db"
+CONTENT = read_snapshots(DATABASE.read_bytes())
+IDS = {str(snapshot.id) for snapshot in CONTENT.snapshots}
+MEMORY = "/dev/shm"
+"""A store has 16 MiB at least, and here are some hundreds of them."""
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A directory in memory, where there is one."""
+    above = MEMORY if os.access(MEMORY, os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="snap-", dir=above) as directory:
+        yield Path(directory)
+
+
+def containerds_root(place: Path) -> Path:
+    root = place / "root"
+    shutil.rmtree(root, ignore_errors=True)
+    for each in IDS:
+        (root / "snapshots" / each / "fs").mkdir(parents=True)
+    shutil.copy(DATABASE, root / "metadata.db")
+    return root
+
+
+def our_root(place: Path) -> Path:
+    root = containerds_root(place)
+    take_over(str(root))
+    return root
+
+
+def require_ours(root: Path) -> None:
+    """Check that a root is ours, whole, and that nothing else lies about."""
+    with MetaStore.open(root / "metadata", create=False) as store, store.transaction() as now:
+        assert {*now.id_map()} == IDS
+    [kept] = root.glob("metadata.db.taken-over-*")
+    assert kept.read_bytes() == DATABASE.read_bytes()
+    assert {*os.listdir(root)} == {"metadata", "snapshots", "snapshotter.lock", kept.name}
+    assert {*os.listdir(root / "snapshots")} == IDS
+
+
+def require_containerds(root: Path) -> None:
+    """Check that a root is containerd's, whole, with what was before beside it."""
+    assert read_snapshots((root / "metadata.db").read_bytes()) == CONTENT
+    [old] = root.glob("metadata.db.taken-over-*")
+    [kept] = root.glob("metadata.given-back-*")
+    with MetaStore.open(kept, create=False) as store, store.transaction() as now:
+        assert {*now.id_map()} == IDS
+    names = {"metadata.db", "snapshots", "snapshotter.lock", old.name, kept.name}
+    assert {*os.listdir(root)} == names
+    assert {*os.listdir(root / "snapshots")} == IDS
+
+
+def is_store(path: Path) -> bool:
+    with contextlib.suppress(EventStoreError), MetaStore.open(path, create=False):
+        return True
+    return False
+
+
+COMMANDS = pytest.mark.parametrize(
+    ("command", "start", "require"),
+    [(take_over, containerds_root, require_ours), (give_back, our_root, require_containerds)],
+)
+
+
+@COMMANDS
+def test_what_was_killed_anywhere_is_ended_by_the_same_command(
+    command: Callable[[str], Moved | None],
+    start: Callable[[Path], Path],
+    require: Callable[[Path], None],
+    place: Path,
+) -> None:
+    root, copies = start(place), place / "copies"
+    copies.mkdir()
+    kills = 0
+    for killed in copies_at_each_change(lambda: command(str(root)), root, copies):
+        command(str(killed))
+        require(killed)
+        assert command(str(killed)) is None
+        kills += 1
+    assert kills > 8
+
+
+@pytest.mark.filterwarnings("ignore:.*dropped without a close:ResourceWarning")
+@pytest.mark.parametrize(
+    "error", [KeyboardInterrupt, partial(OSError, errno.EIO, "broken")], ids=["interrupt", "error"]
+)
+@COMMANDS
+def test_what_an_error_has_stopped_anywhere_is_ended_by_the_same_command(
+    command: Callable[[str], Moved | None],
+    start: Callable[[Path], Path],
+    require: Callable[[Path], None],
+    error: Callable[[], BaseException],
+    place: Path,
+    deep: bool,
+) -> None:
+    at, stops, was_reached = 1, 0, True
+    while was_reached:
+        root, raising = start(place), Raising(error(), at)
+        try:
+            with watched(raising):
+                command(str(root))
+        except (KeyboardInterrupt, OSError, PlaceError, EventStoreError):
+            stops += 1
+            command(str(root))
+        require(root)
+        was_reached = raising.was_reached
+        at += 1 if deep else 3
+    assert stops > 5
+    gc.collect()  # a store whose close was interrupted is told of here
+
+
+def test_a_take_over_that_was_killed_anywhere_is_given_back_or_given_back_says_what_to_do(
+    place: Path,
+) -> None:
+    root, copies = containerds_root(place), place / "copies"
+    copies.mkdir()
+    refused = given = 0
+    said = r"remove .*, or call take-over again"
+    for killed in copies_at_each_change(lambda: take_over(str(root)), root, copies):
+        if (killed / "metadata").is_dir() and not is_store(killed / "metadata"):
+            with pytest.raises(FailedPreconditionError, match=said):
+                give_back(str(killed))
+            with pytest.raises(PlaceError, match="take-over"):
+                opened(str(killed), "overlay", Options()).__enter__()
+            refused += 1
+        else:
+            given += give_back(str(killed)) is not None
+            assert read_snapshots((killed / "metadata.db").read_bytes()) == CONTENT
+        taken = take_over(str(killed))
+        assert taken is not None
+        assert taken.snapshot_count == len(IDS)
+    assert refused > 10
+    assert given > 0
