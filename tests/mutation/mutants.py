@@ -1008,18 +1008,12 @@ MUTANTS = (
     Mutant(
         "a reader shows what an index gives as it is now",
         "eventstore/tables/view.py",
-        "        if self._merged is None and version.next is None "
-        "and not version.undo.get(table):\n",
-        "        if self._merged is None:\n",
         "is None and version.next is None and not version.undo.get(table):\n",
         "is None:\n",
     ),
     Mutant(
         "a reader shows what an index gives as it is being changed",
         "eventstore/tables/view.py",
-        "        if self._merged is None and version.next is None "
-        "and not version.undo.get(table):\n",
-        "        if self._merged is None and version.next is None:\n",
         "is None and version.next is None and not version.undo.get(table):\n",
         "is None and version.next is None:\n",
     ),

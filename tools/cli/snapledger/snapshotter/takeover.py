@@ -24,11 +24,8 @@ from projections.snapshots.exporter import containerd_bytes
 from projections.snapshots.importer import import_containerd
 from snapledger.snapshotter.directories import Directories, sync
 from snapledger.snapshotter.place import LOCK, PlaceError, checked_root, held
-<<<<<<< HEAD
 from snapledger.snapshotter.recorded import check_strategy, record_strategy
-=======
 from snapledger.snapshotter.replacing import clear_leftovers, write_new
->>>>>>> s7-take
 from snapledger.snapshotter.settling import settle
 from snapledger.snapshotter.strategy import STRATEGIES
 
@@ -89,30 +86,17 @@ def take_over(path: str) -> Moved | None:
         InvalidArgumentError: the database is damaged.
         EventStoreError: the store can't be made.
     """
-<<<<<<< HEAD
-    root = checked_root(path)
-    database, store = f"{root}/{DATABASE}", f"{root}/{METADATA}"
-    with held(f"{root}/{LOCK}", root), _still(database) as sha256:
-        if os.path.lexists(store):
-            count = _imported_before(store, sha256)
-        else:
-            count = import_containerd(database, store, actor=_ACTOR).snapshot_count
-        record_strategy(root, _STRATEGY)
-        kept = f"{database}.taken-over-{sha256[:_SHOWN_DIGITS]}"
-        os.rename(database, kept)
-        sync(root)
-=======
     with _held(path) as root:
         database, store = f"{root}/{DATABASE}", f"{root}/{METADATA}"
         if not os.path.lexists(database) and _is_store(store):
             return None
         with _still(database) as data:
             count = _imported(database, data, store)
+            record_strategy(root, _STRATEGY)
             sha256 = hashlib.sha256(data).hexdigest()
             kept = f"{database}.taken-over-{sha256[:_SHOWN_DIGITS]}"
             os.rename(database, kept)
             sync(root)
->>>>>>> s7-take
     return Moved(count, kept)
 
 
@@ -201,20 +185,9 @@ def give_back(path: str) -> Moved | None:
         None if it is containerd's already: nothing was done.
 
     Raises:
-<<<<<<< HEAD
         PlaceError: the root can't be used, a driver has it, or it is kept with another strategy.
-        FailedPreconditionError: there is another metadata.db, or a directory can't get its name.
-        EventStoreError: there is no store, or it can't be opened.
-    """
-    root = checked_root(path)
-    database = f"{root}/{DATABASE}"
-    with held(f"{root}/{LOCK}", root):
-        with MetaStore.open(f"{root}/{METADATA}", create=False) as store:
-            check_strategy(root, _STRATEGY, store, f"{root}/{SNAPSHOTS}")
-            _settle(store, root)
-=======
-        PlaceError: the root can't be used, or a driver has it.
-        FailedPreconditionError: there is another metadata.db, or a take-over was cut short.
+        FailedPreconditionError: there is another metadata.db, a take-over was cut short, or a
+            directory can't get its name.
         EventStoreError: there is no store, or it can't be opened.
     """
     with _held(path) as root:
@@ -222,12 +195,12 @@ def give_back(path: str) -> Moved | None:
         if os.path.lexists(database) and not os.path.lexists(metadata):
             return None
         with _to_give_back(metadata, database) as store:
+            check_strategy(root, _STRATEGY, store, f"{root}/{SNAPSHOTS}")
             if os.path.lexists(database):
                 with open(database, "rb") as file, store.transaction() as now:
                     _require_same(now, metadata, database, file.read())
             else:
                 _settle(store, root)
->>>>>>> s7-take
             with store.transaction() as now:
                 kept = _free(f"{metadata}.given-back-{now.revision}")
                 if not os.path.lexists(database):
