@@ -118,7 +118,7 @@ def test_the_record_is_durable_before_anything_is_served(
     monkeypatch.setattr(os, "fsync", noted)
     root = str(place / "root")
     with opened(root, "native", Options()):
-        written = synced.index(f"{root}/strategy.new: file")
+        written = synced.index(f"{root}/strategy.snapledger-new: file")
         assert any(
             each.startswith(f"{root}: ") and "'strategy'" in each for each in synced[written:]
         )

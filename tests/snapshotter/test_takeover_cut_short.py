@@ -62,7 +62,9 @@ def require_ours(root: Path) -> None:
         assert {*now.id_map()} == IDS
     [kept] = root.glob("metadata.db.taken-over-*")
     assert kept.read_bytes() == DATABASE.read_bytes()
-    assert {*os.listdir(root)} == {"metadata", "snapshots", "snapshotter.lock", kept.name}
+    assert (root / "strategy").read_text() == "overlay\n"
+    names = {"metadata", "snapshots", "snapshotter.lock", "strategy", kept.name}
+    assert {*os.listdir(root)} == names
     assert {*os.listdir(root / "snapshots")} == IDS
 
 
@@ -73,7 +75,7 @@ def require_containerds(root: Path) -> None:
     [kept] = root.glob("metadata.given-back-*")
     with MetaStore.open(kept, create=False) as store, store.transaction() as now:
         assert {*now.id_map()} == IDS
-    names = {"metadata.db", "snapshots", "snapshotter.lock", old.name, kept.name}
+    names = {"metadata.db", "snapshots", "snapshotter.lock", "strategy", old.name, kept.name}
     assert {*os.listdir(root)} == names
     assert {*os.listdir(root / "snapshots")} == IDS
 

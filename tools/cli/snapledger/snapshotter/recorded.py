@@ -11,8 +11,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from snapledger.snapshotter.directories import sync
 from snapledger.snapshotter.place import PlaceError
+from snapledger.snapshotter.replacing import write_new
 from snapledger.snapshotter.strategy import STRATEGIES
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def check_strategy(root: str, strategy: str, store: MetaStore, snapshots: str) -
         PlaceError: it is kept with another one, with none that is known, or it can't be told.
         OSError: the record can't be read or written.
     """
-    recorded = _recorded(root)
+    recorded = recorded_strategy(root)
     found = recorded or _recognised(root, store, snapshots) or strategy
     if found != strategy:
         raise PlaceError(
@@ -41,17 +41,22 @@ def check_strategy(root: str, strategy: str, store: MetaStore, snapshots: str) -
 
 
 def record_strategy(root: str, strategy: str) -> None:
-    """Record the strategy of a root, durably."""
-    path = f"{root}/{RECORD}"
-    with open(f"{path}.new", "w", encoding="ascii") as file:
-        file.write(f"{strategy}\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(f"{path}.new", path)
-    sync(root)
+    """Record the strategy of a root that has no record, durably.
+
+    Raises:
+        FileExistsError: it has one.
+        OSError: it can't be written.
+    """
+    write_new(f"{root}/{RECORD}", f"{strategy}\n".encode("ascii"))
 
 
-def _recorded(root: str) -> str | None:
+def recorded_strategy(root: str) -> str | None:
+    """Return the strategy that a root is kept with, if it has a record.
+
+    Raises:
+        PlaceError: the record names none that is known.
+        OSError: it can't be read.
+    """
     try:
         with open(f"{root}/{RECORD}", encoding="ascii", errors="replace") as file:
             text = file.read(100)

@@ -24,7 +24,12 @@ from projections.snapshots.exporter import containerd_bytes
 from projections.snapshots.importer import import_containerd
 from snapledger.snapshotter.directories import Directories, sync
 from snapledger.snapshotter.place import LOCK, PlaceError, checked_root, held
-from snapledger.snapshotter.recorded import check_strategy, record_strategy
+from snapledger.snapshotter.recorded import (
+    RECORD,
+    check_strategy,
+    record_strategy,
+    recorded_strategy,
+)
 from snapledger.snapshotter.replacing import clear_leftovers, write_new
 from snapledger.snapshotter.settling import settle
 from snapledger.snapshotter.strategy import STRATEGIES
@@ -92,7 +97,8 @@ def take_over(path: str) -> Moved | None:
             return None
         with _still(database) as data:
             count = _imported(database, data, store)
-            record_strategy(root, _STRATEGY)
+            if recorded_strategy(root) is None:
+                record_strategy(root, _STRATEGY)
             sha256 = hashlib.sha256(data).hexdigest()
             kept = f"{database}.taken-over-{sha256[:_SHOWN_DIGITS]}"
             os.rename(database, kept)
@@ -115,7 +121,8 @@ def _held(path: str) -> Iterator[str]:
         )
     checked_root(root)
     with held(f"{root}/{LOCK}", root):
-        clear_leftovers(f"{root}/{DATABASE}")
+        for name in (DATABASE, RECORD):
+            clear_leftovers(f"{root}/{name}")
         yield root
 
 
