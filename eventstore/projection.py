@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     KeyFunction = Callable[[Any, Any], Iterable[Hashable]]
     TextsFunction = Callable[[Any], Iterable[str]]
+    Decode = Callable[[Any, Any], Any]
 
     K = TypeVar("K", default=Any)
     V = TypeVar("V", default=Any)

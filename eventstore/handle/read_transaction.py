@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from eventstore.handle.receipt import Receipt
-    from eventstore.projection import K, ReadableTable, TableSpec, V
+    from eventstore.projection import Decode, K, ReadableTable, TableSpec, V
     from eventstore.tables.table import Table, Tables
 
 
@@ -68,14 +68,23 @@ class ReadTransaction:
                 return default if value is ABSENT else value
         return self._view().get(found, key, default)
 
-    def items(self, table: str, start: Any = None, stop: Any = None) -> Iterator[tuple[Any, Any]]:
+    def items(
+        self, table: str, start: Any = None, stop: Any = None, *, decode: Decode | None = None
+    ) -> Iterator[tuple[Any, Any]]:
         """Yield (key, value) of a table in key order, from `start` on and before `stop`.
+
+        Args:
+            table: its name.
+            start: the lowest key; None for no bound.
+            stop: a key after the last; None for no bound.
+            decode: in the place of that of `TableSpec`, for who needs less of a value: from the key
+                and what `encode` made of the value to what is yielded.
 
         Raises:
             ProjectionError: no projection of the store has such a table.
             TransactionClosedError: the transaction has ended.
         """
-        return self._view().items(known_table(self._tables, table), start, stop)
+        return self._view().items(known_table(self._tables, table), start, stop, decode)
 
     def by_index(self, table: str, index: str, entry: Hashable) -> Iterator[tuple[Any, Any]]:
         """Yield (key, value) of all rows that have an entry in an index of a table, in key order.

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from eventstore.event import Event, Metadata
     from eventstore.handle.writer_lock import WriterLock
     from eventstore.log.interface import Log
-    from eventstore.projection import K, ReadableTable, TableSpec, V
+    from eventstore.projection import Decode, K, ReadableTable, TableSpec, V
     from eventstore.tables.state import State
 
 
@@ -158,17 +158,21 @@ class WriteTransaction(Holder):
             raise unknown_table(self._state.tables, table) from None
         return found.get(key, default)
 
-    def items(self, table: str, start: Any = None, stop: Any = None) -> Iterator[tuple[Any, Any]]:
+    def items(
+        self, table: str, start: Any = None, stop: Any = None, *, decode: Decode | None = None
+    ) -> Iterator[tuple[Any, Any]]:
         """Yield (key, value) of a table in key order, from `start` on and before `stop`.
 
-        They are as of the call, whatever this transaction emits meanwhile.
+        They are as of the call, whatever this transaction emits meanwhile. The arguments are those
+        of `ReadTransaction.items`.
 
         Raises:
             ProjectionError: no projection of the store has such a table.
             TransactionClosedError: the transaction has ended, also while iterating.
         """
         turn = self._begun()
-        return self._while_open(turn, known_table(self._state.tables, table).items(start, stop))
+        found = known_table(self._state.tables, table).items(start, stop, decode)
+        return self._while_open(turn, found)
 
     def by_index(self, table: str, index: str, entry: Hashable) -> Iterator[tuple[Any, Any]]:
         """Yield (key, value) of all rows that have an entry in an index of a table, in key order.

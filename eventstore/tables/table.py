@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from eventstore.format.codec import KeyShape
+    from eventstore.projection import Decode
     from eventstore.tables.journal import Change, Journal
     from eventstore.tables.packed import PackedRows
 
@@ -83,7 +84,9 @@ class Table(Values):
     def __contains__(self, key: Any) -> bool:
         return self.raw(key) is not ABSENT
 
-    def items(self, start: Any = None, stop: Any = None) -> Iterator[tuple[Any, Any]]:
+    def items(
+        self, start: Any = None, stop: Any = None, decode: Decode | None = None
+    ) -> Iterator[tuple[Any, Any]]:
         """Yield (key, value) in key order, from `start` on and before `stop`.
 
         They are as of the call, whatever the same writer changes meanwhile. O(log n) to start,
@@ -93,7 +96,7 @@ class Table(Values):
             TransactionClosedError: while iterating, the transaction of the call has ended.
         """
         changes = self._journal.changes
-        return self._items_since(changes, len(changes), start, stop)
+        return self._items_since(changes, len(changes), start, stop, decode)
 
     def put(self, key: Any, value: Any) -> None:
         """Set the value of a key, unless a checkpoint would not give both back. O(1).
@@ -199,7 +202,7 @@ class Table(Values):
             self._indexes.check_functions(self)
 
     def _items_since(
-        self, changes: list[Change], place: int, start: Any, stop: Any
+        self, changes: list[Change], place: int, start: Any, stop: Any, decode: Decode | None
     ) -> Iterator[tuple[Any, Any]]:
         """Yield rows as they were when the changes ended at a place."""
         limit, inclusive, more = FIRST_SLICE_ROWS, True, True
@@ -214,7 +217,7 @@ class Table(Values):
             place = len(changes)
             between = first_olds.irange(start, last if more else stop, (inclusive, more))
             older = {key: first_olds[key] for key in between}
-            yield from self.decoded_rows(corrected(rows, older))
+            yield from self.decoded_rows(corrected(rows, older), decode=decode)
             start, inclusive, limit = last, False, min(4 * limit, SLICE_ROWS_MAX)
 
     def _found_since(

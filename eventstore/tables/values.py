@@ -9,7 +9,7 @@ whatever version, gets it; where the row has changed, others have other bytes.
 
 from __future__ import annotations
 
-from itertools import chain, islice
+from itertools import chain, islice, repeat
 from typing import TYPE_CHECKING, Any
 
 from eventstore.arguments import excerpt
@@ -28,7 +28,7 @@ from eventstore.tables.rows import Rows
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from eventstore.projection import TableSpec
+    from eventstore.projection import Decode, TableSpec
     from eventstore.tables.packed import PackedRows
 
 _DECODED_MAX = 2048
@@ -78,12 +78,12 @@ class Values(Rows):
         _ = key
         return value if type(value) is bytes else pack(value)
 
-    def decoded(self, key: Any, value: Any) -> Any:
+    def decoded(self, key: Any, value: Any, decode: Decode | None = None) -> Any:
         """Return a value that may be packed, decoded but not kept so: for scans."""
         if type(value) is not bytes:
-            return value
+            return value if decode is None else decode(key, value)
         try:
-            decoded = self._decode(key, unpack_row(value))
+            decoded = (decode or self._decode)(key, unpack_row(value))
         except RecursionError:  # of whoever called from too deep
             raise
         except (*FAILURES, DecodeError) as error:
@@ -94,35 +94,47 @@ class Values(Rows):
         return decoded
 
     def decoded_rows(
-        self, rows: Iterable[tuple[Any, Any]], at_once: int = _DECODED_AT_ONCE
+        self,
+        rows: Iterable[tuple[Any, Any]],
+        at_once: int = _DECODED_AT_ONCE,
+        decode: Decode | None = None,
     ) -> Iterable[tuple[Any, Any]]:
         """Return rows whose values may be packed, decoded but not kept so: for scans.
 
         At once, which takes half of the time; but where one can't be decoded, one after the other,
         so that those before it come out.
+
+        Args:
+            rows: to decode.
+            at_once: how many.
+            decode: in the place of the table's.
         """
         rest = iter(rows)
         parts = iter(lambda: list(islice(rest, at_once)), [])
-        return chain.from_iterable(map(self._decoded_part, parts))
+        return chain.from_iterable(map(self._decoded_part, parts, repeat(decode)))
 
-    def _decoded_part(self, rows: list[tuple[Any, Any]]) -> Iterable[tuple[Any, Any]]:
+    def _decoded_part(
+        self, rows: list[tuple[Any, Any]], decode: Decode | None
+    ) -> Iterable[tuple[Any, Any]]:
         keys, packed = zip(*rows, strict=True)
         kinds = set(map(type, packed))
-        if bytes not in kinds:
+        if bytes not in kinds and decode is None:
             return rows
         try:
-            if len(kinds) == 1:
-                values = list(map(self._decode, keys, unpack_rows(packed)))
+            if kinds == {bytes}:
+                values = list(map(decode or self._decode, keys, unpack_rows(packed)))
                 # Fewer: a StopIteration has ended the list.
                 if len(values) == len(keys) and bytes not in set(map(type, values)):
                     return zip(keys, values, strict=True)
         except (*FAILURES, DecodeError):
             pass
-        return self._decoded_one_by_one(rows)
+        return self._decoded_one_by_one(rows, decode)
 
-    def _decoded_one_by_one(self, rows: Iterable[tuple[Any, Any]]) -> Iterator[tuple[Any, Any]]:
+    def _decoded_one_by_one(
+        self, rows: Iterable[tuple[Any, Any]], decode: Decode | None
+    ) -> Iterator[tuple[Any, Any]]:
         for key, value in rows:
-            yield key, self.decoded(key, value)
+            yield key, self.decoded(key, value, decode)
 
     def _plain_value(self, key: Any, value: Any) -> Any:
         """Return what is kept of a value that no `encode` changes.

@@ -10,7 +10,12 @@ from __future__ import annotations
 
 import os
 import threading
+<<<<<<< HEAD
 from itertools import chain, islice
+=======
+from functools import partial
+from itertools import chain
+>>>>>>> s7-tool
 from typing import TYPE_CHECKING
 
 from sortedcontainers import SortedDict
@@ -24,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import Any
 
+    from eventstore.projection import Decode
     from eventstore.tables.table import Table
     from eventstore.tables.version import Version
 
@@ -58,9 +64,12 @@ class View:
             return table.unpacked(key, value)
         return default if value is ABSENT else value
 
-    def items(self, table: Table, start: Any = None, stop: Any = None) -> Iterator[tuple[Any, Any]]:
+    def items(
+        self, table: Table, start: Any = None, stop: Any = None, decode: Decode | None = None
+    ) -> Iterator[tuple[Any, Any]]:
         """Yield (key, value) as they were, in key order, from `start` on and before `stop`."""
-        return chain.from_iterable(map(table.decoded_rows, self._slices(table, start, stop)))
+        decoded = partial(table.decoded_rows, decode=decode)
+        return chain.from_iterable(map(decoded, self._slices(table, start, stop)))
 
     def raw_items(
         self, table: Table, start: Any = None, stop: Any = None

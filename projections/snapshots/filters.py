@@ -39,8 +39,8 @@ import dataclasses
 import enum
 import re
 import unicodedata
-from operator import attrgetter
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias, assert_never
+from operator import attrgetter, itemgetter
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar, assert_never
 
 from projections.snapshots.errors import InvalidArgumentError
 from projections.snapshots.model import Kind
@@ -51,9 +51,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from projections.snapshots.model import Info
+    from projections.snapshots.projection import PlainRow
 
 Predicate: TypeAlias = "Callable[[Info], bool]"
+PlainPredicate: TypeAlias = "Callable[[tuple[str, PlainRow]], bool]"
 Reader: TypeAlias = "Callable[[Info], str | None]"
+PlainReader: TypeAlias = "Callable[[tuple[str, PlainRow]], str | None]"
+
+T = TypeVar("T")
 
 _SHOWN_CHARACTERS_MAX = 200
 
@@ -92,6 +97,7 @@ class Selector:
         operator: how the field is compared.
         value: what it is compared with, unquoted; "" with `Operator.PRESENT`.
         matches: whether an `Info` meets the condition.
+        matches_plain: whether a row does as it is packed: its name, and `PlainRow`.
 
     Raises:
         InvalidArgumentError: the regular expression is beyond the limits of `regexps.py`.
@@ -101,9 +107,12 @@ class Selector:
     operator: Operator
     value: str = ""
     matches: Predicate = dataclasses.field(init=False, repr=False, compare=False)
+    matches_plain: PlainPredicate = dataclasses.field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "matches", _selector_predicate(self))
+        compare = _comparison(self.operator, self.value)
+        object.__setattr__(self, "matches", _predicate(field_reader(self.field), compare))
+        object.__setattr__(self, "matches_plain", _predicate(_plain_reader(self.field), compare))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -113,14 +122,18 @@ class Filter:
     Attributes:
         selectors: the conditions, in the order of the text.
         matches: whether an `Info` meets them all.
+        matches_plain: whether a row does as it is packed.
     """
 
     selectors: tuple[Selector, ...]
     matches: Predicate = dataclasses.field(init=False, repr=False, compare=False)
+    matches_plain: PlainPredicate = dataclasses.field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         predicates = tuple(selector.matches for selector in self.selectors)
         object.__setattr__(self, "matches", _all_of(predicates))
+        plain = tuple(selector.matches_plain for selector in self.selectors)
+        object.__setattr__(self, "matches_plain", _all_of(plain))
 
 
 def parse_filters(*filters: str) -> Predicate:
@@ -215,51 +228,76 @@ def field_reader(path: tuple[str, ...]) -> Reader:
     return attrgetter(reference.column.value)
 
 
+def _plain_reader(path: tuple[str, ...]) -> PlainReader:
+    """Return what `field_reader` does, for a name with its row as that is packed."""
+    reference = resolve_field(path)
+    if reference is None:
+        return lambda row: None
+    match reference.column:
+        case Column.NAME:
+            return itemgetter(0)
+        case Column.PARENT:
+            return lambda row: row[1][1]
+        case Column.KIND:
+            return lambda row: row[1][2]
+        case Column.LABEL:
+            label = reference.label
+            return lambda row: row[1][3].get(label)
+        case _:
+            assert_never(reference.column)
+
+
 # Predicates. They are closures because a walk calls one a snapshot: what depends on the filter
 # alone is decided here, once.
 
 
-def _all_of(predicates: tuple[Predicate, ...]) -> Predicate:
+def _all_of(predicates: tuple[Callable[[T], bool], ...]) -> Callable[[T], bool]:
     if len(predicates) == 1:
         return predicates[0]
 
-    def matches(info: Info) -> bool:
+    def matches(each: T) -> bool:
         for predicate in predicates:  # noqa: SIM110 - a generator would take twice as long
-            if not predicate(info):
+            if not predicate(each):
                 return False
         return True
 
     return matches
 
 
-def any_of(predicates: tuple[Predicate, ...]) -> Predicate:
+def any_of(predicates: tuple[Callable[[T], bool], ...]) -> Callable[[T], bool]:
     """Return a predicate that is true where one of these is."""
     if len(predicates) == 1:
         return predicates[0]
 
-    def matches(info: Info) -> bool:
+    def matches(each: T) -> bool:
         for predicate in predicates:  # noqa: SIM110 - as above
-            if predicate(info):
+            if predicate(each):
                 return True
         return False
 
     return matches
 
 
-def _selector_predicate(selector: Selector) -> Predicate:
-    read, value = field_reader(selector.field), selector.value
-    match selector.operator:
+def _predicate(
+    read: Callable[[T], str | None], compare: Callable[[str | None], bool]
+) -> Callable[[T], bool]:
+    return lambda each: compare(read(each))
+
+
+def _comparison(operator: Operator, value: str) -> Callable[[str | None], bool]:
+    """Return what says of the text of a field, None where it is not there, whether it is right."""
+    match operator:
         case Operator.PRESENT:
-            return lambda info: read(info) is not None
+            return lambda text: text is not None
         case Operator.EQUAL:
-            return lambda info: read(info) == value
+            return lambda text: text == value
         case Operator.NOT_EQUAL:
-            return lambda info: (read(info) or "") != value
+            return lambda text: (text or "") != value
         case Operator.MATCHES:
             search = compile_search(value)
-            return lambda info: search(read(info) or "")
+            return lambda text: search(text or "")
         case _:
-            assert_never(selector.operator)
+            assert_never(operator)
 
 
 # The parser.

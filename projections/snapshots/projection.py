@@ -43,6 +43,8 @@ BY_SUFFIX = "by_suffix"
 
 Row = tuple[str, Info, Usage]
 """A row of the `snapshots` table: id, info, usage."""
+PlainRow = tuple[int, str, str, "dict[str, str]", int, int, int, int]
+"""The same as it is packed: id, parent, kind, labels, created, updated, inodes, size."""
 
 _KINDS = {kind.value: kind for kind in Kind}
 _new_tuple = tuple.__new__
@@ -70,7 +72,7 @@ class SnapshotsProjection(Projection):
         }
         self.tables = (
             TableSpec(
-                SNAPSHOTS, encode=_encode_row, decode=_decode_row, indexes=indexes, texts=texts
+                SNAPSHOTS, encode=encode_row, decode=decode_row, indexes=indexes, texts=texts
             ),
             TableSpec(CHILDREN),
             TableSpec(COUNTERS),
@@ -322,7 +324,8 @@ def _read_only(labels: Mapping[str, str]) -> Mapping[str, str]:
     return MappingProxyType(dict(labels))
 
 
-def _encode_row(row: Row) -> tuple[Any, ...]:
+def encode_row(row: Row) -> PlainRow:
+    """Return a row as it is packed."""
     snapshot_id, (_, parent, kind, labels, created_ns, updated_ns), (inodes, size) = row
     # The attribute behind `value`, which takes a third of the time of all the rest.
     text = kind._value_
@@ -331,7 +334,8 @@ def _encode_row(row: Row) -> tuple[Any, ...]:
     return int(snapshot_id), parent, text, plain, created_ns, updated_ns, inodes, size
 
 
-def _decode_row(name: str, plain: tuple[Any, ...]) -> Row:
+def decode_row(name: str, plain: PlainRow) -> Row:
+    """Return a row as it was before it was packed."""
     if type(name) is not str:
         raise TypeError("a name must be a text")
     id_number, parent, kind, labels, created_ns, updated_ns, inodes, size = plain

@@ -10,7 +10,7 @@ from projections.snapshots.projection import BY_PARENT, BY_SUFFIX, SNAPSHOTS, Ro
 from projections.snapshots.validation import checked_text, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator, Mapping
+    from collections.abc import Callable, Hashable, Iterator, Mapping
     from types import TracebackType
     from typing import Self
 
@@ -163,7 +163,14 @@ class SnapshotReads:
         """Return the value of a key in a table, or the default."""
         raise NotImplementedError
 
-    def items(self, table: str, start: Any = None, stop: Any = None) -> Iterator[tuple[Any, Any]]:
+    def items(
+        self,
+        table: str,
+        start: Any = None,
+        stop: Any = None,
+        *,
+        decode: Callable[[Any, Any], Any] | None = None,
+    ) -> Iterator[tuple[Any, Any]]:
         """Yield (key, value) of a table in key order, from `start` on and before `stop`."""
         raise NotImplementedError
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import heapq
 from itertools import groupby
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from projections.snapshots.filters import (
     Column,
@@ -25,14 +25,23 @@ from projections.snapshots.filters import (
     parse_filter,
     resolve_field,
 )
-from projections.snapshots.projection import BY_KIND, BY_LABEL, BY_PARENT, SNAPSHOTS
+from projections.snapshots.projection import (
+    BY_KIND,
+    BY_LABEL,
+    BY_PARENT,
+    SNAPSHOTS,
+    decode_row,
+    encode_row,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Iterator
+    from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 
     from projections.snapshots.filters import Selector
     from projections.snapshots.model import Info
-    from projections.snapshots.projection import Row
+    from projections.snapshots.projection import PlainRow, Row
+
+T = TypeVar("T")
 
 _NAME = itemgetter(0)
 _ROW = _INFO = itemgetter(1)
@@ -46,7 +55,14 @@ class Reads(Protocol):
     def get(self, table: str, key: Any, default: Any = None) -> Any:
         """Return the value of a key in a table."""
 
-    def items(self, table: str, start: Any = None, stop: Any = None) -> Iterator[tuple[Any, Any]]:
+    def items(
+        self,
+        table: str,
+        start: Any = None,
+        stop: Any = None,
+        *,
+        decode: Callable[[Any, Any], Any] | None = None,
+    ) -> Iterator[tuple[Any, Any]]:
         """Yield (key, value) of a table in key order."""
 
     def by_index(self, table: str, index: str, entry: Hashable) -> Iterator[tuple[Any, Any]]:
@@ -71,10 +87,7 @@ def walk(
     Raises:
         InvalidArgumentError: at the call, not at the first step: a filter can't be parsed.
     """
-    parsed = _parsed(filters, required)
-    infos = map(_INFO, _rows(transaction, parsed))  # a tenth less than in Python
-    matches = _matcher(parsed)
-    return infos if matches is None else filter(matches, infos)
+    return map(_INFO, walk_rows(transaction, filters, required))  # a tenth less than in Python
 
 
 def walk_rows(
@@ -82,9 +95,44 @@ def walk_rows(
 ) -> Iterator[Row]:
     """Yield the rows of all snapshots whose infos `walk` would yield; raises as that does."""
     parsed = _parsed(filters, required)
-    rows = _rows(transaction, parsed)
-    matches = _matcher(parsed)
-    return rows if matches is None else (row for row in rows if matches(row[1]))
+    asked = [_equality(each) for each in parsed]
+    if not parsed:
+        return map(_ROW, transaction.items(SNAPSHOTS))
+    if None in asked:
+        return walk_decoded(transaction, decode_row, parsed)
+    rows = map(_ROW, _candidates(transaction, [each for each in asked if each is not None]))
+    matches = any_of(tuple(each.matches for each in parsed))
+    return (row for row in rows if matches(row[1]))
+
+
+def walk_decoded(
+    transaction: Reads, decode: Callable[[str, PlainRow], T], parsed: Sequence[Filter] = ()
+) -> Iterator[T]:
+    """Yield what is made of the rows that match any filter, or of all, by no index.
+
+    What is made is never None. Rows are tested, and made something of, as they are packed: the rest
+    of a row, which takes half of the time, is made of those alone that are asked for as a whole.
+    """
+    if not parsed:
+        return map(_ROW, transaction.items(SNAPSHOTS, decode=decode))
+    matches = any_of(tuple(each.matches_plain for each in parsed))
+
+    def chosen(name: str, plain: PlainRow) -> T | None:
+        return decode(name, plain) if matches((name, plain)) else None
+
+    found = map(_ROW, transaction.items(SNAPSHOTS, decode=chosen))
+    return (each for each in found if each is not None)
+
+
+def plain_rows(transaction: Reads, filters: Iterable[str] = ()) -> Iterator[tuple[str, PlainRow]]:
+    """Yield the names and rows, as they are packed, of all snapshots that `walk` would yield.
+
+    For who needs little of each, in two thirds of the time; raises as `walk` does.
+    """
+    parsed = _parsed(filters, ())
+    if parsed and None not in map(_equality, parsed):
+        return ((row[1].name, encode_row(row)) for row in walk_rows(transaction, filters))
+    return walk_decoded(transaction, lambda name, plain: (name, plain), parsed)
 
 
 def _parsed(filters: Iterable[str], required: tuple[Selector, ...]) -> list[Filter]:
@@ -93,20 +141,6 @@ def _parsed(filters: Iterable[str], required: tuple[Selector, ...]) -> list[Filt
         any_snapshot = [Filter(())]
         parsed = [Filter((*required, *each.selectors)) for each in parsed or any_snapshot]
     return parsed
-
-
-def _matcher(parsed: list[Filter]) -> Callable[[Info], bool] | None:
-    return any_of(tuple(each.matches for each in parsed)) if parsed else None
-
-
-def _rows(transaction: Reads, parsed: list[Filter]) -> Iterator[Row]:
-    """Yield the rows that may match, in key order."""
-    asked = [_equality(each) for each in parsed]
-    if parsed and None not in asked:
-        rows = _candidates(transaction, [each for each in asked if each is not None])
-    else:
-        rows = transaction.items(SNAPSHOTS)
-    return map(_ROW, rows)
 
 
 def _equality(parsed: Filter) -> _Equality | None:

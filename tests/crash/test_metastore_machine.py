@@ -547,8 +547,8 @@ def index_no_labels(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def leave_usage_out_of_checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
-    sound = projection._encode_row
-    monkeypatch.setattr(projection, "_encode_row", lambda row: (*sound(row)[:-2], 0, 0))
+    sound = projection.encode_row
+    monkeypatch.setattr(projection, "encode_row", lambda row: (*sound(row)[:-2], 0, 0))
 
 
 def acknowledge_before_the_sync(monkeypatch: pytest.MonkeyPatch) -> None:

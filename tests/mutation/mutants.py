@@ -1098,8 +1098,8 @@ MUTANTS = (
     Mutant(
         "a scan by the writer shows what was changed since it began",
         "eventstore/tables/table.py",
-        "decoded_rows(corrected(rows, older))\n            start",
-        "decoded_rows(rows)\n            start",
+        "decoded_rows(corrected(rows, older), decode=decode)\n            start",
+        "decoded_rows(rows, decode=decode)\n            start",
     ),
     Mutant(
         "a scan by the writer shows a value between its begin and now",

@@ -23,11 +23,11 @@ from support.snapshots import OPTIONS, create_committed, names
 from eventstore import Retention, StoreOptions
 from projections.snapshots import Kind, MetaStore, SnapshotError, Usage, parse_filters
 from projections.snapshots.importer import import_containerd
-from projections.snapshots.projection import SNAPSHOTS
-from projections.snapshots.walk import walk
+from projections.snapshots.projection import SNAPSHOTS, decode_row
+from projections.snapshots.walk import plain_rows, walk
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator
+    from collections.abc import Callable, Hashable, Iterator
 
     from support.snapshots import OpenStore
 
@@ -220,8 +220,15 @@ class Counting:
         self.snapshots.add(key)
         return self.transaction.get(table, key, default)
 
-    def items(self, table: str, start: Any = None, stop: Any = None) -> Iterator[tuple[Any, Any]]:
-        for key, value in self.transaction.items(table, start, stop):
+    def items(
+        self,
+        table: str,
+        start: Any = None,
+        stop: Any = None,
+        *,
+        decode: Callable[[Any, Any], Any] | None = None,
+    ) -> Iterator[tuple[Any, Any]]:
+        for key, value in self.transaction.items(table, start, stop, decode=decode):
             self.snapshots.add(key)
             yield key, value
 
@@ -277,6 +284,43 @@ def test_walk_visits_only_what_its_index_gives(
         assert list(walk(counting, filters)) == [info for info in tx.walk_info() if matches(info)]
         assert len(counting.snapshots) == visited
         assert counting.index_rows <= 2 * visited
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "name==base", 'parent==""', "kind==active", "labels.rare==yes", "labels.rare"),
+        *("name~=/o [0-3]/", "name!=base", "parent~=/^b/", "parent!=base", "parent", "kind~=/^v/"),
+        *(
+            "kind!=view",
+            "kind",
+            "labels.rare~=y",
+            "labels.rare~=/^$/",
+            "labels.rare!=yes",
+            "labels",
+        ),
+        *("labels.common~=1,kind!=active", "nothing", "nothing!=x", "nothing~=x", "name,kind~=a"),
+    ],
+)
+def test_rows_are_selected_as_they_are_packed_as_their_infos_are(
+    store: MetaStore, text: str
+) -> None:
+    with store.transaction(writable=True) as tx:
+        create_committed(tx, "base")
+        for number in range(6):
+            kind = Kind.ACTIVE if number % 2 else Kind.VIEW
+            labels = {"rare": "yes"} if number % 3 == 0 else {"common": str(number), "é": "1"}
+            tx.create_snapshot(kind, f"solo {number}", "base" if number < 2 else "", labels)
+    for writable in (False, True):
+        with store.transaction(writable=writable) as tx:
+            if writable:
+                tx.update_info("solo 1", {"rare": "yes"})
+            for filters in ((text,), (text, "kind==view"), (text, "name~=/o 1/")):
+                matches = parse_filters(*filters)
+                expected = [row for row in tx.walk() if matches(row[1])]
+                assert list(tx.walk(*filters)) == expected
+                assert [decode_row(*row) for row in plain_rows(tx, filters)] == expected
+                assert list(tx.walk_info(*filters)) == [info for _, info, _ in expected]
 
 
 def test_walk_reads_ahead_only_a_little(store: MetaStore) -> None:

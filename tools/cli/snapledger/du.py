@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from projections.snapshots.walk import plain_rows
 from snapledger import output
 from snapledger.arguments import (
     at_option,
@@ -23,11 +24,11 @@ from snapledger.wording import counted
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from projections.snapshots import Info, SnapshotTransaction, Usage
+    from projections.snapshots import SnapshotTransaction
+    from projections.snapshots.projection import PlainRow
     from snapledger.arguments import Moment
 
-    Row = tuple[str, Info, Usage]
-    GroupsOf = Callable[[Info], Iterable[str | None]]
+    GroupsOf = Callable[[PlainRow], Iterable[str | None]]
     """The groups that a snapshot counts in; None stands for those that have none."""
 
 _OF_A_LABEL = "labels."
@@ -46,11 +47,11 @@ class Sum:
     def __init__(self) -> None:
         self.snapshots = self.size = self.inodes = 0
 
-    def add(self, usage: Usage) -> None:
+    def add(self, inodes: int, size: int) -> None:
         """Count a snapshot."""
         self.snapshots += 1
-        self.size += usage.size
-        self.inodes += usage.inodes
+        self.size += size
+        self.inodes += inodes
 
     def record(self) -> dict[str, int]:
         """Return the sums as JSON has them."""
@@ -110,7 +111,7 @@ def command(
         if grouping == "chain":
             total, sums = _summed_chains(transaction, filters)
         else:
-            total, sums = _summed(transaction.walk(*filters), _groups_of(grouping))
+            total, sums = _summed(plain_rows(transaction, filters), _groups_of(grouping))
         revision = transaction.revision
     largest = sorted(sums.items(), key=lambda item: (-item[1].size, item[0] is None, item[0] or ""))
     left_out = len(largest[limit:]) if limit is not None else 0
@@ -130,27 +131,30 @@ def command(
         output.write_table(titles, rows, titles[:-1], titles[1:3])
 
 
-def _summed(found: Iterable[Row], groups_of: GroupsOf) -> tuple[Sum, dict[str | None, Sum]]:
+def _summed(
+    found: Iterable[tuple[str, PlainRow]], groups_of: GroupsOf
+) -> tuple[Sum, dict[str | None, Sum]]:
     total = Sum()
     sums: dict[str | None, Sum] = defaultdict(Sum)
-    for _, info, usage in found:
-        total.add(usage)
-        for group in groups_of(info):
-            sums[group].add(usage)
+    for _, plain in found:
+        usage = plain[6:]
+        total.add(*usage)
+        for group in groups_of(plain):
+            sums[group].add(*usage)
     return total, sums
 
 
 def _groups_of(grouping: str) -> GroupsOf:
     match grouping:
         case "kind":
-            return lambda info: (info.kind.value,)
+            return lambda plain: (plain[2],)
         case "label":
-            return lambda info: (
-                [label_text(key, value) for key, value in info.labels.items()] or (None,)
+            return lambda plain: (
+                [label_text(key, value) for key, value in plain[3].items()] or (None,)
             )
         case _:
             key = grouping[len(_OF_A_LABEL) :]
-            return lambda info: (info.labels.get(key),)
+            return lambda plain: (plain[3].get(key),)
 
 
 def _summed_chains(
@@ -160,17 +164,17 @@ def _summed_chains(
     total = Sum()
     sums: dict[str | None, Sum] = defaultdict(Sum)
     parents: dict[str, str] = {}
-    chosen: list[tuple[str, Usage]] = []
-    for _, info, usage in transaction.walk():
-        parents[info.name] = info.parent
+    chosen: list[tuple[str, int, int]] = []
+    for name, plain in plain_rows(transaction):
+        parents[name] = plain[1]
         if not filters:
-            chosen.append((info.name, usage))
+            chosen.append((name, *plain[6:]))
     if filters:
-        chosen = [(info.name, usage) for _, info, usage in transaction.walk(*filters)]
+        chosen = [(name, *plain[6:]) for name, plain in plain_rows(transaction, filters)]
     roots: dict[str, str] = {}
-    for name, usage in chosen:
-        total.add(usage)
-        sums[_root_of(name, parents, roots)].add(usage)
+    for name, inodes, size in chosen:
+        total.add(inodes, size)
+        sums[_root_of(name, parents, roots)].add(inodes, size)
     return total, sums
 
 
