@@ -141,8 +141,11 @@ class PackedChunk:
             reason = "a chunk of rows does not hold the keys that it states"
             raise CorruptionError(self._path, self._offset_bytes, reason)
         self._is_checked = True
-        places = text_places(keys, self._packed_keys)
-        self._text_start, self._text_step, self._text_bytes = places
+        start, step, size = text_places(keys, self._packed_keys)
+        self._text_start, self._text_bytes = start, size
+        # The last one, in a statement of its own: who finds it set, also another thread, or after
+        # an interrupt, finds the others.
+        self._text_step = step
         return keys
 
     def row(self, place: int) -> tuple[Any, bytes]:

@@ -1060,6 +1060,13 @@ MUTANTS = (
         "        if False:\n",
     ),
     Mutant(
+        "an interrupt leaves a chunk with places of keys that have no length",
+        "eventstore/tables/packed.py",
+        "        self._text_start, self._text_bytes = start, size\n",
+        "        self._text_step = step\n"
+        "        self._text_start, self._text_bytes = start, size\n",
+    ),
+    Mutant(
         "what a projection could not carry over is taken for carried over",
         "eventstore/recovery/carrying.py",
         "    if not upgrade.is_done:\n        return None\n",

@@ -18,6 +18,9 @@ from support.ledger import ACCOUNTS, Account, deposit, open_account
 
 import eventstore.tables
 from eventstore import StoreFailedError
+from eventstore.format.checkpoint import pack_ends
+from eventstore.format.codec import pack
+from eventstore.tables.packed import PackedChunk, PackedRows
 from eventstore.testing import SimulatedFileSystem
 
 if TYPE_CHECKING:
@@ -261,3 +264,22 @@ def test_second_interrupt_during_a_slow_sync_leaves_nobody_waiting(tmp_path: Pat
     process = run_python(TWO_INTERRUPTS, tmp_path / "store")
     out, err = process.communicate(timeout=60)
     assert (out, err) == ("['committed', 'failed', 'interrupted']\n", "")
+
+
+def test_rows_are_found_wherever_an_interrupt_ended_the_first_touch_of_their_chunk() -> None:
+    keys, values = ["aa", "bb", "cc"], [pack(number) for number in range(3)]
+    at, was_interrupted = 0, True
+    while was_interrupted:
+        at, was_interrupted = at + 1, False
+        chunk = PackedChunk(pack("aa"), pack(keys), pack_ends(values), b"".join(values), "", 0)
+        rows = PackedRows([chunk], 3, "")
+        sys.settrace(Interrupter(at, TimeLimitError))
+        try:
+            rows.get("bb")
+        except TimeLimitError:
+            was_interrupted = True
+        finally:
+            sys.settrace(None)
+        assert [rows.get(key) for key in keys] == values
+        assert list(rows.rows_at(range(3))) == list(zip(keys, values, strict=True))
+    assert at > 10
