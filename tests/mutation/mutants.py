@@ -2678,6 +2678,24 @@ MUTANTS = (
         "            raise",
     ),
     Mutant(
+        "a driver that nobody finds goes on",
+        "tools/cli/snapledger/snapshotter/program.py",
+        "        is_found = server.is_reachable()\n",
+        "        pass\n",
+    ),
+    Mutant(
+        "a driver that ends before it has served leaves its socket",
+        "tools/cli/snapledger/snapshotter/serving.py",
+        "            os.unlink(self.address)\n",
+        "            pass\n",
+    ),
+    Mutant(
+        "a mapping gives a directory to nobody",
+        "tools/cli/snapledger/snapshotter/strategy.py",
+        "_OWNER_MAX = 2**32 - 2\n",
+        "_OWNER_MAX = 2**32 - 1\n",
+    ),
+    Mutant(
         "a copy outlives its driver",
         "tools/cli/snapledger/snapshotter/copying.py",
         "        [*_prefix(), *copying],\n",
