@@ -55,7 +55,6 @@ def test_a_start_that_takes_long_ends_when_it_is_asked_to(
             assert process.stdout.readline() == b"starting\n"
             began = time.monotonic()
             process.send_signal(number)
-            process.send_signal(number)
             assert process.wait(20) == 0
             assert time.monotonic() - began < 10
             told = [json.loads(line)["message"] for line in process.stderr.read().splitlines()]
