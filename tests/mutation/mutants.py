@@ -2696,6 +2696,24 @@ MUTANTS = (
         "_OWNER_MAX = 2**32 - 1\n",
     ),
     Mutant(
+        "readers that pause hold up all calls",
+        "tools/cli/snapledger/snapshotter/service.py",
+        '        vars(answer_list)["experimental_thread_pool"] = self._lists\n',
+        "",
+    ),
+    Mutant(
+        "a reader that pauses is never let go",
+        "tools/cli/snapledger/snapshotter/streaming.py",
+        "        self._cancel()\n",
+        "",
+    ),
+    Mutant(
+        "a reader that is slow is let go",
+        "tools/cli/snapledger/snapshotter/service.py",
+        "                note_read()\n",
+        "",
+    ),
+    Mutant(
         "a copy outlives its driver",
         "tools/cli/snapledger/snapshotter/copying.py",
         "        [*_prefix(), *copying],\n",
