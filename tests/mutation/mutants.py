@@ -2703,6 +2703,42 @@ MUTANTS = (
         "            raise",
     ),
     Mutant(
+        "a driver that nobody finds goes on",
+        "tools/cli/snapledger/snapshotter/program.py",
+        "        is_found = server.is_reachable()\n",
+        "        pass\n",
+    ),
+    Mutant(
+        "a driver that ends before it has served leaves its socket",
+        "tools/cli/snapledger/snapshotter/serving.py",
+        "            os.unlink(self.address)\n",
+        "            pass\n",
+    ),
+    Mutant(
+        "a mapping gives a directory to nobody",
+        "tools/cli/snapledger/snapshotter/strategy.py",
+        "_OWNER_MAX = 2**32 - 2\n",
+        "_OWNER_MAX = 2**32 - 1\n",
+    ),
+    Mutant(
+        "readers that pause hold up all calls",
+        "tools/cli/snapledger/snapshotter/service.py",
+        '        vars(answer_list)["experimental_thread_pool"] = self._lists\n',
+        "",
+    ),
+    Mutant(
+        "a reader that pauses is never let go",
+        "tools/cli/snapledger/snapshotter/streaming.py",
+        "        self._cancel()\n",
+        "",
+    ),
+    Mutant(
+        "a reader that is slow is let go",
+        "tools/cli/snapledger/snapshotter/service.py",
+        "                note_read()\n",
+        "",
+    ),
+    Mutant(
         "a copy outlives its driver",
         "tools/cli/snapledger/snapshotter/copying.py",
         "        [*_prefix(), *copying],\n",

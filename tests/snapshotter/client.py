@@ -23,8 +23,9 @@ _SECONDS = 30.0
 class Client:
     """The ten calls; an error is a `grpc.RpcError`."""
 
-    def __init__(self, socket: Path) -> None:
-        self._channel = grpc.insecure_channel(f"unix:{socket}")
+    def __init__(self, socket: Path, **options: int) -> None:
+        named = [(name.replace("_", ".", 1), value) for name, value in options.items()]
+        self._channel = grpc.insecure_channel(f"unix:{socket}", options=named)
 
     def __enter__(self) -> Self:
         return self
@@ -77,12 +78,16 @@ class Client:
 
     def list(self, *filters: str) -> list[list[Any]]:
         """Return the blocks of the answer."""
+        return [list(block.info) for block in self.listing(*filters)]
+
+    def listing(self, *filters: str) -> Any:
+        """Begin a List, and return what yields its messages."""
         call = self._channel.unary_stream(
             f"/{SERVICE}/List",
             request_serializer=messages.ListSnapshotsRequest.SerializeToString,
             response_deserializer=messages.ListSnapshotsResponse.FromString,
         )
-        return [list(block.info) for block in call(messages.ListSnapshotsRequest(filters=filters))]
+        return call(messages.ListSnapshotsRequest(filters=filters))
 
     def usage(self, key: str) -> tuple[int, int]:
         """Return inodes and size."""

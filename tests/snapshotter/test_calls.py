@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import stat
 from typing import TYPE_CHECKING, Any
@@ -107,6 +108,49 @@ def test_mapped_root_owns_the_upper_directory(served: Served) -> None:
     assert code is grpc.StatusCode.INVALID_ARGUMENT
     assert "maps no root" in text
     assert served.directories() == {"1"}
+
+
+@pytest.mark.parametrize(
+    "mapping",
+    [
+        "0:99999999999999999999:1",
+        "0:4294967296:1",
+        "0:4294967295:1",  # which means: leave the owner as it is
+        f"0:{'9' * 5000}:1",
+        f"{'0' * 5000}:1:1",
+        "0:1:4294967297",
+        "0:\u0663:1",
+        "\u0660:3:1",
+        "0:\u00b2:1",
+        "0:+3:1",
+        "0: 3:1",
+        "0:3:1\n",
+        "0:-1:1",
+        "0:3:0",
+        "0:3",
+        "0:3:1:1",
+        ":::",
+        ",",
+        "0:1_0:1",
+    ],
+)
+def test_a_mapping_that_is_none_is_an_invalid_argument(served: Served, mapping: str) -> None:
+    for one, other in ((UID_MAPPING, GID_MAPPING), (GID_MAPPING, UID_MAPPING)):
+        prepare = functools.partial(
+            served.client.prepare, "a", labels={one: mapping, other: "0:0:1"}
+        )
+        code, text = refused(prepare)
+        assert (code, text[:6]) == (grpc.StatusCode.INVALID_ARGUMENT, "label ")
+        assert len(text) < 400
+    assert served.directories() == set()
+
+
+@needs_root
+def test_the_highest_owner_that_there_can_be_is_set(served: Served) -> None:
+    labels = {UID_MAPPING: "0:4294967294:4294967295", GID_MAPPING: "1:0:1,0:0:1"}
+    served.client.prepare("a", labels=labels)
+    status = os.stat(served.root / "snapshots/1/fs")
+    assert (status.st_uid, status.st_gid) == (4294967294, 0)
 
 
 def test_stat_tells_what_is_known(served: Served) -> None:

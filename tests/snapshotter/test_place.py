@@ -35,6 +35,33 @@ def test_a_second_driver_is_refused_the_root_and_the_socket(served: Served, plac
     assert served.client.list() == []
 
 
+def test_a_driver_that_is_refused_the_root_takes_its_socket_along(
+    served: Served, place: Path
+) -> None:
+    with (
+        pytest.raises(PlaceError, match="another snapledger-snapshotter"),
+        bound(str(place / "s2")),
+        opened(str(served.root), "overlay", Options()),
+    ):
+        pass
+    assert not os.path.lexists(place / "s2")
+    assert served.client.list() == []
+
+
+def test_a_driver_leaves_the_socket_that_another_one_has_put_in_the_place_of_its_own(
+    place: Path,
+) -> None:
+    address = str(place / "s")
+    with socket.socket(socket.AF_UNIX) as other:
+        with bound(address) as server:
+            assert server.is_reachable()
+            os.unlink(address)
+            assert not server.is_reachable()
+            other.bind(address)
+            assert not server.is_reachable()
+        assert os.path.lexists(address)
+
+
 def test_the_socket_is_the_owners(served: Served, place: Path) -> None:
     mode = os.stat(place / "s").st_mode
     assert stat.S_ISSOCK(mode)

@@ -169,3 +169,24 @@ def test_killed_under_load_it_has_all_that_was_answered(
             assert state == "being removed" or kinds.get(name) == state or after in kinds
     with MetaStore.open(place / "root/metadata") as store:
         assert store.verify().problems == ()
+
+
+@pytest.mark.parametrize("is_replaced", [False, True], ids=["removed", "replaced"])
+def test_a_driver_that_nobody_can_reach_any_more_ends_so_that_it_is_started_again(
+    place: Path, is_replaced: bool
+) -> None:
+    program = Program(place)
+    with socket.socket(socket.AF_UNIX) as another:
+        try:
+            (place / "s").unlink()
+            if is_replaced:
+                another.bind(str(place / "s"))
+            assert program.process.wait(15) == 1
+        finally:
+            program.process.kill()
+            program.process.wait()
+    [told] = [entry for entry in program.log() if entry["level"] == "error"]
+    assert told["message"].startswith("the socket is not there any more, or is another's")
+    assert told["socket"] == str(place / "s")
+    again = Program(place)
+    assert again.end(signal.SIGTERM) == 0

@@ -11,7 +11,8 @@ copies from its parts:
 - `settling`: what a start makes of what a crash left;
 - `leftovers`: what goes then, and at a Cleanup;
 - `audit`: who asks, as far as containerd says;
-- `service`: gRPC, and which error is which code; `proto` has the messages;
+- `service`: gRPC, and which error is which code; `proto` has the messages, `streaming` ends idle
+  Lists;
 - `place`: one driver a root and a socket;
 - `serving`: all of it put together; `stopping`: signals;
 - `telling`: logs, counts, and the service manager;

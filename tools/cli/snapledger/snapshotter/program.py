@@ -78,28 +78,37 @@ def serve(
     stop = Stop()
     options = Options(async_remove, sync_contents)
     try:
-        with bound(socket, threads=threads) as server:
-            with opened(root, strategy, options) as (snapshotter, _), server.serving(snapshotter):
-                stop.interrupts_no_more()
-                metrics = _metrics(metrics_port, server, snapshotter.store)
-                _log.info("serving", extra={"root": root, "socket": socket, "strategy": strategy})
-                _wait(stop, server)
-                if metrics is not None:
-                    metrics.close()
-            if server.failed.is_set():
-                _log.error("the store has failed and must be opened anew")
-                sys.exit(_FAILED)
+        with (
+            bound(socket, threads=threads) as server,
+            opened(root, strategy, options) as (snapshotter, _),
+            server.serving(snapshotter),
+        ):
+            stop.interrupts_no_more()
+            metrics = _metrics(metrics_port, server, snapshotter.store)
+            _log.info("serving", extra={"root": root, "socket": socket, "strategy": strategy})
+            is_found = _wait(stop, server)
+            if metrics is not None:
+                metrics.close()
     except KeyboardInterrupt:
         _log.info("stopped before it served")
+        return
+    if not is_found:
+        _log.error("the socket is not there any more, or is another's", extra={"socket": socket})
+    if server.failed.is_set():
+        _log.error("the store has failed and must be opened anew")
+    if server.failed.is_set() or not is_found:
+        sys.exit(_FAILED)
 
 
-def _wait(stop: Stop, server: Server) -> None:
-    """Tell the service manager that we serve, until we are to stop."""
+def _wait(stop: Stop, server: Server) -> bool:
+    """Tell the service manager that we serve, until we are to stop; False: nobody finds us."""
     notify("READY=1")
-    while not (stop.is_asked(_SECONDS_BETWEEN_LOOKS) or server.failed.is_set()):
-        pass
+    is_found = True
+    while is_found and not (stop.is_asked(_SECONDS_BETWEEN_LOOKS) or server.failed.is_set()):
+        is_found = server.is_reachable()
     notify("STOPPING=1")
     _log.info("stopping")
+    return is_found
 
 
 def _metrics(port: int | None, server: Server, store: MetaStore) -> MetricsServer | None:

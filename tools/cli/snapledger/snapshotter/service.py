@@ -26,9 +26,11 @@ from projections.snapshots import (
     NotFoundError,
 )
 from snapledger.snapshotter.proto import mount_pb2, snapshots_pb2
+from snapledger.snapshotter.streaming import ended_when_idle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from concurrent.futures import ThreadPoolExecutor
 
     from google.protobuf.message import Message
 
@@ -43,6 +45,9 @@ LIST_BLOCK = 100
 
 LIST_BYTES = 1 << 20
 """So long are they at most, unless one snapshot is longer: clients refuse what passes a limit."""
+
+LIST_IDLE_SECONDS = 60.0
+"""Whoever reads nothing of a List for so long gets no more of it."""
 
 _NS_PER_SECOND = 1_000_000_000
 _log = logging.getLogger(__name__)
@@ -82,7 +87,11 @@ class Service:
     """The calls of containerd's snapshots service."""
 
     def __init__(
-        self, snapshotter: Snapshotter, counts: Counts, on_failure: Callable[[], object]
+        self,
+        snapshotter: Snapshotter,
+        counts: Counts,
+        on_failure: Callable[[], object],
+        lists: ThreadPoolExecutor,
     ) -> None:
         """Serve a snapshotter.
 
@@ -90,10 +99,12 @@ class Service:
             snapshotter: that does the work.
             counts: of calls.
             on_failure: called when the store has failed and must be opened anew.
+            lists: answers List: its clients may pause, and must hold up no other call.
         """
         self._snapshotter = snapshotter
         self._counts = counts
         self._on_failure = on_failure
+        self._lists = lists
 
     def handler(self) -> grpc.GenericRpcHandler:
         """Return what a gRPC server is given."""
@@ -116,8 +127,16 @@ class Service:
             )
             for name, (call, request) in unary.items()
         }
+
+        def answer_list(
+            request: Any, context: grpc.ServicerContext
+        ) -> Iterator[snapshots_pb2.ListSnapshotsResponse]:
+            return self._list(request, context)
+
+        # So gRPC is told of a method's own threads; without, all calls would share some.
+        vars(answer_list)["experimental_thread_pool"] = self._lists
         handlers["List"] = grpc.unary_stream_rpc_method_handler(
-            self._list,
+            answer_list,
             request_deserializer=snapshots_pb2.ListSnapshotsRequest.FromString,
             response_serializer=_serialized,
         )
@@ -206,8 +225,10 @@ class Service:
             infos = self._snapshotter.list(tuple(request.filters))
         except Exception as error:
             self._refuse("List", request, error, time.perf_counter() - began, context)
-        for block in _blocks(infos):
-            yield snapshots_pb2.ListSnapshotsResponse(info=block)
+        with ended_when_idle(context.cancel, LIST_IDLE_SECONDS) as note_read:
+            for block in _blocks(infos):
+                yield snapshots_pb2.ListSnapshotsResponse(info=block)
+                note_read()
         self._counts.add("List", "OK", time.perf_counter() - began)
 
 

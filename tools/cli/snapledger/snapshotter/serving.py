@@ -76,6 +76,7 @@ class Server:
         self.counts = Counts()
         self.failed = threading.Event()
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="call")
+        self._lists = ThreadPoolExecutor(threads, thread_name_prefix="list")
         limits = [("grpc.max_receive_message_length", _REQUEST_BYTES_MAX)]
         self._server = grpc.server(self._executor, options=limits)
         umask = os.umask(_SOCKET_UMASK)
@@ -92,7 +93,7 @@ class Server:
     @contextmanager
     def serving(self, snapshotter: Snapshotter) -> Iterator[None]:
         """Answer calls; at the end take no more, and wait for those that are under way."""
-        service = Service(snapshotter, self.counts, self.failed.set)
+        service = Service(snapshotter, self.counts, self.failed.set, self._lists)
         self._server.add_generic_rpc_handlers((service.handler(),))
         self._server.start()
         try:
@@ -104,6 +105,7 @@ class Server:
         """Let go of the socket; does nothing the second time."""
         self._server.stop(_DRAIN_SECONDS).wait()
         self._executor.shutdown()
+        self._lists.shutdown()
         if self.is_reachable():  # gRPC leaves the socket of a server that has not started
             os.unlink(self.address)
 

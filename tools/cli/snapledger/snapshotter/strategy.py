@@ -10,6 +10,7 @@ over from them, and given back.
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from projections.snapshots import InvalidArgumentError, Kind, NotFoundError
@@ -28,6 +29,11 @@ _INDEX_PARAMETER = "/sys/module/overlay/parameters/index"
 _UID_MAP = "/proc/self/uid_map"
 _INITIAL_NAMESPACE = ("0", "0", "4294967295")
 _USERXATTR_SINCE = (5, 11)
+_MAPPING = re.compile("([0-9]{1,10}):([0-9]{1,10}):([0-9]{1,10})")
+_OWNER_MAX = 2**32 - 2
+"""The next number means to the kernel that an owner stays as it is."""
+
+_SHOWN_CHARACTERS = 80
 _TREE_MODE = 0o755
 _WORK_MODE = 0o711
 
@@ -180,14 +186,17 @@ def mapped_root(labels: Mapping[str, str]) -> tuple[int, int] | None:
 
 
 def _mapped_zero(mapping: str, label: str) -> int:
+    said = f"label {label}: {mapping[:_SHOWN_CHARACTERS]!r}"
     for part in mapping.split(","):
-        numbers = part.split(":")
-        if len(numbers) != 3 or not all(number.isdecimal() for number in numbers):
-            raise InvalidArgumentError(f"label {label}: {mapping!r} is not CONTAINER:HOST:SIZE")
-        inside, outside, size = map(int, numbers)
+        numbers = _MAPPING.fullmatch(part)
+        if numbers is None:
+            raise InvalidArgumentError(f"{said} is not CONTAINER:HOST:SIZE")
+        inside, outside, size = map(int, numbers.groups())
+        if max(inside, outside) > _OWNER_MAX or size > _OWNER_MAX + 1:
+            raise InvalidArgumentError(f"{said}: users and groups are from 0 to {_OWNER_MAX}")
         if inside == 0 and size > 0:
             return outside
-    raise InvalidArgumentError(f"label {label}: {mapping!r} maps no root")
+    raise InvalidArgumentError(f"{said} maps no root")
 
 
 def needs_userxattr() -> bool:
