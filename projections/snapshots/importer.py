@@ -29,6 +29,7 @@ from projections.snapshots.validation import check_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import BinaryIO
 
     from eventstore import Receipt
 
@@ -80,38 +81,8 @@ def import_containerd(
         EventStoreError: the store can't be made; as of `EventStore.create`.
         OSError: the file can't be read.
     """
-    data = _read_database(os.fspath(database))
-    try:
-        content = read_snapshots(data)
-        for snapshot in content.snapshots:
-            check_key(snapshot.info.name, "name")
-    except (BoltFormatError, InvalidArgumentError) as error:
-        raise InvalidArgumentError(f"{os.fspath(database)}: {error}; no store was made") from error
-    sha256 = hashlib.sha256(data).hexdigest()
-    reason = f"import of containerd database {os.path.abspath(database)} (SHA-256 {sha256})"
-    try:
-        receipt = _write(store, content, actor, reason, _with_room(options, len(data)), on_snapshot)
-    except StoreExistsError as error:
-        raise AlreadyExistsError(str(error)) from error
-    return ImportReport(len(content.snapshots), content.last_id, sha256, receipt)
-
-
-def _read_database(path: str) -> bytes:
-    """Read the whole file, unless a bbolt writer has it open: it holds a lock then.
-
-    Raises:
-        InvalidArgumentError: it is no regular file, or larger than any database that fits.
-        FailedPreconditionError: another process has it open for writing.
-    """
+    path = os.fspath(database)
     with open(path, "rb", opener=_opened_at_once) as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise InvalidArgumentError(f"{path}: not a regular file; no store was made")
-        if status.st_size > _BATCH_BYTES_LIMIT:
-            raise InvalidArgumentError(
-                f"{path}: {status.st_size} bytes; a database of more than {_BATCH_BYTES_LIMIT} "
-                "does not fit into one batch; no store was made"
-            )
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -119,7 +90,65 @@ def _read_database(path: str) -> bytes:
                 f"{path}: another process (containerd?) has the database open for writing: stop "
                 "it, or import a copy of the file"
             ) from None
-        return file.read(status.st_size)
+        data = read_still(file, path)
+    return import_read(data, path, store, actor=actor, options=options, on_snapshot=on_snapshot)
+
+
+def read_still(file: BinaryIO, path: str) -> bytes:
+    """Read a database that the caller has open, and keeps from being written to.
+
+    Raises:
+        InvalidArgumentError: it is no regular file, or larger than any database that fits.
+    """
+    status = os.fstat(file.fileno())
+    if not stat.S_ISREG(status.st_mode):
+        raise InvalidArgumentError(f"{path}: not a regular file; no store was made")
+    if status.st_size > _BATCH_BYTES_LIMIT:
+        raise InvalidArgumentError(
+            f"{path}: {status.st_size} bytes; a database of more than {_BATCH_BYTES_LIMIT} "
+            "does not fit into one batch; no store was made"
+        )
+    return file.read(status.st_size)
+
+
+def import_read(
+    data: bytes,
+    database: str,
+    store: str | os.PathLike[str],
+    *,
+    actor: str,
+    options: StoreOptions | None = None,
+    on_snapshot: Callable[[int, int], object] = lambda done, total: None,
+    before_end: Callable[[], object] = lambda: None,
+) -> ImportReport:
+    """Do what `import_containerd` does with a database that was read already.
+
+    Args:
+        data: what was read.
+        database: the path that it was read from.
+        store: as of `import_containerd`, like all that is not named here.
+        actor: the same.
+        options: the same.
+        on_snapshot: the same.
+        before_end: called once all is written; if it raises, there is no store.
+
+    Raises:
+        Exception: as `import_containerd` does, and what `before_end` raises.
+    """
+    try:
+        content = read_snapshots(data)
+        for snapshot in content.snapshots:
+            check_key(snapshot.info.name, "name")
+    except (BoltFormatError, InvalidArgumentError) as error:
+        raise InvalidArgumentError(f"{database}: {error}; no store was made") from error
+    sha256 = hashlib.sha256(data).hexdigest()
+    reason = f"import of containerd database {os.path.abspath(database)} (SHA-256 {sha256})"
+    room = _with_room(options, len(data))
+    try:
+        receipt = _write(store, content, actor, reason, room, on_snapshot, before_end)
+    except StoreExistsError as error:
+        raise AlreadyExistsError(str(error)) from error
+    return ImportReport(len(content.snapshots), content.last_id, sha256, receipt)
 
 
 def _opened_at_once(path: str, flags: int) -> int:
@@ -142,6 +171,7 @@ def _write(
     reason: str,
     options: StoreOptions,
     on_snapshot: Callable[[int, int], object],
+    before_end: Callable[[], object],
 ) -> Receipt:
     with MetaStore.create(path, purpose=reason, options=options) as store:
         with store.transaction(writable=True, actor=actor, reason=reason) as transaction:
@@ -153,4 +183,5 @@ def _write(
             transaction.emit(events.id_counter_imported(content.last_id))
         if transaction.receipt is None:
             raise RuntimeError("a batch with events was committed without a receipt")
+        before_end()
         return transaction.receipt
