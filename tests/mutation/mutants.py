@@ -1859,14 +1859,14 @@ MUTANTS = (
     Mutant(
         "a device is read as a database",
         "projections/snapshots/importer.py",
-        "        if not stat.S_ISREG(status.st_mode):\n",
-        "        if False:\n",
+        "    if not stat.S_ISREG(status.st_mode):\n",
+        "    if False:\n",
     ),
     Mutant(
         "a database of any length is read",
         "projections/snapshots/importer.py",
-        "        if status.st_size > _BATCH_BYTES_LIMIT:\n",
-        "        if False:\n",
+        "    if status.st_size > _BATCH_BYTES_LIMIT:\n",
+        "    if False:\n",
     ),
     Mutant(
         "a check that an import makes starts a process that makes it again",
@@ -2695,12 +2695,6 @@ MUTANTS = (
         "tools/cli/snapledger/snapshotter/alone.py",
         "        fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)\n",
         "        pass\n",
-    ),
-    Mutant(
-        "the signal that somebody waits for a database ends the command",
-        "tools/cli/snapledger/snapshotter/alone.py",
-        "        fcntl.fcntl(file, fcntl.F_SETSIG, signal.SIGURG)\n",
-        "",
     ),
     Mutant(
         "an import ends although containerd has begun to open its database",

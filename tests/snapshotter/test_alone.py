@@ -30,6 +30,12 @@ if TYPE_CHECKING:
 DATABASE = Path(__file__).parent.parent / "data/containerd/containerd-overlayfs-metadata.db"
 
 
+@pytest.fixture
+def place(memory_place: Path) -> Path:
+    """A directory in memory."""
+    return memory_place
+
+
 def taking_over(place: Path) -> tuple[Path, Callable[[], object]]:
     root = place / "root"
     shutil.rmtree(root, ignore_errors=True)
@@ -54,6 +60,7 @@ class Opener:
 
     def __init__(self, path: Path, at: int) -> None:
         self.inode: int | None = None
+        self.name = ""
         self.has_come = False
         self._path = path
         self._at = at
@@ -74,6 +81,7 @@ class Opener:
         except FileNotFoundError:
             return
         self.inode = os.fstat(self._file.fileno()).st_ino
+        self.name = os.readlink(f"/proc/self/fd/{self._file.fileno()}")
 
     def wait(self) -> None:
         """Return once it has come to an end."""
@@ -133,6 +141,21 @@ def test_whoever_opens_it_at_any_moment_has_what_is_there_afterwards(
 
 
 @pytest.mark.usefixtures("leases")
+@pytest.mark.parametrize(("prepare", "at"), [(taking_over, 20), (renaming, 4)])
+def test_a_file_that_somebody_waits_for_is_not_even_moved_and_nothing_is_left_beside_it(
+    prepare: Callable[[Path], tuple[Path, Callable[[], object]]], at: int, place: Path
+) -> None:
+    database, command = prepare(place)
+    opener = Opener(database, at)
+    with watched(opener), pytest.raises(FailedPreconditionError, match="meanwhile"):
+        command()
+    opener.wait()
+    assert opener.name == str(database)
+    opener.close()
+    assert not {"metadata", "metadata.db.snapledger-old"} & {*os.listdir(database.parent)}
+
+
+@pytest.mark.usefixtures("leases")
 @COMMANDS
 def test_a_file_that_somebody_has_open_without_its_lock_is_left_alone(
     prepare: Callable[[Path], tuple[Path, Callable[[], object]]], place: Path
@@ -170,3 +193,18 @@ def test_without_leases_it_goes_on_and_says_what_it_can_not_tell(
     assert "be sure that it is stopped" in caplog.text
     [kept] = database.parent.glob(f"{database.name}.*")
     assert kept.read_bytes() == content
+
+
+@COMMANDS
+def test_a_copy_is_kept_under_a_name_that_nothing_else_has(
+    prepare: Callable[[Path], tuple[Path, Callable[[], object]]], place: Path
+) -> None:
+    database, command = prepare(place)
+    command()
+    [kept] = database.parent.glob(f"{database.name}.*")
+    content = kept.read_bytes()
+    database, command = prepare(place)
+    kept.write_bytes(b"something else")
+    command()
+    assert kept.read_bytes() == b"something else"
+    assert Path(f"{kept}-2").read_bytes() == content

@@ -7,7 +7,6 @@ import errno
 import gc
 import os
 import shutil
-import tempfile
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,21 +28,17 @@ from snapledger.snapshotter.serving import opened
 from snapledger.snapshotter.takeover import Moved, give_back, take_over
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 DATABASE = Path(__file__).parent.parent / "data/containerd/containerd-overlayfs-metadata.db"
 CONTENT = read_snapshots(DATABASE.read_bytes())
 IDS = {str(snapshot.id) for snapshot in CONTENT.snapshots}
-MEMORY = "/dev/shm"
-"""A store has 16 MiB at least, and here are some hundreds of them."""
 
 
 @pytest.fixture
-def place() -> Iterator[Path]:
-    """A directory in memory, where there is one."""
-    above = MEMORY if os.access(MEMORY, os.W_OK) else None
-    with tempfile.TemporaryDirectory(prefix="snap-", dir=above) as directory:
-        yield Path(directory)
+def place(memory_place: Path) -> Path:
+    """A directory in memory."""
+    return memory_place
 
 
 @pytest.fixture
