@@ -30,7 +30,12 @@ from projections.snapshots.metastore import MetaStore
 from projections.snapshots.validation import check_key
 
 if TYPE_CHECKING:
+<<<<<<< HEAD
     from collections.abc import Callable, Iterator
+=======
+    from collections.abc import Callable
+    from typing import BinaryIO
+>>>>>>> s7-take
 
     from eventstore import Receipt
 
@@ -82,6 +87,7 @@ def import_containerd(
         EventStoreError: the store can't be made; as of `EventStore.create`.
         OSError: the file can't be read.
     """
+<<<<<<< HEAD
     with _collector_at_rest():
         data = _read_database(os.fspath(database))
         content = _read_content(os.fspath(database), data)
@@ -133,15 +139,10 @@ def _read_database(path: str) -> bytes:
         InvalidArgumentError: it is no regular file, or larger than any database that fits.
         FailedPreconditionError: another process has it open for writing.
     """
+=======
+    path = os.fspath(database)
+>>>>>>> s7-take
     with open(path, "rb", opener=_opened_at_once) as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise InvalidArgumentError(f"{path}: not a regular file; no store was made")
-        if status.st_size > _BATCH_BYTES_LIMIT:
-            raise InvalidArgumentError(
-                f"{path}: {status.st_size} bytes; a database of more than {_BATCH_BYTES_LIMIT} "
-                "does not fit into one batch; no store was made"
-            )
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -149,7 +150,65 @@ def _read_database(path: str) -> bytes:
                 f"{path}: another process (containerd?) has the database open for writing: stop "
                 "it, or import a copy of the file"
             ) from None
-        return file.read(status.st_size)
+        data = read_still(file, path)
+    return import_read(data, path, store, actor=actor, options=options, on_snapshot=on_snapshot)
+
+
+def read_still(file: BinaryIO, path: str) -> bytes:
+    """Read a database that the caller has open, and keeps from being written to.
+
+    Raises:
+        InvalidArgumentError: it is no regular file, or larger than any database that fits.
+    """
+    status = os.fstat(file.fileno())
+    if not stat.S_ISREG(status.st_mode):
+        raise InvalidArgumentError(f"{path}: not a regular file; no store was made")
+    if status.st_size > _BATCH_BYTES_LIMIT:
+        raise InvalidArgumentError(
+            f"{path}: {status.st_size} bytes; a database of more than {_BATCH_BYTES_LIMIT} "
+            "does not fit into one batch; no store was made"
+        )
+    return file.read(status.st_size)
+
+
+def import_read(
+    data: bytes,
+    database: str,
+    store: str | os.PathLike[str],
+    *,
+    actor: str,
+    options: StoreOptions | None = None,
+    on_snapshot: Callable[[int, int], object] = lambda done, total: None,
+    before_end: Callable[[], object] = lambda: None,
+) -> ImportReport:
+    """Do what `import_containerd` does with a database that was read already.
+
+    Args:
+        data: what was read.
+        database: the path that it was read from.
+        store: as of `import_containerd`, like all that is not named here.
+        actor: the same.
+        options: the same.
+        on_snapshot: the same.
+        before_end: called once all is written; if it raises, there is no store.
+
+    Raises:
+        Exception: as `import_containerd` does, and what `before_end` raises.
+    """
+    try:
+        content = read_snapshots(data)
+        for snapshot in content.snapshots:
+            check_key(snapshot.info.name, "name")
+    except (BoltFormatError, InvalidArgumentError) as error:
+        raise InvalidArgumentError(f"{database}: {error}; no store was made") from error
+    sha256 = hashlib.sha256(data).hexdigest()
+    reason = f"import of containerd database {os.path.abspath(database)} (SHA-256 {sha256})"
+    room = _with_room(options, len(data))
+    try:
+        receipt = _write(store, content, actor, reason, room, on_snapshot, before_end)
+    except StoreExistsError as error:
+        raise AlreadyExistsError(str(error)) from error
+    return ImportReport(len(content.snapshots), content.last_id, sha256, receipt)
 
 
 def _opened_at_once(path: str, flags: int) -> int:
@@ -172,6 +231,7 @@ def _write(
     reason: str,
     options: StoreOptions,
     on_snapshot: Callable[[int, int], object],
+    before_end: Callable[[], object],
 ) -> Receipt:
     with MetaStore.create(path, purpose=reason, options=options) as store:
         with store.transaction(writable=True, actor=actor, reason=reason) as transaction:
@@ -183,4 +243,5 @@ def _write(
             transaction.emit(events.id_counter_imported(content.last_id))
         if transaction.receipt is None:
             raise RuntimeError("a batch with events was committed without a receipt")
+        before_end()
         return transaction.receipt

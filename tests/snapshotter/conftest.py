@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,10 +17,21 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+_MEMORY = "/dev/shm"
+
+
 @pytest.fixture
 def place() -> Iterator[Path]:
     """A directory with a short path, for sockets."""
     with tempfile.TemporaryDirectory(prefix="snap-") as directory:
+        yield Path(directory)
+
+
+@pytest.fixture
+def memory_place() -> Iterator[Path]:
+    """One in memory, where that is to be had: for hundreds of stores, of 16 MiB at least each."""
+    above = _MEMORY if os.access(_MEMORY, os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="snap-", dir=above) as directory:
         yield Path(directory)
 
 

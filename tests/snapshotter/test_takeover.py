@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from snapshotter.metadata_db import containerds_metadata, plain
 
 from projections.snapshots import FailedPreconditionError, InvalidArgumentError, MetaStore
-from projections.snapshots.boltfile import BoltFile, Bucket
+from projections.snapshots.boltfile import BoltFile
 from projections.snapshots.boltwriter import NewBucket, bolt_file
 from projections.snapshots.containerd_db import read_snapshots
 from projections.snapshots.importer import import_containerd
@@ -119,44 +120,6 @@ def test_nothing_is_taken_over_while_containerd_has_it(root: Path) -> None:
     (root / "metadata.db").unlink()
     with pytest.raises(PlaceError, match="nothing to take over"):
         take_over(str(root))
-
-
-def plain(bucket: Bucket) -> object:
-    """Return all that is in a bucket."""
-    entries = {key: plain(value) if isinstance(value, Bucket) else value for key, value in bucket}
-    return entries, bucket.sequence
-
-
-def containerds_metadata(name: bytes) -> NewBucket:
-    """Return the like of a meta.db in which a snapshotter has a name, and others nearly so."""
-    reference = b"containerd.io/gc.ref.snapshot."
-    labels = NewBucket({reference + name: b"sha256:a", reference + b"overlayfs2": b"sha256:b"})
-    further = NewBucket({reference + name + b"/x": b"sha256:c"})
-    keys = NewBucket({b"overlayfs": NewBucket({b"name": b"default/1/overlayfs"})}, 7)
-    return NewBucket(
-        {
-            b"v1": NewBucket(
-                {
-                    b"default": NewBucket(
-                        {
-                            b"snapshots": NewBucket({name: keys, b"native": NewBucket({})}),
-                            b"containers": NewBucket(
-                                {
-                                    b"c": NewBucket({b"snapshotter": name, b"image": b"overlayfs"}),
-                                    b"d": NewBucket({b"snapshotter": b"native", b"labels": labels}),
-                                }
-                            ),
-                            b"leases": NewBucket(
-                                {b"l": NewBucket({b"snapshots": NewBucket({name: keys})})}
-                            ),
-                            b"images": NewBucket({b"overlayfs": NewBucket({b"labels": further})}),
-                        }
-                    ),
-                    b"version": b"\x03",
-                }
-            )
-        }
-    )
 
 
 def test_a_snapshotter_is_renamed_where_it_is_meant_and_nowhere_else(place: Path) -> None:

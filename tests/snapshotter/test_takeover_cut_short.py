@@ -7,38 +7,44 @@ import errno
 import gc
 import os
 import shutil
-import tempfile
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from snapshotter.metadata_db import containerds_metadata, plain
 from support.syscalls import Raising, copies_at_each_change, watched
 
 from eventstore import EventStoreError
 from projections.snapshots import FailedPreconditionError, MetaStore
+from projections.snapshots.boltfile import BoltFile
+from projections.snapshots.boltwriter import bolt_file
 from projections.snapshots.containerd_db import read_snapshots
+from snapledger.snapshotter import alone as alone_module
 from snapledger.snapshotter.metadata import Options
 from snapledger.snapshotter.place import PlaceError
+from snapledger.snapshotter.renaming import rename_snapshotter
 from snapledger.snapshotter.serving import opened
 from snapledger.snapshotter.takeover import Moved, give_back, take_over
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 DATABASE = Path(__file__).parent.parent / "data/containerd/containerd-overlayfs-metadata.db"
 CONTENT = read_snapshots(DATABASE.read_bytes())
 IDS = {str(snapshot.id) for snapshot in CONTENT.snapshots}
-MEMORY = "/dev/shm"
-"""A store has 16 MiB at least, and here are some hundreds of them."""
 
 
 @pytest.fixture
-def place() -> Iterator[Path]:
-    """A directory in memory, where there is one."""
-    above = MEMORY if os.access(MEMORY, os.W_OK) else None
-    with tempfile.TemporaryDirectory(prefix="snap-", dir=above) as directory:
-        yield Path(directory)
+def place(memory_place: Path) -> Path:
+    """A directory in memory."""
+    return memory_place
+
+
+@pytest.fixture
+def no_leases(monkeypatch: pytest.MonkeyPatch) -> None:
+    """None is taken: a copy of what is there would open the files, and wait."""
+    monkeypatch.setattr(alone_module, "_leased", lambda *_: False)
 
 
 def containerds_root(place: Path) -> Path:
@@ -98,6 +104,7 @@ def test_what_was_killed_anywhere_is_ended_by_the_same_command(
     start: Callable[[Path], Path],
     require: Callable[[Path], None],
     place: Path,
+    no_leases: None,
 ) -> None:
     root, copies = start(place), place / "copies"
     copies.mkdir()
@@ -139,8 +146,61 @@ def test_what_an_error_has_stopped_anywhere_is_ended_by_the_same_command(
     gc.collect()  # a store whose close was interrupted is told of here
 
 
+def meta_database(place: Path) -> Path:
+    database = place / "bolt/meta.db"
+    shutil.rmtree(database.parent, ignore_errors=True)
+    database.parent.mkdir()
+    database.write_bytes(bolt_file(containerds_metadata(b"overlayfs")))
+    return database
+
+
+def require_renamed(database: Path) -> None:
+    """Check that the name is another, and that the old file and nothing else is beside it."""
+    expected = bolt_file(containerds_metadata(b"ledger"))
+    assert plain(BoltFile(database.read_bytes()).root) == plain(BoltFile(expected).root)
+    [kept] = database.parent.glob("meta.db.before-renaming-*")
+    assert kept.read_bytes() == bolt_file(containerds_metadata(b"overlayfs"))
+    assert {*os.listdir(database.parent)} == {"meta.db", kept.name}
+
+
+def test_a_renaming_that_was_killed_anywhere_is_ended_by_the_same_command(
+    place: Path, no_leases: None
+) -> None:
+    database, copies = meta_database(place), place / "copies"
+    copies.mkdir()
+    kills = 0
+    for killed in copies_at_each_change(
+        lambda: rename_snapshotter(str(database), "overlayfs", "ledger"), database.parent, copies
+    ):
+        for _ in range(2):
+            done = rename_snapshotter(str(killed / "meta.db"), "overlayfs", "ledger")
+            assert done.places == 5
+            require_renamed(killed / "meta.db")
+        kills += 1
+    assert kills > 8
+
+
+@pytest.mark.parametrize(
+    "error", [KeyboardInterrupt, partial(OSError, errno.EIO, "broken")], ids=["interrupt", "error"]
+)
+def test_a_renaming_that_an_error_has_stopped_anywhere_is_ended_by_the_same_command(
+    error: Callable[[], BaseException], place: Path
+) -> None:
+    at, was_reached = 1, True
+    while was_reached:
+        database, raising = meta_database(place), Raising(error(), at)
+        with contextlib.suppress(KeyboardInterrupt, OSError), watched(raising):
+            rename_snapshotter(str(database), "overlayfs", "ledger")
+        rename_snapshotter(str(database), "overlayfs", "ledger")
+        require_renamed(database)
+        was_reached = raising.was_reached
+        at += 1
+    assert at > 10
+
+
 def test_a_take_over_that_was_killed_anywhere_is_given_back_or_given_back_says_what_to_do(
     place: Path,
+    no_leases: None,
 ) -> None:
     root, copies = containerds_root(place), place / "copies"
     copies.mkdir()

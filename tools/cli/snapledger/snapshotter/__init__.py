@@ -17,7 +17,8 @@ copies from its parts:
 - `serving`: all of it put together; `stopping`: signals;
 - `telling`: logs, counts, and the service manager;
 - `takeover`: a root of containerd's overlay snapshotter becomes ours, and back; `renaming` gives a
-  snapshotter another name in containerd's own metadata;
+  snapshotter another name in containerd's own metadata; `alone` keeps containerd from the files
+  meanwhile, and `replacing` makes theirs;
 - `program`: the command.
 
 **Order.** A directory is made under a name of its own (`new-…`), synced, and recorded in the batch

@@ -124,7 +124,7 @@ def _metrics(port: int | None, server: Server, store: MetaStore) -> MetricsServe
 def take_over_command(root: str) -> None:
     """Make the root of containerd's overlay snapshotter ours.
 
-    containerd must not run. Its metadata.db is imported and renamed; all directories stay.
+    containerd must not run. Its metadata.db is imported, and a copy kept; all directories stay.
     """
     log_to_stderr("info")
     moved = take_over(root)

@@ -17,20 +17,22 @@ All else is written as it was read. The old file stays beside, under the name th
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
+from contextlib import suppress
 from typing import Final, NamedTuple
 
-from projections.snapshots import FailedPreconditionError, InvalidArgumentError
+from projections.snapshots import InvalidArgumentError
 from projections.snapshots.boltfile import BoltFile, BoltFormatError, Bucket
 from projections.snapshots.boltwriter import NewBucket, bolt_file
-from snapledger.snapshotter.directories import sync
+from snapledger.snapshotter.alone import alone
+from snapledger.snapshotter.replacing import kept_copy, written
 
 _REFERENCE: Final = b"containerd.io/gc.ref.snapshot."
 _LABELS: Final = b"labels"
 _SNAPSHOTS: Final = b"snapshots"
 _SHOWN_DIGITS = 12
+_KEPT: Final = ".before-renaming-"
 
 _Path = tuple[bytes, ...]
 
@@ -56,28 +58,51 @@ def rename_snapshotter(database: str, old: str, new: str) -> Renamed:
             name in use.
         OSError: it can't be read or written; it is then as it was.
     """
-    with open(database, "r+b") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise FailedPreconditionError(
-                f"{database}: containerd has it open: stop containerd first"
-            ) from None
-        data = file.read()
-        renaming = _Renaming(old.encode(), new.encode())
-        try:
-            changed = bolt_file(renaming.of(BoltFile(data).root, ()))
-        except BoltFormatError as error:
-            raise InvalidArgumentError(f"{database}: {error}; it is as it was") from error
-        if renaming.places == 0:
-            raise InvalidArgumentError(
-                f"{database}: no snapshotter is called {old} there, {renaming.others()}; "
-                "it is as it was"
-            )
+    path = os.path.abspath(database)
+    with alone(path) as held:
+        data = held.file.read()
+        before = _done_before(path, data, old, new)
+        if before is not None:
+            return before
+        changed, places = _renamed(data, old, new, path)
         digits = hashlib.sha256(data).hexdigest()[:_SHOWN_DIGITS]
-        kept = f"{database}.before-renaming-{digits}"
-        _replace(database, changed, kept)
-    return Renamed(renaming.places, kept)
+        mode = os.fstat(held.file.fileno()).st_mode & 0o777
+        kept = kept_copy(f"{path}{_KEPT}{digits}", data, mode, path)
+        held.replace_by(written(changed, mode, path))
+    return Renamed(places, kept)
+
+
+def _done_before(path: str, data: bytes, old: str, new: str) -> Renamed | None:
+    """Return what was done if this very renaming has made the database that is there.
+
+    It was killed before it could say so, or is called twice.
+    """
+    directory, name = os.path.split(path)
+    for each in sorted(os.listdir(directory)):
+        if each.startswith(name + _KEPT):
+            with open(f"{directory}/{each}", "rb") as file, suppress(InvalidArgumentError):
+                changed, places = _renamed(file.read(), old, new, each)
+                if changed == data:
+                    return Renamed(places, f"{directory}/{each}")
+    return None
+
+
+def _renamed(data: bytes, old: str, new: str, path: str) -> tuple[bytes, int]:
+    """Return a database with another name in it, and in how many places.
+
+    Raises:
+        InvalidArgumentError: as `rename_snapshotter` does.
+    """
+    renaming = _Renaming(old.encode(), new.encode())
+    try:
+        changed = bolt_file(renaming.of(BoltFile(data).root, ()))
+    except BoltFormatError as error:
+        raise InvalidArgumentError(f"{path}: {error}; it is as it was") from error
+    if renaming.places == 0:
+        raise InvalidArgumentError(
+            f"{path}: no snapshotter is called {old} there, {renaming.others()}; it is as it was"
+        )
+    return changed, renaming.places
 
 
 class _Renaming:
@@ -136,17 +161,3 @@ class _Renaming:
 
 def _has(bucket: Bucket, key: bytes) -> bool:
     return bucket.get(key) is not None or bucket.bucket(key) is not None
-
-
-def _replace(path: str, data: bytes, kept: str) -> None:
-    """Put a new file in the place of one that is kept under another name."""
-    temporary = f"{path}.renaming"
-    with open(temporary, "wb") as file:
-        os.fchmod(file.fileno(), os.stat(path).st_mode & 0o777)
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    if not os.path.lexists(kept):
-        os.link(path, kept)
-    os.replace(temporary, path)
-    sync(os.path.dirname(os.path.abspath(path)))

@@ -1,16 +1,15 @@
 """A root of containerd's overlay snapshotter becomes ours, and back.
 
 The directories stay as they are, under the same ids. To take over, `metadata.db` is imported and
-then renamed, so that containerd can't go on from an old state by mistake; to give back, one is
-written, and our store is renamed. Between the two steps both are there, say the same, and neither
-is used. Whatever cuts a command short, either one may be called after it, and goes on from there.
+then removed, a copy of it kept, so that containerd can't go on from an old state by mistake; to
+give back, one is written, and our store is renamed. Between the two steps both are there, say the
+same, and neither is used. Whatever cuts a command short, either one may be called after it, and
+goes on from there.
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import itertools
 import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
@@ -21,9 +20,11 @@ from projections.snapshots.boltfile import BoltFormatError
 from projections.snapshots.containerd_db import read_snapshots
 from projections.snapshots.containerd_writer import write_snapshots
 from projections.snapshots.exporter import containerd_bytes
-from projections.snapshots.importer import import_containerd
+from projections.snapshots.importer import import_read, read_still
+from snapledger.snapshotter.alone import alone
 from snapledger.snapshotter.directories import Directories, sync
 from snapledger.snapshotter.place import LOCK, PlaceError, checked_root, held
+<<<<<<< HEAD
 from snapledger.snapshotter.recorded import (
     RECORD,
     check_strategy,
@@ -31,11 +32,14 @@ from snapledger.snapshotter.recorded import (
     recorded_strategy,
 )
 from snapledger.snapshotter.replacing import clear_leftovers, write_new
+=======
+from snapledger.snapshotter.replacing import clear_leftovers, free, kept_copy, write_new
+>>>>>>> s7-take
 from snapledger.snapshotter.settling import settle
 from snapledger.snapshotter.strategy import STRATEGIES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from projections.snapshots.operations import SnapshotTransaction
 
@@ -46,6 +50,8 @@ DATABASE = "metadata.db"
 _ACTOR = "take-over"
 _STRATEGY = "overlay"
 _SHOWN_DIGITS = 12
+_MODE = 0o600
+"""Of each metadata.db, as containerd's own."""
 
 
 class Moved(NamedTuple):
@@ -93,6 +99,7 @@ def take_over(path: str) -> Moved | None:
     """
     with _held(path) as root:
         database, store = f"{root}/{DATABASE}", f"{root}/{METADATA}"
+<<<<<<< HEAD
         if not os.path.lexists(database) and _is_store(store):
             return None
         with _still(database) as data:
@@ -103,6 +110,18 @@ def take_over(path: str) -> Moved | None:
             kept = f"{database}.taken-over-{sha256[:_SHOWN_DIGITS]}"
             os.rename(database, kept)
             sync(root)
+=======
+        if not os.path.lexists(database):
+            if _is_store(store):
+                return None
+            raise PlaceError(f"{database}: there is none, so there is nothing to take over")
+        with alone(database) as held_database:
+            data = read_still(held_database.file, database)
+            count = _imported(database, data, store, held_database.require)
+            digits = hashlib.sha256(data).hexdigest()[:_SHOWN_DIGITS]
+            kept = kept_copy(f"{database}.taken-over-{digits}", data, _MODE, database)
+            held_database.remove()
+>>>>>>> s7-take
     return Moved(count, kept)
 
 
@@ -126,13 +145,15 @@ def _held(path: str) -> Iterator[str]:
         yield root
 
 
-def _imported(database: str, data: bytes, path: str) -> int:
+def _imported(database: str, data: bytes, path: str, require_alone: Callable[[], object]) -> int:
     """Make a store of a database, or find it made, and return how many snapshots it has.
 
     What an import that was cut short has left is no store, and is imported over.
     """
     try:
-        return import_containerd(database, path, actor=_ACTOR).snapshot_count
+        return import_read(
+            data, database, path, actor=_ACTOR, before_end=require_alone
+        ).snapshot_count
     except AlreadyExistsError:
         with MetaStore.open(path, create=False) as store, store.transaction() as now:
             _require_same(now, path, database, data)
@@ -165,26 +186,6 @@ def _require_same(now: SnapshotTransaction, store: str, database: str, data: byt
         )
 
 
-@contextmanager
-def _still(database: str) -> Iterator[bytes]:
-    """Keep containerd from opening a database, and give what is in it.
-
-    bbolt's writer holds the file exclusively while it has it open; a shared hold keeps it out.
-    """
-    try:
-        file = open(database, "rb")  # noqa: SIM115 - closed below, with what is held by it
-    except FileNotFoundError:
-        raise PlaceError(f"{database}: there is none, so there is nothing to take over") from None
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise FailedPreconditionError(
-                f"{database}: containerd has it open: stop containerd first"
-            ) from None
-        yield file.read()
-
-
 def give_back(path: str) -> Moved | None:
     """Make a root of ours one of containerd's overlay snapshotter.
 
@@ -209,9 +210,9 @@ def give_back(path: str) -> Moved | None:
             else:
                 _settle(store, root)
             with store.transaction() as now:
-                kept = _free(f"{metadata}.given-back-{now.revision}")
+                kept = free(f"{metadata}.given-back-{now.revision}")
                 if not os.path.lexists(database):
-                    write_new(database, containerd_bytes(now))
+                    write_new(database, containerd_bytes(now), _MODE, database)
                 count = len(now.id_map())
         os.rename(metadata, kept)
         sync(root)
@@ -228,12 +229,6 @@ def _to_give_back(path: str, database: str) -> MetaStore:
             f"{path}: a take-over was cut short there, so all is containerd's still, in "
             f"{DATABASE}, and nothing is to be given back: remove {path}, or call take-over again"
         ) from None
-
-
-def _free(path: str) -> str:
-    """Return the path, or the first of `PATH-2`, `PATH-3` and so on where nothing is."""
-    candidates = itertools.chain([path], (f"{path}-{number}" for number in itertools.count(2)))
-    return next(candidate for candidate in candidates if not os.path.lexists(candidate))
 
 
 def _settle(store: MetaStore, root: str) -> None:
