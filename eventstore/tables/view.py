@@ -10,12 +10,8 @@ from __future__ import annotations
 
 import os
 import threading
-<<<<<<< HEAD
-from itertools import chain, islice
-=======
 from functools import partial
-from itertools import chain
->>>>>>> s7-tool
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from sortedcontainers import SortedDict

@@ -30,12 +30,8 @@ from projections.snapshots.metastore import MetaStore
 from projections.snapshots.validation import check_key
 
 if TYPE_CHECKING:
-<<<<<<< HEAD
     from collections.abc import Callable, Iterator
-=======
-    from collections.abc import Callable
     from typing import BinaryIO
->>>>>>> s7-take
 
     from eventstore import Receipt
 
@@ -87,61 +83,7 @@ def import_containerd(
         EventStoreError: the store can't be made; as of `EventStore.create`.
         OSError: the file can't be read.
     """
-<<<<<<< HEAD
-    with _collector_at_rest():
-        data = _read_database(os.fspath(database))
-        content = _read_content(os.fspath(database), data)
-        sha256 = hashlib.sha256(data).hexdigest()
-        reason = f"import of containerd database {os.path.abspath(database)} (SHA-256 {sha256})"
-        room = _with_room(options, len(data))
-        try:
-            receipt = _write(store, content, actor, reason, room, on_snapshot)
-        except StoreExistsError as error:
-            raise AlreadyExistsError(str(error)) from error
-        return ImportReport(len(content.snapshots), content.last_id, sha256, receipt)
-
-
-@contextlib.contextmanager
-def _collector_at_rest() -> Iterator[None]:
-    """Keep the collector of cyclic garbage from looking at what an import makes meanwhile.
-
-    There is no garbage in it before the end, and to look at it over and over takes a fifth of the
-    time of an import.
-    """
-    was_enabled = gc.isenabled()
-    try:
-        gc.disable()
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
-
-
-def _read_content(path: str, data: bytes) -> ContainerdSnapshots:
-    """Return what a database holds, if all of it can be taken over.
-
-    Raises:
-        InvalidArgumentError: it can't.
-    """
-    try:
-        content = read_snapshots(data)
-        for snapshot in content.snapshots:
-            check_key(snapshot.info.name, "name")
-    except (BoltFormatError, InvalidArgumentError) as error:
-        raise InvalidArgumentError(f"{path}: {error}; no store was made") from error
-    return content
-
-
-def _read_database(path: str) -> bytes:
-    """Read the whole file, unless a bbolt writer has it open: it holds a lock then.
-
-    Raises:
-        InvalidArgumentError: it is no regular file, or larger than any database that fits.
-        FailedPreconditionError: another process has it open for writing.
-    """
-=======
     path = os.fspath(database)
->>>>>>> s7-take
     with open(path, "rb", opener=_opened_at_once) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -195,20 +137,47 @@ def import_read(
     Raises:
         Exception: as `import_containerd` does, and what `before_end` raises.
     """
+    with _collector_at_rest():
+        content = _read_content(database, data)
+        sha256 = hashlib.sha256(data).hexdigest()
+        reason = f"import of containerd database {os.path.abspath(database)} (SHA-256 {sha256})"
+        room = _with_room(options, len(data))
+        try:
+            receipt = _write(store, content, actor, reason, room, on_snapshot, before_end)
+        except StoreExistsError as error:
+            raise AlreadyExistsError(str(error)) from error
+        return ImportReport(len(content.snapshots), content.last_id, sha256, receipt)
+
+
+@contextlib.contextmanager
+def _collector_at_rest() -> Iterator[None]:
+    """Keep the collector of cyclic garbage from looking at what an import makes meanwhile.
+
+    There is no garbage in it before the end, and to look at it over and over takes a fifth of the
+    time of an import.
+    """
+    was_enabled = gc.isenabled()
+    try:
+        gc.disable()
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _read_content(path: str, data: bytes) -> ContainerdSnapshots:
+    """Return what a database holds, if all of it can be taken over.
+
+    Raises:
+        InvalidArgumentError: it can't.
+    """
     try:
         content = read_snapshots(data)
         for snapshot in content.snapshots:
             check_key(snapshot.info.name, "name")
     except (BoltFormatError, InvalidArgumentError) as error:
-        raise InvalidArgumentError(f"{database}: {error}; no store was made") from error
-    sha256 = hashlib.sha256(data).hexdigest()
-    reason = f"import of containerd database {os.path.abspath(database)} (SHA-256 {sha256})"
-    room = _with_room(options, len(data))
-    try:
-        receipt = _write(store, content, actor, reason, room, on_snapshot, before_end)
-    except StoreExistsError as error:
-        raise AlreadyExistsError(str(error)) from error
-    return ImportReport(len(content.snapshots), content.last_id, sha256, receipt)
+        raise InvalidArgumentError(f"{path}: {error}; no store was made") from error
+    return content
 
 
 def _opened_at_once(path: str, flags: int) -> int:

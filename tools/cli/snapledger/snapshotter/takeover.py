@@ -24,17 +24,13 @@ from projections.snapshots.importer import import_read, read_still
 from snapledger.snapshotter.alone import alone
 from snapledger.snapshotter.directories import Directories, sync
 from snapledger.snapshotter.place import LOCK, PlaceError, checked_root, held
-<<<<<<< HEAD
 from snapledger.snapshotter.recorded import (
     RECORD,
     check_strategy,
     record_strategy,
     recorded_strategy,
 )
-from snapledger.snapshotter.replacing import clear_leftovers, write_new
-=======
 from snapledger.snapshotter.replacing import clear_leftovers, free, kept_copy, write_new
->>>>>>> s7-take
 from snapledger.snapshotter.settling import settle
 from snapledger.snapshotter.strategy import STRATEGIES
 
@@ -99,18 +95,6 @@ def take_over(path: str) -> Moved | None:
     """
     with _held(path) as root:
         database, store = f"{root}/{DATABASE}", f"{root}/{METADATA}"
-<<<<<<< HEAD
-        if not os.path.lexists(database) and _is_store(store):
-            return None
-        with _still(database) as data:
-            count = _imported(database, data, store)
-            if recorded_strategy(root) is None:
-                record_strategy(root, _STRATEGY)
-            sha256 = hashlib.sha256(data).hexdigest()
-            kept = f"{database}.taken-over-{sha256[:_SHOWN_DIGITS]}"
-            os.rename(database, kept)
-            sync(root)
-=======
         if not os.path.lexists(database):
             if _is_store(store):
                 return None
@@ -118,10 +102,11 @@ def take_over(path: str) -> Moved | None:
         with alone(database) as held_database:
             data = read_still(held_database.file, database)
             count = _imported(database, data, store, held_database.require)
+            if recorded_strategy(root) is None:
+                record_strategy(root, _STRATEGY)
             digits = hashlib.sha256(data).hexdigest()[:_SHOWN_DIGITS]
             kept = kept_copy(f"{database}.taken-over-{digits}", data, _MODE, database)
             held_database.remove()
->>>>>>> s7-take
     return Moved(count, kept)
 
 
