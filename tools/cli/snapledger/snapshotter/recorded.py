@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from projections.snapshots import MetaStore
 
 RECORD = "strategy"
+_MODE = 0o600
 _IN_OVERLAYS = {"fs", "work"}
 
 
@@ -47,7 +48,8 @@ def record_strategy(root: str, strategy: str) -> None:
         FileExistsError: it has one.
         OSError: it can't be written.
     """
-    write_new(f"{root}/{RECORD}", f"{strategy}\n".encode("ascii"))
+    path = f"{root}/{RECORD}"
+    write_new(path, f"{strategy}\n".encode("ascii"), _MODE, path)
 
 
 def recorded_strategy(root: str) -> str | None:
