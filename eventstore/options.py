@@ -11,7 +11,7 @@ BATCH_BYTES_DEFAULT = 16 * 1024 * 1024
 """The cap on an encoded batch unless the options say otherwise."""
 BATCH_BYTES_LIMIT = 1024 * 1024 * 1024
 """No cap is higher; a header that states one is damaged."""
-
+_SHARE_MAX = 1_000_000
 
 _MIB = 1024 * 1024
 
@@ -55,8 +55,10 @@ class Retention:
         share = self.checkpoint_share
         if not isinstance(share, int | float) or isinstance(share, bool):
             raise TypeError(f"checkpoint_share must be a number, not {excerpt(share)}")
-        if not 0 <= share < math.inf:
-            raise ValueError(f"checkpoint_share must be a number from 0 on, not {excerpt(share)}")
+        if not 0 <= share <= _SHARE_MAX:
+            raise ValueError(
+                f"checkpoint_share must be a number from 0 to {_SHARE_MAX}, not {excerpt(share)}"
+            )
 
     @property
     def drops(self) -> bool:

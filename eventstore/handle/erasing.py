@@ -258,6 +258,8 @@ class _Plan:
             payload, found = redacted(record.payload, wanted, counts_gone=is_unvouched)
         except ValueError as error:
             raise ErasureError(f"{self._path}: revision {record.revision}: {error}") from error
+        if is_unvouched and payload != record.payload:
+            raise self._unvouched(record.revision)
         for path in wanted:
             if path not in found:
                 raise self._not_there(record.revision, path)
@@ -274,6 +276,17 @@ class _Plan:
         for later in self._log.select(record.revision + 1, self._last_revision, wanted):
             check.take_in(later)
         return record.revision not in check.unnamed_revisions()
+
+    def _unvouched(self, revision: int) -> ErasureError:
+        """Return why no more may be erased of a record that may have been forged.
+
+        The erasure would vouch for all that is there, unseen.
+        """
+        return ErasureError(
+            f"{self._path}: revision {revision} states to be redacted, and no erasure says that "
+            "what is there is what was left of it: `snapledger check` tells more. If it is to be "
+            "trusted, erase again the fields that are asterisks there, and after that others"
+        )
 
     def _not_there(self, revision: int, path: Path) -> ErasureError:
         for said in self._finished.get(revision, ()):

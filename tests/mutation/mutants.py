@@ -2674,14 +2674,14 @@ MUTANTS = (
     ),
     Mutant(
         "the record of a strategy is not synced",
-        "tools/cli/snapledger/snapshotter/recorded.py",
-        "        os.fsync(file.fileno())\n",
+        "tools/cli/snapledger/snapshotter/replacing.py",
+        "        os.fsync(descriptor)\n",
         "",
     ),
     Mutant(
         "the name of a strategy's record is not synced",
-        "tools/cli/snapledger/snapshotter/recorded.py",
-        "    sync(root)\n",
+        "tools/cli/snapledger/snapshotter/replacing.py",
+        "    sync(os.path.dirname(path))\n",
         "",
     ),
     Mutant(
@@ -3805,6 +3805,12 @@ MUTANTS = (
         "eventstore/handle/erasing.py",
         "        is_unvouched = record.is_redacted and not self._is_vouched(record)\n",
         "        is_unvouched = False\n",
+    ),
+    Mutant(
+        "an erasure of anything vouches for a forged record",
+        "eventstore/handle/erasing.py",
+        "        if is_unvouched and payload != record.payload:\n",
+        "        if False:\n",
     ),
     Mutant(
         "what was erased can be erased again for ever",

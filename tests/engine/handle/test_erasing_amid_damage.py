@@ -181,6 +181,10 @@ def test_erasing_the_same_again_vouches_for_what_a_lost_erasure_has_left(
     without_erasure(path)
     repair_store(path, new, PROJECTIONS)
     assert not verify_store(new, PROJECTIONS).is_sound
+    with pytest.raises(ErasureError, match="no erasure says that what is there"):
+        # It would vouch for the rest of the batch, whoever has changed that.
+        erase(new, PROJECTIONS, {6: [OWNER, ("actor",)]}, actor="dpo", reason="")
+    assert not verify_store(new, PROJECTIONS).is_sound
     if is_live:
         with MetaStore.open(new, options=SMALL) as store:
             erased = store.erase(FIRST, actor="dpo", reason="lost in the repair")
@@ -196,6 +200,7 @@ def test_erasing_the_same_again_vouches_for_what_a_lost_erasure_has_left(
             store.erase(FIRST, actor="dpo", reason="once more")
         with pytest.raises(ErasureError, match="has no text at"):
             store.erase({6: [("reason",), ("request_id",)]}, actor="dpo", reason="none is there")
+        assert store.erase({6: [("actor",)]}, actor="dpo", reason="").revisions == (6,)
 
 
 def test_repair_without_the_erasure_carries_it_out_where_that_can_still_be_read(
