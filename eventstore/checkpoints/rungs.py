@@ -1,8 +1,9 @@
 """Rungs of the ladder: past states, each packed against the one before it (`format.rung`).
 
-They lead to past states only: no open, no repair and no fall back rests on one, so that what is
-needed for the present never hangs on a chain of this length. Their names are like those of
-checkpoints: a *root* is packed against nothing, each other one against the rung that it names.
+They lead to past states only: what is kept for the present is decided without them, so that it
+never hangs on a chain of this length; an open begins at one only where no checkpoint can be used.
+Their names are like those of checkpoints: a *root* is packed against nothing, each other one
+against the rung that it names.
 
 A state is unpacked rung by rung, each in a thirtieth of a second for 25 MB, and whoever asks for
 one after the other goes on from the last.

@@ -29,7 +29,7 @@ class CheckpointCheck:
 
     Attributes:
         files: as they are listed.
-        rungs: those of the ladder, which no open rests on.
+        rungs: those of the ladder, which an open rests on in the last need.
         valid: what each valid file leads to, without rows.
         by_revision: of those the first one at each revision, oldest first.
     """
@@ -80,11 +80,7 @@ class CheckpointCheck:
     @property
     def base_revision(self) -> int:
         """The newest valid checkpoint's, which an open begins at; 0 if there is none."""
-        return max((file.revision for file in self._bearing()), default=0)
-
-    def _bearing(self) -> list[CheckpointFile]:
-        """Return the valid files that an open may rest on."""
-        return [file for file in self.valid if not file.is_rung]
+        return max(self.by_revision, default=0)
 
     def check_start_of_log(self, sources: Sequence[SegmentSource]) -> None:
         """Check that the log goes on from every checkpoint, or starts at the first batch.
@@ -93,7 +89,7 @@ class CheckpointCheck:
         with the newest one.
         """
         first_revision = first_revision_of(sources) or 1
-        newest, fallback = self.base_revision, must_keep(self._bearing()).fallback
+        newest, fallback = self.base_revision, must_keep(self._kept()).fallback
         if first_revision == 1 or min(newest, fallback or newest) >= first_revision - 1:
             return
         reason = f"the log starts at revision {first_revision}, "
@@ -102,6 +98,10 @@ class CheckpointCheck:
         else:
             reason += f"but checkpoint {fallback} needs the batches before it"
         self._problems.add(Damage(sources[0].path, 0, 0, reason))
+
+    def _kept(self) -> list[CheckpointFile]:
+        """Return the valid files that compactions go by: no rung."""
+        return [file for file in self.valid if not file.is_rung]
 
     def carry_over(self, projections: Sequence[Projection]) -> None:
         """Bring checkpoints to the versions of the projections, so that all can be compared."""

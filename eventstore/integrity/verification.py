@@ -142,7 +142,7 @@ class Verification:
         found = Found(
             path=self.path,
             acknowledged=acknowledged,
-            has_checkpoints=bool(self.checkpoints.files),
+            has_checkpoints=bool(self.checkpoints.all_files),
             tail=self.tail,
             damage=self.opening_damage,
         )

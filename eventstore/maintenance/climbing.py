@@ -8,7 +8,7 @@ durable before the next one, so that a crash leaves no rung without what it is p
 Where the states share little, as where a store only grows, to take one out saves next to nothing:
 each link holds what no other holds. Then it stays, and the newest rung goes.
 
-Nothing rests on the ladder but reads of the past. So damage in it, or in superseded checkpoints,
+What the present needs is kept without the ladder. So damage in it, or in superseded checkpoints,
 costs rungs, and a full disk makes none; no compaction fails of it.
 """
 

@@ -21,6 +21,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from eventstore.checkpoints.loader import CheckpointLoader, list_checkpoints
+from eventstore.checkpoints.rungs import list_rungs
 from eventstore.errors import CorruptionError, FormatVersionError
 from eventstore.files.content import read_file
 from eventstore.files.failures import is_no_file, unreadable_is_damage
@@ -118,10 +119,11 @@ class Scan:
     def begin(self) -> None:
         """Load the newest checkpoint, and read what is known to be durable."""
         checkpoints = list_checkpoints(self._file_system, self._path)
-        self._has_checkpoints = bool(checkpoints)
+        rungs = list_rungs(self._file_system, self._path)
+        self._has_checkpoints = bool(checkpoints or rungs)
         try:
             self.store_id = self._newest_store_id(list_sources(self._file_system, self._path))
-            checkpoint = self._newest_checkpoint(checkpoints, self.store_id)
+            checkpoint = self._newest_checkpoint(checkpoints, rungs, self.store_id)
             self.durable_bound = self._read_bound(self.store_id)
             if self._beside_writer:
                 self.durable_revision = self.durable_bound or self._proven_revision()
@@ -175,9 +177,13 @@ class Scan:
             return read_segment_header(file).store_id
 
     def _newest_checkpoint(
-        self, files: list[CheckpointFile], store_id: bytes | None
+        self,
+        files: list[CheckpointFile],
+        rungs: list[CheckpointFile],
+        store_id: bytes | None,
     ) -> Checkpoint | None:
-        loader = CheckpointLoader(self._file_system, files)
+        """Return the newest that can be used; a rung, which is older than all, in the last need."""
+        loader = CheckpointLoader(self._file_system, [*files, *rungs])
         foreign: set[int] = set()
         for revision in loader.revisions:
             try:

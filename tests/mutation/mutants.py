@@ -1472,10 +1472,10 @@ MUTANTS = (
         "",
     ),
     Mutant(
-        "a verification takes a rung for what an open begins at",
-        "eventstore/integrity/checkpoints.py",
-        "        return [file for file in self.valid if not file.is_rung]\n",
-        "        return list(self.valid)\n",
+        "an open does not look at the ladder in its last need",
+        "eventstore/recovery/scan.py",
+        "        rungs = list_rungs(self._file_system, self._path)\n",
+        "        rungs: list[CheckpointFile] = []\n",
     ),
     Mutant(
         "rungs from before an erasure stay",

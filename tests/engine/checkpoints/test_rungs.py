@@ -495,37 +495,74 @@ def test_a_damaged_rung_costs_time_and_is_removed_by_the_next_compaction(
         require_past(store, states)
 
 
-def test_no_open_rests_on_the_ladder(
+@pytest.mark.parametrize("is_damaged", [False, True])
+def test_an_open_without_a_checkpoint_begins_at_the_newest_rung_that_can_be_used(
+    tmp_path: Path, climbed_store: tuple[EventStore, States], *, is_damaged: bool
+) -> None:
+    store, states = climbed_store
+    expected = content(store)
+    store.close()
+    for file in list_checkpoints(local_file_system(), str(tmp_path)):
+        Path(file.path).unlink()
+    found = rungs(tmp_path)
+    if is_damaged:
+        flip(Path(found[4].path), Path(found[4].path).stat().st_size // 2)
+        found = found[:4]
+    with open_store(tmp_path, options=ALL) as store:
+        assert store.recovery.checkpoint_revision == found[-1].revision
+        assert content(store) == expected
+        require_past(store, states)
+
+
+def without_checkpoints(path: Path) -> None:
+    """Cut the log at its start, and lose all checkpoints: the ladder alone holds a state."""
+    retention = Retention(revisions=8, checkpoint_share=10_000.0)
+    with open_store(path, options=replace(SMALL, retention=retention)) as store:
+        store.compact()
+        store.compact()
+    assert rungs(path)[-1].revision >= verify_store(path, PROJECTIONS).first_revision - 1 > 0
+    for file in list_checkpoints(local_file_system(), str(path)):
+        Path(file.path).unlink()
+
+
+def test_a_verification_and_an_open_agree_on_what_only_the_ladder_holds(
     tmp_path: Path, climbed_store: tuple[EventStore, States]
 ) -> None:
     store, _ = climbed_store
     expected = content(store)
     store.close()
-    for file in list_checkpoints(local_file_system(), str(tmp_path)):
-        Path(file.path).unlink()
-    for file in rungs(tmp_path):
-        flip(Path(file.path), 0)
-    with open_store(tmp_path) as store:
-        assert store.recovery.checkpoint_revision == 0
+    without_checkpoints(tmp_path)
+    copy = tmp_path.with_name("copy")
+    shutil.copytree(tmp_path, copy)
+    assert verify_store(tmp_path, PROJECTIONS).verdict is Verdict.CLEAN
+    with open_store(tmp_path, options=ALL) as store:
         assert content(store) == expected
-
-
-def test_a_verification_says_what_an_open_does_that_rests_on_no_rung(
-    tmp_path: Path, climbed_store: tuple[EventStore, States]
-) -> None:
-    climbed_store[0].close()
-    retention = Retention(revisions=8, checkpoint_share=10_000.0)
-    with open_store(tmp_path, options=replace(SMALL, retention=retention)) as store:
-        store.compact()
-        store.compact()
-        assert rungs(tmp_path)[-1].revision >= store.verify().first_revision - 1
-    for file in list_checkpoints(local_file_system(), str(tmp_path)):
-        Path(file.path).unlink()
-    report = verify_store(tmp_path, PROJECTIONS)
-    assert report.verdict is Verdict.CORRUPT
-    assert any("no valid checkpoint holds" in problem.reason for problem in report.problems)
+    shutil.rmtree(copy / "ladder")
+    assert verify_store(copy, PROJECTIONS).verdict is Verdict.CORRUPT
     with pytest.raises(CorruptionError):
-        open_store(tmp_path)
+        open_store(copy)
+
+
+def test_an_erasure_may_leave_the_ladder_alone_before_it(tmp_path: Path) -> None:
+    path = tmp_path / "store"
+    fill(path, Retention(checkpoint_share=10_000.0))
+    options = replace(SMALL, retention=Retention(revisions=30, checkpoint_share=10_000.0))
+    with MetaStore.open(path, options=options) as store:
+        for number in range(4):
+            with store.transaction(writable=True) as tx:
+                tx.create_snapshot(Kind.ACTIVE, f"later-{number}")
+            store.compact()
+        first = store.event_store.oldest_revision()
+    assert first > 1
+    [below, *_] = [file.revision for file in rungs(path) if file.revision >= first - 1]
+    wanted = {below + 1: [("reason",)]}
+    plain = list_checkpoints(local_file_system(), str(path))
+    assert min(file.revision for file in plain) > below + 1
+    erase(path, [SnapshotsProjection()], wanted, actor="dpo", reason="", options=options)
+    assert verify_store(path, [SnapshotsProjection()]).is_sound
+    with MetaStore.open(path, options=options) as store:
+        [batch] = store.event_store.batches(below + 1, below + 1)
+        assert batch.is_redacted
 
 
 def test_damage_in_a_superseded_checkpoint_leaves_out_its_states(tmp_path: Path) -> None:
