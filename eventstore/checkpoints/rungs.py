@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from eventstore.checkpoints.chains import Chains, CheckpointFile
 from eventstore.checkpoints.checkpoint import Checkpoint
 from eventstore.checkpoints.reader import check_rows, no_pause, unpack_table_names
-from eventstore.errors import CorruptionError, FormatVersionError
+from eventstore.errors import CorruptionError
 from eventstore.files.content import read_file
 from eventstore.files.failures import unreadable_is_damage
 from eventstore.files.paths import join
@@ -107,7 +107,6 @@ class RungLoader:
 
         Raises:
             CorruptionError: it is damaged, or a file is that it rests on.
-            FormatVersionError: a file has a newer format.
             FileNotFoundError: a file was removed meanwhile.
         """
         state = self.state_by(file)
@@ -129,7 +128,6 @@ class RungLoader:
 
         Raises:
             CorruptionError: it is damaged, or what it is packed against is not there.
-            FormatVersionError: it has a newer format.
         """
         self._require_rooted(file)
         with self._judging(file), told_as_damage(file.path):
@@ -189,7 +187,6 @@ def read_rung(
 
     Raises:
         CorruptionError: it is damaged, or packed against another state.
-        FormatVersionError: it has a newer format.
     """
     content = read_file(file_system, path)
     with told_as_damage(path):
@@ -202,13 +199,17 @@ def read_rung(
 
 @contextlib.contextmanager
 def told_as_damage(path: str) -> Iterator[None]:
-    """Raise `CorruptionError` or `FormatVersionError` where the bytes of a rung can't be read."""
+    """Raise `CorruptionError` where the bytes of a rung can't be read, those of a newer one too.
+
+    What only the past rests on keeps no older program from the present.
+    """
     try:
         yield
     except MalformedError as error:
         raise CorruptionError(path, error.offset_bytes, error.reason) from error
     except NewerVersionError as error:
-        raise FormatVersionError(path, error.found_version, error.known_version) from error
+        reason = f"the rung has format version {error.found_version}, a newer one than is known"
+        raise CorruptionError(path, 0, reason) from error
     except DecodeError as error:
         raise CorruptionError(path, 0, f"the rung can't be decoded: {error}") from error
 

@@ -60,6 +60,7 @@ if TYPE_CHECKING:
 
 _DURABLE_READS = 5
 _DIGESTS_AT_ONCE = 16 * 1024
+_REMEDY_OF_RUNG = "reads of the past alone go by it, or else from the batches: remove it"
 
 
 @dataclass
@@ -149,7 +150,7 @@ class Verification:
         return VerifyReport(
             is_full=not self.quick,
             verdict=self._judge(found),
-            problems=self.problems.found,
+            problems=self._with_remedies(self.problems.found),
             more_problems=self.problems.more,
             remarks=tuple(self.problems.remarks),
             segment_count=self.segment_count,
@@ -160,6 +161,16 @@ class Verification:
             unknown_projections=self.replay.unknown_projections(),
             first_revision=first_revision_of(sources),
             revision=self._last_revision(),
+        )
+
+    def _with_remedies(self, problems: tuple[Damage, ...]) -> tuple[Damage, ...]:
+        """Say of files of the ladder how to be rid of them, which is no reason for a repair."""
+        rungs = {file.path for file in self.checkpoints.rungs}
+        return tuple(
+            problem._replace(reason=f"{problem.reason}; {_REMEDY_OF_RUNG}")
+            if problem.path in rungs
+            else problem
+            for problem in problems
         )
 
     def _last_revision(self) -> int:

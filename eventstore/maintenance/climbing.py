@@ -81,7 +81,7 @@ class Climb:
             files: of all checkpoints.
             superseded: those that are about to go.
         """
-        loader = CheckpointLoader(self._file_system, files, judges_medium=False, pause=self._pause)
+        loader = CheckpointLoader(self._file_system, files, pause=self._pause)
         for chain in self._evenly(_chains_that_go(files, superseded)):
             if not self._is_worth(chain):
                 continue
@@ -89,11 +89,6 @@ class Climb:
                 self._write(rung_state(loader.load(chain[-1].revision), self._pause))
             except CorruptionError as error:
                 _logger.warning("a past state is left out of the ladder: %s", error)
-            except OSError as error:
-                if not is_full(error):
-                    raise
-                _logger.warning("no space for more rungs of the ladder: %s", error)
-                return
 
     def _evenly(self, chains: Sequence[Chain]) -> Sequence[Chain]:
         """Return those of some states that are packed: no more than the effort allows."""
@@ -158,7 +153,7 @@ class Climb:
         return before if is_of_one else None
 
     def _loader(self) -> RungLoader:
-        return RungLoader(self._file_system, self._files, judges_medium=False, pause=self._pause)
+        return RungLoader(self._file_system, self._files, pause=self._pause)
 
     def _enter(self, file: CheckpointFile) -> None:
         self._files.append(file)
@@ -207,7 +202,12 @@ class Climb:
             for place, file in enumerate(self._files)
             if place > start and file.previous is None
         )
-        self._remove(self._files[start : next(after, None)])
+        resting = self._files[start : next(after, None)]
+        try:
+            self._remove(resting)
+        except OSError as remaining:  # it is done without them
+            _logger.warning("a damaged part of the ladder can't be removed: %s", remaining)
+            self._files = [file for file in self._files if file not in resting]
         return True
 
     def _remove(self, files: Sequence[CheckpointFile]) -> None:

@@ -34,7 +34,12 @@ from eventstore.checkpoints.chains import Chains, must_keep
 from eventstore.checkpoints.loader import CheckpointLoader, list_checkpoints
 from eventstore.checkpoints.writer import fold_checkpoint
 from eventstore.engine_events import Dropping
-from eventstore.errors import CompactedError, CorruptionError, StorageFullError
+from eventstore.errors import (
+    CompactedError,
+    CorruptionError,
+    ForeignOwnerError,
+    StorageFullError,
+)
 from eventstore.files.content import write_temporary
 from eventstore.files.failures import is_full
 from eventstore.files.paths import join
@@ -59,7 +64,7 @@ from eventstore.maintenance.climbing import Climb
 from eventstore.reports import CompactionReport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from eventstore.checkpoints.chains import CheckpointFile
     from eventstore.files.interface import FileSystem
@@ -286,7 +291,8 @@ class _Compaction:
         """Remove superseded checkpoints, once the ladder has their states; return how many."""
         if superseded:
             files = list_checkpoints(self._file_system, self._path)
-            self._climb().add(files, superseded)
+            with self._costs_rungs_only():
+                self._climb().add(files, superseded)
         for file in sorted(superseded, key=lambda file: file.revision, reverse=True):
             self._file_system.remove(file.path)
             # Before that which it continues goes: a delta alone would be damage.
@@ -298,7 +304,16 @@ class _Compaction:
         sources = list_sources(self._file_system, self._path)
         files = list_checkpoints(self._file_system, self._path)
         oldest = min((file.revision for file in files), default=0)
-        self._climb().thin(sources[0].first_revision, oldest)
+        with self._costs_rungs_only():
+            self._climb().thin(sources[0].first_revision, oldest)
+
+    @contextlib.contextmanager
+    def _costs_rungs_only(self) -> Iterator[None]:
+        """Go on where the ladder can't be changed: what the present needs is kept without it."""
+        try:
+            yield
+        except (OSError, CorruptionError, ForeignOwnerError) as error:
+            _logger.warning("%s: the ladder stays as it is this time: %s", self._path, error)
 
     def _climb(self) -> Climb:
         bytes_max = 0

@@ -1397,17 +1397,30 @@ MUTANTS = (
         "        if False:\n",
     ),
     Mutant(
-        "a compaction fails of a full disk, for the ladder's sake",
+        "a compaction fails for the ladder's sake",
+        "eventstore/maintenance/compaction.py",
+        "        except (OSError, CorruptionError, ForeignOwnerError) as error:\n"
+        '            _logger.warning("%s: the ladder',
+        '        except ForeignOwnerError as error:\n            _logger.warning("%s: the ladder',
+    ),
+    Mutant(
+        "a rung of a newer format keeps the past away",
+        "eventstore/checkpoints/rungs.py",
+        "        raise CorruptionError(path, 0, reason) from error\n",
+        "        raise\n",
+    ),
+    Mutant(
+        "a rung that can't be removed ends the ladder",
         "eventstore/maintenance/climbing.py",
-        "                if not is_full(error):\n"
-        "                    raise\n                _logger",
-        "                raise\n                _logger",
+        "            self._files = [file for file in self._files if file not in resting]\n"
+        "        return True\n",
+        "            raise\n        return True\n",
     ),
     Mutant(
         "a damaged rung is kept, and packed against",
         "eventstore/maintenance/climbing.py",
-        "        self._remove(self._files[start : next(after, None)])\n",
-        "        _ = start, after\n",
+        "            self._remove(resting)\n",
+        "            _ = resting\n",
     ),
     Mutant(
         "the newest rung goes rather than that which leaves the smallest gap",

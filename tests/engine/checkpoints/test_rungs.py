@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import errno
 import json
+import os
 import shutil
 from dataclasses import replace
 from hashlib import blake2b
@@ -21,7 +22,6 @@ from support.ledger import ACCOUNTS, Ledger, Totals, close_account, deposit, ope
 from eventstore import (
     CorruptionError,
     EventStore,
-    FormatVersionError,
     Retention,
     StoreOptions,
     Verdict,
@@ -57,7 +57,7 @@ from eventstore.tables.stored import StoredRows
 from projections.snapshots import Kind, MetaStore, SnapshotsProjection
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from eventstore.checkpoints.chains import CheckpointFile
 
@@ -220,7 +220,7 @@ def test_a_rung_of_a_newer_version_is_told(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(rung_format, "RUNG", newer)
     [file] = written(tmp_path, {1: STATES[1]})
     monkeypatch.undo()
-    with pytest.raises(FormatVersionError):
+    with pytest.raises(CorruptionError, match="format version 2, a newer one"):
         RungLoader(local_file_system(), [file]).load_by(file)
 
 
@@ -492,6 +492,59 @@ def test_a_damaged_rung_costs_time_and_is_removed_by_the_next_compaction(
             store.compact()
         assert store.verify().is_sound
         assert rungs(tmp_path)[:2] == before[:2]
+        require_past(store, states)
+
+
+def by_a_directory(rung: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rung.unlink()
+    (rung / "inside").mkdir(parents=True)
+
+
+def by_one_of_a_newer_format(rung: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = rung.read_bytes()
+    header = rung_format.unpack_rung_header(content)
+    with monkeypatch.context() as patch:
+        patch.setattr(rung_format, "RUNG", checkpoint_format.RUNG._replace(version=2))
+        rung.write_bytes(pack_rung(header, [[]], [[]], lambda *_: Seen(0, 0), lambda: None))
+
+
+def by_what_can_not_be_read(rung: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = LocalFileSystem.open
+
+    def failing(self: LocalFileSystem, path: str, *, writable: bool = False) -> Any:
+        if path == str(rung):
+            raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+        return opened(self, path, writable=writable)
+
+    monkeypatch.setattr(LocalFileSystem, "open", failing)
+
+
+@pytest.mark.parametrize("place", [2, -1])
+@pytest.mark.parametrize(
+    "replace_rung", [by_a_directory, by_one_of_a_newer_format, by_what_can_not_be_read]
+)
+def test_a_rung_that_can_not_be_used_costs_rungs_and_no_compaction(
+    replace_rung: Callable[[Path, pytest.MonkeyPatch], None],
+    place: int,
+    tmp_path: Path,
+    climbed_store: tuple[EventStore, States],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store, states = climbed_store
+    with store:
+        bad = rungs(tmp_path)[place]
+        replace_rung(Path(bad.path), monkeypatch)
+        require_past(store, states)
+        [problem] = [each for each in store.verify().problems if each.path == bad.path]
+        assert problem.reason.endswith("remove it")
+        archived = 0
+        for number in range(24, 40):
+            change(store, number)
+            states[store.stats()["revision"]] = content(store)
+            store.checkpoint()
+            archived += store.compact().archived
+        assert archived > 0
+        assert [rung for rung in rungs(tmp_path) if rung.revision > 30], "it goes on"
         require_past(store, states)
 
 
