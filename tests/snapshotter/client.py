@@ -87,7 +87,7 @@ class Client:
             request_serializer=messages.ListSnapshotsRequest.SerializeToString,
             response_deserializer=messages.ListSnapshotsResponse.FromString,
         )
-        return call(messages.ListSnapshotsRequest(filters=filters))
+        return call(messages.ListSnapshotsRequest(filters=filters), timeout=_SECONDS)
 
     def usage(self, key: str) -> tuple[int, int]:
         """Return inodes and size."""
