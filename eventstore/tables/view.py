@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import threading
-from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -61,8 +60,8 @@ class View:
         self, table: Table, start: Any = None, stop: Any = None, decode: Decode | None = None
     ) -> Iterator[tuple[Any, Any]]:
         """Yield (key, value) as they were, in key order, from `start` on and before `stop`."""
-        decoded = partial(table.decoded_rows, decode=decode)
-        return chain.from_iterable(map(decoded, self._slices(table, start, stop)))
+        slices = self._slices(table, start, stop)
+        return chain.from_iterable(table.decoded_rows(rows, decode=decode) for rows in slices)
 
     def raw_items(
         self, table: Table, start: Any = None, stop: Any = None
