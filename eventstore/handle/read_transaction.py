@@ -90,7 +90,8 @@ class ReadTransaction:
         """Yield (key, value) of all rows that have an entry in an index of a table, in key order.
 
         O(rows found), and O(rows changed since the index was last asked, or since this transaction
-        began) before. The first time after an open, O(rows of the table), about 3 µs each.
+        began) before. The first time after an open, O(rows of the table), about 3 µs each; with
+        `TableSpec.texts` the first few times some 0.3 µs each, and 3 for each row found.
 
         Args:
             table: its name.

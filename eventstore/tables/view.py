@@ -10,8 +10,12 @@ from __future__ import annotations
 
 import os
 import threading
+<<<<<<< HEAD
 from functools import partial
 from itertools import chain, islice
+=======
+from itertools import chain
+>>>>>>> s7-tool
 from typing import TYPE_CHECKING
 
 from sortedcontainers import SortedDict
@@ -64,8 +68,8 @@ class View:
         self, table: Table, start: Any = None, stop: Any = None, decode: Decode | None = None
     ) -> Iterator[tuple[Any, Any]]:
         """Yield (key, value) as they were, in key order, from `start` on and before `stop`."""
-        decoded = partial(table.decoded_rows, decode=decode)
-        return chain.from_iterable(map(decoded, self._slices(table, start, stop)))
+        slices = self._slices(table, start, stop)
+        return chain.from_iterable(table.decoded_rows(rows, decode=decode) for rows in slices)
 
     def raw_items(
         self, table: Table, start: Any = None, stop: Any = None
