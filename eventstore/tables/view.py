@@ -10,12 +10,7 @@ from __future__ import annotations
 
 import os
 import threading
-<<<<<<< HEAD
-from functools import partial
 from itertools import chain, islice
-=======
-from itertools import chain
->>>>>>> s7-tool
 from typing import TYPE_CHECKING
 
 from sortedcontainers import SortedDict
