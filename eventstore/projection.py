@@ -66,7 +66,8 @@ class TableSpec(Generic[K, V]):
 
     Keys are str, int (64 bits), bytes, or tuples of these; in one table all of one type. Its tuples
     have elements of one type, and then any length but 0, or all have the same types in the same
-    places. The first key decides that, until the table is empty and the store is opened again.
+    places. The first key decides that, until the store is opened at a checkpoint that was written
+    while the table was empty.
 
     Values are immutable. Without `encode` and `decode` they are None, bool, int (64 bits), float,
     str, and tuples and dicts of these and of bytes: no lists, which would come back as tuples.

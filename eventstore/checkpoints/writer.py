@@ -157,9 +157,10 @@ def _write(
             written_bytes = file_system.size_bytes(temporary)
             file_system.remove(temporary)
         if isinstance(error, OSError) and is_full(error):
+            room = f"more than {written_bytes} bytes" if written_bytes else "space"
             raise StorageFullError(
                 f"{temporary}: no space for the checkpoint; nothing was lost",
-                f"free more than {written_bytes} bytes and try again",
+                f"free {room} and try again",
             ) from error
         raise
     file_system.sync_directory(parent(path))
