@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
 import logging
 import sys
 import warnings
@@ -35,6 +36,21 @@ if TYPE_CHECKING:
 
     from eventstore.testing.faults import Call
     from eventstore.testing.medium import Medium
+
+# What the engine imports when it is first needed would else be among the steps of the first run.
+_FIRST = (
+    *(
+        "backend.opening",
+        "copies.backing_up",
+        "copies.dumping",
+        "copies.places",
+        "directory.making",
+    ),
+    *("handle.upkeep", "integrity.redacted", "integrity.verify", "maintenance.checkpointing"),
+    *("directory.making", "maintenance.requests", "proofs.publishing", "proofs.store_tree"),
+)
+for _name in _FIRST:
+    importlib.import_module(f"eventstore.{_name}")
 
 STORE = "/store"
 OPTIONS = StoreOptions(segment_bytes=4096, background=False)
