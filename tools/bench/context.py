@@ -34,11 +34,14 @@ class Sizes:
     small: int = 1000
     middle: int = 100_000
     batches_behind_max: int = 600_000
+    asked: int = 5
+    commits: int = 300
 
     @classmethod
     def quick(cls) -> Sizes:
         """Return sizes that only show that all of it runs."""
         few = {"batch": 20, "imported": 100, "reads": 300, "batches_behind_max": 100}
+        few |= {"asked": 1, "commits": 20}
         stores = {"replayed": 60, "small": 30, "middle": 300, "snapshots": 300}
         return replace(cls(), rounds=1, large_rounds=1, turn_s=0.02, **few, **stores)
 

@@ -41,7 +41,6 @@ BATCHES_EACH = 10
 _LOOK_EACH = 20
 _THREADS = 16
 _ACTORS = ("puller", "runtime", "gc")
-_COMMITS = 300
 _PROOFS = 200
 _BACKED_UP = 1000
 
@@ -53,14 +52,15 @@ def run(bench: Bench) -> Section:
     path = str(bench.path("history"))
     count = max(bench.sizes.snapshots // BATCHES_EACH, _LOOK_EACH)
     section.add(ours.name, measured(ours, written, path=path, count=count))
-    for turn in range(bench.sizes.large_rounds * 5):
+    for turn in range(bench.sizes.large_rounds * bench.sizes.asked):
         number = turn * 7919 % count // _LOOK_EACH * _LOOK_EACH  # of one that somebody looked at
         section.add(ours.name, measured(ours, asked, path=path, number=number))
+    commits = bench.sizes.commits
     for turn in range(bench.sizes.large_rounds):
         section.add(ours.name, measured(ours, proved, path=path))
         section.add(ours.name, measured(ours, checked, path=path))
         section.add(ours.name, verbs.timed(ours, path, count))
-        section.add(ours.name, measured(ours, beside_a_reader, path=path))
+        section.add(ours.name, measured(ours, beside_a_reader, path=path, commits=commits))
         section.add(ours.name, _watched(bench, path, turn))
         target = str(bench.path("backup"))
         section.add(ours.name, measured(ours, backed_up, path=path, target=target))
@@ -174,15 +174,15 @@ def checked(path: str) -> Figures:
     return {"check_us_a_batch": seconds[0] / newest * 1e6, "check_quick_s": seconds[1]}
 
 
-def beside_a_reader(path: str) -> Figures:
+def beside_a_reader(path: str, commits: int) -> Figures:
     """Commit alone, and beside a thread that asks for one history after the other."""
     with MetaStore.open(path) as store:
-        alone = _commit_seconds(store)
+        alone = _commit_seconds(store, commits)
         done = threading.Event()
         reader = threading.Thread(target=_read_on, args=(store, done))
         reader.start()
         try:
-            beside = _commit_seconds(store)
+            beside = _commit_seconds(store, commits)
         finally:
             done.set()
             reader.join()
@@ -193,9 +193,9 @@ def beside_a_reader(path: str) -> Figures:
     }
 
 
-def _commit_seconds(store: MetaStore) -> list[float]:
+def _commit_seconds(store: MetaStore, commits: int) -> list[float]:
     seconds = []
-    for turn in range(_COMMITS):
+    for turn in range(commits):
         start = time.perf_counter()
         _relabel(store, turn)
         seconds.append(time.perf_counter() - start)
@@ -218,34 +218,34 @@ def _read_on(store: MetaStore, done: threading.Event) -> None:
 def _watched(bench: Bench, path: str, turn: int) -> Figures:
     """Watch in one process what another commits; return how long a batch is on its way."""
     ready = f"{bench.path('watch')}-{turn}"
-    ours = bench.sources[0]
+    ours, given = bench.sources[0], {"path": path, "ready": ready, "commits": bench.sizes.commits}
     with ThreadPoolExecutor(2) as threads:
-        watching = threads.submit(measured, ours, seen_by_a_watch, path=path, ready=ready)
-        committed = measured(ours, committing, path=path, ready=ready)
+        watching = threads.submit(measured, ours, seen_by_a_watch, **given)
+        committed = measured(ours, committing, **given)
         seen = watching.result()
     late = [seen[each] - committed[each] for each in committed]
     return {"watch_p50_ms": statistics.median(late) * 1e3, "watch_longest_ms": max(late) * 1e3}
 
 
-def seen_by_a_watch(path: str, ready: str) -> Figures:
+def seen_by_a_watch(path: str, ready: str, commits: int) -> Figures:
     """Return when each batch was seen, by its revision."""
     seen: Figures = {}
     with MetaStore.open(path, read_only=True) as store, store.watch(timeout=60) as watch:
         Path(ready).touch()
         for batch in watch:
             seen[str(batch.revision)] = time.monotonic()
-            if len(seen) == _COMMITS:
+            if len(seen) == commits:
                 break
     return seen
 
 
-def committing(path: str, ready: str) -> Figures:
+def committing(path: str, ready: str, commits: int) -> Figures:
     """Return when each commit returned, by its revision."""
     committed: Figures = {}
     with MetaStore.open(path) as store:
         while not Path(ready).exists():
             time.sleep(0.01)
-        for turn in range(_COMMITS):
+        for turn in range(commits):
             _relabel(store, turn)
             committed[str(store.stats()["durable_revision"])] = time.monotonic()
             time.sleep(0.003)
