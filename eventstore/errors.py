@@ -155,9 +155,13 @@ class CompactedError(EventStoreError):
     """
 
     def __init__(self, asked_revision: int, oldest_revision: int) -> None:
+        which = (
+            f"the state at revision {asked_revision} is no longer kept, nor what it is made of"
+            if asked_revision >= oldest_revision
+            else f"revision {asked_revision} is no longer kept"
+        )
         super().__init__(
-            f"revision {asked_revision} is no longer kept: the oldest one left is "
-            f"{oldest_revision}; those before were dropped "
+            f"{which}: the oldest one left is {oldest_revision}; those before were dropped "
             "by retention, left out by a repair or removed by hand"
         )
         self.asked_revision = asked_revision

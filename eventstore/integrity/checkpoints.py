@@ -79,8 +79,9 @@ class CheckpointCheck:
 
     @property
     def base_revision(self) -> int:
-        """The newest valid checkpoint's, which an open begins at; 0 if there is none."""
-        return max(self.by_revision, default=0)
+        """Of what an open begins at: the newest valid checkpoint, or else rung; 0 without any."""
+        bearing = self._kept() or [*self.valid]
+        return max((file.revision for file in bearing), default=0)
 
     def check_start_of_log(self, sources: Sequence[SegmentSource]) -> None:
         """Check that the log goes on from every checkpoint, or starts at the first batch.

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from eventstore.tables.state import State
     from eventstore.tables.stored import StoredRows
 
+DIFFERS = "differs from the replayed log"
+"""What is said of a table that is whole, and not what the batches amount to."""
 _ERROR_CHARACTERS_MAX = 200
 
 
@@ -122,7 +124,7 @@ class Comparison:
             if differing:
                 rows_text = "1 row" if len(differing) == 1 else f"{len(differing)} rows"
                 reason = (
-                    f"table {name.table!r} differs from the replayed log in "
+                    f"table {name.table!r} {DIFFERS} in "
                     f"{rows_text}, {min(differing, key=repr)!r} for one"
                 )
                 yield Damage(path, 0, 0, reason)

@@ -182,19 +182,14 @@ class Scan:
         rungs: list[CheckpointFile],
         store_id: bytes | None,
     ) -> Checkpoint | None:
-        """Return the newest that can be used; a rung, which is older than all, in the last need."""
-        loader = CheckpointLoader(self._file_system, [*files, *rungs])
-        foreign: set[int] = set()
-        for revision in loader.revisions:
-            try:
-                checkpoint = loader.load(revision)
-            except CorruptionError:
-                continue
-            if checkpoint.store_id == (store_id or b""):
-                break
-            foreign.add(revision)
-        else:
-            checkpoint = None
+        """Return the newest that can be used; one of the ladder in the last need.
+
+        A rung is older than all of them, unless another store's files were put into this one.
+        """
+        loader = CheckpointLoader(self._file_system, files)
+        checkpoint, foreign = self._newest_of(loader, store_id)
+        if checkpoint is None:
+            checkpoint, _ = self._newest_of(CheckpointLoader(self._file_system, rungs), store_id)
         # What continues another file is set aside before it, wherever that is cut short.
         self._damaged = [
             file.path
@@ -202,6 +197,21 @@ class Scan:
             if file.path in loader.problems or file.revision in foreign
         ]
         return checkpoint
+
+    def _newest_of(
+        self, loader: CheckpointLoader, store_id: bytes | None
+    ) -> tuple[Checkpoint | None, set[int]]:
+        """Return the newest that can be used, and the revisions of those of other stores."""
+        foreign: set[int] = set()
+        for revision in loader.revisions:
+            try:
+                checkpoint = loader.load(revision)
+            except CorruptionError:
+                continue
+            if checkpoint.store_id == (store_id or b""):
+                return checkpoint, foreign
+            foreign.add(revision)
+        return None, foreign
 
     def _read_bound(self, store_id: bytes | None) -> int:
         with unreadable_is_damage(join(self._path, DURABLE_NAME), is_no_file):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +13,7 @@ import pytest
 from cli.test_cli_golden import compare, indented, normalised
 from cli.test_cli_schemas import validate
 from support.cli import PROGRAM, ROOT
-from support.erasing import OWNER, cut_short, everything, fill
+from support.erasing import OWNER, SMALL, cut_short, everything, fill
 
 from eventstore import Retention, StoreOptions
 from projections.snapshots import Kind, MetaStore
@@ -256,3 +258,26 @@ def test_repair_says_what_it_could_not_erase_and_what_nothing_vouches_for(
     assert validate("repair", as_json.out) == 1
     found = json.loads(as_json.out)
     assert (found["unerased"], found["unvouched"]) == ([6], [])
+
+
+def test_check_says_to_remove_what_was_copied_back_before_an_open_believes_it(
+    call: Call, tmp_path: Path
+) -> None:
+    path, old = tmp_path / "store", tmp_path / "old"
+    fill(path)
+    shutil.copytree(path / "checkpoints", old)
+    with MetaStore.open(path, options=SMALL) as store:
+        store.erase({6: [OWNER]}, actor="dpo", reason="asked")
+    for file in (path / "checkpoints").iterdir():
+        file.unlink()
+    shutil.copytree(old, path / "checkpoints", dirs_exist_ok=True)
+    said = call("check", path)
+    assert said.code == 3
+    assert "remove those files of `checkpoints` and `ladder` that are listed" in said.out
+    listed = re.findall(r"^damaged: (\S+):", said.out, re.MULTILINE)
+    assert listed
+    for file in listed:
+        Path(file).unlink(missing_ok=True)
+    assert call("check", path).code == 0
+    with MetaStore.open(path, options=SMALL) as store, store.transaction() as now:
+        assert now.get_info("key-5")[1].labels["owner"].strip("*") == ""

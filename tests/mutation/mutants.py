@@ -1404,6 +1404,30 @@ MUTANTS = (
         '        except ForeignOwnerError as error:\n            _logger.warning("%s: the ladder',
     ),
     Mutant(
+        "an open takes a newer rung before a checkpoint",
+        "eventstore/recovery/scan.py",
+        "        loader = CheckpointLoader(self._file_system, files)\n",
+        "        loader = CheckpointLoader(self._file_system, [*files, *rungs])\n",
+    ),
+    Mutant(
+        "what is mounted inside a directory is emptied",
+        "tools/cli/snapledger/snapshotter/directories.py",
+        "    _require_no_mount(path)\n",
+        "",
+    ),
+    Mutant(
+        "a native root is taken over",
+        "tools/cli/snapledger/snapshotter/takeover.py",
+        '            require_strategy(root, _STRATEGY, _ids(data), f"{root}/{SNAPSHOTS}")\n',
+        "",
+    ),
+    Mutant(
+        "a snapshotter may get any name",
+        "tools/cli/snapledger/snapshotter/renaming.py",
+        "    if not _NAME.fullmatch(new) or len(new) > _NAME_MAX:\n",
+        "    if not new:\n",
+    ),
+    Mutant(
         "a rung of a newer format keeps the past away",
         "eventstore/checkpoints/rungs.py",
         "        raise CorruptionError(path, 0, reason) from error\n",

@@ -6,6 +6,7 @@ import errno
 import os
 import subprocess
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,7 +20,6 @@ from snapledger.snapshotter.takeover import give_back
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
-    from pathlib import Path
 
     from snapshotter.conftest import Served
 
@@ -96,6 +96,35 @@ def mounted(directory: Path) -> Iterator[None]:
         yield
     finally:
         subprocess.run(["umount", directory / "m"], check=True)
+
+
+@needs_root
+@pytest.mark.parametrize("strategy", ["overlay", "native"])
+@pytest.mark.parametrize("options", [Options(), LATER], ids=["at once", "later"])
+def test_what_is_mounted_inside_a_directory_is_not_emptied_when_that_is_removed(
+    place: Path, strategy: str, options: Options
+) -> None:
+    root, precious = place / "root", place / "elsewhere"
+    (precious / "sub").mkdir(parents=True)
+    (precious / "sub/file").write_text("precious")
+    with opened(str(root), strategy, options) as (snapshotter, _):
+        [mount] = snapshotter.create(Kind.ACTIVE, "a", "", {})
+        inside = Path(mount.source) / "mnt/a b"
+        inside.mkdir(parents=True)
+        subprocess.run(["mount", "--bind", precious, inside], check=True)
+        try:
+            snapshotter.remove("a")
+            snapshotter.cleanup()
+            with opened(str(place / "other"), strategy, options):
+                pass  # elsewhere nothing is in the way
+            assert len(names(root)) == 1
+        finally:
+            left = names(root).pop()
+            inside = root / "snapshots" / left / inside.relative_to(root / "snapshots/1")
+            subprocess.run(["umount", inside], check=True)
+        assert (precious / "sub/file").read_text() == "precious"
+        snapshotter.cleanup()
+        assert names(root) == set()
 
 
 @needs_root

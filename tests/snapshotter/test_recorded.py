@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -102,6 +103,24 @@ def test_a_root_that_is_taken_over_is_overlays(place: Path) -> None:
     assert (place / "root/strategy").read_text() == "overlay\n"
     with pytest.raises(PlaceError, match="kept with overlay"):
         opened(root, "native", Options()).__enter__()
+
+
+@pytest.mark.parametrize("is_recorded", [False, True])
+def test_a_root_of_containerds_native_snapshotter_is_not_taken_over(
+    place: Path, is_recorded: bool
+) -> None:
+    root = made(place, "overlay", is_older=True)
+    give_back(root)
+    (place / "root/strategy").unlink()
+    if is_recorded:
+        (place / "root/strategy").write_text("native\n")
+    for directory in (place / "root/snapshots").iterdir():
+        shutil.rmtree(directory)
+        (directory / "bin").mkdir(parents=True)
+    before = sorted(os.listdir(root))
+    with pytest.raises(PlaceError, match="kept with native"):
+        take_over(root)
+    assert sorted(os.listdir(root)) == before
 
 
 def test_the_record_is_durable_before_anything_is_served(

@@ -135,6 +135,17 @@ def test_a_snapshotter_is_renamed_where_it_is_meant_and_nowhere_else(place: Path
     assert plain(BoltFile(database.read_bytes()).root) == plain(BoltFile(before).root)
 
 
+@pytest.mark.parametrize("name", ["", "a b/c", "-ledger", "ledger.", "x" * 77, "l\u00e4", "a\n"])
+def test_what_containerd_takes_for_no_name_is_refused(place: Path, name: str) -> None:
+    database = place / "meta.db"
+    database.write_bytes(bolt_file(containerds_metadata(b"overlayfs")))
+    before = database.read_bytes()
+    with pytest.raises(InvalidArgumentError, match="can't be called"):
+        rename_snapshotter(str(database), "overlayfs", name)
+    assert database.read_bytes() == before
+    assert os.listdir(place) == ["meta.db"]
+
+
 def test_a_name_in_use_is_refused(place: Path) -> None:
     database = place / "meta.db"
     database.write_bytes(bolt_file(containerds_metadata(b"overlayfs")))

@@ -567,6 +567,31 @@ def test_an_open_without_a_checkpoint_begins_at_the_newest_rung_that_can_be_used
         require_past(store, states)
 
 
+def test_rungs_of_a_copy_that_went_on_by_itself_keep_no_open_from_the_checkpoints(
+    tmp_path: Path, climbed_store: tuple[EventStore, States]
+) -> None:
+    store, _ = climbed_store
+    store.close()
+    copy = tmp_path.with_name(f"{tmp_path.name}-copy")
+    shutil.copytree(tmp_path, copy)
+    with open_store(copy, options=ALL) as other:
+        for number in range(50, 62):
+            change(other, number)
+            other.checkpoint()
+            other.compact()
+    with open_store(tmp_path, options=ALL) as store:
+        for number in range(24, 29):
+            change(store, number)
+        expected = content(store)
+    shutil.rmtree(tmp_path / "ladder")
+    shutil.copytree(copy / "ladder", tmp_path / "ladder")
+    newest = max(file.revision for file in list_checkpoints(local_file_system(), str(tmp_path)))
+    assert rungs(tmp_path)[-1].revision > newest
+    assert verify_store(tmp_path, PROJECTIONS).verdict is not Verdict.CORRUPT
+    with open_store(tmp_path, options=ALL) as store:
+        assert content(store) == expected
+
+
 def without_checkpoints(path: Path) -> None:
     """Cut the log at its start, and lose all checkpoints: the ladder alone holds a state."""
     retention = Retention(revisions=8, checkpoint_share=10_000.0)
@@ -585,7 +610,7 @@ def test_a_verification_and_an_open_agree_on_what_only_the_ladder_holds(
     expected = content(store)
     store.close()
     without_checkpoints(tmp_path)
-    copy = tmp_path.with_name("copy")
+    copy = tmp_path.with_name(f"{tmp_path.name}-copy")
     shutil.copytree(tmp_path, copy)
     assert verify_store(tmp_path, PROJECTIONS).verdict is Verdict.CLEAN
     with open_store(tmp_path, options=ALL) as store:

@@ -12,6 +12,7 @@ from eventstore import EventStoreError, Verdict, verify_backup, verify_store
 from eventstore.engine_events import DROPPED
 from eventstore.format.manifest import MANIFEST_NAME
 from eventstore.format.names import WAL_NAME
+from eventstore.integrity.comparison import DIFFERS
 from eventstore.integrity.repair import preview_repairs
 from projections.snapshots import MetaStore, SnapshotsProjection
 from snapledger import output
@@ -209,6 +210,14 @@ def _advice(store: str, report: VerifyReport) -> str:
         return (
             f"{opens}; nothing was changed: {first}start the driver, or run `snapledger compact`: "
             "the log is whole, and what is missing is made anew of it"
+        )
+    differs = any(DIFFERS in problem.reason for problem in report.problems)
+    if differs and not is_refused and report.first_revision == 1:
+        return (
+            "nothing was changed: keep a copy of the store before anything else; then remove those "
+            "files of `checkpoints` and `ladder` that are listed, before anything opens the store: "
+            "by their checksums they are whole, so that an open would believe them, and what they "
+            "hold is not what the log says; check again after that"
         )
     if not is_refused and kinds == {"checkpoints"} and not report.more_problems:
         return (

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 import shutil
 from contextlib import contextmanager
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 STAGE_PREFIX = "new-"
 REMOVED_PREFIX = "rm-"
 
+_ESCAPED = re.compile(r"\\([0-7]{3})")
+"""As /proc/self/mountinfo has spaces and the like in its paths."""
 _JOURNAL_TASK = "/sys/fs/ext4/{}/journal_task"
 _BLOCK_DEVICE = "/sys/dev/block/{}:{}"
 _BLOCK_BYTES = 512
@@ -193,6 +196,7 @@ def remove_tree(path: str) -> None:
 
 
 def _remove_filled(path: str) -> None:
+    _require_no_mount(path)
     try:
         shutil.rmtree(path)
     except FileNotFoundError:
@@ -200,6 +204,20 @@ def _remove_filled(path: str) -> None:
             raise
     except NotADirectoryError:
         os.unlink(path)
+
+
+def _require_no_mount(path: str) -> None:
+    """Refuse to remove what something is mounted in: that would empty what is mounted first.
+
+    Raises:
+        OSError: EBUSY, with the place.
+    """
+    inside = os.path.realpath(path) + "/"
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts:
+        for mount in mounts:
+            place = _ESCAPED.sub(lambda found: chr(int(found[1], 8)), mount.split(" ")[4])
+            if f"{place}/".startswith(inside):
+                raise OSError(errno.EBUSY, "something is mounted there", place)
 
 
 def usage(path: str) -> Usage:

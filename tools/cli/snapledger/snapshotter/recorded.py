@@ -16,6 +16,8 @@ from snapledger.snapshotter.replacing import write_new
 from snapledger.snapshotter.strategy import STRATEGIES
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from projections.snapshots import MetaStore
 
 RECORD = "strategy"
@@ -30,15 +32,24 @@ def check_strategy(root: str, strategy: str, store: MetaStore, snapshots: str) -
         PlaceError: it is kept with another one, with none that is known, or it can't be told.
         OSError: the record can't be read or written.
     """
-    recorded = recorded_strategy(root)
-    found = recorded or _recognised(root, store, snapshots) or strategy
+    with store.transaction() as now:
+        ids = now.id_map()
+    require_strategy(root, strategy, ids, snapshots)
+    if recorded_strategy(root) is None:
+        record_strategy(root, strategy)
+
+
+def require_strategy(root: str, strategy: str, ids: Iterable[str], snapshots: str) -> None:
+    """Refuse a strategy that a root with snapshots of these ids is not kept with.
+
+    Raises as `check_strategy` does.
+    """
+    found = recorded_strategy(root) or _recognised(root, ids, snapshots) or strategy
     if found != strategy:
         raise PlaceError(
             f"{root}: it is kept with {found}, whose directories {strategy} would take for "
             f"something else: serve it with --strategy {found}, or give {strategy} another root"
         )
-    if recorded is None:
-        record_strategy(root, strategy)
 
 
 def record_strategy(root: str, strategy: str) -> None:
@@ -73,10 +84,8 @@ def recorded_strategy(root: str) -> str | None:
     )
 
 
-def _recognised(root: str, store: MetaStore, snapshots: str) -> str | None:
+def _recognised(root: str, ids: Iterable[str], snapshots: str) -> str | None:
     """Return the strategy that has made the directories of snapshots; None where there are none."""
-    with store.transaction() as now:
-        ids = now.id_map()
     each_found = (_strategy_of(f"{snapshots}/{each}") for each in ids)
     found = {name for name in each_found if name is not None}
     if len(found) > 1:

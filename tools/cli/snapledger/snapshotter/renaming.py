@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from contextlib import suppress
 from typing import Final, NamedTuple
 
@@ -32,6 +33,9 @@ _REFERENCE: Final = b"containerd.io/gc.ref.snapshot."
 _LABELS: Final = b"labels"
 _SNAPSHOTS: Final = b"snapshots"
 _SHOWN_DIGITS = 12
+_NAME: Final = re.compile(r"[A-Za-z0-9]+([._-][A-Za-z0-9]+)*")
+"""As containerd's own check of identifiers (`identifiers/validate.go`)."""
+_NAME_MAX: Final = 76
 _KEPT: Final = ".before-renaming-"
 
 _Path = tuple[bytes, ...]
@@ -55,9 +59,14 @@ def rename_snapshotter(database: str, old: str, new: str) -> Renamed:
     Raises:
         FailedPreconditionError: containerd has the database open.
         InvalidArgumentError: it is damaged, knows no snapshotter of the old name, or has the new
-            name in use.
+            name in use; or containerd would take the new name for none.
         OSError: it can't be read or written; it is then as it was.
     """
+    if not _NAME.fullmatch(new) or len(new) > _NAME_MAX:
+        raise InvalidArgumentError(
+            f"a snapshotter can't be called {new[:_NAME_MAX]!r}: a name has letters and digits, "
+            f"single dots, dashes or underscores in between, and {_NAME_MAX} characters at most"
+        )
     path = os.path.abspath(database)
     with alone(path) as held:
         data = held.file.read()

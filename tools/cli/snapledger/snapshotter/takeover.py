@@ -29,6 +29,7 @@ from snapledger.snapshotter.recorded import (
     check_strategy,
     record_strategy,
     recorded_strategy,
+    require_strategy,
 )
 from snapledger.snapshotter.replacing import clear_leftovers, free, kept_copy, write_new
 from snapledger.snapshotter.settling import settle
@@ -88,7 +89,8 @@ def take_over(path: str) -> Moved | None:
         None if it is ours already: nothing was done.
 
     Raises:
-        PlaceError: the root can't be used, a driver has it, or it has no metadata.db.
+        PlaceError: the root can't be used, a driver has it, it has no metadata.db, or it is kept
+            with another strategy.
         FailedPreconditionError: containerd has the database open, or we have another store there.
         InvalidArgumentError: the database is damaged.
         EventStoreError: the store can't be made.
@@ -101,6 +103,7 @@ def take_over(path: str) -> Moved | None:
             raise PlaceError(f"{database}: there is none, so there is nothing to take over")
         with alone(database) as held_database:
             data = read_still(held_database.file, database)
+            require_strategy(root, _STRATEGY, _ids(data), f"{root}/{SNAPSHOTS}")
             count = _imported(database, data, store, held_database.require)
             if recorded_strategy(root) is None:
                 record_strategy(root, _STRATEGY)
@@ -143,6 +146,14 @@ def _imported(database: str, data: bytes, path: str, require_alone: Callable[[],
         with MetaStore.open(path, create=False) as store, store.transaction() as now:
             _require_same(now, path, database, data)
             return len(now.id_map())
+
+
+def _ids(data: bytes) -> list[str]:
+    """Return the ids in a database; none of a damaged one, which the import tells."""
+    try:
+        return [str(snapshot.id) for snapshot in read_snapshots(data).snapshots]
+    except BoltFormatError:
+        return []
 
 
 def _is_store(path: str) -> bool:
