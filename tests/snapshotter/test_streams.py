@@ -77,14 +77,19 @@ def test_a_reader_that_pauses_for_too_long_is_let_go(
 
 @pytest.mark.usefixtures("driver")
 def test_a_reader_that_is_slow_gets_all(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service, "LIST_IDLE_SECONDS", 1.0)
+    # A client tells of what it has read some messages late, in all of a megabyte each.
+    monkeypatch.setattr(service, "LIST_IDLE_SECONDS", 2.5)
     with ExitStack() as stack:
+        client = stack.enter_context(Client(place / "s"))
+        for number in range(16):
+            client.prepare(f"more/{number}", "", LABELS)
         stream = paused(place, stack)
-        names = []
+        names, start = [], time.monotonic()
         for message in stream:
             names += [info.name for info in message.info]
-            time.sleep(0.25)
-        assert len(names) == 7
+            time.sleep(0.15)
+        assert len(names) == 23
+        assert time.monotonic() - start > 2.5
     deadline = time.monotonic() + 10
     while any(each.name == "idle-list" for each in threading.enumerate()):
         assert time.monotonic() < deadline, "what watched it is still there"
