@@ -38,7 +38,7 @@ class Retention:
     size_bytes: int | None = None
     revisions: int | None = None
     archive: bool = True
-    checkpoint_share: float = 0.25
+    checkpoint_share: float = 0.2
 
     def __post_init__(self) -> None:
         age = self.age_seconds

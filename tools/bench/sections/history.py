@@ -74,6 +74,8 @@ def written(path: str, count: int) -> Figures:
         with ThreadPoolExecutor(_THREADS) as threads:
             parts = [range(part, count, _THREADS) for part in range(_THREADS)]
             list(threads.map(_lives, [store] * _THREADS, parts))  # raises what a thread raised
+        store.checkpoint()
+        store.compact()  # as maintenance would next: what is superseded goes to archive and ladder
         batch_count = store.stats()["revision"]
     checkpoints = list_checkpoints(local_file_system(), path)
     superseded = set(checkpoints) - must_keep(checkpoints).files
