@@ -208,13 +208,18 @@ class _Plan:
 
     def redactions(self, fields: Mapping[int, tuple[Path, ...]]) -> list[Redaction]:
         """Return what becomes of each batch that is named."""
-        found = []
-        for revision, wanted in sorted(fields.items()):
-            if wanted:
-                found.append(self._redaction(self._record(revision), wanted))
-        if not found:
+        named = [
+            (self._record(revision), wanted)
+            for revision, wanted in sorted(fields.items())
+            if wanted
+        ]
+        if not named:
             raise ErasureError(f"{self._path}: nothing to erase is named")
-        return found
+        unvouched = self._unvouched_of([record for record, _ in named if record.is_redacted])
+        return [
+            self._redaction(record, wanted, is_unvouched=record.revision in unvouched)
+            for record, wanted in named
+        ]
 
     def left_state(self) -> State:
         """Return the state that the redacted log folds to.
@@ -248,13 +253,14 @@ class _Plan:
         [record] = self._log.read(revision, revision)
         return record
 
-    def _redaction(self, record: Record, wanted: tuple[Path, ...]) -> Redaction:
+    def _redaction(
+        self, record: Record, wanted: tuple[Path, ...], *, is_unvouched: bool
+    ) -> Redaction:
         events = decode_record(record).events
         for path in wanted:
             self._require_erasable(record.revision, events, path)
-        # What a lost erasure has left can be erased again, so that something vouches for it.
-        is_unvouched = record.is_redacted and not self._is_vouched(record)
         try:
+            # What a lost erasure has left can be erased again, so that something vouches for it.
             payload, found = redacted(record.payload, wanted, counts_gone=is_unvouched)
         except ValueError as error:
             raise ErasureError(f"{self._path}: revision {record.revision}: {error}") from error
@@ -266,16 +272,22 @@ class _Plan:
         self.payloads[record.revision] = payload
         return Redaction(record.revision, record.digest, payload_hash(payload), wanted)
 
-    def _is_vouched(self, record: Record) -> bool:
-        """Say whether an erasure names a record as it is now."""
+    def _unvouched_of(self, records: Sequence[Record]) -> frozenset[int]:
+        """Return the revisions of redacted records that no erasure names as they are now.
+
+        One reading of the erasures behind the first of them.
+        """
+        if not records:
+            return frozenset()
         from eventstore.integrity.redacted import RedactedCheck  # noqa: PLC0415 - rarely asked
 
         check = RedactedCheck()
-        check.take_in(record)
-        wanted = Wanted(event_type=ERASED)
-        for later in self._log.select(record.revision + 1, self._last_revision, wanted):
+        for record in records:
+            check.take_in(record)
+        first, last = records[0].revision + 1, self._last_revision
+        for later in self._log.select(first, last, Wanted(event_type=ERASED)):
             check.take_in(later)
-        return record.revision not in check.unnamed_revisions()
+        return frozenset(check.unnamed_revisions())
 
     def _unvouched(self, revision: int) -> ErasureError:
         """Return why no more may be erased of a record that may have been forged.

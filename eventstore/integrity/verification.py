@@ -60,7 +60,7 @@ if TYPE_CHECKING:
 
 _DURABLE_READS = 5
 _DIGESTS_AT_ONCE = 16 * 1024
-_REMEDY_OF_RUNG = "reads of the past alone go by it, or else from the batches: remove it"
+_REMEDY_OF_RUNG = "past states are read by it, and without it made of the batches: remove it"
 
 
 @dataclass

@@ -111,14 +111,14 @@ def redacted(
 ) -> tuple[bytes, set[Path]]:
     """Return a batch's payload without some texts, as long as before, and where there was one.
 
+    A salt goes with them. What takes its place follows from what was there, which nobody knows any
+    more: so each copy of the batch gets the same, and a later erasure of more leaves nothing to try
+    that by either.
+
     Args:
         payload: of the batch.
         paths: of the texts that go.
         counts_gone: whether there was one also where nothing but asterisks is left.
-
-    A salt goes with them. What takes its place follows from what was there, which nobody knows any
-    more: so each copy of the batch gets the same, and a later erasure of more leaves nothing to try
-    that by either.
 
     Raises:
         ValueError: the batch was packed by another program, so that its places can't be kept.

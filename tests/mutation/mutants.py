@@ -3840,8 +3840,8 @@ MUTANTS = (
     Mutant(
         "what a lost erasure has left can't be erased again",
         "eventstore/handle/erasing.py",
-        "        is_unvouched = record.is_redacted and not self._is_vouched(record)\n",
-        "        is_unvouched = False\n",
+        "            self._redaction(record, wanted, is_unvouched=record.revision in unvouched)\n",
+        "            self._redaction(record, wanted, is_unvouched=False)\n",
     ),
     Mutant(
         "an erasure of anything vouches for a forged record",
@@ -3852,8 +3852,8 @@ MUTANTS = (
     Mutant(
         "what was erased can be erased again for ever",
         "eventstore/handle/erasing.py",
-        "        return record.revision not in check.unnamed_revisions()\n",
-        "        return False\n",
+        "        return frozenset(check.unnamed_revisions())\n",
+        "        return frozenset(record.revision for record in records)\n",
     ),
     Mutant(
         "a restore to before an erasure does not state it again",

@@ -116,6 +116,7 @@ def test_mapped_root_owns_the_upper_directory(served: Served) -> None:
         "0:99999999999999999999:1",
         "0:4294967296:1",
         "0:4294967295:1",  # which means: leave the owner as it is
+        "0:5:1,junk",
         f"0:{'9' * 5000}:1",
         f"{'0' * 5000}:1:1",
         "0:1:4294967297",

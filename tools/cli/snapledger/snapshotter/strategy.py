@@ -187,6 +187,7 @@ def mapped_root(labels: Mapping[str, str]) -> tuple[int, int] | None:
 
 def _mapped_zero(mapping: str, label: str) -> int:
     said = f"label {label}: {mapping[:_SHOWN_CHARACTERS]!r}"
+    root: int | None = None
     for part in mapping.split(","):
         numbers = _MAPPING.fullmatch(part)
         if numbers is None:
@@ -194,9 +195,11 @@ def _mapped_zero(mapping: str, label: str) -> int:
         inside, outside, size = map(int, numbers.groups())
         if max(inside, outside) > _OWNER_MAX or size > _OWNER_MAX + 1:
             raise InvalidArgumentError(f"{said}: users and groups are from 0 to {_OWNER_MAX}")
-        if inside == 0 and size > 0:
-            return outside
-    raise InvalidArgumentError(f"{said} maps no root")
+        if inside == 0 and size > 0 and root is None:
+            root = outside
+    if root is None:
+        raise InvalidArgumentError(f"{said} maps no root")
+    return root
 
 
 def needs_userxattr() -> bool:
