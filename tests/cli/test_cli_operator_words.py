@@ -46,7 +46,7 @@ def test_a_store_that_is_held(
     call: Call, story: Path, tmp_path: Path, hold: Callable[[Path], Holder]
 ) -> None:
     hold(story)
-    result = call("compact", story)
+    result = call("compact", story, "--wait", "1")
     assert result.code == 11
     assert_for_operators(result.err, tmp_path)
     assert "--wait" in result.err
