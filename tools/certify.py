@@ -5,7 +5,7 @@ minutes, `--no-mutants` leaves out half an hour, `--at-once` uses what the disk 
 Nothing in the certificate is written by hand: each proof records its own counts, and a run in
 which a test fails writes none.
 
-The run has two parts, the suites and the mutants; its time is that of both added up. With
+The run has a part for each suite and one for the mutants; its time is that of all added up. With
 `--keep FILE` what a part has recorded is kept once it has passed, and a later run of the same
 source, profile and seed goes on from there.
 """
@@ -94,13 +94,20 @@ def run_proofs(kept: Kept, seed: int, *, quick: bool, mutants: bool, at_once: bo
     # What takes long is not known beforehand, and differs much.
     options += ["-n2", "--dist=worksteal", "--durations=20"]
     options += ["-m", ""]  # those with a real containerd, too
-    parts: dict[str, Callable[[Path], list[str]]] = {
-        "suites": lambda records: ["-m", "pytest", *options, f"--proofs={records}", *SUITES]
-    }
-    if mutants:
-        parts["mutants"] = lambda records: ["tests/mutation/run.py", f"--proofs={records}"]
+
+    def suite(path: str) -> Callable[[Path], list[str]]:
+        return lambda records: ["-m", "pytest", *options, f"--proofs={records}", path]
+
+    def pass_suites() -> None:
+        for path in SUITES:
+            kept.pass_part(path, suite(path))
+
+    def pass_mutants() -> None:
+        kept.pass_part("mutants", lambda records: ["tests/mutation/run.py", f"--proofs={records}"])
+
     with ThreadPoolExecutor(max_workers=2 if at_once else 1) as executor:
-        for done in [executor.submit(kept.pass_part, *part) for part in parts.items()]:
+        ways = [pass_suites, pass_mutants] if mutants else [pass_suites]
+        for done in [executor.submit(way) for way in ways]:
             done.result()
 
 
