@@ -34,9 +34,11 @@ _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 Measured = dict[str, float]
 
 
-def load(server: Driver | Overlayd, seconds: float, prefix: str) -> Measured:
+def load(
+    server: Driver | Overlayd, seconds: float, prefix: str, clients: int = CLIENTS
+) -> Measured:
     """Put load on a server's socket and return what was measured."""
-    command: list[str | Path] = [build("load"), server.socket, str(CLIENTS), str(seconds), prefix]
+    command: list[str | Path] = [build("load"), server.socket, str(clients), str(seconds), prefix]
     before = processor_seconds(server)
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     measured: Measured = json.loads(done.stdout)
