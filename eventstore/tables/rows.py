@@ -80,14 +80,15 @@ class Rows:
         Returns:
             the rows; the last key looked at; whether there may be more after it.
         """
-        rows = self._rows
-        keys = self._order.listed(rows, start, stop, limit, inclusive=inclusive)
+        rows, packed, bounds = self._rows, [], (inclusive, False)
+        if self._packed is not None:
+            packed = self._packed.slice(start, stop, limit, inclusive=inclusive)
+            if len(packed) == limit:
+                # The slice ends there: what was changed behind it would be listed again.
+                stop, bounds = packed[-1][0], (inclusive, True)
+        keys = self._order.listed(rows, start, stop, limit, bounds)
         # The writer may have taken some away since; whoever corrects the slice knows of that.
         changed = [(key, rows.get(key, ABSENT)) for key in keys]
-        if self._packed is None:
-            found = [row for row in changed if row[1] is not ABSENT]
-            return found, keys[-1] if keys else start, len(keys) == limit
-        packed = self._packed.slice(start, stop, limit, inclusive=inclusive)
         return merged(changed, packed, start, limit)
 
     def slices(self) -> Iterator[list[tuple[Any, Any]]]:

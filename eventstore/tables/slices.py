@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from eventstore.tables.packed import ABSENT, TOMBSTONE
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
 
 FIRST_SLICE_ROWS = 16
 SLICE_ROWS_MAX = 256
+
+_KEY = itemgetter(0)
 
 
 def merged(
@@ -24,18 +27,18 @@ def merged(
     """
     if not changed:
         return list(packed), packed[-1][0] if packed else start, len(packed) == limit
+    ends = [rows[-1][0] for rows in (changed, packed) if rows]
     full = [rows[-1][0] for rows in (changed, packed) if len(rows) == limit]
+    last = min(full) if full else max(ends)
     merged: dict[Any, Any] = dict(packed)
-    merged.update(changed)
-    keys = sorted(merged)
-    if full:
-        del keys[bisect_right(keys, min(full)) :]
-    rows = [
-        (key, value)
-        for key in keys
-        if (value := merged[key]) is not TOMBSTONE and value is not ABSENT
-    ]
-    return rows, keys[-1] if keys else start, bool(full)
+    for key, value in changed:
+        if value is TOMBSTONE or value is ABSENT:
+            merged.pop(key, None)
+        else:
+            merged[key] = value
+    rows = sorted(merged.items(), key=_KEY)
+    del rows[bisect_right(rows, last, key=_KEY) :]
+    return rows, last, bool(full)
 
 
 def corrected(rows: list[tuple[Any, Any]], older: dict[Any, Any]) -> Iterable[tuple[Any, Any]]:
