@@ -22,7 +22,7 @@ from snapledger.text import label_text, printable
 from snapledger.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
     from projections.snapshots import SnapshotTransaction
     from projections.snapshots.projection import PlainRow
@@ -47,9 +47,9 @@ class Sum:
     def __init__(self) -> None:
         self.snapshots = self.size = self.inodes = 0
 
-    def add(self, inodes: int, size: int) -> None:
-        """Count a snapshot."""
-        self.snapshots += 1
+    def add(self, inodes: int, size: int, snapshots: int = 1) -> None:
+        """Count what a snapshot takes, or several."""
+        self.snapshots += snapshots
         self.size += size
         self.inodes += inodes
 
@@ -160,33 +160,35 @@ def _groups_of(grouping: str) -> GroupsOf:
 def _summed_chains(
     transaction: SnapshotTransaction, filters: tuple[str, ...]
 ) -> tuple[Sum, dict[str | None, Sum]]:
-    """Return the sums by the first of each snapshot's ancestors; each is looked up once."""
-    total = Sum()
-    sums: dict[str | None, Sum] = defaultdict(Sum)
-    parents: dict[str, str] = {}
-    chosen: list[tuple[str, int, int]] = []
-    for name, plain in plain_rows(transaction):
-        parents[name] = plain[1]
-        if not filters:
-            chosen.append((name, *plain[6:]))
+    """Return the sums by the first of each snapshot's ancestors.
+
+    Each name is looked up once: from there on a snapshot is its place in the order of names.
+    """
+    found = [(name, plain[1], *plain[6:]) for name, plain in plain_rows(transaction)]
+    names = [row[0] for row in found]
+    places = dict(zip(names, range(len(names)), strict=True))
+    roots = _roots([places[row[1]] if row[1] else place for place, row in enumerate(found)])
+    chosen: Iterable[int] = range(len(names))
     if filters:
-        chosen = [(name, *plain[6:]) for name, plain in plain_rows(transaction, filters)]
-    roots: dict[str, str] = {}
-    for name, inodes, size in chosen:
-        total.add(inodes, size)
-        sums[_root_of(name, parents, roots)].add(inodes, size)
-    return total, sums
+        chosen = (places[name] for name, _ in plain_rows(transaction, filters))
+    sums: dict[int, Sum] = defaultdict(Sum)
+    for place in chosen:
+        sums[roots[place]].add(*found[place][2:])
+    total = Sum()
+    for each in sums.values():
+        total.add(each.inodes, each.size, each.snapshots)
+    return total, {names[root]: each for root, each in sums.items()}
 
 
-def _root_of(name: str, parents: Mapping[str, str], roots: dict[str, str]) -> str:
-    """Return the first ancestor of a snapshot, and keep it for all on the way."""
-    path = []
-    while name not in roots and parents[name]:
-        path.append(name)
-        name = parents[name]
-    root = roots.setdefault(name, name)
-    roots.update(dict.fromkeys(path, root))
-    return root
+def _roots(parents: list[int]) -> list[int]:
+    """Return the first ancestor of each of some nodes, by their parents; a root is its own.
+
+    Each round goes up twice as far as the one before it.
+    """
+    higher = [parents[each] for each in parents]
+    while higher != parents:
+        parents, higher = higher, [higher[each] for each in higher]
+    return parents
 
 
 def _total_title(groups_left_out: int) -> str:
