@@ -148,7 +148,9 @@ def test_du_by_chain_sums_chains_of_any_length_in_any_order_of_names(
     ):
         for size, name in enumerate(names):
             # A chain of thirty, then others that begin anywhere.
-            parents = names[size - 1 : size] if size < 30 else chance.sample(names[size // 2 : size], 1)
+            parents = (
+                names[size - 1 : size] if size < 30 else chance.sample(names[size // 2 : size], 1)
+            )
             parent = "" if size % 30 == 0 else parents[0]
             roots[name] = roots.get(parent, name)
             labels = {"odd": str(size % 2)}
