@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
@@ -30,15 +30,39 @@ def merged(
     ends = [rows[-1][0] for rows in (changed, packed) if rows]
     full = [rows[-1][0] for rows in (changed, packed) if len(rows) == limit]
     last = min(full) if full else max(ends)
+    rows = _laid_over(changed, packed)
+    del rows[bisect_right(rows, last, key=_KEY) :]
+    return rows, last, bool(full)
+
+
+def merged_from_end(
+    changed: list[tuple[Any, Any]], packed: list[tuple[Any, bytes]], stop: Any, limit: int
+) -> tuple[list[tuple[Any, Any]], Any, bool]:
+    """Lay changed rows over packed ones, down to where both slices are complete.
+
+    Returns:
+        the rows; the lowest key looked at; whether there may be more before it.
+    """
+    if not changed:
+        return list(packed), packed[0][0] if packed else stop, len(packed) == limit
+    starts = [rows[0][0] for rows in (changed, packed) if rows]
+    full = [rows[0][0] for rows in (changed, packed) if len(rows) == limit]
+    first = max(full) if full else min(starts)
+    rows = _laid_over(changed, packed)
+    del rows[: bisect_left(rows, first, key=_KEY)]
+    return rows, first, bool(full)
+
+
+def _laid_over(
+    changed: list[tuple[Any, Any]], packed: list[tuple[Any, bytes]]
+) -> list[tuple[Any, Any]]:
     merged: dict[Any, Any] = dict(packed)
     for key, value in changed:
         if value is TOMBSTONE or value is ABSENT:
             merged.pop(key, None)
         else:
             merged[key] = value
-    rows = sorted(merged.items(), key=_KEY)
-    del rows[bisect_right(rows, last, key=_KEY) :]
-    return rows, last, bool(full)
+    return sorted(merged.items(), key=_KEY)
 
 
 def corrected(rows: list[tuple[Any, Any]], older: dict[Any, Any]) -> Iterable[tuple[Any, Any]]:

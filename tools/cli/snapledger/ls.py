@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-from collections import deque
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -150,12 +149,13 @@ def _found(
     """
     if order == _NAME and not reverse:
         return transaction.walk(*filters)
-    rows = plain_rows(transaction, filters)
     if order == _NAME:
-        found = reversed(deque(rows, limit))
+        found = plain_rows(transaction, filters, reverse=True)
     elif limit is None:
+        rows = plain_rows(transaction, filters)
         found = iter(sorted(rows, key=lambda row: _ORDERS[order](*row), reverse=reverse))
     else:
+        rows = plain_rows(transaction, filters)
         first = heapq.nlargest if reverse else heapq.nsmallest
         found = iter(first(limit, rows, key=lambda row: _ORDERS[order](*row)))
     return (decode_row(*row) for row in found)
