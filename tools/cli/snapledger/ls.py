@@ -50,13 +50,8 @@ _CELLS: dict[str, Callable[[str, Info, Usage], str]] = {
         label_text(key, value) for key, value in sorted(info.labels.items())
     ),
 }
-_ORDERS: dict[str, Callable[[str, PlainRow], Any]] = {
-    "id": lambda name, plain: plain[0],
-    "kind": lambda name, plain: plain[2],
-    "size": lambda name, plain: plain[7],
-    "created": lambda name, plain: plain[4],
-    "updated": lambda name, plain: plain[5],
-}
+_PLACES = {"id": 0, "kind": 2, "size": 7, "created": 4, "updated": 5}
+"""Where in a `PlainRow` what can be sorted by stands."""
 
 _HELP = f"""List the snapshots that match any FILTER, or all, in byte order of their names.
 
@@ -97,7 +92,7 @@ def parsed_columns(
 @click.option(
     "--sort",
     "order",
-    type=click.Choice([_NAME, *_ORDERS]),
+    type=click.Choice([_NAME, *_PLACES]),
     default=_NAME,
     help="By this; equal ones by their names.",
 )
@@ -142,23 +137,31 @@ def _found(
     *,
     reverse: bool,
 ) -> Iterable[Row]:
-    """Return what matches in an order; equal ones are in that of their names, whichever way round.
-
-    With a limit no more than those are kept, and nothing is made of the others but what they are
-    sorted by: to keep and sort all of 100,000 takes 0.35 s more.
-    """
+    """Return what matches in an order; equal ones are in that of their names, whichever way round."""
     if order == _NAME and not reverse:
         return transaction.walk(*filters)
     if order == _NAME:
         found = plain_rows(transaction, filters, reverse=True)
-    elif limit is None:
-        rows = plain_rows(transaction, filters)
-        found = iter(sorted(rows, key=lambda row: _ORDERS[order](*row), reverse=reverse))
     else:
-        rows = plain_rows(transaction, filters)
-        first = heapq.nlargest if reverse else heapq.nsmallest
-        found = iter(first(limit, rows, key=lambda row: _ORDERS[order](*row)))
+        found = _sorted(plain_rows(transaction, filters), _PLACES[order], limit, reverse=reverse)
     return (decode_row(*row) for row in found)
+
+
+def _sorted(
+    rows: Iterator[tuple[str, PlainRow]], place: int, limit: int | None, *, reverse: bool
+) -> Iterator[tuple[str, PlainRow]]:
+    """Return rows sorted by one of their fields.
+
+    With a limit no more than those are kept, and nothing is made of the others but what they are
+    sorted by: to keep and sort all of 100,000 takes 0.35 s more.
+    """
+
+    def key(row: tuple[str, PlainRow]) -> Any:
+        return row[1][place]
+
+    if limit is None:
+        return iter(sorted(rows, key=key, reverse=reverse))
+    return iter((heapq.nlargest if reverse else heapq.nsmallest)(limit, rows, key=key))
 
 
 def _cells(found: Iterable[Row], columns: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
