@@ -137,7 +137,7 @@ def _found(
     *,
     reverse: bool,
 ) -> Iterable[Row]:
-    """Return what matches in an order; equal ones are in that of their names, whichever way round."""
+    """Return what matches in an order; equal ones are in that of their names, either way round."""
     if order == _NAME and not reverse:
         return transaction.walk(*filters)
     if order == _NAME:
