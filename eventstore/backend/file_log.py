@@ -204,7 +204,7 @@ class FileLog:
 
     def checkpoint_before(self, revision: int) -> Checkpoint | None:
         """Return the newest valid checkpoint at or before a revision."""
-        return self._files.checkpoint_before(revision)
+        return self._files.checkpoint_before(revision, self._past.read)
 
     def save_checkpoint(self, content: CheckpointContent, pause: Callable[[], object]) -> None:
         """Store a checkpoint durably, and verify it.

@@ -155,7 +155,7 @@ class FollowerLog:
 
     def checkpoint_before(self, revision: int) -> Checkpoint | None:
         """Return the newest valid checkpoint at or before a revision."""
-        return self._files.checkpoint_before(revision)
+        return self._files.checkpoint_before(revision, self._past.read)
 
     def stats(self) -> dict[str, Any]:
         """Return sizes and counts."""

@@ -24,11 +24,13 @@ from eventstore.log.segments import (
 from eventstore.recovery.decide import contradiction
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from eventstore.checkpoints.checkpoint import Checkpoint
     from eventstore.files.interface import FileSystem
     from eventstore.log.reader import Record
+
+    Read = Callable[[int, int], Iterator[Record]]
 
 _ATTEMPTS = 5
 _KINDS = ("segment", "archive", "checkpoint")
@@ -83,8 +85,14 @@ class StoreFiles:
             raise CorruptionError(wal_path, 0, "all segments of the log are missing")
         return sources
 
-    def checkpoint_before(self, revision: int) -> Checkpoint | None:
+    def checkpoint_before(self, revision: int, read: Read) -> Checkpoint | None:
         """Return the newest checkpoint at or before a revision that is valid and of this history.
+
+        Args:
+            revision: the highest that it may have.
+            read: yields the records of the log from one revision to another. By the index of the
+                past it costs some records to compare a checkpoint with the log, else on average
+                half a segment of them.
 
         Returns:
             None if there is no such checkpoint, and the log can be replayed from its first batch.
@@ -95,10 +103,10 @@ class StoreFiles:
         """
         for _ in range(_ATTEMPTS - 1):
             with contextlib.suppress(FileNotFoundError):  # compaction has removed a file
-                return self._newest_until(revision)
-        return self._newest_until(revision)
+                return self._newest_until(revision, read)
+        return self._newest_until(revision, read)
 
-    def _newest_until(self, revision: int) -> Checkpoint | None:
+    def _newest_until(self, revision: int, read: Read) -> Checkpoint | None:
         problem: CorruptionError | None = None
         files = list_checkpoints(self._file_system, self._path)
         files += list_rungs(self._file_system, self._path)
@@ -108,7 +116,7 @@ class StoreFiles:
                 continue
             try:
                 checkpoint = loader.load(found)
-                self._require_own(checkpoint)
+                self._require_own(checkpoint, read)
             except CorruptionError as error:
                 problem = problem or error
             else:
@@ -117,7 +125,7 @@ class StoreFiles:
             raise problem
         return None
 
-    def _require_own(self, checkpoint: Checkpoint) -> None:
+    def _require_own(self, checkpoint: Checkpoint, read: Read) -> None:
         """Check that a checkpoint belongs to this store and its history, as far as that is kept.
 
         Raises:
@@ -126,12 +134,12 @@ class StoreFiles:
         path = join(self._path, CHECKPOINTS_NAME, checkpoint_name(checkpoint.revision))
         if checkpoint.store_id != self._store_id:
             raise CorruptionError(path, 0, "the checkpoint belongs to another store")
-        digest = self._digest_at(checkpoint.revision)
+        digest = self._digest_at(checkpoint.revision, read)
         problem = contradiction(checkpoint, digest, path, 0) if digest is not None else None
         if problem is not None:
             raise problem.error()
 
-    def _digest_at(self, revision: int) -> bytes | None:
+    def _digest_at(self, revision: int, read: Read) -> bytes | None:
         """Return the chain digest of the log at a revision; None if the log can't tell.
 
         It stands in the header of the segment that follows, or else in the record itself.
@@ -143,7 +151,7 @@ class StoreFiles:
                     with opened_source(self._file_system, source) as file:
                         header = read_own_header(file, self._store_id, source.first_revision)
                         return header.predecessor_digest
-            return next((record.digest for record in self.read(revision, revision)), None)
+            return next((record.digest for record in read(revision, revision)), None)
         except (CorruptionError, CompactedError, FileNotFoundError):
             return None
 

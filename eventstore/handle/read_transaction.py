@@ -69,7 +69,13 @@ class ReadTransaction:
         return self._view().get(found, key, default)
 
     def items(
-        self, table: str, start: Any = None, stop: Any = None, *, decode: Decode | None = None
+        self,
+        table: str,
+        start: Any = None,
+        stop: Any = None,
+        *,
+        decode: Decode | None = None,
+        reverse: bool = False,
     ) -> Iterator[tuple[Any, Any]]:
         """Yield (key, value) of a table in key order, from `start` on and before `stop`.
 
@@ -79,12 +85,14 @@ class ReadTransaction:
             stop: a key after the last; None for no bound.
             decode: in the place of that of `TableSpec`, for who needs less of a value: from the key
                 and what `encode` made of the value to what is yielded.
+            reverse: the last ones first; O(log n) to start, as the other way round.
 
         Raises:
             ProjectionError: no projection of the store has such a table.
             TransactionClosedError: the transaction has ended.
         """
-        return self._view().items(known_table(self._tables, table), start, stop, decode)
+        found = known_table(self._tables, table)
+        return self._view().items(found, start, stop, decode, reverse=reverse)
 
     def by_index(self, table: str, index: str, entry: Hashable) -> Iterator[tuple[Any, Any]]:
         """Yield (key, value) of all rows that have an entry in an index of a table, in key order.

@@ -159,12 +159,18 @@ class WriteTransaction(Holder):
         return found.get(key, default)
 
     def items(
-        self, table: str, start: Any = None, stop: Any = None, *, decode: Decode | None = None
+        self,
+        table: str,
+        start: Any = None,
+        stop: Any = None,
+        *,
+        decode: Decode | None = None,
+        reverse: bool = False,
     ) -> Iterator[tuple[Any, Any]]:
         """Yield (key, value) of a table in key order, from `start` on and before `stop`.
 
         They are as of the call, whatever this transaction emits meanwhile. The arguments are those
-        of `ReadTransaction.items`.
+        of `ReadTransaction.items`; with `reverse` all rows are read before the first is yielded.
 
         Raises:
             ProjectionError: no projection of the store has such a table.
@@ -172,7 +178,7 @@ class WriteTransaction(Holder):
         """
         turn = self._begun()
         found = known_table(self._state.tables, table).items(start, stop, decode)
-        return self._while_open(turn, found)
+        return self._while_open(turn, reversed(list(found)) if reverse else found)
 
     def by_index(self, table: str, index: str, entry: Hashable) -> Iterator[tuple[Any, Any]]:
         """Yield (key, value) of all rows that have an entry in an index of a table, in key order.

@@ -64,16 +64,24 @@ class KeyOrder:
         self._touched = [key]
 
     def listed(
-        self, rows: Mapping[Any, Any], start: Any, stop: Any, limit: int, *, inclusive: bool
+        self,
+        rows: Mapping[Any, Any],
+        start: Any,
+        stop: Any,
+        limit: int,
+        inclusive: tuple[bool, bool],
+        *,
+        from_end: bool = False,
     ) -> list[Any]:
         """Return the first keys of a range in order. O(log n + limit), and O(touched keys) before.
 
         Args:
             rows: what has these keys.
             start: the lowest key, None for no bound.
-            stop: a key after the last, None for no bound.
+            stop: the highest key, None for no bound.
             limit: how many keys at the most.
-            inclusive: whether `start` itself belongs to the range.
+            inclusive: whether `start` and `stop` themselves belong to the range.
+            from_end: the last ones instead, still in order.
 
         Raises:
             ReentrantUseError: this was called by what has interrupted a scan.
@@ -82,7 +90,9 @@ class KeyOrder:
         with self._lock:
             if self._touched or not self._is_whole:
                 self._take_touched(rows)
-            return list(islice(self._keys.irange(start, stop, (inclusive, False)), limit))
+            keys = self._keys.irange(start, stop, inclusive, reverse=from_end)
+            listed = list(islice(keys, limit))
+        return listed[::-1] if from_end else listed
 
     def renew_lock(self) -> None:
         """Replace the lock, in the child of a fork: no thread is there to release the old one."""

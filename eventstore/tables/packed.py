@@ -397,6 +397,28 @@ class PackedRows:
                 break
         return rows
 
+    def last_slice(self, start: Any, stop: Any, limit: int) -> list[tuple[Any, bytes]]:
+        """Return the last rows of a range, in key order; what `slice` returns of its beginning.
+
+        Args:
+            start: the lowest key, None for no bound.
+            stop: a key after the last, None for no bound.
+            limit: how many rows at the most.
+        """
+        rows: list[tuple[Any, bytes]] = []
+        number = len(self._chunks) if stop is None else bisect_left(self._first_keys, stop)
+        while number > 0 and len(rows) < limit:
+            number -= 1
+            keys = self._keys(number)
+            high = len(keys) if stop is None else bisect_left(keys, stop)
+            first = 0 if start is None else bisect_left(keys, start)
+            low = max(first, high - (limit - len(rows)))
+            values = self._chunks[number].values()
+            rows[:0] = zip(keys[low:high], values[low:high], strict=True)
+            if first > 0:
+                break
+        return rows
+
     def check(self) -> None:
         """Check every chunk, and that all keys ascend; O(n).
 

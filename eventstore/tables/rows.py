@@ -13,7 +13,7 @@ from eventstore.format.codec import key_of_shape, key_shape
 from eventstore.tables.index import Indexes
 from eventstore.tables.order import KeyOrder
 from eventstore.tables.packed import ABSENT, TOMBSTONE
-from eventstore.tables.slices import SLICE_ROWS_MAX, merged
+from eventstore.tables.slices import SLICE_ROWS_MAX, merged, merged_from_end
 from eventstore.tables.texts import rows_holding
 
 if TYPE_CHECKING:
@@ -80,15 +80,33 @@ class Rows:
         Returns:
             the rows; the last key looked at; whether there may be more after it.
         """
-        rows = self._rows
-        keys = self._order.listed(rows, start, stop, limit, inclusive=inclusive)
+        rows, packed, bounds = self._rows, [], (inclusive, False)
+        if self._packed is not None:
+            packed = self._packed.slice(start, stop, limit, inclusive=inclusive)
+            if len(packed) == limit:
+                # The slice ends there: what was changed behind it would be listed again.
+                stop, bounds = packed[-1][0], (inclusive, True)
+        keys = self._order.listed(rows, start, stop, limit, bounds)
         # The writer may have taken some away since; whoever corrects the slice knows of that.
         changed = [(key, rows.get(key, ABSENT)) for key in keys]
-        if self._packed is None:
-            found = [row for row in changed if row[1] is not ABSENT]
-            return found, keys[-1] if keys else start, len(keys) == limit
-        packed = self._packed.slice(start, stop, limit, inclusive=inclusive)
         return merged(changed, packed, start, limit)
+
+    def last_slice(
+        self, start: Any, stop: Any, limit: int
+    ) -> tuple[list[tuple[Any, Any]], Any, bool]:
+        """Return the last rows before a key as they are kept, in key order.
+
+        Returns:
+            the rows; the lowest key looked at; whether there may be more before it.
+        """
+        rows, packed = self._rows, []
+        if self._packed is not None:
+            packed = self._packed.last_slice(start, stop, limit)
+            if len(packed) == limit:
+                start = packed[0][0]
+        keys = self._order.listed(rows, start, stop, limit, (True, False), from_end=True)
+        changed = [(key, rows.get(key, ABSENT)) for key in keys]
+        return merged_from_end(changed, packed, stop, limit)
 
     def slices(self) -> Iterator[list[tuple[Any, Any]]]:
         """Yield all rows as they are now, in key order."""

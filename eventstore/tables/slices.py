@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from eventstore.tables.packed import ABSENT, TOMBSTONE
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
 
 FIRST_SLICE_ROWS = 16
 SLICE_ROWS_MAX = 256
+
+_KEY = itemgetter(0)
 
 
 def merged(
@@ -24,18 +27,42 @@ def merged(
     """
     if not changed:
         return list(packed), packed[-1][0] if packed else start, len(packed) == limit
+    ends = [rows[-1][0] for rows in (changed, packed) if rows]
     full = [rows[-1][0] for rows in (changed, packed) if len(rows) == limit]
+    last = min(full) if full else max(ends)
+    rows = _laid_over(changed, packed)
+    del rows[bisect_right(rows, last, key=_KEY) :]
+    return rows, last, bool(full)
+
+
+def merged_from_end(
+    changed: list[tuple[Any, Any]], packed: list[tuple[Any, bytes]], stop: Any, limit: int
+) -> tuple[list[tuple[Any, Any]], Any, bool]:
+    """Lay changed rows over packed ones, down to where both slices are complete.
+
+    Returns:
+        the rows; the lowest key looked at; whether there may be more before it.
+    """
+    if not changed:
+        return list(packed), packed[0][0] if packed else stop, len(packed) == limit
+    starts = [rows[0][0] for rows in (changed, packed) if rows]
+    full = [rows[0][0] for rows in (changed, packed) if len(rows) == limit]
+    first = max(full) if full else min(starts)
+    rows = _laid_over(changed, packed)
+    del rows[: bisect_left(rows, first, key=_KEY)]
+    return rows, first, bool(full)
+
+
+def _laid_over(
+    changed: list[tuple[Any, Any]], packed: list[tuple[Any, bytes]]
+) -> list[tuple[Any, Any]]:
     merged: dict[Any, Any] = dict(packed)
-    merged.update(changed)
-    keys = sorted(merged)
-    if full:
-        del keys[bisect_right(keys, min(full)) :]
-    rows = [
-        (key, value)
-        for key in keys
-        if (value := merged[key]) is not TOMBSTONE and value is not ABSENT
-    ]
-    return rows, keys[-1] if keys else start, bool(full)
+    for key, value in changed:
+        if value is TOMBSTONE or value is ABSENT:
+            merged.pop(key, None)
+        else:
+            merged[key] = value
+    return sorted(merged.items(), key=_KEY)
 
 
 def corrected(rows: list[tuple[Any, Any]], older: dict[Any, Any]) -> Iterable[tuple[Any, Any]]:

@@ -60,10 +60,16 @@ class View:
         return default if value is ABSENT else value
 
     def items(
-        self, table: Table, start: Any = None, stop: Any = None, decode: Decode | None = None
+        self,
+        table: Table,
+        start: Any = None,
+        stop: Any = None,
+        decode: Decode | None = None,
+        *,
+        reverse: bool = False,
     ) -> Iterator[tuple[Any, Any]]:
         """Yield (key, value) as they were, in key order, from `start` on and before `stop`."""
-        slices = self._slices(table, start, stop)
+        slices = (self._slices_from_end if reverse else self._slices)(table, start, stop)
         return chain.from_iterable(table.decoded_rows(rows, decode=decode) for rows in slices)
 
     def raw_items(
@@ -122,6 +128,17 @@ class View:
             rows, last, more = table.slice(start, stop, limit, inclusive=inclusive)
             yield self._corrected(table, rows, start, last if more else stop, inclusive, more)
             start, inclusive, limit = last, False, min(4 * limit, SLICE_ROWS_MAX)
+
+    def _slices_from_end(
+        self, table: Table, start: Any, stop: Any
+    ) -> Iterator[Iterable[tuple[Any, Any]]]:
+        """Yield what `_slices` does, the last rows first."""
+        limit, more = FIRST_SLICE_ROWS, True
+        while more:
+            rows, first, more = table.last_slice(start, stop, limit)
+            low = first if more else start
+            yield reversed(list(self._corrected(table, rows, low, stop, True, False)))
+            stop, limit = first, min(4 * limit, SLICE_ROWS_MAX)
 
     def raw(self, table: Table, key: Any) -> Any:
         """Return what a key held at this version as it is kept, perhaps packed; ABSENT for no row.

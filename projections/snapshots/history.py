@@ -7,6 +7,7 @@ after the other. Everything is found by the index of the past (`SnapshotsProject
 from __future__ import annotations
 
 from collections import deque
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from projections.snapshots import events
@@ -27,6 +28,8 @@ _WHOLE = frozenset((events.CREATED, events.COMMITTED, events.IMPORTED))
 """The events that state all fields."""
 
 
+_BATCHES_TO_COMMIT_MAX = 3
+"""So many of the first batches of a snapshot are looked at for its commit."""
 _WAITING_MAX = 64
 """So many entries wait, newest first, for what was before the first of them."""
 
@@ -221,9 +224,9 @@ def diff(store: EventStore, first: int, last: int) -> Iterator[SnapshotDiff]:
                 continue
             step = Step(batch, place, number, event)
             if number not in now:
-                lasting = _lasting(store, step) if is_complete else None
+                lasting = _lasting(store, step, first) if is_complete else None
                 before[number] = now[number] = _fields_before(
-                    store, step, whole=True, lasting=lasting
+                    store, step, whole=True, lasting=lasting, last=first
                 )
             entries.setdefault(number, []).append(_entry(step, now[number]))
             now[number] = _after(now[number], event)
@@ -281,7 +284,12 @@ def _folded(event: Event, older: list[Event]) -> Fields | None:
 
 
 def _fields_before(
-    store: EventStore, step: Step, *, whole: bool = False, lasting: _Lasting | None = None
+    store: EventStore,
+    step: Step,
+    *,
+    whole: bool = False,
+    lasting: _Lasting | None = None,
+    last: int | None = None,
 ) -> Fields | None:
     """Look up what a snapshot was before a step; unless `whole`, what the step can have changed.
 
@@ -290,10 +298,11 @@ def _fields_before(
         step: of the snapshot.
         whole: whether all of its fields are wanted.
         lasting: what is known of them.
+        last: as of `_events_before`.
     """
     older: list[Event] = []
     if not _is_told(step.event, older, whole=whole):
-        for event in _events_before(store, step):
+        for event in _events_before(store, step, last):
             if lasting is not None and not older and _is_after(event, lasting):
                 return {**lasting.fields, **_stated(event.data, "labels")}
             older.append(event)
@@ -302,13 +311,24 @@ def _fields_before(
     return _folded(step.event, older)
 
 
-def _lasting(store: EventStore, step: Step) -> _Lasting | None:
-    """Return what a snapshot has been since its commit, if its labels change and it is still there.
+def _lasting(store: EventStore, step: Step, last: int) -> _Lasting | None:
+    """Return what a snapshot has been since its commit, if its labels change or it is removed.
 
     So that what it was before that is told by the last labels alone, not by all up to its commit.
     """
+    match step.event.type:
+        case events.UPDATED:
+            return _lasting_now(store, step)
+        case events.REMOVED:
+            return _lasting_until(store, step.number, last)
+        case _:
+            return None
+
+
+def _lasting_now(store: EventStore, step: Step) -> _Lasting | None:
+    """Return what a snapshot that is still there has been since its commit, by its row."""
     name = step.event.data.get("name")
-    if step.event.type != events.UPDATED or not isinstance(name, str):
+    if not isinstance(name, str):
         return None
     with store.transaction() as present:
         row: Row | None = present.get(SNAPSHOTS, name)
@@ -319,6 +339,20 @@ def _lasting(store: EventStore, step: Step) -> _Lasting | None:
     return _Lasting(fields, info.created_ns)
 
 
+def _lasting_until(store: EventStore, number: int, last: int) -> _Lasting | None:
+    """Return what a snapshot had been since its commit, if that is in one of its first batches.
+
+    Most are committed right after they are created, and then relabelled any number of times.
+    """
+    batches = store.history(events.id_key(number), to_revision=last)
+    for batch in islice(batches, _BATCHES_TO_COMMIT_MAX):
+        for event in batch.events:
+            if events.id_in(event) == number and event.type == events.COMMITTED:
+                fields = {**(_after(None, event) or {}), "labels": {}}
+                return _Lasting(fields, event.data.get("time_ns", 0))
+    return None
+
+
 def _is_after(event: Event, lasting: _Lasting) -> bool:
     """Say whether an event gave a snapshot new labels after its commit; never, if that is unsure.
 
@@ -327,19 +361,26 @@ def _is_after(event: Event, lasting: _Lasting) -> bool:
     data = event.data
     return (
         event.type == events.UPDATED
-        and data.get("name") == lasting.fields["name"]
+        and data.get("name") == lasting.fields.get("name")
         and "labels" in data
         and data.get("time_ns", 0) > lasting.since_ns
     )
 
 
-def _events_before(store: EventStore, step: Step) -> Iterator[Event]:
-    """Yield the events of a snapshot before one of them, newest first."""
+def _events_before(store: EventStore, step: Step, last: int | None) -> Iterator[Event]:
+    """Yield the events of a snapshot before one of them, newest first.
+
+    Args:
+        store: with its history.
+        step: of the snapshot.
+        last: the last revision before that of the step that can have some; None for the one before
+            it. Who looks up many steps gives one revision, up to which the index of the past is
+            brought once.
+    """
     before = step.batch.events[: step.place]
     yield from (event for event in reversed(before) if events.id_in(event) == step.number)
-    found = store.history(
-        events.id_key(step.number), to_revision=step.batch.revision - 1, reverse=True
-    )
+    last = step.batch.revision - 1 if last is None else last
+    found = store.history(events.id_key(step.number), to_revision=last, reverse=True)
     for earlier in found:
         for _, event in _in_order(earlier, reverse=True):
             if events.id_in(event) == step.number:

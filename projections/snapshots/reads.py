@@ -170,6 +170,7 @@ class SnapshotReads:
         stop: Any = None,
         *,
         decode: Callable[[Any, Any], Any] | None = None,
+        reverse: bool = False,
     ) -> Iterator[tuple[Any, Any]]:
         """Yield (key, value) of a table in key order, from `start` on and before `stop`."""
         raise NotImplementedError

@@ -62,6 +62,7 @@ class Reads(Protocol):
         stop: Any = None,
         *,
         decode: Callable[[Any, Any], Any] | None = None,
+        reverse: bool = False,
     ) -> Iterator[tuple[Any, Any]]:
         """Yield (key, value) of a table in key order."""
 
@@ -106,7 +107,11 @@ def walk_rows(
 
 
 def walk_decoded(
-    transaction: Reads, decode: Callable[[str, PlainRow], T], parsed: Sequence[Filter] = ()
+    transaction: Reads,
+    decode: Callable[[str, PlainRow], T],
+    parsed: Sequence[Filter] = (),
+    *,
+    reverse: bool = False,
 ) -> Iterator[T]:
     """Yield what is made of the rows that match any filter, or of all, by no index.
 
@@ -114,25 +119,32 @@ def walk_decoded(
     of a row, which takes half of the time, is made of those alone that are asked for as a whole.
     """
     if not parsed:
-        return map(_ROW, transaction.items(SNAPSHOTS, decode=decode))
+        return map(_ROW, transaction.items(SNAPSHOTS, decode=decode, reverse=reverse))
     matches = any_of(tuple(each.matches_plain for each in parsed))
 
     def chosen(name: str, plain: PlainRow) -> T | None:
         return decode(name, plain) if matches((name, plain)) else None
 
-    found = map(_ROW, transaction.items(SNAPSHOTS, decode=chosen))
+    found = map(_ROW, transaction.items(SNAPSHOTS, decode=chosen, reverse=reverse))
     return (each for each in found if each is not None)
 
 
-def plain_rows(transaction: Reads, filters: Iterable[str] = ()) -> Iterator[tuple[str, PlainRow]]:
+def plain_rows(
+    transaction: Reads, filters: Iterable[str] = (), *, reverse: bool = False
+) -> Iterator[tuple[str, PlainRow]]:
     """Yield the names and rows, as they are packed, of all snapshots that `walk` would yield.
 
-    For who needs little of each, in two thirds of the time; raises as `walk` does.
+    For who needs little of each, in two thirds of the time; or, with `reverse`, for who needs the
+    last ones. Raises as `walk` does.
     """
     parsed = _parsed(filters, ())
-    if parsed and None not in map(_equality, parsed):
-        return ((row[1].name, encode_row(row)) for row in walk_rows(transaction, filters))
-    return walk_decoded(transaction, lambda name, plain: (name, plain), parsed)
+    if not parsed:
+        return transaction.items(SNAPSHOTS, decode=lambda name, plain: plain, reverse=reverse)
+    if None not in map(_equality, parsed):
+        rows = walk_rows(transaction, filters)
+        in_order = reversed(list(rows)) if reverse else rows
+        return ((row[1].name, encode_row(row)) for row in in_order)
+    return walk_decoded(transaction, lambda name, plain: (name, plain), parsed, reverse=reverse)
 
 
 def _parsed(filters: Iterable[str], required: tuple[Selector, ...]) -> list[Filter]:

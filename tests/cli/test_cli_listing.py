@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -131,6 +132,46 @@ def test_du_shows_at_most_so_many_groups_and_the_total_of_all(
 @pytest.mark.parametrize("grouping", ["", "labels.", "parent"])
 def test_du_refuses_a_grouping_that_is_none(grouping: str, call: Call, chains: Path) -> None:
     assert call("du", chains, "--by", grouping).code == 2
+
+
+def test_du_by_chain_sums_chains_of_any_length_in_any_order_of_names(
+    call: Call, tmp_path: Path
+) -> None:
+    chance = random.Random(7)
+    names = [f"{number:02}" for number in range(60)]
+    chance.shuffle(names)
+    roots: dict[str, str] = {}
+    sums: dict[str, dict[str, Any]] = {}
+    with (
+        MetaStore.open(tmp_path / "store", options=OPTIONS) as metastore,
+        metastore.transaction(writable=True) as tx,
+    ):
+        for size, name in enumerate(names):
+            # A chain of thirty, then others that begin anywhere.
+            parents = (
+                names[size - 1 : size] if size < 30 else chance.sample(names[size // 2 : size], 1)
+            )
+            parent = "" if size % 30 == 0 else parents[0]
+            roots[name] = roots.get(parent, name)
+            labels = {"odd": str(size % 2)}
+            tx.create_snapshot(Kind.ACTIVE, "extract", parent)
+            tx.commit_active("extract", name, Usage(1, size), labels)
+            group = sums.setdefault(
+                roots[name], {"group": roots[name], "snapshots": 0, "size": 0, "inodes": 0}
+            )
+            for field, value in (("snapshots", 1), ("size", size), ("inodes", 1)):
+                group[field] += value
+    expected = sorted(sums.values(), key=lambda group: -group["size"])
+    assert len(expected) == 2
+    document = json.loads(call("du", tmp_path / "store", "--by", "chain", "--json").out)
+    assert document["groups"] == expected
+    assert document["total"] == {"snapshots": 60, "size": 60 * 59 // 2, "inodes": 60}
+    chosen = call("du", tmp_path / "store", "labels.odd~=/[1]/", "--by", "chain", "--json").out
+    odd = {
+        root: sum(n for n, name in enumerate(names) if n % 2 and roots[name] == root)
+        for root in sums
+    }
+    assert {each["group"]: each["size"] for each in json.loads(chosen)["groups"]} == odd
 
 
 def test_du_of_a_store_without_snapshots_is_a_total(call: Call, tmp_path: Path) -> None:

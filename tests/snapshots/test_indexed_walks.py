@@ -227,8 +227,10 @@ class Counting:
         stop: Any = None,
         *,
         decode: Callable[[Any, Any], Any] | None = None,
+        reverse: bool = False,
     ) -> Iterator[tuple[Any, Any]]:
-        for key, value in self.transaction.items(table, start, stop, decode=decode):
+        found = self.transaction.items(table, start, stop, decode=decode, reverse=reverse)
+        for key, value in found:
             self.snapshots.add(key)
             yield key, value
 
@@ -320,6 +322,8 @@ def test_rows_are_selected_as_they_are_packed_as_their_infos_are(
                 expected = [row for row in tx.walk() if matches(row[1])]
                 assert list(tx.walk(*filters)) == expected
                 assert [decode_row(*row) for row in plain_rows(tx, filters)] == expected
+                from_end = plain_rows(tx, filters, reverse=True)
+                assert [decode_row(*row) for row in from_end] == expected[::-1]
                 assert list(tx.walk_info(*filters)) == [info for _, info, _ in expected]
 
 

@@ -254,14 +254,18 @@ def test_a_difference_is_the_same_with_and_without_what_is_there_now(
     assert quick == [list(store.diff(*each)) for each in ranges]
 
 
-def test_a_difference_of_labels_reads_no_more_of_the_past_than_the_last_change(
-    store: MetaStore, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("is_removed", [False, True], ids=["relabelled", "removed"])
+def test_a_difference_reads_no_more_of_what_changed_labels_than_the_last_of_it(
+    store: MetaStore, monkeypatch: pytest.MonkeyPatch, is_removed: bool
 ) -> None:
     with store.transaction(writable=True) as tx:
         create_committed(tx, "layer")
     for number in range(20):
         with store.transaction(writable=True) as tx:
             tx.update_info("layer", {"n": str(number)})
+    if is_removed:
+        with store.transaction(writable=True) as tx:
+            tx.remove("layer")
     last = store.stats()["revision"]
     read: list[Any] = []
     events_before = history._events_before
@@ -273,5 +277,15 @@ def test_a_difference_of_labels_reads_no_more_of_the_past_than_the_last_change(
 
     monkeypatch.setattr(history, "_events_before", counted)
     [one] = store.diff(last - 1)
-    assert one.changes == {"labels": Change({"n": "18"}, {"n": "19"})}
+    if is_removed:
+        assert one.after is None
+        assert one.before == {
+            "kind": Kind.COMMITTED,
+            "name": "layer",
+            "parent": "",
+            "labels": {"n": "19"},
+            "usage": Usage(1, 10),
+        }
+    else:
+        assert one.changes == {"labels": Change({"n": "18"}, {"n": "19"})}
     assert len(read) == 1

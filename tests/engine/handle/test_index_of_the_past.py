@@ -25,6 +25,7 @@ from eventstore import (
 )
 from eventstore.files.local import local_file_system
 from eventstore.format.index import (
+    RECORDS_PER_ANCHOR,
     IndexHeader,
     index_header_bytes,
     pack_index,
@@ -32,6 +33,7 @@ from eventstore.format.index import (
     unpack_values,
 )
 from eventstore.format.names import parse_index_name
+from eventstore.log.cursor import RecordCursor
 from eventstore.log.interface import Wanted
 from eventstore.log.segments import SegmentSource, compress, open_places, open_source
 from eventstore.past.packed import PackedIndex
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from eventstore import Batch, WritableTables
+    from eventstore.files.interface import File
+    from eventstore.log.reader import Record
 
 NAMES = tuple(f"thing {number}" for number in range(8))
 TYPES = ("made", "moved", "broken")
@@ -387,6 +391,36 @@ GOLDEN = (
     "7945000200000000000000002a36fe9c971745ab8986400000100000000080000070000000008dfd"
     "aab9"
 )
+
+
+def test_a_past_state_reads_few_batches_before_its_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = StoreOptions(segment_bytes=1 << 16, background=False)
+    with EventStore.open(tmp_path / "store", [Things()], options=options) as store:
+        for number in range(1000):
+            if number == 300:
+                store.checkpoint()
+            with store.transaction(writable=True) as tx:
+                tx.emit(Event("made", {"name": f"thing {number % 8}", "place": "here"}))
+        store.compact()
+    skipped: list[int] = []
+    check = RecordCursor._check_skipped
+
+    def counted(cursor: RecordCursor, file: File, record: Record) -> None:
+        skipped.append(record.revision)
+        check(cursor, file, record)
+
+    monkeypatch.setattr(RecordCursor, "_check_skipped", counted)
+    for read_only in (True, False):
+        with EventStore.open(
+            tmp_path / "store", [Things()], options=options, read_only=read_only
+        ) as store:
+            skipped.clear()
+            counts = dict(store.at(310).items("counts"))
+            assert sum(counts.values()) == 310
+            # Once to compare the checkpoint with the log, and once to go on from it.
+            assert len(skipped) <= 2 * RECORDS_PER_ANCHOR
 
 
 def test_a_search_by_key_reads_only_records_about_it(path: Path) -> None:

@@ -191,6 +191,32 @@ def test_iteration_goes_on_while_rows_change(store: EventStore) -> None:
     assert balances(store.transaction()) == {}
 
 
+def test_rows_come_from_the_end_without_those_before_them(tmp_path: Path) -> None:
+    names = [f"{number:03}" for number in range(300)]
+    with open_store(tmp_path / "store") as store, store.transaction(writable=True) as tx:
+        for name in names:
+            open_account(tx, name)
+    with open_store(tmp_path / "store") as store:
+        with store.transaction(writable=True) as tx:
+            close_account(tx, "299")
+            open_account(tx, "1505")
+            expected = sorted({*names, "1505"} - {"299"}, reverse=True)
+            own = tx.items(ACCOUNTS, reverse=True)
+            assert [name for name, _ in own] == expected
+        decoded: list[str] = []
+        for writable in (False, True):
+            with store.transaction(writable=writable) as tx:
+                for start, stop in ((None, None), ("1", "2"), ("1505", "152"), ("3", None)):
+                    rows = list(tx.items(ACCOUNTS, start, stop))
+                    assert list(tx.items(ACCOUNTS, start, stop, reverse=True)) == rows[::-1]
+        with store.transaction() as reader:
+            rows_back = reader.items(
+                ACCOUNTS, decode=lambda name, plain: decoded.append(name), reverse=True
+            )
+            assert next(rows_back)[0] == "298"
+            assert len(decoded) <= 16
+
+
 def test_transaction_without_events_writes_nothing(tmp_path: Path) -> None:
     calls: list[str] = []
     path = tmp_path / "store"

@@ -18,7 +18,7 @@ STEPS = st.lists(st.one_of(st.none(), st.tuples(st.booleans(), st.integers(0, 30
 
 
 def listed(order: KeyOrder, rows: dict[Any, Any]) -> list[Any]:
-    return order.listed(rows, None, None, 1 << 30, inclusive=True)
+    return order.listed(rows, None, None, 1 << 30, (True, False))
 
 
 def change(order: KeyOrder, rows: dict[Any, Any], key: Any, *, is_there: bool) -> None:

@@ -218,7 +218,25 @@ class TablesAgainstDictionaries(RuleBasedStateMachine):
         self, reader: tuple[View, dict[int, Any], State], start: int | None, stop: int | None
     ) -> None:
         view, expected, state = reader
-        assert list(view.items(state.tables[ROWS], start, stop)) == within(expected, start, stop)
+        table, rows = state.tables[ROWS], within(expected, start, stop)
+        assert list(view.items(table, start, stop)) == rows
+        assert list(view.items(table, start, stop, reverse=True)) == rows[::-1]
+
+    @rule(changes=st.lists(st.tuples(keys, values | st.none()), max_size=8))
+    def write_while_scanning(self, changes: list[tuple[int, Any]]) -> None:
+        """Change rows, reached or not, between the steps of a scan from either end."""
+        expected = within(self.durable, None, None)
+        scans = [View(self.state.durable).items(self.table, reverse=each) for each in (False, True)]
+        found: list[list[Any]] = [[], []]
+        for key, value in changes:
+            for rows, scan in zip(found, scans, strict=True):
+                rows.extend(islice(scan, 1))
+            if value is None:
+                self.delete(key)
+            else:
+                self.put(key, value)
+        forwards, backwards = ([*rows, *scan] for rows, scan in zip(found, scans, strict=True))
+        assert forwards == backwards[::-1] == expected
 
     @rule(reader=readers, question=questions)
     def ask(self, reader: tuple[View, dict[int, Any], State], question: tuple[str, Any]) -> None:
@@ -299,6 +317,8 @@ def test_packed_rows_are_an_ordered_map_of_numbers(
     first = start if inclusive or start is None else start + 1
     expected_rows = [(key, pack(value)) for key, value in within(rows, first, stop)][:limit]
     assert packed.slice(start, stop, limit, inclusive=inclusive) == expected_rows
+    last_rows = [(key, pack(value)) for key, value in within(rows, start, stop)][-limit:]
+    assert packed.last_slice(start, stop, limit) == last_rows
 
 
 TEXTS = st.text("ab\0é", max_size=4) | st.sampled_from(["a" * 31, "a" * 32, "a" * 255, "a" * 256])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     from projections.snapshots.projection import PlainRow
     from snapledger.arguments import Moment
 
-    GroupsOf = Callable[[PlainRow], Iterable[str | None]]
-    """The groups that a snapshot counts in; None stands for those that have none."""
+T = TypeVar("T")
 
 _OF_A_LABEL = "labels."
 _NONE = "(none)"
@@ -47,9 +46,9 @@ class Sum:
     def __init__(self) -> None:
         self.snapshots = self.size = self.inodes = 0
 
-    def add(self, inodes: int, size: int) -> None:
-        """Count a snapshot."""
-        self.snapshots += 1
+    def add(self, inodes: int, size: int, snapshots: int = 1) -> None:
+        """Count what a snapshot takes, or several."""
+        self.snapshots += snapshots
         self.size += size
         self.inodes += inodes
 
@@ -108,10 +107,7 @@ def command(
     """
     with snapshots_at(store, moment) as transaction:
         mention_useless(filters)
-        if grouping == "chain":
-            total, sums = _summed_chains(transaction, filters)
-        else:
-            total, sums = _summed(plain_rows(transaction, filters), _groups_of(grouping))
+        total, sums = _summed(transaction, filters, grouping)
         revision = transaction.revision
     largest = sorted(sums.items(), key=lambda item: (-item[1].size, item[0] is None, item[0] or ""))
     left_out = len(largest[limit:]) if limit is not None else 0
@@ -132,61 +128,81 @@ def command(
 
 
 def _summed(
-    found: Iterable[tuple[str, PlainRow]], groups_of: GroupsOf
+    transaction: SnapshotTransaction, filters: tuple[str, ...], grouping: str
 ) -> tuple[Sum, dict[str | None, Sum]]:
-    total = Sum()
-    sums: dict[str | None, Sum] = defaultdict(Sum)
+    """Return the total and the sums of the groups.
+
+    First by groups that share no snapshot, so that each is counted once and the total is theirs.
+    """
+    if grouping == "chain":
+        sums = _summed_chains(transaction, filters)
+        return _sum_of(sums), sums
+    found = plain_rows(transaction, filters)
+    if grouping == "label":
+        of_labels = _summed_by(found, lambda plain: tuple(plain[3].items()))
+        return _sum_of(of_labels), _summed_labels(of_labels)
+    if grouping == "kind":
+        sums = _summed_by(found, lambda plain: plain[2])
+    else:
+        key = grouping[len(_OF_A_LABEL) :]
+        sums = _summed_by(found, lambda plain: plain[3].get(key))
+    return _sum_of(sums), sums
+
+
+def _summed_by(
+    found: Iterable[tuple[str, PlainRow]], group_of: Callable[[PlainRow], T]
+) -> dict[T, Sum]:
+    sums: dict[T, Sum] = defaultdict(Sum)
     for _, plain in found:
-        usage = plain[6:]
-        total.add(*usage)
-        for group in groups_of(plain):
-            sums[group].add(*usage)
-    return total, sums
+        sums[group_of(plain)].add(*plain[6:])
+    return sums
 
 
-def _groups_of(grouping: str) -> GroupsOf:
-    match grouping:
-        case "kind":
-            return lambda plain: (plain[2],)
-        case "label":
-            return lambda plain: (
-                [label_text(key, value) for key, value in plain[3].items()] or (None,)
-            )
-        case _:
-            key = grouping[len(_OF_A_LABEL) :]
-            return lambda plain: (plain[3].get(key),)
+def _sum_of(sums: Mapping[T, Sum]) -> Sum:
+    total = Sum()
+    for each in sums.values():
+        total.add(each.inodes, each.size, each.snapshots)
+    return total
+
+
+def _summed_labels(sums: Mapping[tuple[tuple[str, str], ...], Sum]) -> dict[str | None, Sum]:
+    """Return the sums by each label, of those by all labels of a snapshot."""
+    by_label: dict[str | None, Sum] = defaultdict(Sum)
+    for labels, each in sums.items():
+        for group in [label_text(*label) for label in labels] or (None,):
+            by_label[group].add(each.inodes, each.size, each.snapshots)
+    return by_label
 
 
 def _summed_chains(
     transaction: SnapshotTransaction, filters: tuple[str, ...]
-) -> tuple[Sum, dict[str | None, Sum]]:
-    """Return the sums by the first of each snapshot's ancestors; each is looked up once."""
-    total = Sum()
-    sums: dict[str | None, Sum] = defaultdict(Sum)
-    parents: dict[str, str] = {}
-    chosen: list[tuple[str, int, int]] = []
-    for name, plain in plain_rows(transaction):
-        parents[name] = plain[1]
-        if not filters:
-            chosen.append((name, *plain[6:]))
+) -> dict[str | None, Sum]:
+    """Return the sums by the first of each snapshot's ancestors.
+
+    Each name is looked up once: from there on a snapshot is its place in the order of names.
+    """
+    found = [(name, plain[1], *plain[6:]) for name, plain in plain_rows(transaction)]
+    names = [row[0] for row in found]
+    places = dict(zip(names, range(len(names)), strict=True))
+    roots = _roots([places[row[1]] if row[1] else place for place, row in enumerate(found)])
+    chosen: Iterable[int] = range(len(names))
     if filters:
-        chosen = [(name, *plain[6:]) for name, plain in plain_rows(transaction, filters)]
-    roots: dict[str, str] = {}
-    for name, inodes, size in chosen:
-        total.add(inodes, size)
-        sums[_root_of(name, parents, roots)].add(inodes, size)
-    return total, sums
+        chosen = (places[name] for name, _ in plain_rows(transaction, filters))
+    sums: dict[int, Sum] = defaultdict(Sum)
+    for place in chosen:
+        sums[roots[place]].add(*found[place][2:])
+    return {names[root]: each for root, each in sums.items()}
 
 
-def _root_of(name: str, parents: Mapping[str, str], roots: dict[str, str]) -> str:
-    """Return the first ancestor of a snapshot, and keep it for all on the way."""
-    path = []
-    while name not in roots and parents[name]:
-        path.append(name)
-        name = parents[name]
-    root = roots.setdefault(name, name)
-    roots.update(dict.fromkeys(path, root))
-    return root
+def _roots(parents: list[int]) -> list[int]:
+    """Return the first ancestor of each of some nodes, by their parents; a root is its own.
+
+    Each round goes up twice as far as the one before it.
+    """
+    higher = [parents[each] for each in parents]
+    while higher != parents:
+        parents, higher = higher, [higher[each] for each in higher]
+    return parents
 
 
 def _total_title(groups_left_out: int) -> str:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 _COLUMNS = "id,kind,size,name,parent"
 _FACTS = ("ID", "KIND", "SIZE", "INODES", "CREATED", "UPDATED")
 _OF_A_LABEL = "labels."
+_NAME = "name"
 _CELLS: dict[str, Callable[[str, Info, Usage], str]] = {
     "id": lambda snapshot_id, info, usage: snapshot_id,
     "kind": lambda snapshot_id, info, usage: str(info.kind),
@@ -49,14 +50,8 @@ _CELLS: dict[str, Callable[[str, Info, Usage], str]] = {
         label_text(key, value) for key, value in sorted(info.labels.items())
     ),
 }
-_ORDERS: dict[str, Callable[[str, PlainRow], Any]] = {
-    "name": lambda name, plain: name.encode("utf-8", "surrogatepass"),
-    "id": lambda name, plain: plain[0],
-    "kind": lambda name, plain: plain[2],
-    "size": lambda name, plain: plain[7],
-    "created": lambda name, plain: plain[4],
-    "updated": lambda name, plain: plain[5],
-}
+_PLACES = {"id": 0, "kind": 2, "size": 7, "created": 4, "updated": 5}
+"""Where in a `PlainRow` what can be sorted by stands."""
 
 _HELP = f"""List the snapshots that match any FILTER, or all, in byte order of their names.
 
@@ -95,7 +90,11 @@ def parsed_columns(
 @filters_argument
 @at_option
 @click.option(
-    "--sort", "order", type=click.Choice(list(_ORDERS)), help="By this; equal ones by their names."
+    "--sort",
+    "order",
+    type=click.Choice([_NAME, *_PLACES]),
+    default=_NAME,
+    help="By this; equal ones by their names.",
 )
 @click.option("--reverse", is_flag=True, help="The other way round.")
 @click.option(
@@ -112,7 +111,7 @@ def command(
     store: str,
     filters: tuple[str, ...],
     moment: Moment | None,
-    order: str | None,
+    order: str,
     reverse: bool,
     columns: tuple[str, ...],
     limit: int | None,
@@ -133,26 +132,36 @@ def command(
 def _found(
     transaction: SnapshotTransaction,
     filters: tuple[str, ...],
-    order: str | None,
+    order: str,
     limit: int | None,
     *,
     reverse: bool,
 ) -> Iterable[Row]:
-    """Return what matches in an order; equal ones are in that of their names, whichever way round.
+    """Return what matches in an order; equal ones are in that of their names, either way round."""
+    if order == _NAME and not reverse:
+        return transaction.walk(*filters)
+    if order == _NAME:
+        found = plain_rows(transaction, filters, reverse=True)
+    else:
+        found = _sorted(plain_rows(transaction, filters), _PLACES[order], limit, reverse=reverse)
+    return (decode_row(*row) for row in found)
+
+
+def _sorted(
+    rows: Iterator[tuple[str, PlainRow]], place: int, limit: int | None, *, reverse: bool
+) -> Iterator[tuple[str, PlainRow]]:
+    """Return rows sorted by one of their fields.
 
     With a limit no more than those are kept, and nothing is made of the others but what they are
     sorted by: to keep and sort all of 100,000 takes 0.35 s more.
     """
-    if order is None and not reverse:
-        return transaction.walk(*filters)
-    of_row = _ORDERS[order or "name"]
-    rows = plain_rows(transaction, filters)
+
+    def key(row: tuple[str, PlainRow]) -> Any:
+        return row[1][place]
+
     if limit is None:
-        rows = iter(sorted(rows, key=lambda row: of_row(*row), reverse=reverse))
-    else:
-        first = heapq.nlargest if reverse else heapq.nsmallest
-        rows = iter(first(limit, rows, key=lambda row: of_row(*row)))
-    return (decode_row(*row) for row in rows)
+        return iter(sorted(rows, key=key, reverse=reverse))
+    return iter((heapq.nlargest if reverse else heapq.nsmallest)(limit, rows, key=key))
 
 
 def _cells(found: Iterable[Row], columns: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
