@@ -72,3 +72,19 @@ def test_batches_are_in_the_log_or_in_a_checkpoint_if_one_session_makes_both_and
         for image in file_system.images(1000, Random(1)):
             with open_on(SimulatedFileSystem(image.medium)) as found, found.transaction() as reader:
                 assert balances(reader) == {"a": 6}, image.describe()
+
+
+def test_a_checkpoint_has_its_name_only_once_it_is_whole_whenever_the_power_goes() -> None:
+    file_system = SimulatedFileSystem(keep_steps=True)
+    with open_on(file_system) as store:
+        with store.transaction(writable=True) as tx:
+            open_account(tx, "a")
+        store.checkpoint()
+    images = 0
+    for step in file_system.steps:
+        for image in crash_images(step.medium, 4, Random(1)):
+            with open_on(SimulatedFileSystem(image.medium)) as found:
+                damaged = found.recovery.damaged_checkpoints
+            assert not damaged, f"{step.name}: {image.describe()}"
+            images += 1
+    assert images > 50

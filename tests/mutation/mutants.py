@@ -497,10 +497,9 @@ MUTANTS = (
     ),
     Mutant(
         "a follower does not notice that its store was removed",
-        "eventstore/backend/follower.py",
-        "        require_store(self._file_system, self._path, may_create=False)\n"
-        "        if self._files",
-        "        if self._files",
+        "eventstore/backend/reading.py",
+        "            require_store(self._file_system, self._path, may_create=False)\n",
+        "",
     ),
     Mutant(
         "a verification takes a store in the making for a damaged one",
@@ -825,8 +824,8 @@ MUTANTS = (
     Mutant(
         "nobody looks whether the store has gone",
         "eventstore/handle/upkeep.py",
-        "        if self._has_gone():\n            return False\n",
-        "",
+        "            self._log.look()\n",
+        "            pass\n",
     ),
     Mutant(
         "who finds that the store has gone keeps that to himself",

@@ -72,6 +72,7 @@ def reason(body: bytes) -> str | None:
             "a record header is zero although bytes follow it",
         ),
     ],
+    ids=lambda value: value if isinstance(value, str) else f"{len(value)} bytes",
 )
 def test_reason_names_what_is_wrong(body: bytes, said: str) -> None:
     problem = reason(body)
@@ -79,6 +80,10 @@ def test_reason_names_what_is_wrong(body: bytes, said: str) -> None:
     assert problem.startswith(said)
 
 
-@pytest.mark.parametrize("body", [b"", bytes(4096), record(), record() + bytes(4096)])
+@pytest.mark.parametrize(
+    "body",
+    [b"", bytes(4096), record(), record() + bytes(4096)],
+    ids=["nothing", "zeros", "a record", "a record and zeros"],
+)
 def test_zeros_behind_the_last_record_are_no_problem(body: bytes) -> None:
     assert reason(body) is None
