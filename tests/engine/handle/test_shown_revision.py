@@ -14,6 +14,7 @@ from support.ledger import ACCOUNTS, deposit
 
 from eventstore import Event, Receipt, ReceiptError
 from eventstore.tables.state import State
+from eventstore.tables.table import Table
 from eventstore.testing import SimulatedFileSystem
 
 if TYPE_CHECKING:
@@ -180,6 +181,25 @@ def test_reader_sees_nothing_of_what_is_being_changed(tmp_path: Path) -> None:
             deposit(tx, "a", 10)
             assert reader.get(ACCOUNTS, "a").balance == 3
         assert reader.get(ACCOUNTS, "a").balance == 3
+
+
+def test_look_up_that_a_commit_overtakes_shows_its_own_revision(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_store(tmp_path / "store") as store:
+        add(store, 3)
+        reader = store.transaction()
+        raw = Table.raw
+
+        def overtaken(table: Table, key: object) -> object:
+            monkeypatch.setattr(Table, "raw", raw)
+            add(store)
+            return raw(table, key)
+
+        monkeypatch.setattr(Table, "raw", overtaken)
+        assert reader.get(ACCOUNTS, "a").balance == 3
+        assert Table.raw is raw
+        assert store.transaction().get(ACCOUNTS, "a").balance == 4
 
 
 def test_reader_sees_nothing_of_a_batch_behind_one_without_effect(tmp_path: Path) -> None:
