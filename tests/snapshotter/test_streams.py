@@ -41,7 +41,9 @@ def driver(place: Path) -> Iterator[Snapshotter]:
 
 def paused(place: Path, stack: ExitStack) -> Any:
     """Begin a List on a connection of its own; return it after its first message."""
-    client = stack.enter_context(Client(place / "s", grpc_use_local_subchannel_pool=1))
+    # Else the connection comes to hold as much as it carries: many messages.
+    options = (("grpc.use_local_subchannel_pool", 1), ("grpc.http2.bdp_probe", 0))
+    client = stack.enter_context(Client(place / "s", *options))
     stream = client.listing()
     assert len(next(stream).info) == 1
     return stream
