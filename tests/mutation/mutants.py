@@ -1029,12 +1029,6 @@ MUTANTS = (
         "self.confirmed(index, entry, [(key, value)])",
     ),
     Mutant(
-        "a rebuilt table keeps the indexes of the rows that it had",
-        "eventstore/tables/rows.py",
-        "        self._indexes = other._indexes\n",
-        "",
-    ),
-    Mutant(
         "a kept value is given for a row that has changed",
         "eventstore/tables/values.py",
         "        if kept is not None and kept[0] is packed:\n",
