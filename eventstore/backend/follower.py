@@ -240,7 +240,6 @@ class FollowerLog:
         bound = self._durable.revision(self.store_id)
         if bound or self._is_closed:
             return bound
-        require_store(self._file_system, self._path, may_create=False)
         if self._files.newest_store_id() != self.store_id:
             raise _replaced(self._path)
         return 0

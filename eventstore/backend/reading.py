@@ -72,6 +72,7 @@ class StoreFiles:
 
         Raises:
             CorruptionError: there is no segment, or it is damaged.
+            NotAStoreError: the store was removed.
             OSError: the medium fails, which says nothing of the segment.
         """
         with opened_source(self._file_system, self._sources()[-1], is_no_file) as file:

@@ -72,3 +72,42 @@ def test_batches_are_in_the_log_or_in_a_checkpoint_if_one_session_makes_both_and
         for image in file_system.images(1000, Random(1)):
             with open_on(SimulatedFileSystem(image.medium)) as found, found.transaction() as reader:
                 assert balances(reader) == {"a": 6}, image.describe()
+
+
+def test_no_later_segment_goes_before_an_earlier_one_whenever_the_power_goes() -> None:
+    file_system = SimulatedFileSystem(keep_steps=True)
+    with open_on(file_system, replace(SMALL, retention=Retention.none())) as store:
+        with store.transaction(writable=True) as tx:
+            open_account(tx, "a")
+        for _ in range(2):
+            for _ in range(6):
+                pay(store, "a", 1, 1500)
+            store.checkpoint()
+        segments = [name for name in file_system.list_directory(WAL) if name.endswith(".log")]
+        started = len(file_system.steps)
+        assert store.compact().dropped > 2
+    segments.sort()
+    images = 0
+    for step in file_system.steps[started:]:
+        for image in crash_images(step.medium, 20, Random(1)):
+            found = SimulatedFileSystem(image.medium).list_directory(WAL)
+            left = [name for name in segments if name in found]
+            assert left == segments[len(segments) - len(left) :], image.describe()
+            images += 1
+    assert images > 50
+
+
+def test_a_checkpoint_has_its_name_only_once_it_is_whole_whenever_the_power_goes() -> None:
+    file_system = SimulatedFileSystem(keep_steps=True)
+    with open_on(file_system) as store:
+        with store.transaction(writable=True) as tx:
+            open_account(tx, "a")
+        store.checkpoint()
+    images = 0
+    for step in file_system.steps:
+        for image in crash_images(step.medium, 4, Random(1)):
+            with open_on(SimulatedFileSystem(image.medium)) as found:
+                damaged = found.recovery.damaged_checkpoints
+            assert not damaged, f"{step.name}: {image.describe()}"
+            images += 1
+    assert images > 50

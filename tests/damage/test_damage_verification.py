@@ -34,6 +34,8 @@ from eventstore import (
     repair_store,
 )
 from eventstore.format.archive import header_bytes
+from eventstore.format.codec import pack
+from eventstore.integrity import comparison
 from eventstore.integrity.verify import verify_store
 from eventstore.testing.simulated import SimulatedFileSystem
 
@@ -288,6 +290,12 @@ def test_a_value_that_is_not_equal_to_itself_is_no_difference() -> None:
         report = store.verify()
     assert report.replayed_checkpoints == 1
     assert report.is_sound
+
+
+def test_a_row_that_is_the_same_to_the_byte_does_not_differ_beside_one_that_does() -> None:
+    row = pack([math.nan, 1.5])
+    assert comparison._is_same_row(row, pack([math.nan, 1.5]))
+    assert not comparison._is_same_row(row, pack([math.nan, 2.5]))
 
 
 @pytest.mark.parametrize("quick", [False, True])

@@ -403,14 +403,16 @@ def test_key_of_another_shape_is_refused(first: Any, other: Any, reopened: bool)
                 tx.emit(Event("put", [PLAIN, 1]))
 
 
-def test_key_of_another_shape_is_refused_after_a_rebuild() -> None:
+@pytest.mark.parametrize("kinds", [("put",), ("put", "delete")], ids="-".join)
+def test_key_of_another_shape_is_refused_after_a_rebuild(kinds: tuple[str, ...]) -> None:
     class Raised(Pool):
         version = Pool.version + 1
 
     files, pool = SimulatedFileSystem(), [(1, 1), ("a", 1)]
     with open_pool(files, pool) as store:
         with store.transaction(writable=True) as tx:
-            tx.emit(Event("put", [PLAIN, 0]))
+            for kind in kinds:
+                tx.emit(Event(kind, [PLAIN, 0]))
         store.checkpoint()
     rebuilt = EventStore.open("/store", [Raised(pool)], options=OPTIONS, file_system=files)
     with (

@@ -29,6 +29,7 @@ from eventstore import (
     StoreOptions,
 )
 from eventstore.files.forwarding import ForwardingFileSystem
+from eventstore.files.local import LocalFileSystem
 from eventstore.maintenance import background
 
 if TYPE_CHECKING:
@@ -381,6 +382,27 @@ def test_what_is_no_lock_file_is_named_and_left(
     (path / "LOCK").rmdir() if (path / "LOCK").is_dir() else (path / "LOCK").unlink()
     with open_store(path) as store:
         assert balance(store) == 1
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, _bind, _make_device])
+def test_no_holder_describes_itself_to_what_takes_the_place_of_a_lock_file_amid_an_open(
+    tmp_path: Path, make: Callable[[Path], None]
+) -> None:
+    make(tmp_path / "LOCK")
+    described: list[bytes] = []
+
+    def describe() -> bytes:
+        described.append(b"the holder")
+        return described[-1]
+
+    files = LocalFileSystem()
+    with pytest.raises(OSError, match="the lock file is no regular file"):
+        files.lock(str(tmp_path / "LOCK"), describe)
+    assert described == []
+    (tmp_path / "LOCK").rmdir() if (tmp_path / "LOCK").is_dir() else (tmp_path / "LOCK").unlink()
+    lock = files.lock(str(tmp_path / "LOCK"), describe)
+    assert not isinstance(lock, bytes)
+    lock.release()
 
 
 def test_a_second_handle_is_told_that_the_first_one_is_of_its_own_process(tmp_path: Path) -> None:

@@ -94,6 +94,15 @@ def test_processes_are_let_in_in_order_and_nobody_waits_for_the_dead(tmp_path: P
     assert times == sorted(times)
 
 
+def test_one_that_comes_while_another_waits_is_not_let_in_before_him(tmp_path: Path) -> None:
+    open_store(tmp_path / "store").close()
+    waiting = place(tmp_path / "store" / "LOCK")
+    with pytest.raises(StoreLockedError):
+        open_store(tmp_path / "store", lock_timeout=0.1)
+    waiting.leave()
+    open_store(tmp_path / "store", lock_timeout=0.1).close()
+
+
 def test_one_that_waits_behind_others_is_told_who_holds_the_store(tmp_path: Path) -> None:
     errors: list[StoreLockedError] = []
 

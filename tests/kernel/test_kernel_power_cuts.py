@@ -84,6 +84,25 @@ def test_no_sync_succeeds_once_the_file_system_has_shut_down(
         file.close()
 
 
+@pytest.mark.parametrize("kind", ["ext4", "xfs"])
+def test_a_name_survives_a_power_cut_once_its_directory_is_synced(
+    kind: str, tmp_path: Path
+) -> None:
+    medium = LocalFileSystem()
+    with loop_image(tmp_path, kind) as image:
+        directory = str(image.mount_point)
+        file = medium.create(f"{directory}/file")
+        file.write(0, b"data")
+        file.sync()
+        file.close()
+        medium.rename(file.path, f"{directory}/renamed")
+        medium.sync_directory(directory)
+        image.cut_power()
+        image.unmount()
+        image.mount()
+        assert set(medium.list_directory(directory)) - {"lost+found"} == {"renamed"}
+
+
 def _run_round(
     image: LoopImage,
     store: Path,

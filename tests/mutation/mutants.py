@@ -497,10 +497,9 @@ MUTANTS = (
     ),
     Mutant(
         "a follower does not notice that its store was removed",
-        "eventstore/backend/follower.py",
-        "        require_store(self._file_system, self._path, may_create=False)\n"
-        "        if self._files",
-        "        if self._files",
+        "eventstore/backend/reading.py",
+        "            require_store(self._file_system, self._path, may_create=False)\n",
+        "",
     ),
     Mutant(
         "a verification takes a store in the making for a damaged one",
@@ -825,8 +824,8 @@ MUTANTS = (
     Mutant(
         "nobody looks whether the store has gone",
         "eventstore/handle/upkeep.py",
-        "        if self._has_gone():\n            return False\n",
-        "",
+        "            self._log.look()\n",
+        "            pass\n",
     ),
     Mutant(
         "who finds that the store has gone keeps that to himself",
@@ -1028,12 +1027,6 @@ MUTANTS = (
         "eventstore/tables/table.py",
         "self.confirmed(index, entry, [(key, first_olds.get(key, value))])",
         "self.confirmed(index, entry, [(key, value)])",
-    ),
-    Mutant(
-        "a rebuilt table keeps the indexes of the rows that it had",
-        "eventstore/tables/rows.py",
-        "        self._indexes = other._indexes\n",
-        "",
     ),
     Mutant(
         "a kept value is given for a row that has changed",

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import threading
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from support.snapshots import OPTIONS
@@ -14,6 +14,7 @@ from support.snapshots import OPTIONS
 from eventstore import StoreClosedError, WriterBusyError, acting_as
 from projections.snapshots import AlreadyExistsError, Kind, MetaStore, NotFoundError, Usage
 from projections.snapshots.asynchronous import AsyncMetaStore
+from projections.snapshots.waiting import Beginning
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -142,6 +143,36 @@ def test_a_task_that_is_cancelled_while_a_thread_begins_for_it_lets_the_next_one
         assert names(front) == {"k", "k too"}
 
     run(tmp_path, work)
+
+
+class SlowToBegin:
+    """A transaction that begins once it may."""
+
+    def __init__(self) -> None:
+        self.may_begin = threading.Event()
+        self.is_rolled_back = threading.Event()
+
+    def begin(self) -> None:
+        assert self.may_begin.wait(20)
+
+    def rollback(self) -> None:
+        self.is_rolled_back.set()
+
+
+def test_what_begins_for_a_task_that_gave_up_is_rolled_back() -> None:
+    tx = SlowToBegin()
+
+    async def work() -> bool:
+        task = asyncio.create_task(Beginning(cast("Any", tx)).begun())
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert not tx.is_rolled_back.is_set()
+        tx.may_begin.set()
+        return await asyncio.to_thread(tx.is_rolled_back.wait, 5)
+
+    assert asyncio.run(work())
 
 
 class Cancelling:

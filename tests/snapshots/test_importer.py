@@ -20,6 +20,7 @@ from projections.snapshots import (
     InvalidArgumentError,
     Kind,
     MetaStore,
+    importer,
 )
 from projections.snapshots.importer import import_containerd
 
@@ -89,6 +90,15 @@ def test_ids_go_on_where_the_database_stopped(tmp_path: Path) -> None:
             created = transaction.create_snapshot(Kind.ACTIVE, "next")
         assert int(created.id) == report.last_id + 1
         assert report.last_id >= max(int(each["id"]) for each in expected_content())
+
+
+def test_database_that_fits_into_no_batch_is_refused_unread_and_makes_no_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importer, "_BATCH_BYTES_LIMIT", DATABASE.stat().st_size - 1)
+    with pytest.raises(InvalidArgumentError, match="does not fit into one batch; no store was"):
+        import_containerd(DATABASE, tmp_path / "store", options=OPTIONS)
+    assert not (tmp_path / "store").exists()
 
 
 @pytest.mark.parametrize("is_enabled", [True, False])

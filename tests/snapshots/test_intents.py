@@ -252,6 +252,26 @@ def test_threads_that_settle_at_once_call_each_handler_once(store: MetaStore) ->
     again.close()
 
 
+def test_what_one_thread_is_settling_no_other_one_settles(store: MetaStore) -> None:
+    left = leave_open(store, "k")
+    store.close()
+    called: list[Intent] = []
+    settled_beside: list[tuple[Intent, ...]] = []
+
+    def handler(intent: Intent) -> None:
+        called.append(intent)
+        if len(called) == 1:
+            other = threading.Thread(target=lambda: settled_beside.append(settling.settle()))
+            other.start()
+            other.join(20)
+
+    again = MetaStore.open(store.path, options=OPTIONS)
+    settling = MetaStore(again.event_store, {"prepare": handler})
+    assert settling.settle() == (left,)
+    assert (called, settled_beside) == ([left], [()])
+    again.close()
+
+
 def test_a_stage_is_recorded_by_the_batch_itself_and_its_end_by_a_later_one(
     store: MetaStore, tmp_path: Path
 ) -> None:

@@ -25,6 +25,7 @@ from projections.snapshots import (
     RequestWindow,
     SnapshotWriteTransaction,
     Usage,
+    requests,
 )
 
 if TYPE_CHECKING:
@@ -234,6 +235,27 @@ def test_a_crash_at_any_call_leaves_the_request_done_once_or_not_at_all() -> Non
                     assert now.id_map() == {"1": "k", "2": "k2"}
         calls += 2
     assert seen == {0, 1, 2}
+
+
+def test_a_request_that_another_call_carries_out_meanwhile_is_not_carried_out_again(
+    store: MetaStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_repeat = requests.is_repeat
+
+    def work(tx: SnapshotWriteTransaction) -> str:
+        return tx.create_snapshot(Kind.ACTIVE, f"k{tx.revision}").id
+
+    def overtaken(*arguments: Any) -> bool:
+        found = is_repeat(*arguments)
+        monkeypatch.undo()
+        store.once("r", "content", work)
+        return found
+
+    monkeypatch.setattr(requests, "is_repeat", overtaken)
+    answer = store.once("r", "content", work)
+    assert (answer.is_repeat, answer.result) == (True, "1")
+    with store.transaction() as now:
+        assert len(now.id_map()) == 1
 
 
 def test_a_commit_whose_answer_was_lost_is_recognised(store: MetaStore) -> None:

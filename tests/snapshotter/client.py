@@ -23,9 +23,8 @@ _SECONDS = 30.0
 class Client:
     """The ten calls; an error is a `grpc.RpcError`."""
 
-    def __init__(self, socket: Path, **options: int) -> None:
-        named = [(name.replace("_", ".", 1), value) for name, value in options.items()]
-        self._channel = grpc.insecure_channel(f"unix:{socket}", options=named)
+    def __init__(self, socket: Path, *options: tuple[str, int]) -> None:
+        self._channel = grpc.insecure_channel(f"unix:{socket}", options=options)
 
     def __enter__(self) -> Self:
         return self

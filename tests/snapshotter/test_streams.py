@@ -41,10 +41,20 @@ def driver(place: Path) -> Iterator[Snapshotter]:
 
 def paused(place: Path, stack: ExitStack) -> Any:
     """Begin a List on a connection of its own; return it after its first message."""
-    client = stack.enter_context(Client(place / "s", grpc_use_local_subchannel_pool=1))
+    # Else the connection comes to hold as much as it carries: many messages.
+    options = (("grpc.use_local_subchannel_pool", 1), ("grpc.http2.bdp_probe", 0))
+    client = stack.enter_context(Client(place / "s", *options))
     stream = client.listing()
     assert len(next(stream).info) == 1
     return stream
+
+
+def wait_until_no_list_is_watched() -> None:
+    """Return once each List that was begun has ended, or has been let go."""
+    deadline = time.monotonic() + 10
+    while any(each.name == "idle-list" for each in threading.enumerate()):
+        assert time.monotonic() < deadline, "what watched it is still there"
+        time.sleep(0.02)
 
 
 @pytest.mark.usefixtures("driver")
@@ -68,6 +78,7 @@ def test_a_reader_that_pauses_for_too_long_is_let_go(
         streams = [paused(place, stack) for _ in range(THREADS)]
         client = stack.enter_context(Client(place / "s"))
         assert [len(block) for block in client.list()] == [1] * 8
+        wait_until_no_list_is_watched()
         for stream in streams:
             with pytest.raises(grpc.RpcError) as caught:
                 list(stream)
@@ -90,7 +101,4 @@ def test_a_reader_that_is_slow_gets_all(place: Path, monkeypatch: pytest.MonkeyP
             time.sleep(0.15)
         assert len(names) == 23
         assert time.monotonic() - start > 2.5
-    deadline = time.monotonic() + 10
-    while any(each.name == "idle-list" for each in threading.enumerate()):
-        assert time.monotonic() < deadline, "what watched it is still there"
-        time.sleep(0.02)
+    wait_until_no_list_is_watched()

@@ -29,12 +29,14 @@ from eventstore import (
 from eventstore.checkpoints import changed as changed_module
 from eventstore.checkpoints.checkpoint import CheckpointContent
 from eventstore.checkpoints.loader import CheckpointLoader, list_checkpoints, load_checkpoint
-from eventstore.checkpoints.writer import write_checkpoint
+from eventstore.checkpoints.writer import packed_rows, write_checkpoint
 from eventstore.files.local import local_file_system
+from eventstore.format.codec import pack
 from eventstore.format.names import checkpoint_name
 from eventstore.handle import history
 from eventstore.maintenance import checkpointing, compaction
 from eventstore.recovery import replay as replay_module
+from eventstore.tables.stored import StoredRows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -519,6 +521,17 @@ def test_a_table_that_was_emptied_by_a_chain_takes_keys_of_another_type(tmp_path
     with numbered(tmp_path) as store, store.transaction() as tx:
         assert dict(tx.items("rows")) == {7: 1, 8: 2}
         assert store.verify().is_sound
+
+
+@pytest.mark.parametrize(
+    ("under", "over"), [("a", 1), (("a", 1), (1, "a")), (("a",), "a")], ids=repr
+)
+def test_keys_of_one_type_laid_over_those_of_another_are_damage(under: Any, over: Any) -> None:
+    base = packed_rows([(under, pack(1))], "base.ckpt")
+    delta = packed_rows([(over, pack(1))], "delta.ckpt")
+    with pytest.raises(CorruptionError, match="keys of a table are of several types") as refused:
+        StoredRows(base, [delta])
+    assert refused.value.path == "delta.ckpt"
 
 
 def test_a_projection_that_is_retired_makes_the_next_checkpoint_a_base(tmp_path: Path) -> None:

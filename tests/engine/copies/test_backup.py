@@ -661,12 +661,13 @@ def test_backup_goes_on_where_the_store_begins_now_but_not_with_a_fork(tmp_path:
         assert end > 20
         with open_store(tmp_path / "store", options=options) as store:
             for number in range(1, 121):
-                add(store, 1, "this")
-                if 20 + number == end:
+                [receipt] = add(store, 1, "this")
+                if receipt.revision == end:
                     store.backup(tmp_path / "backup")
                 if number % 20 == 0:
                     store.compact()
             assert store.oldest_revision() == end + 1
+            assert verify_backup(tmp_path / "backup").revision == end
             with pytest.raises(BackupError, match="their histories have parted"):
                 fork.backup(tmp_path / "backup")
             newest = store.stats()["revision"]

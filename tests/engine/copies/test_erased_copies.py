@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.engine import segments
 from support.erasing import FIELDS, OWNER, PROJECTIONS, SECRET, SMALL, everything, fill
 
 from eventstore import (
@@ -29,6 +30,7 @@ from eventstore.copies import backing_up
 from eventstore.copies.places import place_of
 from eventstore.engine_events import ERASED
 from eventstore.format.manifest import MANIFEST_NAME
+from eventstore.format.segment import SEGMENT_HEADER_BYTES, unpack_segment_header
 from eventstore.handle.engine_transaction import EngineTransaction
 from eventstore.integrity.redacted import RedactedCheck
 from projections.snapshots import Kind, MetaStore
@@ -81,6 +83,23 @@ def test_erased_store_is_backed_up_verified_and_restored_with_its_proofs(tmp_pat
     assert verify_backup(copy).is_verified
     restored(copy, tmp_path / "new")
     require_redacted(tmp_path / "new", [*receipts, done.receipt])
+
+
+def test_older_releases_refuse_a_restored_log_from_the_first_redacted_batch_on(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "store"
+    fill(path)
+    erase(path, PROJECTIONS, {26: [OWNER]}, actor="dpo", reason="", options=SMALL)
+    back_up(path, tmp_path / "backup")
+    restored(tmp_path / "backup", tmp_path / "restored")
+    found = [
+        unpack_segment_header(each.read_bytes()[:SEGMENT_HEADER_BYTES])
+        for each in segments(tmp_path / "restored")
+    ]
+    later = [header.first_revision for header in found if header.may_redact]
+    earlier = [header.first_revision for header in found if not header.may_redact]
+    assert max(earlier) < later[0] <= 26 < later[1] < later[-1]
 
 
 def test_backup_that_grows_by_an_erasure_erases_in_its_older_files_and_removes_them(

@@ -12,6 +12,7 @@ from support.engine import SMALL, add, balance, open_store
 
 from eventstore import Batch, Event, EventStore, InvalidEventError, Projection, Retention
 from eventstore.engine_events import DROPPED
+from eventstore.handle import maintaining
 from eventstore.testing import STORE_PATH, SimulatedFileSystem, crash_images
 
 if TYPE_CHECKING:
@@ -186,6 +187,23 @@ def test_compaction_waits_only_a_moment_for_whoever_waits_for_it(tmp_path: Path)
                 store.checkpoint()
         thread.join()
         assert dropped == [0]
+
+
+def test_compaction_ends_without_dropping_while_a_write_transaction_stays_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(maintaining, "_SAY_SECONDS", 0.05)
+    with open_store(tmp_path / "store") as store:
+        fill(store)
+    with open_store(tmp_path / "store", options=KEEP_40) as store:
+        dropped: list[int] = []
+        thread = threading.Thread(target=lambda: dropped.append(store.compact().dropped))
+        with store.transaction(writable=True):
+            thread.start()
+            thread.join(10)
+            has_ended = not thread.is_alive()
+        thread.join()
+    assert (has_ended, dropped) == (True, [0])
 
 
 def test_what_goes_is_durably_said_before_the_first_file_goes() -> None:

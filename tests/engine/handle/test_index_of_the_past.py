@@ -24,11 +24,13 @@ from eventstore import (
     verify_store,
 )
 from eventstore.files.local import local_file_system
+from eventstore.format.blocks import MalformedError
 from eventstore.format.index import (
     RECORDS_PER_ANCHOR,
     IndexHeader,
     index_header_bytes,
     pack_index,
+    posting,
     unpack_index_header,
     unpack_values,
 )
@@ -37,6 +39,7 @@ from eventstore.log.cursor import RecordCursor
 from eventstore.log.interface import Wanted
 from eventstore.log.segments import SegmentSource, compress, open_places, open_source
 from eventstore.past.packed import PackedIndex
+from eventstore.past.terms import Terms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -50,6 +53,7 @@ NAMES = tuple(f"thing {number}" for number in range(8))
 TYPES = ("made", "moved", "broken")
 ACTORS = (None, "ann", "bob", "cid")
 STORE_ID = bytes(range(16))
+LONG_SEGMENTS = dataclasses.replace(SMALL, segment_bytes=1 << 16)
 
 
 class Things(Projection):
@@ -230,6 +234,23 @@ def test_a_directory_in_the_place_of_an_index_fails_no_compaction_and_is_told_on
     assert orphan.is_dir()
 
 
+def test_a_damaged_segment_keeps_no_other_from_its_index(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = {index.name for index in indexes(path)}
+    for index in indexes(path):
+        index.unlink()
+    damaged = archived(path)[1]
+    flip(damaged, damaged.stat().st_size // 2)
+    with open_things(path) as store:
+        store.compact()
+    after = {index.name for index in indexes(path)}
+    [missing] = before - after
+    assert damaged.name.startswith(missing.removesuffix(".index"))
+    [line] = caplog.messages
+    assert f"no index of the past is made of a damaged segment: {damaged}" in line
+
+
 def test_a_sound_store_with_indexes_is_verified_as_sound(path: Path) -> None:
     assert verify_store(path, [Things()]).is_sound
     # Whoever knows other projections can't make the index again, and compares the checksums.
@@ -249,12 +270,31 @@ def test_an_index_of_another_segment_or_history_is_not_used(path: Path, tmp_path
         assert not verify_store(path, [Things()]).is_sound
 
 
+def test_an_index_of_a_copy_that_went_on_otherwise_is_not_used(tmp_path: Path) -> None:
+    path, fork = tmp_path / "store", tmp_path / "fork"
+    with open_things(path) as store:
+        fill(store, 5)
+    shutil.copytree(path, fork)
+    for place, name in ((path, NAMES[1]), (fork, NAMES[2])):
+        with open_things(place) as store:
+            for _ in range(60):
+                with store.transaction(writable=True) as tx:
+                    tx.emit(Event("made", {"name": name, "place": "place 3"}))
+            store.compact()
+    assert [index.name for index in indexes(path)] == [index.name for index in indexes(fork)]
+    for index in indexes(fork):
+        shutil.copy(index, path / "index")
+    with open_things(path, read_only=True) as store:
+        assert wrong_answers(store) == []
+    assert not verify_store(path, [Things()]).is_sound
+
+
 def test_an_index_that_names_wrong_places_costs_time_and_no_answer(path: Path) -> None:
     index = indexes(path)[0]
     packed = PackedIndex(lambda: local_file_system().open(str(index)))
     postings = list(packed.postings())
     anchors = packed.anchors(0, 1000)
-    wrong = sorted({posting + 1 for posting in postings})
+    wrong = sorted({each + 1 for each in postings})
     index.write_bytes(
         pack_index(packed.header, [(each.offset_bytes, each.time_ns) for each in anchors], wrong)
     )
@@ -268,6 +308,59 @@ def test_an_index_that_names_wrong_places_costs_time_and_no_answer(path: Path) -
     index.write_bytes(pack_index(packed.header, early, postings))
     with open_things(path, read_only=True) as store:
         assert wrong_answers(store) == []
+
+
+@pytest.fixture
+def long_blocks(tmp_path: Path) -> Path:
+    """A closed store whose first segment has several blocks, and an index."""
+    path = tmp_path / "long"
+    with EventStore.open(path, [Things()], options=LONG_SEGMENTS) as store:
+        fill(store, 500)
+        store.compact()
+    assert len(index_of(path).anchors(0, 1000)) > 3
+    return path
+
+
+def index_of(path: Path) -> PackedIndex:
+    """Return the index of the first segment."""
+    first = str(indexes(path)[0])
+    return PackedIndex(lambda: local_file_system().open(first))
+
+
+def write_index(path: Path, anchors: list[tuple[int, int]], postings: list[int]) -> None:
+    """Put an index in the place of the first segment's that says something else."""
+    indexes(path)[0].write_bytes(pack_index(index_of(path).header, anchors, postings))
+
+
+def test_an_index_that_names_places_amid_a_block_costs_time_and_no_answer(
+    long_blocks: Path,
+) -> None:
+    packed = index_of(long_blocks)
+    anchors = packed.anchors(0, 1000)
+    [hashed] = Terms(packed.header.store_id, []).wanted_traits(Wanted(actor="ann"))
+    right = posting(hashed, anchors[0].offset_bytes)
+    postings = list(packed.postings())
+    assert right in postings
+    with EventStore.open(long_blocks, [Things()], options=LONG_SEGMENTS, read_only=True) as store:
+        by_ann = [batch for batch in store.batches() if batch.metadata.actor == "ann"]
+        assert by_ann[0].revision < 32
+        [later] = store._log.read(32, 32)
+    postings[postings.index(right)] = posting(hashed, later.offset_bytes)
+    places = [(each.offset_bytes, each.time_ns) for each in anchors]
+    write_index(long_blocks, places, sorted(postings))
+    with EventStore.open(long_blocks, [Things()], options=LONG_SEGMENTS, read_only=True) as store:
+        assert list(store.batches(actor="ann")) == by_ann
+
+
+def test_an_index_that_states_earlier_times_costs_time_and_no_answer(long_blocks: Path) -> None:
+    packed = index_of(long_blocks)
+    early = [(each.offset_bytes, 0) for each in packed.anchors(0, 1000)]
+    write_index(long_blocks, early, list(packed.postings()))
+    with EventStore.open(long_blocks, [Things()], options=LONG_SEGMENTS, read_only=True) as store:
+        everything = list(store.batches())
+        for batch in everything[5::50]:
+            expected = [each for each in everything if each.time_ns <= batch.time_ns]
+            assert list(store.batches(until=batch.time_ns)) == expected
 
 
 def test_a_projection_of_another_version_gets_its_own_index(path: Path) -> None:
@@ -382,6 +475,21 @@ def test_index_bytes_of_version_1_stay_as_they_are() -> None:
         1 << 28 | 64,
         7 << 28 | 128,
     ]
+
+
+def test_no_flipped_byte_and_no_cut_of_a_page_passes() -> None:
+    header = IndexHeader(STORE_ID, 5, 6, 1024, bytes(range(32)), (("things", 1),))
+    packed = pack_index(header, [(512, 7)], [1 << 28 | 64, 7 << 28 | 128])
+    layout = unpack_index_header(packed[: index_header_bytes(packed)])
+    for start, size in (layout.fences(), layout.anchors_page(0), layout.postings_page(0)):
+        page = packed[start : start + size]
+        assert unpack_values(page, layout.seed)
+        for place in range(size):
+            changed = bytearray(page)
+            changed[place] ^= 0x10
+            for damaged in (bytes(changed), page[:place]):
+                with pytest.raises(MalformedError, match="a page of the index"):
+                    unpack_values(damaged, layout.seed)
 
 
 GOLDEN = (

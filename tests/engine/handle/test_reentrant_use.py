@@ -280,6 +280,8 @@ for _ in range(int(sys.argv[2])):
         gotten = [reader.get(ACCOUNTS, "a") for reader in readers]
         os._exit(0 if found == expected else 1)
     bad += os.waitpid(child, 0)[1] != 0
+    if bad:
+        break
 stop.set()
 for thread in threads:
     thread.join()

@@ -14,6 +14,7 @@ from support.ledger import ACCOUNTS, deposit
 
 from eventstore import Event, Receipt, ReceiptError
 from eventstore.tables.state import State
+from eventstore.tables.table import Table
 from eventstore.testing import SimulatedFileSystem
 
 if TYPE_CHECKING:
@@ -172,6 +173,23 @@ def test_a_follower_shows_batches_and_tables_of_one_revision(tmp_path: Path) -> 
             assert follower.transaction().revision == 8
 
 
+def test_batch_whose_commit_was_interrupted_before_it_was_shown_is_shown_to_the_next_reader(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(state: State, log: object) -> None:
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    with open_store(tmp_path / "store") as store:
+        add(store, 1)
+        tx = store.transaction(writable=True)
+        deposit(tx, "a", 1)
+        monkeypatch.setattr(State, "shown", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            tx.commit()
+        assert store.transaction().revision == 2
+
+
 def test_reader_sees_nothing_of_what_is_being_changed(tmp_path: Path) -> None:
     with open_store(tmp_path / "store") as store:
         add(store, 3)
@@ -180,6 +198,28 @@ def test_reader_sees_nothing_of_what_is_being_changed(tmp_path: Path) -> None:
             deposit(tx, "a", 10)
             assert reader.get(ACCOUNTS, "a").balance == 3
         assert reader.get(ACCOUNTS, "a").balance == 3
+
+
+@pytest.mark.parametrize("has_scanned", [False, True])
+def test_look_up_that_a_commit_overtakes_shows_its_own_revision(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_scanned: bool
+) -> None:
+    with open_store(tmp_path / "store") as store:
+        add(store, 3)
+        reader = store.transaction()
+        if has_scanned:  # which makes a view
+            assert len(list(reader.items(ACCOUNTS))) == 1
+        raw = Table.raw
+
+        def overtaken(table: Table, key: object) -> object:
+            monkeypatch.setattr(Table, "raw", raw)
+            add(store)
+            return raw(table, key)
+
+        monkeypatch.setattr(Table, "raw", overtaken)
+        assert reader.get(ACCOUNTS, "a").balance == 3
+        assert Table.raw is raw
+        assert store.transaction().get(ACCOUNTS, "a").balance == 4
 
 
 def test_reader_sees_nothing_of_a_batch_behind_one_without_effect(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -222,21 +223,32 @@ def test_a_second_process_that_has_not_come_to_the_end_is_not_believed(
 def test_a_second_process_that_was_stopped_is_ended_all_the_same(
     store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begin = LaterFold.__init__
+    begin, waited_for = LaterFold.__init__, list[int]()
 
     def begin_stopped(self: LaterFold, part: later.LaterPart) -> None:
         begin(self, part)
         assert self._process.pid is not None
         os.kill(self._process.pid, signal.SIGSTOP)
+        timer.args = (self._process.pid,)
+        timer.start()
+
+    def let_go_on(pid: int) -> None:
+        waited_for.append(pid)
+        os.kill(pid, signal.SIGCONT)
 
     def interrupted(self: LaterFold) -> later.LaterResult:
         assert self._process.is_alive()
         raise KeyboardInterrupt
 
+    timer = threading.Timer(20, let_go_on)
     monkeypatch.setattr(LaterFold, "__init__", begin_stopped)
     monkeypatch.setattr(LaterFold, "result", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        _by(2, store)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            _by(2, store)
+    finally:
+        timer.cancel()
+    assert waited_for == []
     assert multiprocessing.active_children() == []
 
 

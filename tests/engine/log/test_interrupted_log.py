@@ -278,6 +278,31 @@ def _stop_anywhere(
     assert trials.once
 
 
+def test_a_roll_that_is_stopped_at_any_statement_leaves_no_hole_in_the_log() -> None:
+    stopper, at, is_stopped = Stopper(), 0, True
+    with ticking([eventstore.log.writer], stopper):
+        while is_stopped:
+            at += 1
+            memory = SimulatedFileSystem(keep_steps=False)
+            with open_store(Path("/store"), file_system=memory, options=OPTIONS) as store:
+                add(store, 1, BIG_NOTE)
+                stopper.arm(at, error=KeyboardInterrupt)
+                try:
+                    add(store, 1, BIG_NOTE)
+                    is_stopped = False
+                except KeyboardInterrupt:
+                    pass
+                finally:
+                    stopper.arm(error=KeyboardInterrupt)
+                # The first record of a segment stands behind its header in any case.
+                with contextlib.suppress(StoreFailedError):
+                    add(store, 2)
+                expected = balance(store)
+            with open_store(Path("/store"), file_system=memory, options=OPTIONS) as store:
+                assert balance(store) >= expected
+    assert at > 20
+
+
 def test_a_batch_behind_a_roll_does_not_join_the_group_of_the_segment_before(
     tmp_path: Path,
 ) -> None:

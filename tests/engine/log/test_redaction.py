@@ -76,6 +76,13 @@ def test_what_is_redacted_itself_vouches_for_others_once_it_is_vouched_for() -> 
     assert unvouched(batch, said(6, named(batch)._replace(digest=bytes(32)))) == [4]
 
 
+def test_what_is_there_in_the_place_of_what_an_erasure_has_left_is_not_vouched_for() -> None:
+    batch = PackedBatch(WHOLE, 4, 1, 0, DIGEST, is_redacted=True)
+    other = redaction(redacted(WHOLE, [ACTOR])[0], ACTOR)
+    assert (other.revision, other.digest) == (batch.revision, batch.digest)
+    assert unvouched(batch, said(6, other)) == [4]
+
+
 def test_erasure_is_due_once_the_batch_that_says_so_is_copied() -> None:
     erasures = Erasures()
     one = redaction(WHOLE, ACTOR)

@@ -7,8 +7,10 @@ from zlib import crc32
 
 import pytest
 
+from eventstore import CorruptionError
 from eventstore.format.segment import (
     RECORD_HEADER_BYTES,
+    SEGMENT_BYTES_LIMIT,
     SegmentHeader,
     frame_record,
     genesis_digest,
@@ -72,6 +74,7 @@ def reason(body: bytes) -> str | None:
             "a record header is zero although bytes follow it",
         ),
     ],
+    ids=lambda value: value if isinstance(value, str) else f"{len(value)} bytes",
 )
 def test_reason_names_what_is_wrong(body: bytes, said: str) -> None:
     problem = reason(body)
@@ -79,6 +82,20 @@ def test_reason_names_what_is_wrong(body: bytes, said: str) -> None:
     assert problem.startswith(said)
 
 
-@pytest.mark.parametrize("body", [b"", bytes(4096), record(), record() + bytes(4096)])
+@pytest.mark.parametrize(
+    "body",
+    [b"", bytes(4096), record(), record() + bytes(4096)],
+    ids=["nothing", "zeros", "a record", "a record and zeros"],
+)
 def test_zeros_behind_the_last_record_are_no_problem(body: bytes) -> None:
     assert reason(body) is None
+
+
+def test_a_file_longer_than_any_segment_is_no_segment_whatever_its_header_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    file = MemoryFile("segment", pack_segment_header(HEADER))
+    assert read_segment_header(file) == HEADER
+    monkeypatch.setattr(MemoryFile, "size_bytes", lambda self: SEGMENT_BYTES_LIMIT + 1)
+    with pytest.raises(CorruptionError, match="longer than any segment"):
+        read_segment_header(file)

@@ -582,6 +582,44 @@ def test_one_view_read_by_several_threads_sees_one_version(attempt: int) -> None
     assert problems == []
 
 
+class Gated(dict[Any, Any]):
+    """An undo map where each thread stops before it copies it, until it is let through."""
+
+    def __init__(self, undo: dict[Any, Any]) -> None:
+        super().__init__(undo)
+        self.arrived: dict[str, threading.Event] = {name: threading.Event() for name in "ab"}
+        self.gates: dict[str, threading.Event] = {name: threading.Event() for name in "ab"}
+
+    def copy(self) -> dict[Any, Any]:
+        name = threading.current_thread().name
+        self.arrived[name].set()
+        assert self.gates[name].wait(20)
+        return super().copy()
+
+
+def test_two_threads_that_fold_one_view_see_one_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(view_module, "_WALKED_VERSIONS_MAX", 0)
+    state = state_of({1: "old"})
+    table, view, version = state.tables[ROWS], View(state.durable), state.durable
+    state.begin()
+    change(state, (1, "new"))
+    state.publish(commit(state))
+    undo = version.undo[table] = Gated(version.undo[table])
+    got: list[Any] = []
+    threads = {
+        name: threading.Thread(target=lambda: got.append(view.get(table, 1)), name=name)
+        for name in "ab"
+    }
+    threads["a"].start()
+    assert undo.arrived["a"].wait(20)
+    threads["b"].start()
+    undo.arrived["b"].wait(0.2)  # where it does not come, it waits for the other one
+    for name in "ab":
+        undo.gates[name].set()
+        threads[name].join()
+    assert got == ["old", "old"]
+
+
 @given(st.lists(st.integers(0, 10_000), unique=True, max_size=400), st.integers(0, 10_000))
 def test_scan_in_slices_of_any_size_misses_nothing(found: list[int], start: int) -> None:
     state = state_of({key: key for key in found[::2]}, chunk_rows=128)
