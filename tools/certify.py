@@ -1,7 +1,7 @@
 """The certificate: run every proof of durability, and write down what was tried and what was lost.
 
-`python -m tools.certify` in a checkout takes over an hour on two cores, as root; `--quick` takes
-minutes, `--no-mutants` leaves out half an hour, `--at-once` uses what the disk leaves of the cores.
+`python -m tools.certify` in a checkout takes hours on two cores, as root; `--quick` takes minutes,
+`--no-mutants` leaves out the mutants, `--at-once` uses what the disk leaves of the cores.
 Nothing in the certificate is written by hand: each proof records its own counts, and a run in
 which a test fails writes none.
 
@@ -195,7 +195,7 @@ def _described(name: str, counts: Counter[str]) -> str:
 
 @click.command()
 @click.option("--quick", is_flag=True, help="The quick profile of every proof.")
-@click.option("--mutants/--no-mutants", default=True, help="They take half an hour.")
+@click.option("--mutants/--no-mutants", default=True, help="They take an hour.")
 @click.option("--seed", default=0, help="Of everything that is drawn; default: the time.")
 @click.option("--output", default="CERTIFICATE.md", type=click.Path(path_type=Path))
 @click.option("--at-once", is_flag=True, help="Run suites and mutants side by side.")
