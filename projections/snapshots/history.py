@@ -197,7 +197,8 @@ def removal(store: EventStore, key: str, last: int) -> HistoryEntry | None:
         for _, event in _in_order(batch, reverse=True):
             number = _id_that_has(key, event)
             if number is not None:
-                newest = next(history(store, (number,), 1, last, reverse=True), None)
+                oldest = store.oldest_revision()
+                newest = next(history(store, (number,), oldest, last, reverse=True), None)
                 return newest if newest and newest.event.type == events.REMOVED else None
     return None
 

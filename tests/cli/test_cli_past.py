@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -132,6 +133,31 @@ def test_diff_without_a_begins_with_what_is_kept(call: Call, tmp_path: Path) -> 
     assert result.out == call("diff", tmp_path / "store", f"{oldest - 1}..{oldest + 2}").out
     assert result.out.count("+ active") in (2, 3)
     assert call("diff", tmp_path / "store", "..1")[:2] == (0, "")
+
+
+def test_log_that_asks_for_dropped_batches_says_that_they_are_gone(
+    call: Call, tmp_path: Path
+) -> None:
+    path = tmp_path / "store"
+    options = StoreOptions(segment_bytes=8192, background=False, retention=Retention(revisions=5))
+    with MetaStore.open(path, options=options) as store:
+        for number in range(40):
+            with store.transaction(writable=True) as tx:
+                tx.create_snapshot(Kind.ACTIVE, f"{number}", labels={"a": "b" * 900})
+            if number % 13 == 12:
+                store.compact()
+        oldest = store.event_store.oldest_revision()
+        [batch] = store.event_store.batches(oldest + 2, oldest + 2)
+    note = f"note: {path}: batches before revision {oldest} are no longer kept\n"
+    for beyond in ([f"1..{oldest - 1}"], [f"1..{oldest + 1}"], ["--since", "2020-01-01"], []):
+        result = call("log", path, *beyond)
+        assert (result.code, result.err) == (0, note), beyond
+    since = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(batch.time_ns // 10**9))
+    within = f".{batch.time_ns % 10**9:09}Z"
+    for kept in ([f"{oldest - 1}..{oldest + 1}"], ["--since", since + within], [f"{oldest}.."]):
+        result = call("log", path, *kept)
+        assert (result.code, result.err) == (0, ""), kept
+        assert result.out
 
 
 def test_tree_holds_every_snapshot_below_its_parent(call: Call, imported: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 import stat
 from typing import TYPE_CHECKING
@@ -76,6 +78,19 @@ def test_no_key_goes_through_a_link(call: Call, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
     assert call("key", "new", tmp_path / "link", "--origin", "example.com/a").code == 1
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_key_that_could_not_be_written_whole_leaves_nothing(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def is_full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", is_full)
+        assert call("key", "new", tmp_path / "key", "--origin", "example.com/a").code == 1
+    assert not (tmp_path / "key").exists()
+    assert call("key", "new", tmp_path / "key", "--origin", "example.com/a").code == 0
 
 
 def test_an_origin_with_a_space_is_a_usage_error(call: Call, tmp_path: Path) -> None:

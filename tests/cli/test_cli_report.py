@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import html.parser
 import json
+import os
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -152,6 +153,28 @@ def test_page_is_not_written_into_a_store_or_where_it_can_not_be(
     assert call("report", story).code == 2
 
 
+def test_page_replaces_a_file_alone_and_is_for_its_owner(
+    call: Call, story: Path, tmp_path: Path
+) -> None:
+    link, pipe, page = tmp_path / "link", tmp_path / "pipe", tmp_path / "page.html"
+    (tmp_path / "old").write_text("old")
+    link.symlink_to(tmp_path / "old")
+    os.mkfifo(pipe)
+    for path in (link, pipe, tmp_path):
+        before = path.lstat()
+        result = call("report", story, "-o", path)
+        assert (result.code, result.out) == (1, "")
+        assert "no regular file is there" in result.err
+        assert (path.lstat().st_mode, path.lstat().st_ino) == (before.st_mode, before.st_ino)
+    assert (tmp_path / "old").read_text() == "old"
+    report(call, story, page)
+    assert page.stat().st_mode & 0o777 == 0o600
+    page.chmod(0o640)
+    report(call, story, page)
+    assert page.stat().st_mode & 0o777 == 0o640
+    assert sorted(path.name for path in tmp_path.iterdir() if "page" in path.name) == ["page.html"]
+
+
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here")
 
 
@@ -179,19 +202,31 @@ def to_revision(browser: Browser, revision: int) -> None:
     browser.wait_for(f"{MOMENT}.startsWith('revision {revision} ')")
 
 
+def wait_for_rows(browser: Browser, names: list[str]) -> None:
+    """Return once the tree shows just these: it is drawn with the next frame."""
+    browser.wait_for(
+        f"JSON.stringify({ROWS}) === {json.dumps(json.dumps(names).replace(', ', ','))}"
+    )
+
+
+def wait_for_story(browser: Browser, part: str) -> None:
+    """Return once the story has a passage."""
+    browser.wait_for(f"{STORY}.includes({json.dumps(part)})")
+
+
 @needs_browser
 def test_slider_shows_the_tree_at_any_revision(browser: Browser) -> None:
     to_revision(browser, 0)
-    assert browser.value(ROWS) == []
+    wait_for_rows(browser, [])
     to_revision(browser, 2)
-    assert browser.value(ROWS) == ["base", "mid"]
+    wait_for_rows(browser, ["base", "mid"])
     to_revision(browser, 4)
-    assert browser.value(ROWS) == ["base", "mid", "top", "look"]
-    assert "by runtime" in browser.value(MOMENT)
+    wait_for_rows(browser, ["base", "mid", "top", "look"])
+    browser.wait_for(f"{MOMENT}.includes('by runtime')")
     browser.click("#forth")
     browser.wait_for(f"{MOMENT}.startsWith('revision 5 ')")
-    assert browser.value(ROWS) == ["base", "mid", "top"]
-    assert "3 snapshots" in browser.value(MOMENT)
+    wait_for_rows(browser, ["base", "mid", "top"])
+    browser.wait_for(f"{MOMENT}.includes('3 snapshots')")
     browser.value("document.getElementById('slider').focus()")
     browser.press("ArrowLeft")
     browser.wait_for(f"{MOMENT}.startsWith('revision 4 ')")
@@ -200,18 +235,19 @@ def test_slider_shows_the_tree_at_any_revision(browser: Browser) -> None:
 @needs_browser
 def test_click_and_keys_tell_the_story_of_a_snapshot(browser: Browser) -> None:
     to_revision(browser, 4)
+    wait_for_rows(browser, ["base", "mid", "top", "look"])
     browser.click("#tree .row:nth-child(2)")
-    assert "created active work-1" in browser.value(STORY)
-    assert "2,000 bytes" in browser.value(STORY)
-    assert "by puller, because unpack" in browser.value(STORY)
+    wait_for_story(browser, "created active work-1")
+    wait_for_story(browser, "2,000 bytes")
+    wait_for_story(browser, "by puller, because unpack")
     browser.value("document.getElementById('tree').focus()")
     browser.press("ArrowDown")
-    assert "4,000 bytes" in browser.value(STORY)
+    wait_for_story(browser, "4,000 bytes")
     browser.press("ArrowUp")
     browser.press("ArrowLeft")
-    assert browser.value(ROWS) == ["base", "mid"]
+    wait_for_rows(browser, ["base", "mid"])
     browser.press("ArrowRight")
-    assert browser.value(ROWS) == ["base", "mid", "top", "look"]
+    wait_for_rows(browser, ["base", "mid", "top", "look"])
     browser.click("#story button")
     browser.wait_for(f"{MOMENT}.startsWith('revision 2 ')")
 
@@ -250,6 +286,7 @@ def test_charts_are_drawn_and_a_click_goes_there(browser: Browser) -> None:
 @needs_browser
 def test_hostile_texts_are_shown_and_do_nothing(browser: Browser) -> None:
     to_revision(browser, 5 + len(HOSTILE))
+    browser.wait_for(f"{ROWS}.length >= {len(HOSTILE)}")
     for number in range(len(HOSTILE)):
         browser.value(f"document.querySelectorAll('#tree .row')[{number}].click()")
     shown = browser.value(ROWS)
@@ -267,7 +304,7 @@ def test_hostile_texts_are_shown_and_do_nothing(browser: Browser) -> None:
 def test_print_shows_every_row_and_dark_is_dark(browser: Browser) -> None:
     to_revision(browser, 4)
     browser.value("dispatchEvent(new Event('beforeprint'))")
-    assert len(browser.value(ROWS)) == 4
+    browser.wait_for(f"{ROWS}.length === 4")
     light = browser.value("getComputedStyle(document.body).backgroundColor")
     browser.prefer_dark()
     assert browser.value("getComputedStyle(document.body).backgroundColor") != light

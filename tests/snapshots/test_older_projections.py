@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import tarfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.archives import unpack
 
 from eventstore import Retention, StoreOptions, verify_store
 from projections.snapshots import FailedPreconditionError, MetaStore, SnapshotsProjection
@@ -34,8 +34,7 @@ def path(tmp_path: Path, version: str) -> Path:
     """A store that a version has written: checkpoints of revisions 41 and 43, of 45 batches."""
     path = tmp_path / "store"
     path.mkdir(mode=0o700)
-    with tarfile.open(DATA / f"projection-{version}.tar.gz") as archive:
-        archive.extractall(path, filter="data")
+    unpack(DATA / f"projection-{version}.tar.gz", path)
     return path
 
 

@@ -124,6 +124,29 @@ def test_moment_that_is_no_longer_kept_is_refused_and_no_other_is_shown(
             assert caught.value.oldest_revision == oldest
 
 
+def test_who_removed_a_snapshot_is_told_as_long_as_that_batch_is_kept(
+    open_store: OpenStore,
+) -> None:
+    options = StoreOptions(segment_bytes=4096, background=False, retention=Retention.none())
+    store = open_store(options=options)
+    for number in range(1, 31):
+        with store.transaction(writable=True, actor=f"actor {number}") as tx:
+            tx.create_snapshot(Kind.ACTIVE, f"{number}", labels={"n": "x" * 100})
+        with store.transaction(writable=True, actor=f"actor {number}") as tx:
+            tx.remove(f"{number}")
+        if number in (15, 25):
+            store.compact()
+    oldest = store.event_store.oldest_revision()
+    assert oldest > 2
+    for number in range(1, 31):
+        removed = store.who_removed(f"{number}")
+        if 2 * number < oldest:
+            assert removed is None
+        else:
+            assert removed is not None
+            assert removed.metadata.actor == f"actor {number}"
+
+
 def test_past_does_not_change_with_the_present(store: MetaStore) -> None:
     contents = write_history(store)
     past = store.at(10)

@@ -6,13 +6,13 @@ import base64
 import dataclasses
 import errno
 import json
-import tarfile
 import zlib
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
+from support.archives import unpack
 from support.engine import archived, overwrite, records, segments
 from support.erasing import (
     FIELDS,
@@ -323,8 +323,7 @@ def test_repair_that_could_not_finish_an_erasure_says_what_is_left(tmp_path: Pat
 def test_golden_store_with_redacted_records_stays_readable(tmp_path: Path) -> None:
     path = tmp_path / "store"
     path.mkdir(mode=0o700)
-    with tarfile.open(DATA / "redacted.tar.gz") as archive:
-        archive.extractall(path, filter="data")
+    unpack(DATA / "redacted.tar.gz", path)
     with MetaStore.open(path, options=SMALL) as store:
         assert store.recovery.verdict is Verdict.CLEAN
         redacted = [batch for batch in store.event_store.batches() if batch.is_redacted]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import tarfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.archives import unpack
 from support.evolution import (
     GUESTS,
     SEATS,
@@ -30,8 +30,7 @@ SHOWN = [
 
 def unpacked(version: int, path: Path) -> Path:
     path.mkdir(mode=0o700)
-    with tarfile.open(DATA / f"seats-{version}.tar.gz") as archive:
-        archive.extractall(path, filter="data")
+    unpack(DATA / f"seats-{version}.tar.gz", path)
     return path
 
 

@@ -26,11 +26,15 @@ def write_key(path: str, key: SigningKey) -> None:
         raise click.ClickException(
             f"{path}: something is there already, and a key is never written over; nothing was done"
         ) from error
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        os.fchmod(descriptor, 0o600)
-        file.write(f"{key}\n")
-        file.flush()
-        os.fsync(descriptor)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            os.fchmod(descriptor, 0o600)
+            file.write(f"{key}\n")
+            file.flush()
+            os.fsync(descriptor)
+    except BaseException:
+        os.unlink(path)  # a key that is half written would refuse the next one
+        raise
     directory = os.open(os.path.dirname(os.path.abspath(path)), os.O_RDONLY)
     try:
         os.fsync(directory)

@@ -112,16 +112,17 @@ def command(
     with open_for_reading(store) as opened:
         events = opened.event_store
         oldest = events.oldest_revision()
-        has_start = first is not None or since is not None or bool(between and between.after)
-        if not has_start:
-            mention_dropped(opened)
         lowest = first or oldest
+        # What is asked for from its beginning, or from before it on, is no longer all there.
+        reaches_back = first is None and since is None and not (between and between.after)
         chosen = _chosen(opened, key, mistyped, actor, event_type)
         is_newest = first is None
         # Of the newest ones it is seen when they come, without a search for the revision.
         looks_back = is_newest and limit is not None and chosen.is_everything
         if since is not None and (since.time_ns is None or not looks_back):
-            lowest = max(lowest, first_revision(events, since, oldest))
+            begins = first_revision(events, since, oldest)
+            reaches_back |= begins < oldest or (begins == oldest and since.time_ns is not None)
+            lowest = max(lowest, begins)
         with opened.transaction() as now:
             highest = now.revision
         limits = [last, until and last_revision(events, until)]
@@ -129,8 +130,11 @@ def command(
             mention_before_history(opened, until, limits[1] or 0)
         if between is not None:
             after, to = _revisions_of(between, opened, highest)
+            reaches_back |= after + 1 < oldest
             lowest = max(lowest, after + 1)
             limits.append(to)
+        if reaches_back:
+            mention_dropped(opened)
         end = min([highest, *(limit for limit in limits if limit is not None)])
         asked_from = max(first or 0, (since and since.revision) or 0)
         if asked_from > highest:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import stat
+import tempfile
 from base64 import b64encode
 from hashlib import sha256
 from importlib.resources import files
@@ -38,7 +40,7 @@ Example: for a look in a browser:
     required=True,
     metavar="FILE",
     callback=checked_path,
-    help="Where the page goes; what is there is replaced.",
+    help="Where the page goes; a file that is there is replaced.",
 )
 @json_option
 def command(store: str, path: str, as_json: bool) -> None:
@@ -46,11 +48,13 @@ def command(store: str, path: str, as_json: bool) -> None:
 
     It shows the tree of snapshots at any revision, snapshots and bytes over time, commits by actor,
     and of each snapshot what became of it and by whom; and it has a search. All that the history
-    says is in the file, labels and reasons too: give it to whoever may read the store.
+    says is in the file, labels and reasons too: give it to whoever may read the store. A new file
+    is for its owner's eyes only; one that is there is replaced, and keeps its mode.
 
     JSON: file, bytes, first_revision, revision, batches, snapshots (now).
     """
     require_outside_stores(path)
+    _require_replaceable(path)
     with open_for_reading(store) as opened:
         with opened.transaction() as now:
             revision = now.revision
@@ -111,14 +115,39 @@ def _part(name: str) -> str:
     return files("snapledger").joinpath("page", name).read_text(encoding="utf-8")
 
 
-def _replace(path: str, page: bytes) -> None:
-    """Put the page in place, whole."""
-    temporary = f"{path}.tmp"
+def _require_replaceable(path: str) -> None:
+    """Refuse to write over what is no file, such as a device, and to take a link's place.
+
+    Raises:
+        ClickException: that is there.
+    """
     try:
-        with open(temporary, "wb") as file:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISREG(mode):
+        raise click.ClickException(
+            f"{path}: no regular file is there, and only such a one is replaced; nothing was done"
+        )
+
+
+def _mode_of(path: str) -> int:
+    """Return the mode of the page: of what it replaces, or its owner's alone."""
+    try:
+        return stat.S_IMODE(os.stat(path).st_mode)
+    except FileNotFoundError:
+        return 0o600
+
+
+def _replace(path: str, page: bytes) -> None:
+    """Put the page in place, whole; for its owner's eyes only, unless others could read the old."""
+    directory, name = os.path.split(path)
+    descriptor, temporary = tempfile.mkstemp(".tmp", f".{name}.", directory or ".")
+    try:
+        with open(descriptor, "wb") as file:
+            os.fchmod(descriptor, _mode_of(path))
             file.write(page)
         os.replace(temporary, path)
-    except OSError:
-        if os.path.exists(temporary):
-            os.remove(temporary)
+    except BaseException:
+        os.unlink(temporary)
         raise
