@@ -151,13 +151,16 @@ class CompactedError(EventStoreError):
     """The batches asked for are no longer kept.
 
     Attributes:
-        oldest_revision: the first revision that can still be read.
+        asked_revision: the one asked for.
+        oldest_revision: the first one that can still be read; of states, whose state can be told.
     """
 
-    def __init__(self, asked_revision: int, oldest_revision: int) -> None:
+    def __init__(
+        self, asked_revision: int, oldest_revision: int, *, is_of_state: bool = False
+    ) -> None:
         which = (
             f"the state at revision {asked_revision} is no longer kept, nor what it is made of"
-            if asked_revision >= oldest_revision
+            if is_of_state
             else f"revision {asked_revision} is no longer kept"
         )
         super().__init__(

@@ -153,6 +153,10 @@ class FollowerLog:
         """Return the first revision that can still be read."""
         return self._files.oldest_revision()
 
+    def oldest_state(self) -> int:
+        """Return the first revision whose state can be told, as the names of files say."""
+        return self._files.oldest_state()
+
     def checkpoint_before(self, revision: int) -> Checkpoint | None:
         """Return the newest valid checkpoint at or before a revision."""
         return self._files.checkpoint_before(revision, self._past.read)

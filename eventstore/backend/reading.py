@@ -26,6 +26,7 @@ from eventstore.recovery.decide import contradiction
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from eventstore.checkpoints.chains import CheckpointFile
     from eventstore.checkpoints.checkpoint import Checkpoint
     from eventstore.files.interface import FileSystem
     from eventstore.log.reader import Record
@@ -66,6 +67,18 @@ class StoreFiles:
             CorruptionError: there is no segment.
         """
         return self._sources()[0].first_revision
+
+    def oldest_state(self) -> int:
+        """Return the first revision whose state can be told, as the names of files say.
+
+        Raises:
+            CorruptionError: there is no segment.
+        """
+        oldest = self.oldest_revision()
+        if oldest == 1:
+            return 0
+        loader = CheckpointLoader(self._file_system, self._state_files())
+        return min((each for each in loader.revisions if each >= oldest - 1), default=oldest)
 
     def newest_store_id(self) -> bytes:
         """Return the id in the newest segment.
@@ -109,9 +122,7 @@ class StoreFiles:
 
     def _newest_until(self, revision: int, read: Read) -> Checkpoint | None:
         problem: CorruptionError | None = None
-        files = list_checkpoints(self._file_system, self._path)
-        files += list_rungs(self._file_system, self._path)
-        loader = CheckpointLoader(self._file_system, files)
+        loader = CheckpointLoader(self._file_system, self._state_files())
         for found in loader.revisions:
             if found > revision:
                 continue
@@ -125,6 +136,12 @@ class StoreFiles:
         if problem is not None and self.oldest_revision() > 1:
             raise problem
         return None
+
+    def _state_files(self) -> list[CheckpointFile]:
+        return [
+            *list_checkpoints(self._file_system, self._path),
+            *list_rungs(self._file_system, self._path),
+        ]
 
     def _require_own(self, checkpoint: Checkpoint, read: Read) -> None:
         """Check that a checkpoint belongs to this store and its history, as far as that is kept.

@@ -36,9 +36,8 @@ def state_at(log: LogReader, projections: Sequence[Projection], revision: int) -
     state = start_state(projections, checkpoint)
     first_revision = state.newest.revision + 1
     if first_revision <= revision:
-        oldest = log.oldest_revision()
-        if first_revision < oldest:
-            raise CompactedError(revision, oldest)
+        if first_revision < log.oldest_revision():
+            raise CompactedError(revision, log.oldest_state(), is_of_state=True)
         for record in log.read(first_revision, revision):
             replay_record(state, record)
     return state

@@ -241,9 +241,16 @@ class PastReads(Reading):
         if (revision is None) == (time is None):
             raise ValueError("give one of revision and time")
         if revision is None:
-            revision = self.revision_at(cast("datetime | int", time))
+            try:
+                revision = self.revision_at(cast("datetime | int", time))
+            except CompactedError as error:
+                raise self._no_state(error.asked_revision) from None
         with self._closing.told():
             return history.state_at(self._log, self._projections, self._reached(revision))
+
+    def _no_state(self, revision: int) -> CompactedError:
+        with self._closing.told():
+            return CompactedError(revision, self._log.oldest_state(), is_of_state=True)
 
     def _reached(self, revision: int) -> int:
         """Return a revision that readers are shown; raises as `at` does where they are not."""

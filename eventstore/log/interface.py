@@ -110,6 +110,12 @@ class LogReader(Protocol):
     def oldest_revision(self) -> int:
         """Return the first revision that can still be read."""
 
+    def oldest_state(self) -> int:
+        """Return the first revision whose state can be told, as the names of files say.
+
+        It may lie behind `oldest_revision`: a state is made of an earlier one and what follows.
+        """
+
     def checkpoint_before(self, revision: int) -> Checkpoint | None:
         """Return the newest valid checkpoint of this history at or before a revision."""
 

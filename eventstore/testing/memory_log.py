@@ -168,6 +168,10 @@ class MemoryLog:
         """Return the first revision that can still be read."""
         return 1
 
+    def oldest_state(self) -> int:
+        """Return the first revision whose state can be told."""
+        return 0
+
     def checkpoint_before(self, revision: int) -> Checkpoint | None:
         """Return the newest checkpoint at or before a revision."""
         loader = CheckpointLoader(self._files, list_checkpoints(self._files, _PATH))

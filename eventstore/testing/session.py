@@ -137,6 +137,10 @@ class NotedLog:
         """Return the first revision that can still be read."""
         return self._log.oldest_revision()
 
+    def oldest_state(self) -> int:
+        """Return the first revision whose state can be told."""
+        return self._log.oldest_state()
+
     def checkpoint_before(self, revision: int) -> Checkpoint | None:
         """Return the newest valid checkpoint at or before a revision."""
         return self._log.checkpoint_before(revision)

@@ -1522,7 +1522,7 @@ MUTANTS = (
     Mutant(
         "a past state is read without the ladder",
         "eventstore/backend/reading.py",
-        "        files += list_rungs(self._file_system, self._path)\n",
+        "            *list_rungs(self._file_system, self._path),\n",
         "",
     ),
     # Texts from elsewhere

@@ -295,11 +295,13 @@ def test_retention_none_keeps_what_recovery_needs(tmp_path: Path) -> None:
             lambda: revisions(store, oldest - 1),
             lambda: store.watch(1),
             lambda: store.check_receipt(receipts[0]),
-            lambda: store.at(oldest - 2),
         ):
             with pytest.raises(CompactedError) as refusal:
                 call()
             assert refusal.value.oldest_revision == oldest
+        with pytest.raises(CompactedError) as refusal:
+            store.at(oldest - 2)
+        assert refusal.value.oldest_revision == older
         assert store.at(older).revision == older
         assert store.verify().is_sound
     with open_store(path, options=NONE) as store:
