@@ -28,7 +28,7 @@ from eventstore.log.preparer import Preparer
 from eventstore.log.spares import SpareKeeper
 from eventstore.log.writer import LogWriter, Salts, Segment, Ticket
 from eventstore.maintenance.compaction import compact
-from eventstore.maintenance.erasing import finish_erasure, obstacle
+from eventstore.maintenance.erasing import finish_erasure, obstacle, unfinished_for_space
 from eventstore.maintenance.erasing_note import is_erasing, note_erasing
 from eventstore.past.indexes import BATCHES_BEHIND_MAX
 from eventstore.past.past import Past
@@ -276,12 +276,20 @@ class FileLog:
 
         Raises:
             CorruptionError: a segment is damaged; the next open goes on, as after any other error.
-            StorageFullError: there is no space to write a segment anew.
+            StorageFullError: there is no space to write a segment anew, nor a spare to give it up.
         """
         if not is_erasing(self._file_system, self._path):
             return {}
-        with full_disk_is_told(self._path, "free some, and open the store again, which goes on"):
+        finished: Erased = {}
+
+        def finish() -> None:
+            nonlocal finished
             finished = finish_erasure(self._file_system, self._path)
+
+        try:
+            self._with_spare_space(finish)
+        except StorageFullError as error:
+            raise unfinished_for_space(self._file_system, self._path) from error
         # What was opened, and what is known of the segments, is of files that are gone.
         self._past = Past(self._file_system, self._path, self.store_id, self._projections)
         self._indexed_revision = 0

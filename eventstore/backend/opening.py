@@ -18,7 +18,7 @@ from eventstore.directory.contents import (
     require_store,
 )
 from eventstore.directory.hold import hold_fit
-from eventstore.maintenance.erasing import finish_erasure
+from eventstore.maintenance.erasing import finish_erasure_in_spares
 from eventstore.recovery.decide import decide
 from eventstore.recovery.execute import execute
 from eventstore.recovery.loading import load
@@ -102,7 +102,7 @@ def open_file_log(
         StorageFullError: no space to make or to recover the store.
     """
     started = time.monotonic()
-    finished = finish_erasure(guarded, path)
+    finished = finish_erasure_in_spares(guarded, path)
     scan = scan_store(guarded, path)
     files = StoreFiles(guarded, path, scan.store_id or b"")
     loaded = load(

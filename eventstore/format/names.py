@@ -21,6 +21,7 @@ REQUEST_NAME = "compact.request"
 ANSWER_NAME = "compact.answer"
 ERASING_NAME = "ERASING"
 TEMPORARY_SUFFIX = ".tmp"
+_SPARE = "spare-"
 _DETACHED_SUFFIX = ".detached.jsonl"
 DAMAGED_SUFFIX = ".damaged"
 DIRECTORY_NAMES = (
@@ -86,7 +87,12 @@ def leaves_name(first_revision: int, count: int) -> str:
 
 def spare_name(number: int) -> str:
     """Return the temporary name of a preallocated file that is no segment yet."""
-    return f"spare-{number}{TEMPORARY_SUFFIX}"
+    return f"{_SPARE}{number}{TEMPORARY_SUFFIX}"
+
+
+def is_spare_name(name: str) -> bool:
+    """Say whether a file is one that was preallocated and is no segment yet."""
+    return name.startswith(_SPARE) and name.endswith(TEMPORARY_SUFFIX)
 
 
 def damaged_name(name: str) -> str:

@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from eventstore.checkpoints.loader import list_checkpoints
 from eventstore.checkpoints.rungs import list_rungs
-from eventstore.errors import CorruptionError
+from eventstore.errors import CorruptionError, StorageFullError
 from eventstore.files.content import write_temporary
+from eventstore.files.failures import is_full
 from eventstore.files.forwarding import ForwardingFileSystem
 from eventstore.files.paths import join, parent
 from eventstore.format.names import (
@@ -35,7 +36,9 @@ from eventstore.format.names import (
     LADDER_NAME,
     TEMPORARY_SUFFIX,
     TORN_NAME,
+    WAL_NAME,
     index_name,
+    is_spare_name,
 )
 from eventstore.log.reader import read_segment_header
 from eventstore.log.redaction import redacted_segment
@@ -105,6 +108,52 @@ def finish_erasure(file_system: FileSystem, path: str) -> Erased:
     file_system.remove(join(path, ERASING_NAME))
     file_system.sync_directory(path)
     return wanted
+
+
+def finish_erasure_in_spares(file_system: FileSystem, path: str) -> Erased:
+    """Do what `finish_erasure` does before a store is opened; on a full disk in place of spares.
+
+    What another handle has left of them is of no use to anybody: an open removes them in any case.
+
+    Raises:
+        CorruptionError: as of `finish_erasure`.
+        StorageFullError: there is no space even so.
+    """
+    try:
+        return finish_erasure(file_system, path)
+    except OSError as error:
+        if not is_full(error):
+            raise
+    wal_path = join(path, WAL_NAME)
+    names = file_system.list_directory(wal_path)
+    _remove(file_system, wal_path, filter(is_spare_name, names))
+    try:
+        return finish_erasure(file_system, path)
+    except OSError as error:
+        if not is_full(error):
+            raise
+        raise unfinished_for_space(file_system, path) from error
+
+
+def unfinished_for_space(file_system: FileSystem, path: str) -> StorageFullError:
+    """Return what to tell whoever can't finish an erasure since the disk is full."""
+    sources = [*list_archived(file_system, path), *list_segments(file_system, path)]
+    wanted = unfinished(file_system, path)
+    segments = _affected(file_system, path, sources, wanted).segments
+    largest = max(
+        (
+            file_system.size_bytes(source.path)
+            for source in sources
+            if source.first_revision in segments
+        ),
+        default=0,
+    )
+    return StorageFullError(
+        f"{path}: no space to take out of the files what was erased in revision "
+        f"{', '.join(map(str, sorted(wanted))) or 'none'}: the erasure is committed, and its texts "
+        "are still there; nothing was lost",
+        f"free at least {largest} bytes, and open the store again, which goes on with it",
+    )
 
 
 def carry_out(file_system: FileSystem, path: str, wanted: Erased, *, base_revision: int) -> None:

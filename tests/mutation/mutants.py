@@ -3638,9 +3638,21 @@ MUTANTS = (
         "",
     ),
     Mutant(
+        "an erasure takes no spare's space on a full disk",
+        "eventstore/backend/file_log.py",
+        "            self._with_spare_space(finish)\n",
+        "            finish()\n",
+    ),
+    Mutant(
+        "an open leaves spares where an erasure needs their space",
+        "eventstore/maintenance/erasing.py",
+        "    _remove(file_system, wal_path, filter(is_spare_name, names))\n",
+        "",
+    ),
+    Mutant(
         "an open finishes no erasure",
         "eventstore/backend/opening.py",
-        "    finished = finish_erasure(guarded, path)\n",
+        "    finished = finish_erasure_in_spares(guarded, path)\n",
         "    finished = {}\n",
     ),
     Mutant(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import threading
 from dataclasses import replace
 from itertools import count
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.engine import SMALL as SMALL_LEDGER
-from support.engine import HookedFileSystem, open_store, segments
+from support.engine import Failing, HookedFileSystem, open_store, segments
 from support.erasing import FIELDS, OWNER, PROJECTIONS, SECRET, SMALL, everything, fill
 from support.ledger import ACCOUNTS, Ledger, Totals, deposit, open_account
 
@@ -328,6 +329,58 @@ def test_erasure_that_a_full_disk_cuts_is_finished_before_the_next_one_begins(
         store.erase({6: [OWNER], 26: [OWNER], 8: [("actor",)]}, actor="dpo", reason="3")
         assert store.verify().is_sound
         assert not (path / "ERASING").exists()
+    assert SECRET.encode() not in everything(path)
+
+
+class SmallDisk:
+    """A hook for a disk that has no space to write a segment anew until a spare has gone."""
+
+    def __init__(self) -> None:
+        self.refused = 0
+        self.has_space = False
+
+    def __call__(self, operation: str, name: str) -> None:
+        if operation == "remove" and "spare-" in name:
+            self.has_space = True
+        elif operation == "create" and name.endswith(".log.tmp") and not self.has_space:
+            self.refused += 1
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), name)
+
+
+def test_erasure_on_a_full_disk_is_carried_out_in_the_space_of_a_spare(tmp_path: Path) -> None:
+    path = tmp_path / "store"
+    fill(path)
+    disk = SmallDisk()
+    with MetaStore.open(path, options=SMALL, file_system=HookedFileSystem(disk)) as store:
+        disk.has_space = False  # the open has removed what spares there were
+        store.erase({46: [OWNER]}, actor="dpo", reason="1")
+        assert disk.refused
+        assert not (path / "ERASING").exists()
+        assert store.verify().is_sound
+
+
+def test_erasure_that_a_full_disk_has_cut_keeps_nobody_from_opening_the_store(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "store"
+    fill(path)
+    failing = Failing(errno.ENOSPC, "create", ".log.tmp")
+    full = HookedFileSystem(failing)
+    fields = {6: [OWNER], 26: [OWNER], 46: [OWNER], 8: [("actor",)]}
+    with MetaStore.open(path, options=SMALL, file_system=full) as store:
+        failing.armed = True
+        with pytest.raises(StorageFullError, match="the erasure is committed") as told:
+            store.erase(fields, actor="dpo", reason="1")
+        assert re.search(r"free at least \d{4,} bytes, and open", str(told.value))
+        assert (path / "ERASING").exists()
+    with pytest.raises(StorageFullError, match="6, 8, 26, 46: the erasure is committed"):
+        MetaStore.open(path, options=SMALL, file_system=full)
+    (path / "wal" / "spare-0.tmp").write_bytes(bytes(16))
+    disk = SmallDisk()
+    with MetaStore.open(path, options=SMALL, file_system=HookedFileSystem(disk)) as store:
+        assert disk.refused
+        assert not (path / "ERASING").exists()
+        assert store.verify().is_sound
     assert SECRET.encode() not in everything(path)
 
 
