@@ -262,12 +262,14 @@ class FileLog:
 
         Raises:
             ErasureError: that can't stand in its segment; nothing was noted.
-            StorageFullError: there is no space for the note.
+            StorageFullError: there is no space for that, or for what follows; nothing was noted.
         """
         problem = obstacle(self._file_system, self._path, payloads)
         if problem is not None:
             raise ErasureError(f"{self._path}: {problem}")
         with full_disk_is_told(self._path, "free some, and erase again"):
+            # One to go on in, and one whose space a segment that is written anew can have.
+            self._spares.prepare()
             self._writer.seal()
             note_erasing(self._file_system, self._path, self.head.revision)
 

@@ -3520,7 +3520,7 @@ MUTANTS = (
     Mutant(
         "the segment that the writer has open is replaced",
         "eventstore/backend/file_log.py",
-        "        self._writer.seal()\n",
+        "            self._writer.seal()\n",
         "",
     ),
     Mutant(
@@ -3648,6 +3648,12 @@ MUTANTS = (
         "eventstore/maintenance/erasing.py",
         "    _remove(file_system, wal_path, filter(is_spare_name, names))\n",
         "",
+    ),
+    Mutant(
+        "an erasure begins without space to carry it out",
+        "eventstore/backend/file_log.py",
+        "            self._spares.prepare()\n            self._writer.seal()\n",
+        "            self._writer.seal()\n",
     ),
     Mutant(
         "an open finishes no erasure",

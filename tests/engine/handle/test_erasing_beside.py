@@ -359,6 +359,25 @@ def test_erasure_on_a_full_disk_is_carried_out_in_the_space_of_a_spare(tmp_path:
         assert store.verify().is_sound
 
 
+def test_erasure_without_space_to_carry_it_out_is_refused_before_it_is_committed(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "store"
+    fill(path)
+    failing = Failing(errno.ENOSPC, "create", "spare-")
+    with MetaStore.open(path, options=SMALL, file_system=HookedFileSystem(failing)) as store:
+        failing.armed = True
+        before = store.stats()["revision"]
+        with pytest.raises(StorageFullError, match=r"free at least \d{4,} bytes and try again"):
+            store.erase({46: [OWNER]}, actor="dpo", reason="1")
+        assert store.stats()["revision"] == before
+        assert not (path / "ERASING").exists()
+        assert owner_of(store, 45) == SECRET
+        failing.armed = False
+        store.erase({46: [OWNER]}, actor="dpo", reason="1")
+        assert owner_of(store, 45) == GONE
+
+
 def test_erasure_that_a_full_disk_has_cut_keeps_nobody_from_opening_the_store(
     tmp_path: Path,
 ) -> None:
@@ -366,7 +385,12 @@ def test_erasure_that_a_full_disk_has_cut_keeps_nobody_from_opening_the_store(
     fill(path)
     failing = Failing(errno.ENOSPC, "create", ".log.tmp")
     full = HookedFileSystem(failing)
-    fields = {6: [OWNER], 26: [OWNER], 46: [OWNER], 8: [("actor",)]}
+    fields: dict[int, list[tuple[str, ...]]] = {
+        6: [OWNER],
+        26: [OWNER],
+        46: [OWNER],
+        8: [("actor",)],
+    }
     with MetaStore.open(path, options=SMALL, file_system=full) as store:
         failing.armed = True
         with pytest.raises(StorageFullError, match="the erasure is committed") as told:
