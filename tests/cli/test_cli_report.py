@@ -153,6 +153,23 @@ def test_page_is_not_written_into_a_store_or_where_it_can_not_be(
     assert call("report", story).code == 2
 
 
+def test_page_begins_with_the_first_state_that_is_left(call: Call, tmp_path: Path) -> None:
+    options = StoreOptions(segment_bytes=4096, background=False, retention=Retention.none())
+    with MetaStore.open(tmp_path / "store", options=options) as store:
+        for number in range(1, 41):
+            with store.transaction(writable=True) as tx:
+                tx.create_snapshot(Kind.ACTIVE, f"{number}", labels={"n": "x" * 100})
+            if number in (17, 30):
+                store.compact()
+        oldest, newest = store.event_store.oldest_revision(), store.stats()["revision"]
+    assert 1 < oldest < 18
+    page = Scripts(report(call, tmp_path / "store", tmp_path / "page.html"))
+    data = json.loads(page.texts["data"])
+    assert (data["first_revision"], data["revision"]) == (18, newest)
+    assert len(data["batches"]["time"]) == newest - 17
+    assert len(data["start"]) == 17
+
+
 def test_page_replaces_a_file_alone_and_is_for_its_owner(
     call: Call, story: Path, tmp_path: Path
 ) -> None:

@@ -112,7 +112,7 @@ class Collector:
 def collected(store: MetaStore, on_batch: Callable[[int], object]) -> dict[str, Any]:
     """Return what a page about a store shows, up to now.
 
-    Where the state before the oldest batch is no longer known, the page begins with the present.
+    Where the state before the oldest batch is no longer known, it begins with the first that is.
     """
     found = store.event_store
     with store.transaction() as now:
@@ -122,9 +122,9 @@ def collected(store: MetaStore, on_batch: Callable[[int], object]) -> dict[str, 
     if first > 1:
         try:
             collector.add_start(store, first - 1)
-        except CompactedError:
-            first = newest + 1
-            collector.add_start(store, newest)
+        except CompactedError as error:
+            first = error.oldest_revision + 1
+            collector.add_start(store, error.oldest_revision)
     for count, batch in enumerate(found.batches(first, newest), 1):
         collector.add(batch)
         on_batch(count)
