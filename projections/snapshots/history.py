@@ -79,7 +79,8 @@ class SnapshotDiff(NamedTuple):
         id: of the snapshot.
         before: its fields at the first revision, as in `HistoryEntry.changes`; None if it was not
             there. Those that are no longer kept are left out.
-        after: its fields at the second one; None if it is not there.
+        after: its fields at the second one, as far as they are known from `before` and what
+            happened; None if it is not there.
         entries: what happened, oldest first.
     """
 
@@ -278,10 +279,22 @@ def _folded(event: Event, older: list[Event]) -> Fields | None:
     """Return what a snapshot was before an event, by the events before it, newest first."""
     if event.type in (events.CREATED, events.IMPORTED):
         return None
-    fields: Fields = {}
+    fields = _told_of_before(event)
     for earlier in reversed(older):
         fields = _after(fields, earlier) or {}
     return fields
+
+
+def _told_of_before(event: Event) -> Fields:
+    """Return what an event itself tells of what was before it: all, where the rest was dropped."""
+    named = {"name": event.data["key"]} if "key" in event.data else {}
+    match event.type:
+        case events.COMMITTED:
+            return {"kind": Kind.ACTIVE, **named}
+        case events.REMOVED:
+            return named
+        case _:
+            return _stated(event.data, "name")
 
 
 def _fields_before(

@@ -9,7 +9,7 @@ import pytest
 from support.snapshots import content, content_of, create_committed, names
 
 from eventstore import CompactedError, Retention, StoreOptions
-from projections.snapshots import Kind, MetaStore
+from projections.snapshots import Kind, MetaStore, Usage
 
 if TYPE_CHECKING:
     from support.snapshots import Content, OpenStore
@@ -146,6 +146,31 @@ def test_who_removed_a_snapshot_is_told_as_long_as_that_batch_is_kept(
         else:
             assert removed is not None
             assert removed.metadata.actor == f"actor {number}"
+
+
+def test_a_difference_names_what_was_made_before_the_oldest_batch(open_store: OpenStore) -> None:
+    options = StoreOptions(segment_bytes=4096, background=False, retention=Retention.none())
+    store = open_store(options=options)
+    with store.transaction(writable=True) as tx:
+        for name in ("removed", "changed", "committed"):
+            tx.create_snapshot(Kind.ACTIVE, name, labels={"n": "x" * 900})
+    for number in range(30):
+        with store.transaction(writable=True) as tx:
+            tx.create_snapshot(Kind.ACTIVE, f"{number}", labels={"n": "x" * 100})
+        if number in (15, 25):
+            store.compact()
+    assert store.event_store.oldest_revision() > 1
+    last = store.stats()["revision"]
+    with store.transaction(writable=True) as tx:
+        tx.remove("removed")
+        tx.update_info("changed", {"a": "b"})
+        tx.commit_active("committed", "layer", Usage(1, 2))
+    removed, changed, committed = store.diff(last)
+    assert (removed.before, removed.after) == ({"name": "removed"}, None)
+    assert changed.before == {"name": "changed"}
+    assert changed.after == {"name": "changed", "labels": {"a": "b"}}
+    assert committed.before == {"name": "committed", "kind": Kind.ACTIVE}
+    assert committed.changes["name"] == ("committed", "layer")
 
 
 def test_past_does_not_change_with_the_present(store: MetaStore) -> None:
