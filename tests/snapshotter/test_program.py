@@ -152,11 +152,14 @@ def test_killed_under_load_it_has_all_that_was_answered(
             ]
             for thread in threads:
                 thread.start()
+            deadline = time.monotonic() + 30
+            while not answered and time.monotonic() < deadline:
+                time.sleep(0.01)
+            assert answered
             time.sleep(0.3 + number * 0.05)
             program.end(signal.SIGKILL)
             for thread in threads:
                 thread.join()
-        assert answered
         with opened(str(place / "root"), "overlay", Options()) as (snapshotter, settled):
             assert settled.missing == ()
             assert settled.unknown == ()
