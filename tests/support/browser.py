@@ -90,10 +90,21 @@ class Browser:
             time.sleep(0.02)
 
     def click(self, selector: str) -> None:
-        """Click in the middle of an element, as a mouse does."""
+        """Click in the middle of an element, as a mouse does.
+
+        It is scrolled to first, and what the page draws anew for that has its frames: else the
+        element may be another one when the button is let go of.
+        """
+        each = f"document.querySelector({json.dumps(selector)})"
+        self.value(f"{each}.scrollIntoView({{block: 'center'}})")
+        self.value("window.framesSince = 0")
+        self.value(
+            "requestAnimationFrame(() => requestAnimationFrame(() => requestAnimationFrame(() => {"
+            " window.framesSince = 3; })))"
+        )
+        self.wait_for("window.framesSince === 3")
         place = self.value(
-            f"(() => {{ const each = document.querySelector({json.dumps(selector)});"
-            "each.scrollIntoView({block: 'center'}); const box = each.getBoundingClientRect();"
+            f"(() => {{ const box = {each}.getBoundingClientRect();"
             "return [box.x + box.width / 2, box.y + box.height / 2]; })()"
         )
         for kind in ("mousePressed", "mouseReleased"):
