@@ -195,7 +195,7 @@ def _described(name: str, counts: Counter[str]) -> str:
 
 @click.command()
 @click.option("--quick", is_flag=True, help="The quick profile of every proof.")
-@click.option("--mutants/--no-mutants", default=True, help="They take an hour.")
+@click.option("--mutants/--no-mutants", default=True, help="They take long.")
 @click.option("--seed", default=0, help="Of everything that is drawn; default: the time.")
 @click.option("--output", default="CERTIFICATE.md", type=click.Path(path_type=Path))
 @click.option("--at-once", is_flag=True, help="Run suites and mutants side by side.")

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from eventstore.arguments import checked_int, excerpt
 from eventstore.engine_events import ERASED
-from eventstore.errors import CompactedError, CorruptionError, ErasureError
+from eventstore.errors import CompactedError, CorruptionError, ErasureError, StorageFullError
 from eventstore.event import FIELDS_TYPE, Event
 from eventstore.handle import history
 from eventstore.handle.engine_transaction import EngineTransaction
@@ -122,7 +122,7 @@ class ErasingTransaction(EngineTransaction):
         except BaseException:
             if log.failure is None:
                 # The note alone would be taken for an erasure that is under way.
-                with contextlib.suppress(OSError, CorruptionError):
+                with contextlib.suppress(OSError, CorruptionError, StorageFullError):
                     log.finish_erasure()
             raise
         if receipt is None:

@@ -4,7 +4,9 @@ An erasure is an event of the engine's own (`eventstore.engine_events`) that nam
 them texts. What becomes of a record is `eventstore.log.redaction`.
 
 Before the event is committed, the file `ERASING` is written, and it is removed at the very end. An
-open that finds it first finishes what may have been begun: every step may be done twice.
+open that finds it first finishes what may have been begun: every step may be done twice. Before the
+file, two spare segments are made: the log goes on in one, and where the disk is full, a segment can
+be written anew in the space of the other.
 
 1. Each segment that holds such a batch, in the log and in the archive, is written anew beside,
    synced, and renamed into its place.
@@ -139,6 +141,12 @@ def unfinished_for_space(file_system: FileSystem, path: str) -> StorageFullError
     """Return what to tell whoever can't finish an erasure since the disk is full."""
     sources = [*list_archived(file_system, path), *list_segments(file_system, path)]
     wanted = unfinished(file_system, path)
+    if not wanted:
+        return StorageFullError(
+            f"{path}: no space to remove {ERASING_NAME}, although nothing is to be erased; nothing "
+            "was lost",
+            "free some space and open the store again",
+        )
     segments = _affected(file_system, path, sources, wanted).segments
     largest = max(
         (
@@ -150,7 +158,7 @@ def unfinished_for_space(file_system: FileSystem, path: str) -> StorageFullError
     )
     return StorageFullError(
         f"{path}: no space to take out of the files what was erased in revision "
-        f"{', '.join(map(str, sorted(wanted))) or 'none'}: the erasure is committed, and its texts "
+        f"{', '.join(map(str, sorted(wanted)))}: the erasure is committed, and its texts "
         "are still there; nothing was lost",
         f"free at least {largest} bytes, and open the store again, which goes on with it",
     )

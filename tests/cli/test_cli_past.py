@@ -115,9 +115,10 @@ def test_diff_takes_a_range_with_one_end_missing(
     assert result.out != ""
 
 
-def test_diff_without_a_begins_with_what_is_kept(call: Call, tmp_path: Path) -> None:
+def with_dropped_batches(path: Path) -> int:
+    """Make a store of 40 snapshots whose first batches are dropped; return the oldest left."""
     options = StoreOptions(segment_bytes=8192, background=False, retention=Retention(revisions=5))
-    with MetaStore.open(tmp_path / "store", options=options) as store:
+    with MetaStore.open(path, options=options) as store:
         for number in range(40):
             with store.transaction(writable=True) as tx:
                 tx.create_snapshot(Kind.ACTIVE, f"{number}", labels={"a": "b" * 900})
@@ -125,6 +126,11 @@ def test_diff_without_a_begins_with_what_is_kept(call: Call, tmp_path: Path) -> 
                 store.compact()
         oldest = store.event_store.oldest_revision()
     assert oldest > 1
+    return oldest
+
+
+def test_diff_without_a_begins_with_what_is_kept(call: Call, tmp_path: Path) -> None:
+    oldest = with_dropped_batches(tmp_path / "store")
     result = call("diff", tmp_path / "store", "..")
     assert result.code == 2
     result = call("diff", tmp_path / "store", f"..{oldest + 2}")
@@ -135,18 +141,26 @@ def test_diff_without_a_begins_with_what_is_kept(call: Call, tmp_path: Path) -> 
     assert call("diff", tmp_path / "store", "..1")[:2] == (0, "")
 
 
+def test_info_says_who_removed_a_snapshot_although_older_batches_were_dropped(
+    call: Call, tmp_path: Path
+) -> None:
+    path = tmp_path / "store"
+    with_dropped_batches(path)
+    with MetaStore.open(path, options=StoreOptions(background=False)) as store:
+        for key in ("1", "39"):
+            with store.transaction(writable=True, actor=f"gc-{key}") as tx:
+                tx.remove(key)
+    for key in ("1", "39"):
+        result = call("info", path, key)
+        assert (result.code, f"actor=gc-{key}" in result.err) == (1, True), result.err
+
+
 def test_log_that_asks_for_dropped_batches_says_that_they_are_gone(
     call: Call, tmp_path: Path
 ) -> None:
     path = tmp_path / "store"
-    options = StoreOptions(segment_bytes=8192, background=False, retention=Retention(revisions=5))
-    with MetaStore.open(path, options=options) as store:
-        for number in range(40):
-            with store.transaction(writable=True) as tx:
-                tx.create_snapshot(Kind.ACTIVE, f"{number}", labels={"a": "b" * 900})
-            if number % 13 == 12:
-                store.compact()
-        oldest = store.event_store.oldest_revision()
+    oldest = with_dropped_batches(path)
+    with MetaStore.open(path, read_only=True) as store:
         [batch] = store.event_store.batches(oldest + 2, oldest + 2)
     note = f"note: {path}: batches before revision {oldest} are no longer kept\n"
     for beyond in ([f"1..{oldest - 1}"], [f"1..{oldest + 1}"], ["--since", "2020-01-01"], []):

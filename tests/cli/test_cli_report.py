@@ -122,7 +122,11 @@ def test_page_of_a_store_that_has_dropped_batches_begins_where_they_end(
                 store.compact()
         assert store.event_store.oldest_revision() > 1
         newest = store.event_store.stats()["revision"]  # of creations, and of what was dropped
-    data = json.loads(Scripts(report(call, tmp_path / "store", tmp_path / "page")).texts["data"])
+    path = tmp_path / "store"
+    result = call("report", path, "-o", tmp_path / "page")
+    data = json.loads(Scripts((tmp_path / "page").read_text()).texts["data"])
+    gone = f"what was before revision {data['first_revision']} is no longer kept, nor on the page"
+    assert (result.code, result.err) == (0, f"note: {path}: {gone}\n")
     batches = len(data["batches"]["time"])
     assert data["first_revision"] > 1
     assert data["first_revision"] + batches == newest + 1
@@ -163,8 +167,10 @@ def test_page_begins_with_the_first_state_that_is_left(call: Call, tmp_path: Pat
                 store.compact()
         oldest, newest = store.event_store.oldest_revision(), store.stats()["revision"]
     assert 1 < oldest < 18
-    page = Scripts(report(call, tmp_path / "store", tmp_path / "page.html"))
-    data = json.loads(page.texts["data"])
+    page = tmp_path / "page.html"
+    result = call("report", tmp_path / "store", "-o", page)
+    assert (result.code, "what was before revision 18 is no longer kept" in result.err) == (0, True)
+    data = json.loads(Scripts(page.read_text()).texts["data"])
     assert (data["first_revision"], data["revision"]) == (18, newest)
     assert len(data["batches"]["time"]) == newest - 17
     assert len(data["start"]) == 17

@@ -3656,6 +3656,36 @@ MUTANTS = (
         "            self._writer.seal()\n",
     ),
     Mutant(
+        "who removed a snapshot is asked from the first batch on, kept or not",
+        "projections/snapshots/history.py",
+        "                oldest = store.oldest_revision()\n",
+        "                oldest = 1\n",
+    ),
+    Mutant(
+        "a page takes the place of a device",
+        "tools/cli/snapledger/report.py",
+        "    _require_replaceable(path)\n",
+        "",
+    ),
+    Mutant(
+        "a key that could not be written stays",
+        "tools/cli/snapledger/keys.py",
+        "        os.unlink(path)  # a key that is half written would refuse the next one\n",
+        "",
+    ),
+    Mutant(
+        "a state that can't be told names the oldest batch",
+        "eventstore/handle/history.py",
+        "log.oldest_state(), is_of_state=True",
+        "log.oldest_revision(), is_of_state=True",
+    ),
+    Mutant(
+        "a log of dropped batches says nothing",
+        "tools/cli/snapledger/log.py",
+        "            reaches_back |= after + 1 < oldest\n",
+        "",
+    ),
+    Mutant(
         "an open finishes no erasure",
         "eventstore/backend/opening.py",
         "    finished = finish_erasure_in_spares(guarded, path)\n",
@@ -3706,8 +3736,8 @@ MUTANTS = (
     Mutant(
         "the note of an erasure that was refused stays",
         "eventstore/handle/erasing.py",
-        "suppress(OSError, CorruptionError):\n                    log.finish_erasure()\n",
-        "suppress(OSError, CorruptionError):\n                    pass\n",
+        "suppress(OSError, CorruptionError, StorageFullError):\n                    log.finish_erasure()\n",
+        "suppress(OSError, CorruptionError, StorageFullError):\n                    pass\n",
     ),
     Mutant(
         "whatever claims to be redacted is taken for it by a verification",

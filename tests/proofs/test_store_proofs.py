@@ -280,26 +280,8 @@ def test_leaves_of_a_longer_history_are_passed_over(tmp_path: Path) -> None:
     assert [file.name for file in leaf_files(tmp_path / "older")] == [f"{1:020}-80.leaves"]
 
 
-def test_leaves_of_a_fork_of_the_same_length_are_not_believed(tmp_path: Path) -> None:
-    path = tmp_path / "store"
-    with open_store(path) as store:
-        add(store, 30)
-    shutil.copytree(path, tmp_path / "fork")
-    for each, note in ((path, "one"), (tmp_path / "fork", "another")):
-        with open_store(each) as store:
-            add(store, 30, note)
-            store.compact()
-    shutil.rmtree(path / "tree")
-    shutil.copytree(tmp_path / "fork" / "tree", path / "tree")
-    with open_store(path) as store:
-        assert store.tree_head() == whole(store).head()
-
-
-@pytest.mark.parametrize("at_once", [1, 7, 30, 1000])
-def test_a_verification_says_which_leaves_are_not_those_of_the_log(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int
-) -> None:
-    monkeypatch.setattr(verification, "_DIGESTS_AT_ONCE", at_once)
+def with_leaves_of_a_fork(tmp_path: Path) -> Path:
+    """Return a store of 60 batches with the leaves of another one, which shares the first 30."""
     path = tmp_path / "store"
     with open_store(path) as store:
         add(store, 30)
@@ -311,6 +293,21 @@ def test_a_verification_says_which_leaves_are_not_those_of_the_log(
             assert store.verify().is_sound
     shutil.rmtree(path / "tree")
     shutil.copytree(tmp_path / "fork" / "tree", path / "tree")
+    return path
+
+
+def test_leaves_of_a_fork_of_the_same_length_are_not_believed(tmp_path: Path) -> None:
+    path = with_leaves_of_a_fork(tmp_path)
+    with open_store(path) as store:
+        assert store.tree_head() == whole(store).head()
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 30, 1000])
+def test_a_verification_says_which_leaves_are_not_those_of_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr(verification, "_DIGESTS_AT_ONCE", at_once)
+    path = with_leaves_of_a_fork(tmp_path)
     with open_store(path) as store:
         [problem] = store.verify().problems
     assert problem.path.endswith("-60.leaves")

@@ -18,6 +18,7 @@ from support.ledger import ACCOUNTS, Ledger, Totals, deposit, open_account
 
 from eventstore import (
     BackupError,
+    BatchTooLargeError,
     CompactedError,
     ErasureError,
     EventStore,
@@ -406,6 +407,27 @@ def test_erasure_that_a_full_disk_has_cut_keeps_nobody_from_opening_the_store(
         assert not (path / "ERASING").exists()
         assert store.verify().is_sound
     assert SECRET.encode() not in everything(path)
+
+
+def test_erasure_that_can_not_be_committed_says_why_whatever_becomes_of_its_note(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "store"
+    failing = Failing(errno.ENOSPC, "remove", "ERASING")
+    options = replace(SMALL, batch_bytes_max=2000)
+    with MetaStore.open(path, options=options, file_system=HookedFileSystem(failing)) as store:
+        for number in range(40):
+            commit(store, f"k{number}", owner=SECRET)
+        failing.armed = True
+        with pytest.raises(BatchTooLargeError):
+            store.erase({n: [OWNER] for n in range(1, 41)}, actor="d", reason="r")
+        assert failing.failures
+        with pytest.raises(StorageFullError, match="no space to remove ERASING"):
+            store.erase({1: [OWNER]}, actor="d", reason="r")
+        failing.armed = False
+        store.erase({1: [OWNER]}, actor="d", reason="r")
+        assert owner_of_name(store, "k0") == GONE
+        assert owner_of_name(store, "k1") == SECRET
 
 
 def test_erasure_without_room_for_its_event_leaves_no_note(tmp_path: Path) -> None:

@@ -61,6 +61,9 @@ def command(store: str, path: str, as_json: bool) -> None:
             snapshots = sum(1 for _ in now.walk_info())
         with output.progress("reading batch", revision) as show_count:
             document = collected(opened, show_count)
+    begin = document["first_revision"]
+    if begin > 1:
+        output.note(f"{store}: what was before revision {begin} is no longer kept, nor on the page")
     page = page_of(document)
     _replace(path, page)
     batches = len(document["batches"]["time"])
