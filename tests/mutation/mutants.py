@@ -3736,8 +3736,10 @@ MUTANTS = (
     Mutant(
         "the note of an erasure that was refused stays",
         "eventstore/handle/erasing.py",
-        "suppress(OSError, CorruptionError, StorageFullError):\n                    log.finish_erasure()\n",
-        "suppress(OSError, CorruptionError, StorageFullError):\n                    pass\n",
+        "suppress(OSError, CorruptionError, StorageFullError):\n"
+        "                    log.finish_erasure()\n",
+        "suppress(OSError, CorruptionError, StorageFullError):\n"
+        "                    pass\n",
     ),
     Mutant(
         "whatever claims to be redacted is taken for it by a verification",
