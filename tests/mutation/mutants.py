@@ -3738,8 +3738,7 @@ MUTANTS = (
         "eventstore/handle/erasing.py",
         "suppress(OSError, CorruptionError, StorageFullError):\n"
         "                    log.finish_erasure()\n",
-        "suppress(OSError, CorruptionError, StorageFullError):\n"
-        "                    pass\n",
+        "suppress(OSError, CorruptionError, StorageFullError):\n                    pass\n",
     ),
     Mutant(
         "whatever claims to be redacted is taken for it by a verification",
