@@ -50,6 +50,9 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger("eventstore")
 
+_NOTE_SPACE_BYTES = 8192
+"""What the note of an erasure needs: a block for it, and one where its directory grows."""
+
 
 class FileLog:
     """A log in a directory of this machine; see `eventstore.log.interface.Log`.
@@ -267,7 +270,8 @@ class FileLog:
         problem = obstacle(self._file_system, self._path, payloads)
         if problem is not None:
             raise ErasureError(f"{self._path}: {problem}")
-        with full_disk_is_told(self._path, "free some, and erase again"):
+        remedy = f"free at least {_NOTE_SPACE_BYTES} bytes, and erase again"
+        with full_disk_is_told(self._path, remedy):
             # One to go on in, and one whose space a segment that is written anew can have.
             self._spares.prepare()
             self._writer.seal()

@@ -7,6 +7,7 @@ none, since the log may hold an erasure that nobody has carried out.
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from eventstore.errors import FormatVersionError
@@ -21,10 +22,20 @@ if TYPE_CHECKING:
 
 
 def note_erasing(file_system: FileSystem, path: str, revision: int) -> None:
-    """Make it known that what is committed after a revision may be an erasure to be finished."""
+    """Make it known that what is committed after a revision may be an erasure to be finished.
+
+    Raises:
+        OSError: it can't be written; nothing is left behind but for a name that may not be durable.
+    """
     note = join(path, ERASING_NAME)
-    write_temporary(file_system, note + TEMPORARY_SUFFIX, pack_erasing(revision))
-    file_system.rename(note + TEMPORARY_SUFFIX, note)
+    temporary = note + TEMPORARY_SUFFIX
+    try:
+        write_temporary(file_system, temporary, pack_erasing(revision))
+        file_system.rename(temporary, note)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            file_system.remove(temporary)
+        raise
     file_system.sync_directory(path)
 
 

@@ -153,7 +153,8 @@ def test_page_is_not_written_into_a_store_or_where_it_can_not_be(
     before = sorted(story.rglob("*"))
     assert call("report", story, "-o", story / "page.html").code == 1
     assert sorted(story.rglob("*")) == before
-    assert call("report", story, "-o", tmp_path / "gone/page.html").code == 1
+    missing = call("report", story, "-o", tmp_path / "gone/page.html")
+    assert (missing.code, f"{tmp_path}/gone/page.html: " in missing.err) == (1, True)
     assert call("report", story).code == 2
 
 

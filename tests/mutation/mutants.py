@@ -3538,8 +3538,8 @@ MUTANTS = (
     Mutant(
         "the note of an erasure is not synced by its directory",
         "eventstore/maintenance/erasing_note.py",
-        "note + TEMPORARY_SUFFIX, note)\n    file_system.sync_directory(path)\n",
-        "note + TEMPORARY_SUFFIX, note)\n",
+        "        raise\n    file_system.sync_directory(path)\n",
+        "        raise\n",
     ),
     Mutant(
         "a verification takes what an unfinished erasure leaves for damage",
@@ -3684,6 +3684,12 @@ MUTANTS = (
         "tools/cli/snapledger/log.py",
         "            reaches_back |= after + 1 < oldest\n",
         "",
+    ),
+    Mutant(
+        "a note of an erasure that finds no space stays half written",
+        "eventstore/maintenance/erasing_note.py",
+        "            file_system.remove(temporary)\n",
+        "            pass\n",
     ),
     Mutant(
         "an open finishes no erasure",

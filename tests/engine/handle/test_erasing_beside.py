@@ -379,6 +379,23 @@ def test_erasure_without_space_to_carry_it_out_is_refused_before_it_is_committed
         assert owner_of(store, 45) == GONE
 
 
+@pytest.mark.parametrize("call", ["write", "sync", "rename"])
+def test_erasure_whose_note_finds_no_space_changes_nothing(tmp_path: Path, call: str) -> None:
+    path = tmp_path / "store"
+    fill(path)
+    failing = Failing(errno.ENOSPC, call, "ERASING")
+    with MetaStore.open(path, options=SMALL, file_system=HookedFileSystem(failing)) as store:
+        failing.armed = True
+        with pytest.raises(StorageFullError, match=r"free at least \d+ bytes, and erase again"):
+            store.erase({46: [OWNER]}, actor="dpo", reason="1")
+        assert failing.failures == 1
+        assert [name for name in os.listdir(path) if "ERASING" in name] == []
+        assert owner_of(store, 45) == SECRET
+        failing.armed = False
+        store.erase({46: [OWNER]}, actor="dpo", reason="1")
+        assert owner_of(store, 45) == GONE
+
+
 def test_erasure_that_a_full_disk_has_cut_keeps_nobody_from_opening_the_store(
     tmp_path: Path,
 ) -> None:

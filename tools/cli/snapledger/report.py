@@ -145,12 +145,16 @@ def _mode_of(path: str) -> int:
 def _replace(path: str, page: bytes) -> None:
     """Put the page in place, whole; for its owner's eyes only, unless others could read the old."""
     directory, name = os.path.split(path)
-    descriptor, temporary = tempfile.mkstemp(".tmp", f".{name}.", directory or ".")
     try:
-        with open(descriptor, "wb") as file:
-            os.fchmod(descriptor, _mode_of(path))
-            file.write(page)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
+        descriptor, temporary = tempfile.mkstemp(".tmp", f".{name}.", directory or ".")
+        try:
+            with open(descriptor, "wb") as file:
+                os.fchmod(descriptor, _mode_of(path))
+                file.write(page)
+            os.replace(temporary, path)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+    except OSError as error:
+        error.filename = path  # not the name of what was to become it
         raise
