@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import codecs
 import json
 import math
 from typing import Any
@@ -57,6 +58,8 @@ def parse_line(line: bytes) -> dict[str, Any]:
         LineError: it is not UTF-8, no JSON object, nested too deep, names a field twice, or holds
             a number that is none.
     """
+    if line.startswith(codecs.BOM_UTF8):
+        raise LineError("a byte order mark stands before it, which some editors put there")
     try:
         fields = json.loads(
             line.decode(),

@@ -74,6 +74,10 @@ def decoded(text: bytes, what: str) -> str:
         characters = text.decode("utf-8")
     except UnicodeDecodeError as error:
         raise ProofError(f"{what} is not UTF-8") from error
+    if "\r" in characters:
+        raise ProofError(
+            f"{what} has carriage returns: its lines end in a newline alone, as they were signed"
+        )
     if any(character < " " and character != "\n" for character in characters):
         raise ProofError(f"{what} holds control characters")
     return characters

@@ -146,8 +146,11 @@ def test_a_bad_regular_expression_is_a_filter_that_can_not_be_read(
     ) in result.err
 
 
-def test_info_of_a_key_that_was_committed_says_under_which_name(call: Call, story: Path) -> None:
-    result = call("info", story, "extract-1")
+@pytest.mark.parametrize("verb", ["info", "tree"])
+def test_a_key_that_was_committed_or_removed_is_told_with_what_became_of_it(
+    verb: str, call: Call, story: Path
+) -> None:
+    result = call(verb, story, "extract-1")
     assert (result.code, result.out) == (1, "")
     assert f"'extract-1' was committed as {LAYER}: revision 2  20" in result.err
     assert "snapshot.committed  actor=puller" in result.err
@@ -156,13 +159,13 @@ def test_info_of_a_key_that_was_committed_says_under_which_name(call: Call, stor
         store.transaction(writable=True, actor="cleaner") as tx,
     ):
         tx.remove(LAYER)
-    result = call("info", story, "extract-1")
+    result = call(verb, story, "extract-1")
     note, error = result.err.splitlines()
     assert note.startswith(f"note: the snapshot with key 'extract-1' was committed as {LAYER}: rev")
     assert error.startswith("snapledger: no snapshot has the key or name 'extract-1' any more: rev")
     assert "revision 6  " in error
     assert error.endswith("  snapshot.removed  actor=cleaner")
-    at_five = call("info", story, "extract-1", "--at", "5")
+    at_five = call(verb, story, "extract-1", "--at", "5")
     assert "was committed as" in at_five.err
     assert "removed" not in at_five.err
 
@@ -332,3 +335,46 @@ def test_a_url_in_the_place_of_a_store_is_refused_and_nothing_is_made(
     assert (result.code, result.out) == (2, "")
     assert "a store is on a local disk" in result.err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_page_is_not_written_to_a_file_of_the_name_of_the_output(
+    call: Call, told: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = call("report", told, "-o", "-")
+    assert (result.code, result.out) == (2, "")
+    assert "a page goes to a file" in result.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_current_directory_that_is_gone_is_told(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    result = call("ls", "store")
+    assert (result.code, result.out) == (1, "")
+    assert result.err == (
+        "snapledger: the current directory is no longer there; change to one that is\n"
+    )
+
+
+@pytest.mark.parametrize("verb", ["report STORE -o page", "dump STORE > dumped"])
+def test_a_limit_on_the_size_of_files_is_told(verb: str, tmp_path: Path) -> None:
+    with MetaStore.open(tmp_path / "store", options=OPTIONS) as store:
+        for number in range(20):
+            with store.transaction(writable=True) as tx:
+                tx.create_snapshot(Kind.ACTIVE, f"key-{number}" * 50)
+    program = " ".join(map(str, PROGRAM))
+    command = f"ulimit -f 4; exec {program} {verb.replace('STORE', 'store')}"
+    done = subprocess.run(
+        ["sh", "-c", command],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "File too large; raise the limit" in done.stderr

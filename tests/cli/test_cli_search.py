@@ -131,6 +131,8 @@ def test_log_refuses_what_can_not_be_meant(options: list[str], call: Call, told:
         ("2026-11-20", datetime(2026, 11, 19, 23, 0, tzinfo=UTC)),
         ("2026-11-20T08:00", datetime(2026, 11, 20, 7, 0, tzinfo=UTC)),
         ("2026-11-20T08:00:00Z", datetime(2026, 11, 20, 8, 0, tzinfo=UTC)),
+        ("2026-11-20T08:00Z", datetime(2026, 11, 20, 8, 0, tzinfo=UTC)),
+        ("2026-11-20T12:00+05:30", datetime(2026, 11, 20, 6, 30, tzinfo=UTC)),
     ],
 )
 def test_a_time_is_read_as_people_write_it(
@@ -147,6 +149,11 @@ def test_a_time_is_read_as_people_write_it(
 
 def test_a_local_time_keeps_its_nanoseconds() -> None:
     assert parse_moment("2026-11-20T08:00:00.123456789") % NS == 123456789
+
+
+def test_minutes_have_no_fraction() -> None:
+    with pytest.raises(ValueError, match="is not a time"):
+        parse_moment("2026-11-20T08:00.5Z")
 
 
 def differences(call: Call, store: Path, *moments: str) -> list[dict[str, Any]]:

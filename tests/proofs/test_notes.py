@@ -82,6 +82,12 @@ def test_what_is_no_note_is_refused(note: bytes) -> None:
         open_note(note, [KEY.verifier_key])
 
 
+def test_a_note_with_the_line_ends_of_windows_is_told_so() -> None:
+    note = sign_note(TEXT, KEY).replace(b"\n", b"\r\n")
+    with pytest.raises(ProofError, match="carriage returns"):
+        open_note(note, [KEY.verifier_key])
+
+
 @pytest.mark.parametrize("text", ["", "no end", "a\rb\n", "a\x00\n"])
 def test_what_is_no_text_of_a_note_is_not_signed(text: str) -> None:
     with pytest.raises(ValueError, match="a note's text"):

@@ -209,6 +209,7 @@ HOSTILE: dict[str, tuple[Callable[[list[bytes]], object], str]] = {
     "more": (lambda lines: lines.append(b"{}\n"), "line 6: more after revision 4"),
     "blank": (lambda lines: lines.insert(1, b"\n"), "line 2: not JSON"),
     "not an object": (lambda lines: lines.insert(1, b"[1]\n"), "line 2: not a JSON object"),
+    "byte order mark": (_replaced(1, b"{", b"\xef\xbb\xbf{"), "line 1: a byte order mark"),
     "not utf-8": (_replaced(3, b"money.", b"\xff\xfe"), "line 3: not UTF-8"),
     "surrogate": (_replaced(3, b"money.", b"\\ud800"), "line 3: event .* can't be logged"),
     "nan": (_replaced(3, b'"amount":1', b'"amount":NaN'), "line 3: NaN is no number"),

@@ -9,6 +9,7 @@ An error that is not listed here is a fault of the program and keeps its traceba
 from __future__ import annotations
 
 import errno
+import os
 from typing import NamedTuple
 
 from eventstore import (
@@ -47,6 +48,7 @@ _REMEDIES: dict[type[EventStoreError], str] = {
 """In the place of `EventStoreError.remedy`."""
 
 _REMEDY_OF_SYSTEM = "check the path and who may use what is there"
+_TOO_LARGE = "raise the limit on files' sizes (`ulimit -f`), or use a file system that takes it"
 _REMEDIES_OF_SYSTEM = {
     errno.EEXIST: "nothing is written over: give a new path, or remove what is there",
     errno.ENOENT: "check the path",
@@ -56,6 +58,7 @@ _REMEDIES_OF_SYSTEM = {
     errno.ELOOP: "links lead in a circle there, or one is not followed: give the path itself",
     errno.EACCES: "run this as a user who may use it",
     errno.EPERM: "run this as a user who may use it",
+    errno.EFBIG: _TOO_LARGE,
     errno.EROFS: "use a path that can be written to",
 }
 
@@ -105,9 +108,22 @@ def _of_system(error: OSError) -> str:
         where = error.filename or "the output"
         return f"{where}: {error.strerror}; free some space and try again"
     if error.filename is None:
-        return f"{error.strerror or error}"
+        if error.errno == errno.ENOENT and _is_nowhere():
+            return "the current directory is no longer there; change to one that is"
+        # Writing to a file that is open, as the output is, does not name it.
+        remedy = f"; {_TOO_LARGE}" if error.errno == errno.EFBIG else ""
+        return f"{error.strerror or error}{remedy}"
     remedy = _REMEDIES_OF_SYSTEM.get(error.errno or 0, _REMEDY_OF_SYSTEM)
     return f"{error.filename}: {error.strerror}; {remedy}"
+
+
+def _is_nowhere() -> bool:
+    """Return whether the current directory was removed."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def _for_operators(error: EventStoreError) -> str:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from projections.snapshots import Kind, NotFoundError
-from projections.snapshots.events import COMMITTED
 from snapledger import output
+from snapledger.absence import absence
 from snapledger.arguments import at_option, json_option, store_argument
 from snapledger.reading import begin, open_for_reading
 from snapledger.records import SNAPSHOT_FIELDS, snapshot_record
@@ -17,7 +17,7 @@ from snapledger.text import format_size, format_time, label_text, printable
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from projections.snapshots import HistoryEntry, Info, MetaStore, Usage
+    from projections.snapshots import Info, Usage
     from snapledger.arguments import Moment
 
 _HELP = f"""Show the snapshot that has KEY as its key or name.
@@ -43,44 +43,12 @@ def command(store: str, key: str, moment: Moment | None, as_json: bool) -> None:
         try:
             snapshot_id, info, usage = transaction.get_info(key)
         except NotFoundError:
-            raise _absence(opened, key, transaction.revision) from None
+            raise absence(opened, key, transaction.revision) from None
         if as_json:
             snapshot = snapshot_record(snapshot_id, info, usage)
             output.write_json({"revision": transaction.revision, "snapshot": snapshot})
         else:
             output.write_fields(_fields(snapshot_id, info, usage))
-
-
-def _absence(store: MetaStore, key: str, revision: int) -> Exception:
-    """Return why there is no snapshot of that name at a revision; a commit is mentioned apart."""
-    from snapledger.diff import entry_line  # noqa: PLC0415 - only where there is none
-
-    removed = store.who_removed(key, at=revision)
-    committed = _committed(store, key, revision)
-    if committed is not None and (removed is None or removed.id == committed.id):
-        name = printable(committed.event.data["name"])
-        text = f"the snapshot with key {key!r} was committed as {name}: {entry_line(committed)}"
-        if removed is None:
-            return click.ClickException(text)
-        output.note(text)
-    if removed is None:
-        return NotFoundError(f"no snapshot has the key or name {key!r}")
-    return click.ClickException(
-        f"no snapshot has the key or name {key!r} any more: {entry_line(removed)}"
-    )
-
-
-def _committed(store: MetaStore, key: str, revision: int) -> HistoryEntry | None:
-    """Return the last commit of a key under a name, as far as that is kept."""
-    entries = store.history(key, to_revision=revision, reverse=True)
-    return next(
-        (
-            entry
-            for entry in entries
-            if entry.event.type == COMMITTED and entry.event.data.get("key") == key
-        ),
-        None,
-    )
 
 
 def _fields(snapshot_id: str, info: Info, usage: Usage) -> Iterator[tuple[str, str]]:

@@ -18,7 +18,8 @@ _UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 _SIZE = re.compile(r"(\d{1,19}(?:\.\d{1,9})?) ?(?:([KMGTPE])(iB|B)?|B)?", re.ASCII | re.IGNORECASE)
 _NEEDS_QUOTES = re.compile(r'[\s"=]|^$')
 _RFC3339 = re.compile(
-    r"(?P<seconds>\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d)(?:\.(?P<fraction>\d{1,9}))?"
+    r"(?P<clock>\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(?P<seconds>:\d\d)?)"
+    r"(?(seconds)(?:\.(?P<fraction>\d{1,9}))?)"
     r"(?P<zone>[Zz]|[+-]\d\d:\d\d)",
     re.ASCII,
 )
@@ -57,7 +58,7 @@ def format_time(time_ns: int) -> str:
 
 
 def parse_time(text: str) -> int:
-    """Return a time in RFC 3339 as nanoseconds since the epoch, exactly.
+    """Return a time in RFC 3339, or like that without seconds, as nanoseconds since the epoch.
 
     Raises:
         ValueError: it is none, as one without a zone is none.
@@ -65,7 +66,7 @@ def parse_time(text: str) -> int:
     match = _RFC3339.fullmatch(text)
     if match is None:
         raise ValueError(f"{text!r} is not a time such as 2026-11-24T03:10:30.5Z")
-    whole = datetime.fromisoformat(f"{match['seconds']}{match['zone'].upper()}")
+    whole = datetime.fromisoformat(f"{match['clock']}{match['zone'].upper()}")
     fraction = (match["fraction"] or "").ljust(9, "0")
     return int(whole.timestamp()) * _NS_PER_SECOND + int(fraction)
 

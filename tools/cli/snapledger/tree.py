@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from projections.snapshots import Kind
+from projections.snapshots import Kind, NotFoundError
 from projections.snapshots.projection import CHILDREN
 from snapledger import output
+from snapledger.absence import absence
 from snapledger.arguments import COUNT, at_option, json_option, store_argument
-from snapledger.reading import snapshots_at
+from snapledger.reading import begin, open_for_reading
 from snapledger.text import printable
 from snapledger.wording import counted
 
@@ -45,14 +46,18 @@ def command(
 ) -> None:
     """Show all snapshots, each below its parent, siblings in byte order of their names.
 
-    With KEY only that snapshot and those that are built on it. Its depth is 0.
+    With KEY only that snapshot and those that are built on it. Its depth is 0. Of one that was
+    removed, or committed under a name since, the error says when, by whom and why.
 
     JSON: revision, snapshots [depth, id, name, kind, parent], in the order of the tree. It is
     flat so that no chain of parents is too deep for a JSON parser.
     """
-    with snapshots_at(store, moment) as transaction:
+    with open_for_reading(store) as opened, begin(opened, moment) as transaction:
         children = Children(transaction)
-        first = children.of("") if key is None else (transaction.get_info(key),)
+        try:
+            first = children.of("") if key is None else (transaction.get_info(key),)
+        except NotFoundError:
+            raise absence(opened, str(key), transaction.revision) from None
         nodes = depth_first(first, children, depth_max)
         if as_json:
             records = (_record(depth, *row) for depth, row, _ in nodes)

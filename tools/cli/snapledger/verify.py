@@ -63,7 +63,8 @@ Example: what a node has sent:
     "--receipt",
     metavar="RECEIPT",
     callback=parsed_receipt,
-    help="A receipt of a commit: the inclusion proof must be of this batch.",
+    help="A receipt of a commit: the inclusion proof must be of its revision and digest. It does "
+    "not name the store, so the store's id in the receipt is not compared.",
 )
 @json_option
 def command(
