@@ -106,8 +106,8 @@ class Service:
         self._on_failure = on_failure
         self._lists = lists
 
-    def handler(self) -> grpc.GenericRpcHandler:
-        """Return what a gRPC server is given."""
+    def handlers(self) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
+        """Return what a gRPC server is given: by the name of each method what answers it."""
         unary: dict[str, tuple[Callable[[Any], Message], type[Message]]] = {
             "Prepare": (self._prepare, snapshots_pb2.PrepareSnapshotRequest),
             "View": (self._view, snapshots_pb2.ViewSnapshotRequest),
@@ -119,7 +119,7 @@ class Service:
             "Usage": (self._usage, snapshots_pb2.UsageRequest),
             "Cleanup": (self._cleanup, snapshots_pb2.CleanupRequest),
         }
-        handlers = {
+        handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
             name: grpc.unary_unary_rpc_method_handler(
                 self._answered(name, call),
                 request_deserializer=request.FromString,
@@ -140,7 +140,7 @@ class Service:
             request_deserializer=snapshots_pb2.ListSnapshotsRequest.FromString,
             response_serializer=_serialized,
         )
-        return grpc.method_handlers_generic_handler(SERVICE, handlers)
+        return handlers
 
     def _answered(
         self, name: str, call: Callable[[Any], _Response]

@@ -16,7 +16,7 @@ from snapledger.snapshotter.directories import Directories
 from snapledger.snapshotter.metadata import Options, Snapshotter
 from snapledger.snapshotter.place import LOCK, checked_root, checked_socket, clear_socket, held
 from snapledger.snapshotter.recorded import check_strategy
-from snapledger.snapshotter.service import Service
+from snapledger.snapshotter.service import SERVICE, Service
 from snapledger.snapshotter.settling import Settled, settle
 from snapledger.snapshotter.strategy import STRATEGIES
 from snapledger.snapshotter.takeover import METADATA, SNAPSHOTS, refuse_foreign
@@ -94,7 +94,8 @@ class Server:
     def serving(self, snapshotter: Snapshotter) -> Iterator[None]:
         """Answer calls; at the end take no more, and wait for those that are under way."""
         service = Service(snapshotter, self.counts, self.failed.set, self._lists)
-        self._server.add_generic_rpc_handlers((service.handler(),))
+        # By method, which gRPC then finds by itself: a generic handler takes 7 % of a cycle's time.
+        self._server.add_registered_method_handlers(SERVICE, service.handlers())
         self._server.start()
         try:
             yield
