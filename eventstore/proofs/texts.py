@@ -132,10 +132,10 @@ def _joined(lines: Sequence[str], signed: bytes) -> bytes:
 
 def _split(text: bytes) -> tuple[list[str], bytes]:
     """Return the lines before the first empty one, and the signed head behind it."""
-    before, separator, signed = text.partition(b"\n\n")
+    before, separator, signed = decoded(text, "the proof").partition("\n\n")
     if not separator:
         raise ProofError("not a proof: it has no head behind an empty line")
-    return decoded(before, "the proof").split("\n"), signed
+    return before.split("\n"), signed.encode("utf-8")
 
 
 def _path(lines: Sequence[str]) -> tuple[bytes, ...]:

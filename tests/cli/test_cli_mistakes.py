@@ -253,6 +253,21 @@ def test_verify_says_that_a_text_holds_and_takes_no_option_that_it_would_not_use
     assert (named.code, "as `snapledger key new` has printed it" in named.err) == (2, True)
 
 
+@pytest.mark.parametrize("name", ["inclusion", "consistency"])
+def test_a_text_that_was_changed_is_refused_whatever_options_come_with_it(
+    name: str, made: Path, call: Call
+) -> None:
+    text = (made / name).read_bytes()
+    receipt = f"{'0' * 32}:2:{'0' * 64}"
+    options = {"consistency": ["--old", str(made / "old")], "inclusion": ["--receipt", receipt]}
+    vkey = ("--vkey", (made / "vkey").read_text().strip())
+    for changed in (text.upper(), b" " + text, b"", text.replace(b"\n", b"\r\n")):
+        (made / "changed").write_bytes(changed)
+        result = call("verify", made / "changed", *vkey, *options[name])
+        assert (result.code, result.out) == (4, "")
+    assert "carriage returns" in result.err
+
+
 def test_a_text_is_verified_from_stdin(made: Path) -> None:
     vkey = (made / "vkey").read_text().strip()
     done = subprocess.run(

@@ -132,6 +132,7 @@ def test_log_refuses_what_can_not_be_meant(options: list[str], call: Call, told:
         ("2026-11-20T08:00", datetime(2026, 11, 20, 7, 0, tzinfo=UTC)),
         ("2026-11-20T08:00:00Z", datetime(2026, 11, 20, 8, 0, tzinfo=UTC)),
         ("2026-11-20T08:00Z", datetime(2026, 11, 20, 8, 0, tzinfo=UTC)),
+        ("2026-11-20T08:00:00+0100", datetime(2026, 11, 20, 7, 0, tzinfo=UTC)),
         ("2026-11-20T12:00+05:30", datetime(2026, 11, 20, 6, 30, tzinfo=UTC)),
     ],
 )

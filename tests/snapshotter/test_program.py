@@ -193,3 +193,31 @@ def test_a_driver_that_nobody_can_reach_any_more_ends_so_that_it_is_started_agai
     assert told["socket"] == str(place / "s")
     again = Program(place)
     assert again.end(signal.SIGTERM) == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "says"),
+    [
+        (("serve", "--root", "", "--socket", "s"), 2, "the path is empty"),
+        (("serve", "--root", "root", "--socket", ""), 2, "the path is empty"),
+        (
+            ("rename-snapshotter", "--database", "none", "--from", "a", "--to", "b"),
+            1,
+            "none: No such file or directory; check the path",
+        ),
+    ],
+)
+def test_a_path_that_can_not_be_meant_is_refused_in_words(
+    options: tuple[str, ...], code: int, says: str, tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "snapledger.snapshotter", *options],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (code, "")
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []

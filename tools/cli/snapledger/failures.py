@@ -97,12 +97,12 @@ def explain(error: Exception) -> Failure | None:
         case SnapshotError():
             return Failure(FAILED, str(error))
         case OSError():
-            return Failure(FAILED, _of_system(error))
+            return Failure(FAILED, of_system(error))
         case _:
             return None
 
 
-def _of_system(error: OSError) -> str:
+def of_system(error: OSError) -> str:
     """Return the text of an error of the system, with what can be done."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         where = error.filename or "the output"

@@ -20,7 +20,7 @@ _NEEDS_QUOTES = re.compile(r'[\s"=]|^$')
 _RFC3339 = re.compile(
     r"(?P<clock>\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(?P<seconds>:\d\d)?)"
     r"(?(seconds)(?:\.(?P<fraction>\d{1,9}))?)"
-    r"(?P<zone>[Zz]|[+-]\d\d:\d\d)",
+    r"(?P<zone>[Zz]|[+-]\d\d:?\d\d)",
     re.ASCII,
 )
 
@@ -58,7 +58,9 @@ def format_time(time_ns: int) -> str:
 
 
 def parse_time(text: str) -> int:
-    """Return a time in RFC 3339, or like that without seconds, as nanoseconds since the epoch.
+    """Return a time as nanoseconds since the epoch: in RFC 3339, or as that with less.
+
+    The seconds may be left out, and the colon of the zone, as `date +%FT%T%z` does.
 
     Raises:
         ValueError: it is none, as one without a zone is none.

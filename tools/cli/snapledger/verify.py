@@ -80,10 +80,6 @@ def command(
     """
     text = read_text(file, _TEXT_BYTES_MAX)
     context = click.get_current_context()
-    if old_file is not None and not text.startswith(_CONSISTENCY):
-        raise click.UsageError(f"{file} is no consistency proof: it takes no --old", context)
-    if receipt is not None and not text.startswith(_INCLUSION):
-        raise click.UsageError(f"{file} is no inclusion proof: it takes no --receipt", context)
     try:
         if text.startswith(_INCLUSION):
             record = _inclusion(text, key, receipt)
@@ -96,6 +92,11 @@ def command(
             record = _of_head("head", key, open_head(text, key))
     except ProofError as error:
         raise ProofError(f"{file}: {error}") from error
+    # Not before: what does not hold is no text of another kind.
+    if old_file is not None and record["kind"] != "consistency":
+        raise click.UsageError(f"{file} is no consistency proof: it takes no --old", context)
+    if receipt is not None and record["kind"] != "inclusion":
+        raise click.UsageError(f"{file} is no inclusion proof: it takes no --receipt", context)
     if as_json:
         output.write_json(record)
     else:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from eventstore import EventStoreError
 from projections.snapshots import SnapshotError
+from snapledger.arguments import checked_path
+from snapledger.failures import of_system
 from snapledger.snapshotter.metadata import Options
 from snapledger.snapshotter.place import PlaceError
 from snapledger.snapshotter.renaming import rename_snapshotter
@@ -27,7 +29,11 @@ _SECONDS_BETWEEN_LOOKS = 1.0
 _log = logging.getLogger(__name__)
 
 root_option = click.option(
-    "--root", required=True, metavar="DIR", help="Where metadata and snapshots are."
+    "--root",
+    required=True,
+    metavar="DIR",
+    callback=checked_path,
+    help="Where metadata and snapshots are.",
 )
 
 
@@ -39,7 +45,13 @@ def group() -> None:
 
 @group.command()
 @root_option
-@click.option("--socket", required=True, metavar="PATH", help="Where containerd connects.")
+@click.option(
+    "--socket",
+    required=True,
+    metavar="PATH",
+    callback=checked_path,
+    help="Where containerd connects.",
+)
 @click.option(
     "--strategy",
     type=click.Choice(sorted(STRATEGIES)),
@@ -150,7 +162,13 @@ def give_back_command(root: str) -> None:
 
 
 @group.command("rename-snapshotter")
-@click.option("--database", required=True, metavar="META_DB", help="containerd's own meta.db.")
+@click.option(
+    "--database",
+    required=True,
+    metavar="META_DB",
+    callback=checked_path,
+    help="containerd's own meta.db.",
+)
 @click.option("--from", "old", required=True, metavar="NAME", help="As it is called now.")
 @click.option("--to", "new", required=True, metavar="NAME", help="As it is to be called.")
 def rename_command(database: str, old: str, new: str) -> None:
@@ -170,6 +188,12 @@ def main() -> None:
     """Run the command; an error that is not ours ends as one line and exit code 1."""
     try:
         group()
-    except (PlaceError, EventStoreError, SnapshotError, OSError) as error:
-        click.echo(f"snapledger-snapshotter: {error}", err=True)
-        sys.exit(_FAILED)
+    except (PlaceError, EventStoreError, SnapshotError) as error:
+        _fail(str(error))
+    except OSError as error:
+        _fail(of_system(error))
+
+
+def _fail(message: str) -> NoReturn:
+    click.echo(f"snapledger-snapshotter: {message}", err=True)
+    sys.exit(_FAILED)
