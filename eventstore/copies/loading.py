@@ -137,7 +137,8 @@ class DumpReader:
         fields = self._fields(_HEADER_BYTES_MAX)
         if fields is None:
             raise self._error("the dump is empty")
-        if fields.get("format") != DUMP_FORMAT or fields.get("version") != DUMP_VERSION:
+        version = fields.get("version")
+        if fields.get("format") != DUMP_FORMAT or (type(version), version) != (int, DUMP_VERSION):
             raise self._error(
                 f"not the first line of a dump of version {DUMP_VERSION}, the newest that this "
                 "release reads"

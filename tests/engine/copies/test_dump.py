@@ -182,6 +182,10 @@ HOSTILE: dict[str, tuple[Callable[[list[bytes]], object], str]] = {
     "empty": (list.clear, "line 1: the dump is empty"),
     "no header": (lambda lines: lines.pop(0), "line 1: not the first line of a dump"),
     "newer": (_replaced(1, b'"version":1', b'"version":2'), "line 1: not the first .* version 1"),
+    "version as a truth": (
+        _replaced(1, b'"version":1', b'"version":true'),
+        "line 1: not the first",
+    ),
     "no version": (_replaced(1, b'"version":1,', b""), "line 1: not the first line"),
     "header field": (_replaced(1, b"{", b'{"x":1,'), "line 1: an unknown field 'x'"),
     "store id": (
