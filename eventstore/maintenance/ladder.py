@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 
 LINKS_MAX = 32
 """So many rungs are packed one against the other; then comes a root, packed against nothing."""
+LINKS_MIN = 8
+"""After so many comes one if it is small beside them: a state is read rung by rung, and each takes
+as long as the state is large."""
+_ROOT_SHARE_OF_CHAIN = 2
+"""It is small if it takes one in so many parts of what the rungs after the last root take."""
 _FILE_BYTES_MIN = 16 * 1024
 """No file counts as less, so that small ones do not become too many."""
 _FEW = 3
@@ -62,10 +67,15 @@ def useless_count(rungs: Sequence[Rung], first_revision: int) -> int:
 
 
 def needs_root(rungs: Sequence[Rung]) -> bool:
-    """Say whether the next rung must be a root: there is none, or the chain has become long."""
-    newest_first = reversed(rungs)
-    root = next((place for place, rung in enumerate(newest_first) if rung.is_root), LINKS_MAX)
-    return root >= LINKS_MAX - 1
+    """Say whether the next rung should be a root: there is none, or the chain has become long."""
+    roots = [place for place, rung in enumerate(rungs) if rung.is_root]
+    if not roots:
+        return True
+    root, *links = rungs[roots[-1] :]
+    if len(links) < LINKS_MIN - 1:
+        return False
+    links_bytes = sum(rung.size_bytes for rung in links)
+    return len(links) >= LINKS_MAX - 1 or root.size_bytes * _ROOT_SHARE_OF_CHAIN <= links_bytes
 
 
 def is_worth(rungs: Sequence[Rung], added: Rung, state_bytes: int, bytes_max: int) -> bool:

@@ -347,6 +347,13 @@ def climbed_store(tmp_path: Path, usual: tuple[Path, States]) -> tuple[EventStor
     return open_store(tmp_path, options=ALL), dict(states)
 
 
+@pytest.fixture
+def one_chain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[EventStore, States]:
+    """Such a store whose rungs all rest on one root, at `tmp_path`."""
+    monkeypatch.setattr(ladder, "LINKS_MIN", ladder.LINKS_MAX)
+    return climbed(tmp_path)
+
+
 def climbed(
     path: Path, count: int = 24, options: object = ALL, **given: Any
 ) -> tuple[EventStore, States]:
@@ -466,6 +473,7 @@ def test_rungs_go_with_the_batches_that_follow_them(
 
 
 def test_a_long_chain_of_rungs_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ladder, "LINKS_MIN", 4)
     monkeypatch.setattr(ladder, "LINKS_MAX", 4)
     store, states = climbed(tmp_path)
     with store:
@@ -475,9 +483,9 @@ def test_a_long_chain_of_rungs_begins_anew(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_damaged_rung_costs_time_and_is_removed_by_the_next_compaction(
-    tmp_path: Path, climbed_store: tuple[EventStore, States]
+    tmp_path: Path, one_chain: tuple[EventStore, States]
 ) -> None:
-    store, states = climbed_store
+    store, states = one_chain
     with store:
         [_, _, damaged, *_] = before = rungs(tmp_path)
         flip(Path(damaged.path), Path(damaged.path).stat().st_size // 2)
@@ -550,9 +558,9 @@ def test_a_rung_that_can_not_be_used_costs_rungs_and_no_compaction(
 
 @pytest.mark.parametrize("is_damaged", [False, True])
 def test_an_open_without_a_checkpoint_begins_at_the_newest_rung_that_can_be_used(
-    tmp_path: Path, climbed_store: tuple[EventStore, States], *, is_damaged: bool
+    tmp_path: Path, one_chain: tuple[EventStore, States], *, is_damaged: bool
 ) -> None:
-    store, states = climbed_store
+    store, states = one_chain
     expected = content(store)
     store.close()
     for file in list_checkpoints(local_file_system(), str(tmp_path)):
@@ -564,6 +572,21 @@ def test_an_open_without_a_checkpoint_begins_at_the_newest_rung_that_can_be_used
     with open_store(tmp_path, options=ALL) as store:
         assert store.recovery.checkpoint_revision == found[-1].revision
         assert content(store) == expected
+        require_past(store, states)
+
+
+def test_a_damaged_rung_keeps_no_open_from_one_of_a_later_chain(
+    tmp_path: Path, climbed_store: tuple[EventStore, States]
+) -> None:
+    store, states = climbed_store
+    store.close()
+    for file in list_checkpoints(local_file_system(), str(tmp_path)):
+        Path(file.path).unlink()
+    found = rungs(tmp_path)
+    assert found[8].previous is None
+    flip(Path(found[4].path), Path(found[4].path).stat().st_size // 2)
+    with open_store(tmp_path, options=ALL) as store:
+        assert store.recovery.checkpoint_revision == found[-1].revision
         require_past(store, states)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -128,8 +129,18 @@ def test_a_rung_behind_which_batches_are_gone_goes_unless_a_later_one_rests_on_i
 
 def test_a_chain_of_rungs_is_no_longer_than_it_may_be() -> None:
     assert needs_root([])
-    rungs = [rung(1, is_root=True)]
+    rungs = [rung(1, 100 * UNIT, is_root=True)]
     while not needs_root(rungs):
         rungs.append(rung(len(rungs) + 1))
     assert len(rungs) == LINKS_MAX
     assert not needs_root([*rungs, rung(100, is_root=True)])
+
+
+@pytest.mark.parametrize(("root_size", "length"), [(1, 8), (3, 8), (5, 11), (8, 17)])
+def test_a_chain_is_short_where_a_root_takes_half_as_much_as_it(
+    root_size: int, length: int
+) -> None:
+    rungs = [rung(1, root_size * UNIT, is_root=True)]
+    while not needs_root(rungs):
+        rungs.append(rung(len(rungs) + 1))
+    assert len(rungs) == length
