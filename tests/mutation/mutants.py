@@ -1459,6 +1459,18 @@ MUTANTS = (
         "    if False:\n",
     ),
     Mutant(
+        "a chain of rungs is as long as may be although a root costs little",
+        "eventstore/maintenance/ladder.py",
+        "    if len(links) < LINKS_MIN - 1:\n",
+        "    if len(links) < LINKS_MAX - 1:\n",
+    ),
+    Mutant(
+        "a chain of rungs is short although a root costs much",
+        "eventstore/maintenance/ladder.py",
+        "root.size_bytes * _ROOT_SHARE_OF_CHAIN <= links_bytes\n",
+        "True\n",
+    ),
+    Mutant(
         "no checksum of a rung",
         "eventstore/format/rung.py",
         "    if zlib.crc32(view[: -UINT32.size], seed) != "
