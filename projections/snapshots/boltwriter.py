@@ -94,7 +94,7 @@ class _Pages:
         while len(level) > 1:
             level = [
                 _Child(group[0].key, self._add(_branch(group), BRANCH, len(group)))
-                for group in _groups(level)
+                for group in _groups(level, least=2)  # else a level would be as long as the last
             ]
         return level[0].page
 
@@ -135,15 +135,16 @@ def _inline(bucket: NewBucket) -> bytes | None:
     return header + PAGE_HEADER.pack(0, LEAF, len(elements), 0) + content
 
 
-def _groups(elements: Sequence[_T]) -> Iterator[list[_T]]:
-    """Cut elements into those of one page each; one that is larger gets a page of its own."""
+def _groups(elements: Sequence[_T], least: int = 1) -> Iterator[list[_T]]:
+    """Cut elements into those of one page each, or of more pages where `least` are larger."""
     group: list[_T] = []
     size = PAGE_HEADER.size
     for element in elements:
         needed = LEAF_ELEMENT.size + len(element.key)
         if isinstance(element, _Element):
             needed += len(element.value)
-        if group and (size + needed > PAGE_BYTES or len(group) >= _ELEMENTS_MAX):
+        is_full = size + needed > PAGE_BYTES or len(group) >= _ELEMENTS_MAX
+        if len(group) >= least and is_full:
             yield group
             group, size = [], PAGE_HEADER.size
         group.append(element)

@@ -62,6 +62,15 @@ def test_a_bucket_of_many_pages_has_branches_of_branches() -> None:
     assert plain(BoltFile(bolt_file(bucket)).root) == wanted(bucket)
 
 
+@pytest.mark.parametrize(
+    "lengths", [(1, 30_000), (3500, 3500), (30_000,) * 40, (3,) * 200 + (9000,)]
+)
+def test_long_keys_that_no_page_holds_two_of_are_written_and_read(lengths: tuple[int, ...]) -> None:
+    keys = [b"%03d" % place + b"k" * length for place, length in enumerate(lengths)]
+    bucket = NewBucket(dict.fromkeys(keys, b"value"), 1)
+    assert plain(BoltFile(bolt_file(bucket)).root) == wanted(bucket)
+
+
 def test_an_exported_store_is_imported_again_as_it_was(tmp_path: Path) -> None:
     import_containerd(DATABASE, tmp_path / "store")
     with MetaStore.open(tmp_path / "store") as store:
