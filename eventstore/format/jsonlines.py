@@ -55,8 +55,8 @@ def parse_line(line: bytes) -> dict[str, Any]:
     """Return the fields of a line, with the data of events as it was.
 
     Raises:
-        LineError: it is not UTF-8, no JSON object, nested too deep, names a field twice, or holds
-            a number that is none.
+        LineError: it is not UTF-8, begins with a byte order mark, is no JSON object, is nested too
+            deep, names a field twice, or holds a number that is none.
     """
     if line.startswith(codecs.BOM_UTF8):
         raise LineError("a byte order mark stands before it, which some editors put there")

@@ -134,7 +134,8 @@ class Driving:
         """Tell that the work of a staged intent is done *and on stable storage*.
 
         A rename is there once its directory was synced, which one sync does for all renames before
-        it. It is written down with the next batch that stages something, or by `close`.
+        it. It is written down with the next batch that stages something, or by `close`; until then
+        the intent is open, and to tell it again changes nothing.
 
         Raises:
             FailedPreconditionError: it is not open, or not a staged one.

@@ -163,7 +163,8 @@ def test_log_that_asks_for_dropped_batches_says_that_they_are_gone(
     with MetaStore.open(path, read_only=True) as store:
         [batch] = store.event_store.batches(oldest + 2, oldest + 2)
     note = f"note: {path}: batches before revision {oldest} are no longer kept\n"
-    for beyond in ([f"1..{oldest - 1}"], [f"1..{oldest + 1}"], ["--since", "2020-01-01"], []):
+    times = (["--since", "2020-01-01"], ["--until", "2020-01-01"])
+    for beyond in ([f"1..{oldest - 1}"], [f"1..{oldest + 1}"], *times, []):
         result = call("log", path, *beyond)
         assert (result.code, result.err) == (0, note), beyond
     since = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(batch.time_ns // 10**9))

@@ -11,7 +11,8 @@ import pytest
 from containerd.daemons import NAME, Containerd, Driver, Overlayd, build, ended
 from containerd.images import Layer, write_images
 
-from projections.snapshots import MetaStore
+from projections.snapshots import Kind, MetaStore
+from projections.snapshots.exporter import export_containerd
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -151,3 +152,14 @@ def test_the_root_of_the_built_in_snapshotter_is_taken_over_with_containerds_met
             "KIND",
         ]
         assert list((root / "snapshots").iterdir()) == []
+
+
+def test_containerds_own_code_reads_and_changes_a_database_of_the_longest_keys(place: Path) -> None:
+    with MetaStore.open(place / "store") as store:
+        with store.transaction(writable=True) as tx:
+            for number in range(60):
+                for length in (1, 3_500, 30_000):
+                    tx.create_snapshot(Kind.ACTIVE, f"{number}-".ljust(length, "k"))
+        with store.transaction() as now:
+            export_containerd(now, place / "exported.db")
+    assert of_database(place / "exported.db", place) == of_store(place / "store")

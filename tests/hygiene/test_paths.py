@@ -289,7 +289,7 @@ def test_two_processes_at_one_path_never_lose_or_invent_a_store(
     if not deep:
         draw = random.Random()
         makers = [trial for trial in trials if {trial.first, trial.second} & {*MAKERS}]
-        trials = [*draw.sample(makers, 20), *draw.sample(trials, 10)]
+        trials = [*draw.sample(makers, 35), *draw.sample(trials, 15)]
     ends = [_run(trial, places) for trial in trials]
     assert {*ends} == {"store", "made again"}
     record_proof(

@@ -27,7 +27,12 @@ if TYPE_CHECKING:
 
 DATABASE = Path(__file__).parent.parent / "data/containerd/containerd-overlayfs-metadata.db"
 
-_KEYS = st.binary(min_size=1, max_size=40)
+_LONG_KEYS = st.builds(
+    lambda start, length: start + bytes(length),
+    st.binary(min_size=1, max_size=4),
+    st.sampled_from([3_000, 5_000, 32_000]),
+)
+_KEYS = st.binary(min_size=1, max_size=40) | _LONG_KEYS
 _VALUES = st.binary(max_size=60) | st.integers(0, 12_000).map(bytes)
 _BUCKETS: st.SearchStrategy[NewBucket] = st.recursive(
     st.builds(NewBucket, st.dictionaries(_KEYS, _VALUES, max_size=40), st.integers(0, 2**64 - 1)),

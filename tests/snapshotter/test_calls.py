@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import stat
@@ -13,6 +14,7 @@ import pytest
 from projections.snapshots import Kind
 from snapledger.snapshotter.metadata import Options
 from snapledger.snapshotter.proto.snapshots_pb2 import ACTIVE, COMMITTED, VIEW
+from snapledger.snapshotter.service import code_of
 from snapledger.snapshotter.strategy import GID_MAPPING, UID_MAPPING
 
 if TYPE_CHECKING:
@@ -345,3 +347,9 @@ def test_the_parent_given_at_commit_becomes_the_parent(served: Served) -> None:
     served.client.prepare("a")
     served.client.commit("a", "named", parent="layer-1")
     assert served.client.stat("named").parent == "layer-1"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE])
+def test_what_the_system_has_run_out_of_is_told_as_that(number: int) -> None:
+    error = OSError(number, os.strerror(number))
+    assert code_of(error) is grpc.StatusCode.RESOURCE_EXHAUSTED

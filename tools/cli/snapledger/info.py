@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from projections.snapshots import Kind, NotFoundError
+from projections.snapshots import Kind
 from snapledger import output
-from snapledger.absence import absence
 from snapledger.arguments import at_option, json_option, store_argument
+from snapledger.one_snapshot import snapshot_of
 from snapledger.reading import begin, open_for_reading
 from snapledger.records import SNAPSHOT_FIELDS, snapshot_record
 from snapledger.text import format_size, format_time, label_text, printable
@@ -40,10 +40,7 @@ Example: what became of a snapshot, and who removed it:
 def command(store: str, key: str, moment: Moment | None, as_json: bool) -> None:
     """Show one snapshot."""
     with open_for_reading(store) as opened, begin(opened, moment) as transaction:
-        try:
-            snapshot_id, info, usage = transaction.get_info(key)
-        except NotFoundError:
-            raise absence(opened, key, transaction.revision) from None
+        snapshot_id, info, usage = snapshot_of(opened, transaction, key)
         if as_json:
             snapshot = snapshot_record(snapshot_id, info, usage)
             output.write_json({"revision": transaction.revision, "snapshot": snapshot})

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from eventstore import CompactedError, EventStoreError
+from eventstore import EventStoreError
 from eventstore.files.local import local_file_system
 from eventstore.recovery.scan import read_durable_bound
 from projections.snapshots import MetaStore
@@ -101,17 +101,14 @@ def mention_dropped(store: MetaStore) -> None:
 
 
 def mention_before_history(store: MetaStore, moment: Moment, revision: int) -> None:
-    """Mention that a time comes before all that was ever committed, if its revision is 0."""
-    if moment.time_ns is None or revision > 0:
+    """Mention that a time comes before all that was ever committed, if its revision is 0.
+
+    Where the first batches were dropped, nobody knows that: what is said then is `mention_dropped`.
+    """
+    if moment.time_ns is None or revision > 0 or store.event_store.oldest_revision() > 1:
         return
-    try:
-        first = next(store.event_store.batches(1, 1), None)
-    except CompactedError as error:
-        begin = f"batches before revision {error.oldest_revision} are no longer kept"
-    else:
-        begin = "and nothing has been yet"
-        if first is not None:
-            begin = f"the first batch is of {_time(first)}"
+    first = next(store.event_store.batches(1, 1), None)
+    begin = "and nothing has been yet" if first is None else f"the first batch is of {_time(first)}"
     try:
         time = format_time(moment.time_ns)
     except (ValueError, OverflowError):

@@ -54,7 +54,8 @@ def command(store: str, path: str, as_json: bool) -> None:
     JSON: file, bytes, first_revision, revision, batches, snapshots (now).
     """
     if path == "-":
-        raise click.UsageError("a page goes to a file, not to the output: give its name")
+        message = "a page goes to a file, not to the output: give its name"
+        raise click.UsageError(message, click.get_current_context())
     require_outside_stores(path)
     _require_replaceable(path)
     with open_for_reading(store) as opened:

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from projections.snapshots import Kind, NotFoundError
+from projections.snapshots import Kind
 from projections.snapshots.projection import CHILDREN
 from snapledger import output
-from snapledger.absence import absence
 from snapledger.arguments import COUNT, at_option, json_option, store_argument
+from snapledger.one_snapshot import snapshot_of
 from snapledger.reading import begin, open_for_reading
 from snapledger.text import printable
 from snapledger.wording import counted
@@ -54,10 +54,7 @@ def command(
     """
     with open_for_reading(store) as opened, begin(opened, moment) as transaction:
         children = Children(transaction)
-        try:
-            first = children.of("") if key is None else (transaction.get_info(key),)
-        except NotFoundError:
-            raise absence(opened, str(key), transaction.revision) from None
+        first = children.of("") if key is None else (snapshot_of(opened, transaction, key),)
         nodes = depth_first(first, children, depth_max)
         if as_json:
             records = (_record(depth, *row) for depth, row, _ in nodes)

@@ -68,7 +68,8 @@ _CODES: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
     (StoreClosedError, grpc.StatusCode.UNAVAILABLE),
     (WriterBusyError, grpc.StatusCode.UNAVAILABLE),
 )
-_FULL = {errno.ENOSPC, errno.EDQUOT}
+_EXHAUSTED = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE}
+"""No space on the disk, or no descriptor left."""
 
 _Response = TypeVar("_Response")
 
@@ -78,7 +79,7 @@ def code_of(error: Exception) -> grpc.StatusCode:
     for error_type, code in _CODES:
         if isinstance(error, error_type):
             return code
-    if isinstance(error, OSError) and error.errno in _FULL:
+    if isinstance(error, OSError) and error.errno in _EXHAUSTED:
         return grpc.StatusCode.RESOURCE_EXHAUSTED
     return grpc.StatusCode.UNKNOWN
 

@@ -94,7 +94,8 @@ class Server:
     def serving(self, snapshotter: Snapshotter) -> Iterator[None]:
         """Answer calls; at the end take no more, and wait for those that are under way."""
         service = Service(snapshotter, self.counts, self.failed.set, self._lists)
-        # By method, which gRPC then finds by itself: a generic handler takes 7 % of a cycle's time.
+        # By method, so that gRPC's own code finds the handler: 7 to 12 % more cycles than by a
+        # generic one, which Python is asked for each call.
         self._server.add_registered_method_handlers(SERVICE, service.handlers())
         self._server.start()
         try:

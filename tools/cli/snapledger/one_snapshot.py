@@ -1,4 +1,4 @@
-"""Why no snapshot has a key: it was removed, or committed under a name, or never was."""
+"""One snapshot by its key; of one that is not there what became of it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,25 @@ from snapledger import output
 from snapledger.text import printable
 
 if TYPE_CHECKING:
-    from projections.snapshots import HistoryEntry, MetaStore
+    from projections.snapshots import HistoryEntry, Info, MetaStore, SnapshotTransaction, Usage
 
 
-def absence(store: MetaStore, key: str, revision: int) -> Exception:
+def snapshot_of(
+    store: MetaStore, transaction: SnapshotTransaction, key: str
+) -> tuple[str, Info, Usage]:
+    """Return id, info and usage of a snapshot.
+
+    Raises:
+        ClickException: it was removed, or committed under a name.
+        NotFoundError: there was never such a one.
+    """
+    try:
+        return transaction.get_info(key)
+    except NotFoundError:
+        raise _absence(store, key, transaction.revision) from None
+
+
+def _absence(store: MetaStore, key: str, revision: int) -> Exception:
     """Return why there is no snapshot of that name at a revision; a commit is mentioned apart."""
     from snapledger.diff import entry_line  # noqa: PLC0415 - only where there is none
 
