@@ -3668,6 +3668,12 @@ MUTANTS = (
         "            self._writer.seal()\n",
     ),
     Mutant(
+        "what is being committed beside an erasure is taken for damage",
+        "eventstore/maintenance/erasing.py",
+        "path, beside_writer=True)\n",
+        "path)\n",
+    ),
+    Mutant(
         "who removed a snapshot is asked from the first batch on, kept or not",
         "projections/snapshots/history.py",
         "                oldest = store.oldest_revision()\n",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.engine import SMALL as SMALL_LEDGER
-from support.engine import Failing, HookedFileSystem, open_store, segments
+from support.engine import Failing, HookedFile, HookedFileSystem, open_store, segments
 from support.erasing import FIELDS, OWNER, PROJECTIONS, SECRET, SMALL, everything, fill
 from support.ledger import ACCOUNTS, Ledger, Totals, deposit, open_account
 
@@ -237,6 +237,53 @@ def test_writers_wait_for_an_erasure_and_readers_do_not(tmp_path: Path) -> None:
     assert SECRET.encode() not in everything(path)
 
 
+class ReadFile(HookedFile):
+    """A file that tells of each read once it is made, too."""
+
+    __slots__ = ()
+
+    def read(self, offset_bytes: int, size_bytes: int) -> bytes:
+        data = super().read(offset_bytes, size_bytes)
+        self._hook("read", self.path)
+        return data
+
+
+class ReadFileSystem(HookedFileSystem):
+    """The real file system, with a hook after every read, too."""
+
+    def _hooked(self, file: Any) -> HookedFile:
+        return ReadFile(file.path, file._descriptor, self._called)
+
+
+def test_a_commit_between_two_reads_of_an_erasure_is_no_damage(tmp_path: Path) -> None:
+    path = tmp_path / "store"
+    fill(path)
+    numbers = count()
+    eraser = threading.get_ident()
+    opened: list[MetaStore] = []
+    receipts = []
+    options = replace(SMALL, segment_bytes=256 * 1024)  # all of these commits go into one
+
+    def commit_one() -> None:
+        receipts.append(commit(opened[0], f"more-{next(numbers)}"))
+
+    def commit_after_read(call: str, name: str) -> None:
+        is_of_log = call == "read" and name.endswith(".log") and (path / "ERASING").exists()
+        if opened and is_of_log and threading.get_ident() == eraser:
+            thread = threading.Thread(target=commit_one)
+            thread.start()
+            thread.join(0.5)  # it waits where the erasure is not committed yet
+
+    with MetaStore.open(
+        path, options=options, file_system=ReadFileSystem(commit_after_read)
+    ) as store:
+        opened.append(store)
+        store.erase({46: [OWNER]}, actor="dpo", reason="r")
+        assert receipts
+        assert owner_of(store, 45) == GONE
+        assert store.verify().is_sound
+
+
 def test_erase_inside_a_write_transaction_or_while_one_is_open_is_refused(tmp_path: Path) -> None:
     with MetaStore.open(tmp_path / "store", options=SMALL) as store:
         revision = commit(store, "a", owner=SECRET)
@@ -360,19 +407,26 @@ def test_erasure_on_a_full_disk_is_carried_out_in_the_space_of_a_spare(tmp_path:
         assert store.verify().is_sound
 
 
+@pytest.mark.parametrize("spare_count", [0, 1])
 def test_erasure_without_space_to_carry_it_out_is_refused_before_it_is_committed(
-    tmp_path: Path,
+    tmp_path: Path, spare_count: int
 ) -> None:
     path = tmp_path / "store"
     fill(path)
-    failing = Failing(errno.ENOSPC, "create", "spare-")
-    with MetaStore.open(path, options=SMALL, file_system=HookedFileSystem(failing)) as store:
+    failing = Failing(errno.ENOSPC, "create", "spare-", after=spare_count)
+    touched = []
+
+    def touch(call: str, name: str) -> None:
+        touched.append(name)
+        failing(call, name)
+
+    with MetaStore.open(path, options=SMALL, file_system=HookedFileSystem(touch)) as store:
         failing.armed = True
         before = store.stats()["revision"]
         with pytest.raises(StorageFullError, match=r"free at least \d{4,} bytes and try again"):
             store.erase({46: [OWNER]}, actor="dpo", reason="1")
         assert store.stats()["revision"] == before
-        assert not (path / "ERASING").exists()
+        assert not [name for name in touched if "ERASING" in name], "nothing was noted"
         assert owner_of(store, 45) == SECRET
         failing.armed = False
         store.erase({46: [OWNER]}, actor="dpo", reason="1")
