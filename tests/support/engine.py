@@ -206,6 +206,22 @@ class HookedFileSystem(LocalFileSystem):
         return HookedFile(file.path, file._descriptor, self._called)
 
 
+class _ReadHookedFile(HookedFile):
+    __slots__ = ()
+
+    def read(self, offset_bytes: int, size_bytes: int) -> bytes:
+        data = super().read(offset_bytes, size_bytes)
+        self._hook("read", self.path)
+        return data
+
+
+class ReadHookedFileSystem(HookedFileSystem):
+    """The real file system, with a hook also *after* every read: "read", and the path."""
+
+    def _hooked(self, file: Any) -> HookedFile:
+        return _ReadHookedFile(file.path, file._descriptor, self._called)
+
+
 class Failing:
     """A hook that makes some calls fail with an error number, once it is armed.
 

@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.engine import SMALL as SMALL_LEDGER
-from support.engine import Failing, HookedFile, HookedFileSystem, open_store, segments
+from support.engine import (
+    Failing,
+    HookedFileSystem,
+    ReadHookedFileSystem,
+    open_store,
+    segments,
+)
 from support.erasing import FIELDS, OWNER, PROJECTIONS, SECRET, SMALL, everything, fill
 from support.ledger import ACCOUNTS, Ledger, Totals, deposit, open_account
 
@@ -237,24 +243,6 @@ def test_writers_wait_for_an_erasure_and_readers_do_not(tmp_path: Path) -> None:
     assert SECRET.encode() not in everything(path)
 
 
-class ReadFile(HookedFile):
-    """A file that tells of each read once it is made, too."""
-
-    __slots__ = ()
-
-    def read(self, offset_bytes: int, size_bytes: int) -> bytes:
-        data = super().read(offset_bytes, size_bytes)
-        self._hook("read", self.path)
-        return data
-
-
-class ReadFileSystem(HookedFileSystem):
-    """The real file system, with a hook after every read, too."""
-
-    def _hooked(self, file: Any) -> HookedFile:
-        return ReadFile(file.path, file._descriptor, self._called)
-
-
 def test_a_commit_between_two_reads_of_an_erasure_is_no_damage(tmp_path: Path) -> None:
     path = tmp_path / "store"
     fill(path)
@@ -275,7 +263,7 @@ def test_a_commit_between_two_reads_of_an_erasure_is_no_damage(tmp_path: Path) -
             thread.join(0.5)  # it waits where the erasure is not committed yet
 
     with MetaStore.open(
-        path, options=options, file_system=ReadFileSystem(commit_after_read)
+        path, options=options, file_system=ReadHookedFileSystem(commit_after_read)
     ) as store:
         opened.append(store)
         store.erase({46: [OWNER]}, actor="dpo", reason="r")
