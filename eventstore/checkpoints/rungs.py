@@ -18,13 +18,12 @@ from eventstore.checkpoints.chains import Chains, CheckpointFile
 from eventstore.checkpoints.checkpoint import Checkpoint
 from eventstore.checkpoints.reader import check_rows, no_pause, unpack_table_names
 from eventstore.errors import CorruptionError
-from eventstore.files.content import read_file
 from eventstore.files.failures import unreadable_is_damage
 from eventstore.files.paths import join
 from eventstore.format.blocks import MalformedError, NewerVersionError
 from eventstore.format.codec import DecodeError
 from eventstore.format.names import LADDER_NAME, parse_rung_name
-from eventstore.format.rung import parts_of, unpack_rung, unpack_rung_header
+from eventstore.format.rung import parts_of, stated_bytes, unpack_rung, unpack_rung_header
 from eventstore.tables.packed import PackedChunk, PackedRows
 from eventstore.tables.stored import StoredRows
 
@@ -35,6 +34,9 @@ if TYPE_CHECKING:
     from eventstore.files.interface import FileSystem
     from eventstore.format.checkpoint import CheckpointHeader
     from eventstore.format.rung import Tables
+
+_LARGE_BYTES = 8 * 1024 * 1024
+"""Files up to this are read without a question."""
 
 
 class RungState(NamedTuple):
@@ -131,7 +133,7 @@ class RungLoader:
         """
         self._require_rooted(file)
         with self._judging(file), told_as_damage(file.path):
-            content = read_file(self._file_system, file.path)
+            content = _read_whole(self._file_system, file.path)
             header = unpack_rung_header(content)
             names = unpack_table_names(header.table_names)
         _require_named(header, file)
@@ -188,13 +190,29 @@ def read_rung(
     Raises:
         CorruptionError: it is damaged, or packed against another state.
     """
-    content = read_file(file_system, path)
     with told_as_damage(path):
+        content = _read_whole(file_system, path)
         header = unpack_rung_header(content)
         names = unpack_table_names(header.table_names)
         _require_continued(header, before)
         tables = unpack_rung(content, header, len(names), _tables_of(before, len(names)), pause)
     return RungState(header, names, tables)
+
+
+def _read_whole(file_system: FileSystem, path: str) -> bytes:
+    """Return a rung's bytes, for which no memory is taken where a file is longer than it can be.
+
+    Raises:
+        MalformedError: it is large, and has another length than it states.
+    """
+    file = file_system.open(path)
+    try:
+        size_bytes = file.size_bytes()
+        if size_bytes > _LARGE_BYTES and size_bytes != stated_bytes(file.read):
+            raise MalformedError(0, "the rung has another length than it states")
+        return file.read(0, size_bytes)
+    finally:
+        file.close()
 
 
 @contextlib.contextmanager

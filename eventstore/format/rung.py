@@ -162,6 +162,26 @@ def unpack_rung_header(content: bytes) -> CheckpointHeader:
     return header
 
 
+def stated_bytes(read: Callable[[int, int], bytes]) -> int:
+    """Return how long a rung's file must be by its own directory, no byte of which is checked yet.
+
+    Args:
+        read: returns the bytes at an offset, so many, or fewer where the file ends.
+
+    Raises:
+        MalformedError: it does not begin as a rung does.
+    """
+    at = checkpoint_header_bytes(read(0, CHECKPOINT_HEADER_BYTES_MIN), RUNG)
+    lengths = read(at, 2 * UINT32.size)
+    if len(lengths) < 2 * UINT32.size:
+        raise MalformedError(at, "the rung is cut short")
+    directory_bytes, count = (each for (each,) in UINT32.iter_unpack(lengths))
+    at += 2 * UINT32.size
+    entries = _unpack_directory(read(at, directory_bytes), count)
+    packed_bytes = sum(entry.packed_bytes for entry in entries)
+    return int(at + directory_bytes + packed_bytes + _TRAILER_BYTES)
+
+
 def unpack_rung(
     content: bytes,
     header: CheckpointHeader,

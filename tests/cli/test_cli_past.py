@@ -167,6 +167,9 @@ def test_log_that_asks_for_dropped_batches_says_that_they_are_gone(
     for beyond in ([f"1..{oldest - 1}"], [f"1..{oldest + 1}"], *times, []):
         result = call("log", path, *beyond)
         assert (result.code, result.err) == (0, note), beyond
+    unknown = call("log", path, "--actor", "zed", "--from", str(oldest))
+    said = f"note: {path}: no batch that is kept has the actor 'zed'\n"
+    assert (unknown.code, unknown.out, unknown.err) == (0, "", said)
     since = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(batch.time_ns // 10**9))
     within = f".{batch.time_ns % 10**9:09}Z"
     for kept in ([f"{oldest - 1}..{oldest + 1}"], ["--since", since + within], [f"{oldest}.."]):

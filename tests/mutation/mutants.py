@@ -1471,6 +1471,12 @@ MUTANTS = (
         "True\n",
     ),
     Mutant(
+        "a rung is read whole however long its file is",
+        "eventstore/checkpoints/rungs.py",
+        "        if size_bytes > _LARGE_BYTES and",
+        "        if False and",
+    ),
+    Mutant(
         "no checksum of a rung",
         "eventstore/format/rung.py",
         "    if zlib.crc32(view[: -UINT32.size], seed) != "

@@ -508,6 +508,15 @@ def by_a_directory(rung: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (rung / "inside").mkdir(parents=True)
 
 
+def by_one_that_is_longer_than_memory(rung: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.truncate(rung, 1 << 40)
+
+
+def by_an_endless_hole(rung: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.truncate(rung, 0)
+    os.truncate(rung, 1 << 40)
+
+
 def by_one_of_a_newer_format(rung: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     content = rung.read_bytes()
     header = rung_format.unpack_rung_header(content)
@@ -529,7 +538,14 @@ def by_what_can_not_be_read(rung: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.mark.parametrize("place", [2, -1])
 @pytest.mark.parametrize(
-    "replace_rung", [by_a_directory, by_one_of_a_newer_format, by_what_can_not_be_read]
+    "replace_rung",
+    [
+        by_a_directory,
+        by_one_that_is_longer_than_memory,
+        by_an_endless_hole,
+        by_one_of_a_newer_format,
+        by_what_can_not_be_read,
+    ],
 )
 def test_a_rung_that_can_not_be_used_costs_rungs_and_no_compaction(
     replace_rung: Callable[[Path, pytest.MonkeyPatch], None],

@@ -48,6 +48,7 @@ _REMEDIES: dict[type[EventStoreError], str] = {
 """In the place of `EventStoreError.remedy`."""
 
 _REMEDY_OF_SYSTEM = "check the path and who may use what is there"
+_OUT_OF_MEMORY = "out of memory: the whole state, and what is made of it, must fit into it"
 _TOO_LARGE = "raise the limit on files' sizes (`ulimit -f`), or use a file system that takes it"
 _REMEDIES_OF_SYSTEM = {
     errno.EEXIST: "nothing is written over: give a new path, or remove what is there",
@@ -81,7 +82,7 @@ def explain(error: Exception) -> Failure | None:
         case RecursionError():
             return Failure(FAILED, str(error))
         case MemoryError():
-            return Failure(FAILED, str(error) or "out of memory: the whole state must fit into it")
+            return Failure(FAILED, str(error) or _OUT_OF_MEMORY)
         case CorruptionError():
             return Failure(DAMAGED, str(error))
         case ProofError():

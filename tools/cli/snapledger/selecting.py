@@ -95,7 +95,8 @@ class Selection(NamedTuple):
     def mention_unknown(self, store: MetaStore) -> None:
         """Mention an actor or a type of which there is nothing, where nothing was found by it."""
         if self.actor is not None:
-            found = store.event_store.batches(actor=self.actor)
+            oldest = max(store.event_store.oldest_revision(), 1)
+            found = store.event_store.batches(oldest, actor=self.actor)
             if next(found, None) is None:
                 output.note(f"{store.path}: no batch that is kept has the actor {self.actor!r}")
         if self.event_type is not None and self.event_type not in _TYPES:
