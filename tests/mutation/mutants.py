@@ -3592,8 +3592,8 @@ MUTANTS = (
     Mutant(
         "an open is judged by checkpoints that an erasure takes",
         "eventstore/maintenance/erasing.py",
-        "scan_store(_Without(file_system, hidden), path)",
-        "scan_store(file_system, path)",
+        "scan_store(_Without(file_system, hidden), path, ",
+        "scan_store(file_system, path, ",
     ),
     Mutant(
         "a verification does not say that an erasure can't be finished",
